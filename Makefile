@@ -1,0 +1,74 @@
+# Everything a person or CI does here. `make` alone lists it.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help
+help: ## list what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.venv/.ready: requirements/dev.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python 3.11 or newer is needed, $(PYTHON) is {v.major}.{v.minor}; try: make PYTHON=python3.11")'
+	@echo "setting up .venv (once)"
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: demo
+demo: .venv/.ready ## set up and run the main job on the local stand-in
+	@$(BIN)/python examples/quickstart.py
+
+.PHONY: test
+test: .venv/.ready ## run the tests
+	@$(BIN)/python -m pytest
+
+.PHONY: spec
+spec: .venv/.ready ## FROM=page.md|spec.yaml|- : take a new edition of the specification
+	@test -n "$(FROM)" || { echo "say where the new edition is: make spec FROM=page.md  (a page, a bare document, or - for standard input)"; exit 2; }
+	@$(BIN)/python -m tools.spec "$(FROM)"
+
+.PHONY: generate
+generate: .venv/.ready ## write generated/ anew from openapi.yaml
+	@$(BIN)/python -m tools.generate
+
+.PHONY: check
+check: .venv/.ready ## fail when generated/ is not what openapi.yaml gives
+	@$(BIN)/python -m tools.generate --check
+
+.PHONY: lint
+lint: .venv/.ready ## ruff and the layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+
+.PHONY: format
+format: .venv/.ready ## let ruff mend what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: typecheck
+typecheck: .venv/.ready ## mypy --strict and pyright
+	@$(BIN)/mypy
+	@$(BIN)/pyright
+
+.PHONY: docs
+docs: .venv/.ready ## write the --help texts into the README
+	@$(BIN)/python -m tools.helptexts
+
+.PHONY: lock
+lock: .venv/.ready ## write requirements/*.txt anew from pyproject.toml
+	@$(BIN)/uv pip compile -q pyproject.toml --group dev --all-extras --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header -o requirements/dev.txt
+	@$(BIN)/uv pip compile -q pyproject.toml --extra local --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header -c requirements/dev.txt -o requirements/local.txt
+
+.PHONY: build
+build: .venv/.ready ## the wheel, into dist/
+	@$(BIN)/python -m hatchling build -t wheel
+
+.PHONY: clean
+clean: ## remove what was made, .venv included
+	@rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""What runs at development time only: from the published page to `generated/`."""

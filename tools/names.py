@@ -1,0 +1,47 @@
+"""Names people can say: what generator-config.yaml overrides, and what it forgot."""
+
+import ast
+import re
+from pathlib import Path
+
+from openapi_python_client.config import ConfigFile
+
+from tools.documents import Json, SpecError, load
+
+_MACHINE_MADE = re.compile(
+    r"OneOf\d|AnyOf\d|AllOf\d|Items\d|Type\d+$|ApplicationJsonSchema|PostRe(quest|sponse)|\d{3}$"
+)
+_LONGEST = 36
+
+
+def read_overrides(config: Path) -> dict[str, str]:
+    """`class_overrides` of the generator's configuration: the class it makes → the class we want.
+
+    The generator ignores an option it does not know, so that is refused here.
+    """
+    options: dict[str, Json] = load(config.read_bytes())
+    if unknown := sorted(set(options) - set(ConfigFile.model_fields)):
+        raise SpecError(f"{config.name}: the generator knows no option {', '.join(unknown)}")
+    overrides = options.get("class_overrides") or {}
+    return {key: value["class_name"] for key, value in overrides.items()}
+
+
+def generated_classes(package: Path) -> list[str]:
+    """Every name that the generated package's `models` exports."""
+    tree = ast.parse((package / "models" / "__init__.py").read_text())
+    return [
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    ]
+
+
+def complain(overrides: set[str], matched: set[str], names: list[str]) -> list[str]:
+    """What is wrong with the names, a line each: idle overrides and machine-made names left."""
+    idle = sorted(overrides - matched)
+    left = sorted({n for n in names if _MACHINE_MADE.search(n) or len(n) > _LONGEST})
+    return [
+        *(f"the override {key} matches nothing: rename or remove it" for key in idle),
+        *(f"the name {name} is machine-made: give it one in class_overrides" for name in left),
+    ]

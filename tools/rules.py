@@ -1,0 +1,24 @@
+"""What a rule is: a function that mends a document in place and says at which places."""
+
+import copy
+from collections.abc import Callable, Iterable
+
+from tools.documents import Json, pointer
+
+Rule = Callable[[dict[str, Json]], list[tuple[str, ...]]]
+
+
+def apply(
+    document: dict[str, Json], rules: Iterable[Rule], say: Callable[[str], None]
+) -> dict[str, Json]:
+    """A copy of `document` with every rule applied; a line about each, idle ones included."""
+    document = copy.deepcopy(document)
+    for rule in rules:
+        places = rule(document)
+        name = rule.__name__.replace("_", " ")
+        if places:
+            more = f" and {len(places) - 1} more" if len(places) > 1 else ""
+            say(f"{name}: {pointer(places[0])}{more}")
+        else:
+            say(f"{name}: nothing to do; the publisher may have mended the spec")
+    return document

@@ -1,0 +1,42 @@
+"""`make spec FROM=…`: take a new edition of the specification, or leave everything as it was."""
+
+import os
+import sys
+from pathlib import Path
+
+from tools.documents import SPEC, SpecError, extract, load, validate
+
+
+def take(source: bytes, target: Path) -> bool:
+    """Put the document found in `source` at `target`; False when it already was there.
+
+    Nothing is written unless the document is sound.
+    """
+    text, lines_before = extract(source)
+    validate(load(text, lines_before))
+    if target.exists() and target.read_bytes() == text:
+        return False
+    beside = target.with_suffix(".yaml.new")
+    beside.write_bytes(text)
+    os.replace(beside, target)
+    return True
+
+
+def main(origin: str) -> int:
+    """Read `origin` (a file, or - for standard input); 0 when it is the specification now."""
+    try:
+        source = sys.stdin.buffer.read() if origin == "-" else Path(origin).read_bytes()
+        changed = take(source, SPEC)
+    except (SpecError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        print(f"spec: {SPEC.name} is unchanged: {origin}: {reason}", file=sys.stderr)
+        return 1
+    if changed:
+        print(f"spec: {SPEC.name} replaced. Next: make generate, then make test")
+    else:
+        print(f"spec: {SPEC.name} already is this edition")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
