@@ -62,7 +62,7 @@ def _run_generator(source: Path, config: Path, package: Path) -> None:
         *("--meta", "none", "--path", str(source), "--config", str(config)),
         *("--output-path", str(package)),
     ]
-    done = subprocess.run(  # noqa: S603 - our own interpreter and our own files
+    done = subprocess.run(
         command, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
     )
     if done.returncode:
@@ -72,7 +72,9 @@ def _run_generator(source: Path, config: Path, package: Path) -> None:
 def _finish(package: Path, repaired: dict[str, Json]) -> None:
     """What the generator does not do with `--meta none`: marker, banner, and the contract."""
     (package / "py.typed").write_text("")
-    (package / "contract.json").write_text(json.dumps(repaired, indent=1, ensure_ascii=False) + "\n")
+    (package / "contract.json").write_text(
+        json.dumps(repaired, indent=1, ensure_ascii=False) + "\n"
+    )
     for module in sorted(package.rglob("*.py")):
         module.write_text(BANNER + module.read_text())
 

@@ -6,8 +6,8 @@ None of this is part of the contract. Each rule names the limit of the generator
 import copy
 import re
 
-from openapi_python_client.strings import ClassName
 from openapi_python_client.schema.untrusted_string import UntrustedString
+from openapi_python_client.strings import ClassName
 
 from tools.documents import Json, Path_, operations, resolve, walk
 from tools.rules import Rule

@@ -1,6 +1,5 @@
 """`make spec FROM=…`: take a new edition of the specification, or leave everything as it was."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -18,7 +17,7 @@ def take(source: bytes, target: Path) -> bool:
         return False
     beside = target.with_suffix(".yaml.new")
     beside.write_bytes(text)
-    os.replace(beside, target)
+    beside.replace(target)
     return True
 
 

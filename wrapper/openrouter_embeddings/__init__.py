@@ -1,0 +1,126 @@
+"""OpenRouter embeddings as float32 matrices.
+
+    import openrouter_embeddings as ore
+
+    client = ore.Client()  # or ore.Client.local(): no key, no network
+    result = client.embed(["a cat", "a dog"], model="openai/text-embedding-3-small")
+    result.vectors.shape  # (2, 1536)
+
+Importing this package does no work: each name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from .client import AsyncClient, Client
+    from .core.options import EmbedOptions
+    from .core.options import ProviderPreferences as ProviderPreferences
+    from .core.vectors import decode_base64, encode_base64
+    from .errors import (
+        APIConnectionError,
+        APIStatusError,
+        APITimeoutError,
+        AuthenticationError,
+        BadGatewayError,
+        BadRequestError,
+        DeadlineExceededError,
+        EmbeddingsError,
+        InputError,
+        InternalServerError,
+        NotFoundError,
+        OverloadedError,
+        PayloadTooLargeError,
+        PaymentRequiredError,
+        PermissionDeniedError,
+        RateLimitError,
+        ResponseError,
+        ServerError,
+        ServiceUnavailableError,
+    )
+    from .inputs import Content, EmbedInput, EmbedInputs, Image
+    from .result import EmbeddingResult, Served, Usage
+
+_HOMES = {
+    "client": ("AsyncClient", "Client"),
+    "core.options": ("EmbedOptions", "ProviderPreferences"),
+    "core.vectors": ("decode_base64", "encode_base64"),
+    "errors": (
+        "APIConnectionError",
+        "APIStatusError",
+        "APITimeoutError",
+        "AuthenticationError",
+        "BadGatewayError",
+        "BadRequestError",
+        "DeadlineExceededError",
+        "EmbeddingsError",
+        "InputError",
+        "InternalServerError",
+        "NotFoundError",
+        "OverloadedError",
+        "PayloadTooLargeError",
+        "PaymentRequiredError",
+        "PermissionDeniedError",
+        "RateLimitError",
+        "ResponseError",
+        "ServerError",
+        "ServiceUnavailableError",
+    ),
+    "inputs": ("Content", "EmbedInput", "EmbedInputs", "Image"),
+    "result": ("EmbeddingResult", "Served", "Usage"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "APIConnectionError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AsyncClient",
+    "AuthenticationError",
+    "BadGatewayError",
+    "BadRequestError",
+    "Client",
+    "Content",
+    "DeadlineExceededError",
+    "EmbedInput",
+    "EmbedInputs",
+    "EmbedOptions",
+    "EmbeddingResult",
+    "EmbeddingsError",
+    "Image",
+    "InputError",
+    "InternalServerError",
+    "NotFoundError",
+    "OverloadedError",
+    "PayloadTooLargeError",
+    "PaymentRequiredError",
+    "PermissionDeniedError",
+    "ProviderPreferences",
+    "RateLimitError",
+    "ResponseError",
+    "Served",
+    "ServerError",
+    "ServiceUnavailableError",
+    "Usage",
+    "__version__",
+    "decode_base64",
+    "encode_base64",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module on first use."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, loaded or not."""
+    return sorted(__all__)

@@ -1,0 +1,47 @@
+"""The API key, wrapped so that it shows in no repr, log, traceback or pickle."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from .errors import InputError
+
+_SHORTEST = 12
+
+
+class Secret:
+    """Holds a key; only `reveal` gives it out."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        value = value.strip()  # a key read from a file ends in a newline
+        if not value.isascii() or not value.isprintable() or " " in value:
+            value = ""  # or it would stand among the locals of this traceback
+            raise InputError("the API key has characters that no key has; it is not shown here")
+        self._value = value
+
+    def __bool__(self) -> bool:
+        """Whether there is a key."""
+        return bool(self._value)
+
+    def __repr__(self) -> str:
+        """Nothing of the key."""
+        return "Secret(…)"
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled."""
+        raise TypeError("a client holds an API key and is not pickled; make one in each process")
+
+    def reveal(self) -> str:
+        """The key itself."""
+        return self._value
+
+    def redact(self, text: bytes) -> bytes:
+        """`text` without the key, should a server echo it.
+
+        A word as short as the stand-in's `local` is no secret, and would be found in model names.
+        """
+        if len(self._value) < _SHORTEST:
+            return text
+        return text.replace(self._value.encode(), b"[API key]")

@@ -1,0 +1,163 @@
+"""The command `orembed`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .client import Client
+    from .result import EmbeddingResult
+
+EXIT_FAILED = 1  # the service, the connection or the machine
+EXIT_USAGE = 2  # what was asked for cannot be right; argparse's own status, too
+EXIT_INTERRUPTED = 130
+
+_DESCRIPTION = """\
+Turn text into embedding vectors through OpenRouter.
+
+The service and the key come from the environment: OPENROUTER_API_KEY, and OPENROUTER_BASE_URL
+for another address. With --local nothing leaves this machine and no key is needed."""
+
+_EMBED = """\
+Embed texts and print a JSON line for each: {"index": 0, "embedding": [...]}.
+With --output, save all vectors as one float32 matrix in a .npy file instead.
+What it took is said on standard error."""
+
+_EMBED_EXAMPLES = """\
+examples:
+  orembed embed --local "a cat" "a dog"
+  orembed embed --model openai/text-embedding-3-small --dimensions 256 "a cat"
+  cat titles.txt | orembed embed --local --output titles.npy -
+
+exit status: 0 done, 1 the service or the machine failed, 2 the request cannot be right."""
+
+_SERVE = """\
+Run the stand-in for the service on this machine. It prints two lines to set in the environment of
+any client, this one or another. Models:
+  local/minilm   text and tokens, English, 384 dimensions, 32 or more by `dimensions`
+  local/visual   images as data: URLs, by how they look; 144 dimensions
+  local/hash     every kind of input, any `dimensions`, not semantic: for tests
+
+To see an error, send the header X-Local-Status with a status from 400 to 599, or ask for the model
+local/status-429 (or any other status): the answer has the body that the specification gives.
+The cost in its answers is a pretence: 0.02 credits per million tokens."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Everything `orembed` understands."""
+    top = argparse.ArgumentParser(
+        "orembed", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    top.add_argument("--version", action="version", version=f"orembed {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    embed = commands.add_parser(
+        "embed",
+        help="embed texts",
+        description=_EMBED,
+        epilog=_EMBED_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    embed.add_argument("texts", nargs="+", metavar="TEXT", help="a text; - reads lines from stdin")
+    embed.add_argument("--model", help="the model; with --local: local/minilm")
+    embed.add_argument("--dimensions", type=int, metavar="N", help="shorter vectors")
+    embed.add_argument("--output", type=Path, metavar="FILE.npy", help="save, not print")
+    embed.add_argument("--local", action="store_true", help="use the stand-in, in this process")
+    embed.set_defaults(run=_embed)
+
+    serve = commands.add_parser(
+        "serve",
+        help="run the stand-in for the service",
+        description=_SERVE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    serve.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only")
+    serve.add_argument("--port", type=int, default=8900, help="default: 8900; 0 takes a free one")
+    serve.set_defaults(run=_serve)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `orembed`; returns the exit status. Errors go to standard error in a sentence or two."""
+    from .errors import EmbeddingsError, InputError  # noqa: PLC0415 - --help needs no imports
+
+    given = parser().parse_args(arguments)
+    try:
+        given.run(given)
+        sys.stdout.flush()
+    except InputError as error:
+        return _fail(str(error), EXIT_USAGE)
+    except BrokenPipeError:
+        # the reader has seen enough; without this Python complains while it exits
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except (EmbeddingsError, ImportError, OSError) as error:
+        return _fail(str(error), EXIT_FAILED)
+    except KeyboardInterrupt:
+        return _fail("interrupted", EXIT_INTERRUPTED)
+    return 0
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"orembed: {message}", file=sys.stderr)
+    return status
+
+
+def _embed(given: argparse.Namespace) -> None:
+    from .client import Client  # noqa: PLC0415 - --help needs no imports
+    from .core.options import EmbedOptions  # noqa: PLC0415 - --help needs no imports
+
+    options = EmbedOptions()
+    if given.model is not None:
+        options["model"] = given.model
+    if given.dimensions is not None:
+        options["dimensions"] = given.dimensions
+    with Client.local(**options) if given.local else Client(**options) as client:
+        usage = _save(client, given) if given.output else _print(client, given)
+    cost = "unknown" if usage.cost is None else f"{usage.cost:f}"
+    print(f"{usage.prompt_tokens} tokens, cost {cost} credits", file=sys.stderr)
+
+
+def _texts(given: argparse.Namespace) -> Iterator[str]:
+    for text in given.texts:
+        if text == "-":
+            yield from (line.rstrip("\r\n") for line in sys.stdin)
+        else:
+            yield text
+
+
+def _print(client: Client, given: argparse.Namespace) -> Any:
+    from .result import Usage  # noqa: PLC0415 - --help needs no imports
+
+    usage = Usage()
+    for part in client.embed_stream(_texts(given)):
+        for row, vector in enumerate(part.vectors):
+            print(json.dumps({"index": part.start + row, "embedding": vector.tolist()}))
+        usage += part.usage
+    return usage
+
+
+def _save(client: Client, given: argparse.Namespace) -> Any:
+    import numpy as np  # noqa: PLC0415 - --help needs no imports
+
+    result: EmbeddingResult = client.embed([*_texts(given)])
+    with given.output.open("wb") as file:
+        np.save(file, result.vectors)
+    rows, width = result.vectors.shape
+    print(f"{given.output}: {rows} vectors of {width} dimensions", file=sys.stderr)
+    return result.usage
+
+
+def _serve(given: argparse.Namespace) -> None:
+    from .local.doors.serve import serve  # noqa: PLC0415 - behind an extra
+
+    serve(given.host, given.port)

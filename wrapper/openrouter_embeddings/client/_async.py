@@ -1,0 +1,201 @@
+"""The asyncio client: the same decisions, other waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, TypeVar
+
+import stamina
+
+from openrouter_embeddings.core import assemble
+from openrouter_embeddings.core.accept import Gate, accept
+from openrouter_embeddings.core.plan import Planner, split
+from openrouter_embeddings.images import load_content
+from openrouter_embeddings.inputs import Content
+from openrouter_embeddings.transport import AsyncTransport
+
+from ._call import Call, Exchange
+from ._settings import LOCAL_KEY, LOCAL_MODEL, LOCAL_URL, Settings, with_role
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+    from types import TracebackType
+    from typing import Self, Unpack
+
+    import httpx
+
+    from openrouter_embeddings.core.accept import Item
+    from openrouter_embeddings.core.options import EmbedOptions
+    from openrouter_embeddings.core.plan import Batch
+    from openrouter_embeddings.inputs import EmbedInput, EmbedInputs, Loaded
+    from openrouter_embeddings.result import EmbeddingResult
+
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """`Client` for asyncio: the same methods and options, awaited. It belongs to one event loop.
+
+    Args:
+        api_key: default: the environment's OPENROUTER_API_KEY.
+        base_url: default: the environment's OPENROUTER_BASE_URL, else the service itself.
+        http_client: an `httpx.AsyncClient` of yours, for proxies, TLS or instrumentation. It stays
+            yours to close. Its time-outs and authentication are replaced for each request.
+        **defaults: any option of `embed`, for all calls of this client.
+
+    Raises:
+        InputError: no key, a URL that would expose it, or a default that cannot be right.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        base_url: str | None = None,
+        http_client: httpx.AsyncClient | None = None,
+        **defaults: Unpack[EmbedOptions],
+    ) -> None:
+        self._settings = Settings(api_key, base_url, defaults)
+        del api_key  # an error below would show it among the locals of this traceback
+        self._transport = AsyncTransport(self._settings.base_url, self._settings.key, http_client)
+        self._owned_http_client: httpx.AsyncClient | None = None
+
+    @classmethod
+    def local(cls, **defaults: Unpack[EmbedOptions]) -> Self:
+        """A client of the stand-in, in this process; see `Client.local`."""
+        from openrouter_embeddings.local.doors.in_process import async_http_client  # noqa: PLC0415 - behind an extra
+
+        defaults.setdefault("model", LOCAL_MODEL)
+        mine = async_http_client()
+        client = cls(LOCAL_KEY, base_url=LOCAL_URL, http_client=mine, **defaults)
+        client._owned_http_client = mine
+        return client
+
+    async def embed(self, inputs: EmbedInputs, **options: Unpack[EmbedOptions]) -> EmbeddingResult:
+        """Embed inputs, one row each, in their order; see `Client.embed`."""
+        call = Call(self._settings.options(options))
+        items = accept(inputs)
+        loaded = [await _load(item, position) for position, item in enumerate(items)]
+        batches = [*split(loaded, call.options.batch_size)]
+        if len(batches) == 1:
+            return await self._exchange(call, batches[0])
+        async with aclosing(self._exchange_all(call, _each(batches))) as parts:
+            return assemble.whole([part async for part in parts], len(items))
+
+    async def embed_query(
+        self, text: EmbedInput, **options: Unpack[EmbedOptions]
+    ) -> EmbeddingResult:
+        """`embed` with `input_type="search_query"`: for what is searched with."""
+        return await self.embed(text, **with_role("search_query", options))
+
+    async def embed_documents(
+        self, documents: EmbedInputs, **options: Unpack[EmbedOptions]
+    ) -> EmbeddingResult:
+        """`embed` with `input_type="search_document"`: for what is searched in."""
+        return await self.embed(documents, **with_role("search_document", options))
+
+    def embed_stream(
+        self,
+        inputs: Iterable[EmbedInput] | AsyncIterable[EmbedInput],
+        **options: Unpack[EmbedOptions],
+    ) -> AsyncGenerator[EmbeddingResult]:
+        """Embed any number of inputs in bounded memory; see `Client.embed_stream`.
+
+        Args:
+            inputs: any iterable or asynchronous iterable of inputs.
+            **options: as for `embed`; a `deadline` counts from now.
+        """
+        call = Call(self._settings.options(options))
+        return self._exchange_all(call, _batches(inputs, call.options.batch_size))
+
+    async def close(self) -> None:
+        """Close the connections. A client given an `http_client` leaves that one open."""
+        await self._transport.aclose()
+        if self._owned_http_client is not None:
+            await self._owned_http_client.aclose()
+
+    async def __aenter__(self) -> Self:
+        """The client itself."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the connections."""
+        await self.close()
+
+    def __repr__(self) -> str:
+        """Address and model; never the key."""
+        return self._settings.describe("AsyncClient")
+
+    async def _exchange_all(
+        self, call: Call, batches: AsyncIterator[Batch]
+    ) -> AsyncGenerator[EmbeddingResult]:
+        """Parts in order, with up to `concurrency` requests under way."""
+        concurrency = call.options.concurrency
+        free = asyncio.Semaphore(concurrency)
+        pending: deque[asyncio.Task[EmbeddingResult]] = deque()
+        first: EmbeddingResult | None = None
+
+        async def exchange(batch: Batch) -> EmbeddingResult:
+            async with free:
+                return await self._exchange(call, batch)
+
+        try:
+            async for batch in batches:
+                pending.append(asyncio.create_task(exchange(batch)))
+                if len(pending) >= 2 * concurrency:
+                    part = await pending[0]
+                    pending.popleft()
+                    assemble.same_width(first := first or part, part)
+                    yield part
+            while pending:
+                part = await pending[0]
+                pending.popleft()
+                assemble.same_width(first := first or part, part)
+                yield part
+        finally:
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+
+    async def _exchange(self, call: Call, batch: Batch) -> EmbeddingResult:
+        exchange = Exchange(call, batch)
+        with exchange.judged():
+            async for attempt in stamina.retry_context(**exchange.retrying):
+                with attempt:
+                    timeout = exchange.begin(attempt.next_wait)
+                    return exchange.read(await self._transport.send(exchange.body, timeout))
+        raise AssertionError("stamina ends with a result or an error")
+
+
+async def _load(item: Item, position: int) -> Loaded:
+    """Files are read in a thread, so that the loop goes on."""
+    if isinstance(item, Content):
+        return await asyncio.to_thread(load_content, item, position)
+    return load_content(item, position)
+
+
+async def _batches(
+    inputs: Iterable[EmbedInput] | AsyncIterable[EmbedInput], batch_size: int
+) -> AsyncIterator[Batch]:
+    gate, planner = Gate(), Planner(batch_size)
+    position = 0
+    async for value in inputs if isinstance(inputs, AsyncIterable) else _each(inputs):
+        for batch in planner.add(await _load(gate.admit(value), position)):
+            yield batch
+        position += 1
+    for batch in planner.rest():
+        yield batch
+
+
+async def _each(values: Iterable[T]) -> AsyncIterator[T]:
+    for value in values:
+        yield value

@@ -1,0 +1,133 @@
+"""What one call of either client keeps while its requests are under way: the clock, mostly."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from openrouter_embeddings.core import assemble
+from openrouter_embeddings.core.decode import decode
+from openrouter_embeddings.core.encode import encode
+from openrouter_embeddings.core.policy import can_retry
+from openrouter_embeddings.errors import DeadlineExceededError, EmbeddingsError, ResponseError
+from openrouter_embeddings.result import Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from openrouter_embeddings.core.options import Options
+    from openrouter_embeddings.core.plan import Batch
+    from openrouter_embeddings.core.wire import Reply
+    from openrouter_embeddings.result import EmbeddingResult
+
+_JITTER = 1.0
+
+
+class Call:
+    """One call: its options, when it must end, and whether anybody still wants it."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.fields = options.request_fields()
+        self.abandoned = False
+        self._ends = None if options.deadline is None else time.monotonic() + options.deadline
+
+    def remaining(self) -> float | None:
+        """Seconds until the deadline; None without one."""
+        return None if self._ends is None else self._ends - time.monotonic()
+
+
+class _RetryOptions(TypedDict):
+    on: Any
+    attempts: int
+    timeout: None
+    wait_initial: float
+    wait_max: float
+    wait_jitter: float
+
+
+class Exchange:
+    """One batch's way through its attempts, whichever client waits for them."""
+
+    def __init__(self, call: Call, batch: Batch) -> None:
+        self._call = call
+        self._batch = batch
+        self._backoff = 0.0
+        self._retries = 0
+        self._out_of_time = False
+        self._usage = Usage()
+        self.body = encode(call.fields, batch)
+
+    @property
+    def retrying(self) -> _RetryOptions:
+        """Arguments for `stamina.retry_context`."""
+        return {
+            "on": self._wait_before_retry,
+            "attempts": self._call.options.max_retries + 1,
+            "timeout": None,  # the deadline is kept below, before it has passed
+            "wait_initial": 0.5,
+            "wait_max": 30.0,
+            "wait_jitter": _JITTER,
+        }
+
+    def begin(self, backoff: float) -> float:
+        """Seconds that the attempt about to begin may take. Raises DeadlineExceededError.
+
+        `backoff` is what stamina will wait, without jitter, should this attempt fail.
+        """
+        self._backoff = backoff
+        if self._call.abandoned:
+            raise EmbeddingsError("the call has ended without this request")
+        remaining = self._call.remaining()
+        if remaining is not None and remaining <= 0:
+            raise self._deadline_error()
+        timeout = self._call.options.timeout
+        return timeout if remaining is None else min(timeout, remaining)
+
+    def read(self, reply: Reply) -> EmbeddingResult:
+        """The batch's part of the result. What refused answers have cost is counted too."""
+        try:
+            decoded = decode(reply, self._batch, self._call.options.dimensions)
+        except ResponseError as error:
+            self._usage += error.usage or Usage()
+            error.usage = self._usage
+            raise
+        usage = self._usage + decoded.served.usage
+        return assemble.part(decoded, usage, self._call.options.model)
+
+    @contextmanager
+    def judged(self) -> Iterator[None]:
+        """Around all attempts: the error that ends them says which inputs, and why no more came."""
+        try:
+            yield
+        except EmbeddingsError as error:
+            error.inputs = error.inputs or tuple(self._batch.positions)
+            if self._out_of_time:
+                raise self._deadline_error(error) from error
+            raise
+
+    def _wait_before_retry(self, error: Exception) -> bool | float:
+        """Stamina's hook: False to give up, True for its own wait, seconds for one of ours."""
+        if not isinstance(error, EmbeddingsError) or self._call.abandoned:
+            return False
+        if not can_retry(error, self._retries):
+            return False
+        self._retries += 1
+        remaining = self._call.remaining()
+        wait = self._backoff if error.retry_after is None else error.retry_after
+        if remaining is not None and wait >= remaining:
+            self._out_of_time = True
+            return False
+        fits = remaining is None or wait + _JITTER < remaining
+        return True if error.retry_after is None and fits else wait
+
+    def _deadline_error(self, last: EmbeddingsError | None = None) -> DeadlineExceededError:
+        reason = f"; the last attempt ended with: {last.message}" if last else ""
+        return DeadlineExceededError(
+            f"the deadline of {self._call.options.deadline:g} s leaves no time for another "
+            f"attempt{reason}",
+            status=last.status if last else None,
+            retry_after=last.retry_after if last else None,
+            inputs=self._batch.positions,
+        )

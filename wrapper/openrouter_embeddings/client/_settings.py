@@ -1,0 +1,47 @@
+"""What both clients are made of: key, address, defaults."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from openrouter_embeddings._secret import Secret
+from openrouter_embeddings.core.options import EmbedOptions, merged
+from openrouter_embeddings.errors import InputError
+from openrouter_embeddings.transport import BASE_URL
+
+if TYPE_CHECKING:
+    from openrouter_embeddings.core.options import Options
+
+LOCAL_URL = "http://127.0.0.1/api/v1"  # never dialled: the in-process transport takes its place
+LOCAL_KEY = "local"
+LOCAL_MODEL = "local/minilm"
+
+
+class Settings:
+    """A client's key, base URL and default options. Raises InputError."""
+
+    def __init__(self, api_key: str | None, base_url: str | None, defaults: EmbedOptions) -> None:
+        self.key = Secret(api_key or os.environ.get("OPENROUTER_API_KEY", ""))
+        del api_key  # an error below would show it among the locals of this traceback
+        if not self.key:
+            raise InputError(
+                "no API key: set OPENROUTER_API_KEY, or pass api_key=…; Client.local() needs none"
+            )
+        self.base_url = base_url or os.environ.get("OPENROUTER_BASE_URL") or BASE_URL
+        self._defaults = defaults
+        merged(defaults, {})  # complains now about what would be wrong in every call
+
+    def options(self, call: EmbedOptions) -> Options:
+        """The defaults, overridden by a call's own options."""
+        return merged(self._defaults, call)
+
+    def describe(self, name: str) -> str:
+        """For a repr: what is safe to show."""
+        model = self._defaults.get("model")
+        return f"{name}({self.base_url!r}{f', model={model!r}' if model else ''})"
+
+
+def with_role(role: str, options: EmbedOptions) -> EmbedOptions:
+    """`options` with `input_type`, unless the caller set another."""
+    return {"input_type": role, **options}

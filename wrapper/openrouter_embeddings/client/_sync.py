@@ -1,0 +1,188 @@
+"""The blocking client."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import stamina
+
+from openrouter_embeddings.core import assemble
+from openrouter_embeddings.core.accept import Gate, accept
+from openrouter_embeddings.core.plan import split
+from openrouter_embeddings.images import load_content
+from openrouter_embeddings.transport import Transport
+
+from ._call import Call, Exchange
+from ._settings import LOCAL_KEY, LOCAL_MODEL, LOCAL_URL, Settings, with_role
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from types import TracebackType
+    from typing import Self, Unpack
+
+    import httpx
+
+    from openrouter_embeddings.core.options import EmbedOptions
+    from openrouter_embeddings.core.plan import Batch
+    from openrouter_embeddings.inputs import EmbedInput, EmbedInputs
+    from openrouter_embeddings.result import EmbeddingResult
+
+
+class Client:
+    """Embeds text, tokens and images through OpenRouter. Safe to share among threads.
+
+    Args:
+        api_key: default: the environment's OPENROUTER_API_KEY.
+        base_url: default: the environment's OPENROUTER_BASE_URL, else the service itself.
+        http_client: an `httpx.Client` of yours, for proxies, TLS or instrumentation. It stays
+            yours to close. Its time-outs and authentication are replaced for each request.
+        **defaults: any option of `embed`, for all calls of this client.
+
+    Raises:
+        InputError: no key, a URL that would expose it, or a default that cannot be right.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        base_url: str | None = None,
+        http_client: httpx.Client | None = None,
+        **defaults: Unpack[EmbedOptions],
+    ) -> None:
+        self._settings = Settings(api_key, base_url, defaults)
+        del api_key  # an error below would show it among the locals of this traceback
+        self._transport = Transport(self._settings.base_url, self._settings.key, http_client)
+        self._owned_http_client: httpx.Client | None = None
+
+    @classmethod
+    def local(cls, **defaults: Unpack[EmbedOptions]) -> Self:
+        """A client of the stand-in, in this process: no key, no network.
+
+        The default model is `local/minilm` (text and tokens, English, 384 dimensions);
+        `local/visual` takes images, `local/hash` everything. Needs the extra `local`.
+        """
+        from openrouter_embeddings.local.doors.in_process import http_client  # noqa: PLC0415 - behind an extra
+
+        defaults.setdefault("model", LOCAL_MODEL)
+        mine = http_client()
+        client = cls(LOCAL_KEY, base_url=LOCAL_URL, http_client=mine, **defaults)
+        client._owned_http_client = mine
+        return client
+
+    def embed(self, inputs: EmbedInputs, **options: Unpack[EmbedOptions]) -> EmbeddingResult:
+        """Embed inputs, one row each, in their order.
+
+        Args:
+            inputs: a text, a list of tokens, an `Image` or a `Content`, or a list of such. Text and
+                images mix; tokens do not. One image makes every input of the call multimodal.
+            **options: see `EmbedOptions`; they override the client's defaults.
+
+        Returns:
+            The vectors as float32 of shape (inputs, dimensions), with usage and cost.
+
+        Raises:
+            InputError: before anything is sent, naming the input's position.
+            APIStatusError: the service refused; see `errors` for the types by status.
+            APIConnectionError: no whole answer came within `timeout` and `deadline`.
+            ResponseError: an answer whose vectors cannot be trusted.
+        """
+        call = Call(self._settings.options(options))
+        items = accept(inputs)
+        loaded = [load_content(item, position) for position, item in enumerate(items)]
+        batches = [*split(loaded, call.options.batch_size)]
+        parts = self._exchange_all(call, batches) if len(batches) > 1 else self._one(call, batches)
+        return assemble.whole(parts, len(items))
+
+    def embed_query(self, text: EmbedInput, **options: Unpack[EmbedOptions]) -> EmbeddingResult:
+        """`embed` with `input_type="search_query"`: for what is searched with."""
+        return self.embed(text, **with_role("search_query", options))
+
+    def embed_documents(
+        self, documents: EmbedInputs, **options: Unpack[EmbedOptions]
+    ) -> EmbeddingResult:
+        """`embed` with `input_type="search_document"`: for what is searched in."""
+        return self.embed(documents, **with_role("search_document", options))
+
+    def embed_stream(
+        self, inputs: Iterable[EmbedInput], **options: Unpack[EmbedOptions]
+    ) -> Iterator[EmbeddingResult]:
+        """Embed any number of inputs in bounded memory: parts come in order, as they are done.
+
+        At most `2 × concurrency` batches are alive. `part.start` is the position of a part's
+        first row. A batch with an image is multimodal as a whole, other batches are not.
+
+        Args:
+            inputs: any iterable of inputs; it is read as the parts are taken.
+            **options: as for `embed`; a `deadline` counts from now.
+
+        Raises:
+            As `embed` does, in the middle of the iteration; an InputError too.
+        """
+        call = Call(self._settings.options(options))
+        return self._exchange_all(call, _batches(inputs, call.options.batch_size))
+
+    def close(self) -> None:
+        """Close the connections. A client given an `http_client` leaves that one open."""
+        self._transport.close()
+        if self._owned_http_client is not None:
+            self._owned_http_client.close()
+
+    def __enter__(self) -> Self:
+        """The client itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the connections."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Address and model; never the key."""
+        return self._settings.describe("Client")
+
+    def _one(self, call: Call, batches: Sequence[Batch]) -> Iterator[EmbeddingResult]:
+        yield self._exchange(call, batches[0])
+
+    def _exchange_all(self, call: Call, batches: Iterable[Batch]) -> Iterator[EmbeddingResult]:
+        """Parts in order, with up to `concurrency` requests under way."""
+        concurrency = call.options.concurrency
+        pool = ThreadPoolExecutor(concurrency, thread_name_prefix="openrouter-embeddings")
+        pending: deque[Future[EmbeddingResult]] = deque()
+        first: EmbeddingResult | None = None
+        try:
+            for batch in batches:
+                pending.append(pool.submit(self._exchange, call, batch))
+                if len(pending) >= 2 * concurrency:
+                    part = pending.popleft().result()
+                    assemble.same_width(first := first or part, part)
+                    yield part
+            while pending:
+                part = pending.popleft().result()
+                assemble.same_width(first := first or part, part)
+                yield part
+        finally:
+            call.abandoned = True
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _exchange(self, call: Call, batch: Batch) -> EmbeddingResult:
+        exchange = Exchange(call, batch)
+        with exchange.judged():
+            for attempt in stamina.retry_context(**exchange.retrying):
+                with attempt:
+                    timeout = exchange.begin(attempt.next_wait)
+                    return exchange.read(self._transport.send(exchange.body, timeout))
+        raise AssertionError("stamina ends with a result or an error")
+
+
+def _batches(inputs: Iterable[EmbedInput], batch_size: int) -> Iterator[Batch]:
+    gate = Gate()
+    admitted = map(gate.admit, inputs)
+    loaded = (load_content(item, position) for position, item in enumerate(admitted))
+    return split(loaded, batch_size)

@@ -1,0 +1,184 @@
+"""What a caller may hand in, refused or made uniform before anything is sent."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn
+
+from openrouter_embeddings.errors import InputError
+from openrouter_embeddings.inputs import Content, Image
+
+Item = str | list[int] | Content
+
+SHAPE = (
+    '{"content": [{"type": "text", "text": "…"}, '
+    '{"type": "image_url", "image_url": {"url": "https://… or data:…"}}]}'
+)
+LARGEST = 2**31 - 1  # what tokenizers and JSON readers hold
+_TAKEN = "a text, a list of token integers, an Image or a Content"
+
+
+def accept(inputs: Any) -> list[Item]:
+    """The inputs of one call, uniform: all text, all tokens, or all `Content`.
+
+    A single text, token list, `Image` or `Content` is a list of one. Raises InputError.
+    """
+    values = [_without_numpy(value) for value in _listed(inputs)]
+    if not values:
+        raise InputError("the list of inputs is empty; give at least one " + _TAKEN)
+    if all(_is_number(value) for value in values):
+        return [_tokens(values, 0)]
+    items = [*map(Gate().admit, values)]
+    if any(isinstance(item, Content) for item in items):
+        return [Content(item) if isinstance(item, str) else item for item in items]
+    return items
+
+
+class Gate:
+    """Lets inputs in one by one: each is checked, and tokens never mix with the rest."""
+
+    def __init__(self) -> None:
+        self._position = 0
+        self._tokens: bool | None = None
+
+    def admit(self, value: Any) -> Item:
+        """The next input, checked. Raises InputError naming its position."""
+        position = self._position
+        item = _item(_without_numpy(value), position)
+        is_tokens = isinstance(item, list)
+        if self._tokens is None:
+            self._tokens = is_tokens
+        elif self._tokens != is_tokens:
+            found, before = ("tokens", "text") if is_tokens else ("text or images", "tokens")
+            _refuse(
+                position,
+                f"{found} among {before}; one call is all tokens, or text and images in any mix",
+            )
+        self._position += 1
+        return item
+
+
+def _listed(inputs: Any) -> list[Any]:
+    if isinstance(inputs, str | Image | Content | Mapping):
+        return [inputs]
+    if inputs is None or isinstance(inputs, bytes | bytearray | memoryview):
+        _item(inputs, 0)
+    if isinstance(inputs, set | frozenset):
+        raise InputError("a set has no order for the rows to follow; give a list")
+    inputs = _without_numpy(inputs)
+    if not isinstance(inputs, Iterable):
+        raise InputError(f"inputs of type {type(inputs).__name__} are not taken; give {_TAKEN}")
+    return list(inputs)
+
+
+def _item(value: Any, position: int) -> Item:
+    if isinstance(value, str):
+        return _text(value, position)
+    if isinstance(value, Image):
+        return Content(value)
+    if isinstance(value, Content):
+        return _content(value, position)
+    if isinstance(value, Mapping):
+        return _from_wire(value, position)
+    if isinstance(value, bytes | bytearray | memoryview):
+        _refuse(position, "bytes are not text; decode them, or wrap an image's bytes in Image(…)")
+    if _is_number(value):
+        _refuse(position, "a number among texts; token inputs are lists of integers: [[101, 102]]")
+    if isinstance(value, list | tuple | range):
+        return _tokens(value, position)
+    _refuse(position, f"{_name(value)} is not taken; give {_TAKEN}")
+
+
+def _text(text: str, position: int, where: str = "") -> str:
+    if not text:
+        _refuse(position, f"{where}the text is empty; every provider refuses that, leave it out")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            _refuse(
+                position,
+                f"{where}a lone surrogate (U+{ord(text[error.start]):04X}) at character "
+                f"{error.start}; it cannot be sent as UTF-8. Half an emoji, perhaps: mend the "
+                'text, or text.encode(errors="replace").decode()',
+            )
+    return text
+
+
+def _tokens(values: Iterable[Any], position: int) -> list[int]:
+    tokens: list[int] = []
+    for number, value in enumerate(values):
+        if type(value) is int:
+            token = value
+        elif isinstance(value, bool) or not hasattr(value, "__index__"):
+            _refuse(
+                position, f"token {number} is {_name(value)}; tokens are integers from 0 to 2³¹-1"
+            )
+        else:
+            token = operator.index(value)
+        if not 0 <= token <= LARGEST:
+            _refuse(position, f"token {number} is {token}; tokens are integers from 0 to 2³¹-1")
+        tokens.append(token)
+    if not tokens:
+        _refuse(position, "the list of tokens is empty; leave it out")
+    return tokens
+
+
+def _content(content: Content, position: int) -> Content:
+    if not content.parts:
+        _refuse(position, 'the Content is empty; Content("text", Image("cat.png")) is right')
+    for number, part in enumerate(content.parts):
+        if isinstance(part, str):
+            _text(part, position, f"part {number}: ")
+        elif not isinstance(part, Image):
+            _refuse(position, f"part {number} is {_name(part)}; parts are texts and Images")
+    return content
+
+
+def _from_wire(value: Mapping[Any, Any], position: int) -> Content:
+    parts = value.get("content")
+    if set(value) != {"content"} or not isinstance(parts, list | tuple):
+        keys = ", ".join(map(repr, value)) or "none"
+        _refuse(position, f"a mapping with the keys {keys}; the API takes {SHAPE}")
+    return _content(Content(*(_part_from_wire(part, position) for part in parts)), position)
+
+
+def _part_from_wire(part: Any, position: int) -> str | Image:
+    match part:
+        case {"type": "text", "text": str(text), **rest} if not rest:
+            return text
+        case {"type": "image_url", "image_url": {"url": str(url), **more}, **rest} if not (
+            rest or more
+        ):
+            # a path here would be read from this machine's disk, which a request never means
+            if url.startswith(("http://", "https://", "data:")):
+                return Image(url)
+            _refuse(
+                position, 'the image_url is neither an https nor a data: URL; use Image("path")'
+            )
+        case _:
+            _refuse(position, f"a part in a shape that the API refuses; it takes {SHAPE}")
+
+
+def _without_numpy(value: Any) -> Any:
+    """numpy, pandas, array.array and torch give their plain values by `tolist`."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) or hasattr(value, "__index__")
+
+
+def _name(value: Any) -> str:
+    return (
+        "None"
+        if value is None
+        else f"{value!r:.40}"
+        if _is_number(value)
+        else (f"a {type(value).__name__}")
+    )
+
+
+def _refuse(position: int, what: str) -> NoReturn:
+    raise InputError(f"input {position}: {what}", inputs=[position])

@@ -1,0 +1,251 @@
+"""Reply bytes to vectors, or to the error that they are.
+
+The order is what every answer is held to: an error in the body first, then the count, the
+indices, one width, and no value that would poison an index.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from openrouter_embeddings.errors import APIStatusError, ResponseError
+from openrouter_embeddings.result import Served, Usage
+
+from .policy import error_class, retry_after
+from .vectors import read_vector, unusable_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from openrouter_embeddings.result import Matrix
+
+    from .plan import Batch
+    from .wire import Reply
+
+_LONGEST_MESSAGE = 600
+_LONGEST_BODY = 2000
+_ID_HEADERS = ("x-generation-id", "x-request-id", "request-id", "cf-ray")
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The vectors of one batch, in the order of its inputs, and the answer that held them."""
+
+    matrix: Matrix
+    served: Served
+
+
+def decode(reply: Reply, batch: Batch, dimensions: int | None) -> Decoded:
+    """The vectors in a reply.
+
+    Raises:
+        APIStatusError: by the status, or by an error inside a success.
+        ResponseError: a success whose vectors cannot be trusted; says which inputs.
+    """
+    answer = _parse(reply.body)
+    if not 200 <= reply.status <= 299 or (isinstance(answer, dict) and answer.get("error")):
+        raise _status_error(reply, answer, batch)
+    served = _served(answer if isinstance(answer, dict) else {}, batch)
+    try:
+        matrix = _matrix(_items(answer, len(batch.items)), dimensions)
+    except _Refused as refused:
+        raise ResponseError(
+            refused.reason,
+            status=reply.status,
+            provider=served.provider,
+            request_id=served.id or _id_from_headers(reply),
+            body=_snippet(reply.body),
+            inputs=[batch.start + row for row in refused.rows] or batch.positions,
+            usage=served.usage,
+        ) from None
+    return Decoded(matrix, served)
+
+
+class _Refused(Exception):
+    """Why an answer is none, and the rows concerned; all of them where none is named."""
+
+    def __init__(self, reason: str, rows: Sequence[int] = ()) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.rows = rows
+
+
+def _parse(body: bytes) -> Any:
+    """The JSON in `body`, or `_NOT_JSON`. NaN and Infinity, which are not JSON, are let in.
+
+    Some servers print them; read, they lead to an error that names the inputs concerned.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return _NOT_JSON
+
+
+_NOT_JSON = object()
+
+
+def _items(answer: Any, count: int) -> list[Any]:
+    """The embeddings in the order of the inputs: by `index`, or by position where none has one."""
+    if not isinstance(answer, dict):
+        what = "not JSON" if answer is _NOT_JSON else "no JSON object"
+        raise _Refused(f"a success whose body is {what}")
+    items = answer.get("data")
+    if not isinstance(items, list):
+        raise _Refused("a success without a list of embeddings in `data`")
+    if len(items) != count:
+        raise _Refused(f"{len(items)} embeddings came back for {count} inputs")
+    if strange := [row for row, item in enumerate(items) if not isinstance(item, dict)]:
+        raise _Refused("an item of `data` that is no object", strange)
+    indices = [item.get("index") for item in items]
+    if all(index is None for index in indices):
+        return [item.get("embedding") for item in items]
+    placed: list[Any] = [None] * count
+    unseen = set(range(count))
+    for index, item in zip(indices, items, strict=True):
+        if type(index) is not int or index not in unseen:
+            raise _Refused(f"the indices are no permutation of 0-{count - 1}: {_doubt(indices)}")
+        unseen.remove(index)
+        placed[index] = item.get("embedding")
+    return placed
+
+
+def _doubt(indices: list[Any]) -> str:
+    seen: set[int] = set()
+    for index in indices:
+        if type(index) is not int:
+            return "one is missing" if index is None else f"one is {index!r:.40}"
+        if index in seen:
+            return f"{index} comes twice"
+        if not 0 <= index < len(indices):
+            return f"one is {index}"
+        seen.add(index)
+    raise AssertionError("the indices are a permutation after all")
+
+
+def _matrix(embeddings: list[Any], dimensions: int | None) -> Matrix:
+    first = _vector(embeddings, 0)
+    matrix = np.empty((len(embeddings), len(first)), np.float32)
+    for row in range(len(embeddings)):
+        vector = _vector(embeddings, row) if row else first
+        if len(vector) != len(first):
+            raise _Refused(
+                f"vectors of {len(first)} and of {len(vector)} dimensions in one answer", [row]
+            )
+        matrix[row] = vector
+    if dimensions is not None and matrix.shape[1] != dimensions:
+        raise _Refused(f"{dimensions} dimensions were asked for, {matrix.shape[1]} came back")
+    if unusable := unusable_rows(matrix):
+        reasons = " and ".join(dict.fromkeys(unusable.values()))
+        raise _Refused(f"{reasons} came back", sorted(unusable))
+    return matrix
+
+
+def _vector(embeddings: list[Any], row: int) -> Matrix:
+    try:
+        return read_vector(embeddings[row])
+    except ValueError as error:
+        raise _Refused(str(error), [row]) from None
+
+
+def _served(answer: dict[str, Any], batch: Batch) -> Served:
+    """What the answer says of itself. A missing or odd field costs nobody a paid vector."""
+    return Served(
+        start=batch.start,
+        stop=batch.start + len(batch.items),
+        model=_text(answer.get("model")),
+        provider=_text(answer.get("provider")),
+        id=_text(answer.get("id")),
+        usage=_usage(answer.get("usage")),
+        body={key: value for key, value in answer.items() if key != "data"},
+    )
+
+
+def _usage(usage: Any) -> Usage:
+    usage = usage if isinstance(usage, dict) else {}
+    details = usage.get("prompt_tokens_details")
+    details = details if isinstance(details, dict) else {}
+    prompt = _count(usage.get("prompt_tokens"))
+    return Usage(
+        prompt_tokens=prompt,
+        total_tokens=_count(usage.get("total_tokens")) or prompt,
+        cost=_cost(usage.get("cost")),
+        prompt_tokens_details={k: _count(v) for k, v in details.items() if _count(v)},
+        requests=1,
+    )
+
+
+def _count(value: Any) -> int:
+    return value if type(value) is int and value > 0 else 0
+
+
+def _cost(value: Any) -> Decimal | None:
+    """Exact: the shortest text of a float is the text that was sent, up to 15 digits."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        cost = Decimal(repr(value) if isinstance(value, float) else value)
+    except InvalidOperation:
+        return None
+    return cost if cost.is_finite() else None
+
+
+def _status_error(reply: Reply, answer: Any, batch: Batch) -> APIStatusError:
+    answer = answer if isinstance(answer, dict) else {}
+    error = answer.get("error")
+    error = error if isinstance(error, dict) else {"message": error}
+    metadata = error.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    code = error.get("code")
+    code = int(code) if isinstance(code, str) and code.isdecimal() and len(code) < 6 else code
+    code = code if isinstance(code, int | str) and not isinstance(code, bool) else None
+    status = reply.status
+    if 200 <= status <= 299 and isinstance(code, int) and 400 <= code <= 599:
+        status = code
+    return error_class(status)(
+        _message(status, error.get("message"), metadata),
+        status=status,
+        code=code,
+        provider=_text(metadata.get("provider_name")) or _text(answer.get("provider")),
+        request_id=_text(answer.get("id")) or _id_from_headers(reply),
+        retry_after=retry_after(reply),
+        body=_snippet(reply.body),
+        inputs=batch.positions,
+    )
+
+
+def _message(status: int, message: Any, metadata: dict[str, Any]) -> str:
+    try:
+        name = HTTPStatus(status).phrase
+    except ValueError:  # 520-529 are not in the standard
+        name = "Provider Overloaded" if status == 529 else f"HTTP {status}"
+    said = _text(message)
+    raw = _text(metadata.get("raw"))
+    whole = f"{name}: {said}" if said else f"{name}, without a reason"
+    return _cut(f"{whole} (the provider said: {raw})" if raw else whole, _LONGEST_MESSAGE)
+
+
+def _id_from_headers(reply: Reply) -> str | None:
+    return next((reply.headers[name] for name in _ID_HEADERS if reply.headers.get(name)), None)
+
+
+def _snippet(body: bytes) -> str:
+    return _cut(body[: _LONGEST_BODY * 4].decode(errors="replace").strip(), _LONGEST_BODY)
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"

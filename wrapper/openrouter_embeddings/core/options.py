@@ -1,0 +1,211 @@
+"""The options of a call, checked, and the part of every request that they make up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    TypedDict,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+import attrs
+import orjson
+from openrouter_embeddings_api import models
+from openrouter_embeddings_api.models import EmbeddingRequest
+from openrouter_embeddings_api.models import ProviderPreferences as ProviderPreferences
+from openrouter_embeddings_api.types import UNSET, Unset
+
+from openrouter_embeddings.errors import InputError
+
+from .accept import LARGEST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EncodingFormat = Literal["base64", "float"]
+T = TypeVar("T")
+
+
+class EmbedOptions(TypedDict, total=False):
+    """What every embed method takes by keyword, and a client as defaults for all its calls."""
+
+    model: str
+    """The model, e.g. `"openai/text-embedding-3-small"`."""
+    dimensions: int | None
+    """Length of the vectors, for models that can shorten them; default: the model's own."""
+    input_type: str | None
+    """The role of the inputs, e.g. `"search_query"` or `"search_document"`."""
+    provider: ProviderPreferences | Mapping[str, Any] | None
+    """Who may serve the call: the API's provider preferences."""
+    user: str | None
+    """An identifier of your end-user, for abuse detection."""
+    encoding_format: EncodingFormat
+    """How vectors travel: `"base64"` (default; float32, small and fast) or `"float"`."""
+    batch_size: int
+    """Inputs per request at most; default 128. Large inputs make smaller batches."""
+    concurrency: int
+    """Requests in flight at most; default 8."""
+    timeout: float
+    """Seconds that one attempt may take; default 180: the slowest recorded answers took 127."""
+    deadline: float | None
+    """Seconds that the whole call may take, retries and waiting included; default: no limit."""
+    max_retries: int
+    """Retries (not attempts) of a request; default 4; 0 means one attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`EmbedOptions` with every default filled in, checked. Raises InputError."""
+
+    model: str = ""
+    dimensions: int | None = None
+    input_type: str | None = None
+    provider: ProviderPreferences | Mapping[str, Any] | None = None
+    user: str | None = None
+    encoding_format: EncodingFormat = "base64"
+    batch_size: int = 128
+    concurrency: int = 8
+    timeout: float = 180.0
+    deadline: float | None = None
+    max_retries: int = 4
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "concurrency"):
+            _whole(name, getattr(self, name), 1)
+        _whole("max_retries", self.max_retries, 0)
+        if self.dimensions is not None:
+            _whole("dimensions", self.dimensions, 1)
+        _seconds("timeout", self.timeout)
+        if self.deadline is not None:
+            _seconds("deadline", self.deadline)
+        for name in ("model", "input_type", "user"):
+            if not isinstance(getattr(self, name), str | None):
+                raise InputError(f"{name} is {getattr(self, name)!r}, a str is needed")
+        if self.encoding_format not in ("base64", "float"):
+            raise InputError(
+                f'encoding_format is {self.encoding_format!r}; "base64" and "float" are known'
+            )
+
+    def request_fields(self) -> dict[str, Any]:
+        """The JSON object of a request, with empty `input` and without what is unset."""
+        if not self.model:
+            raise InputError(
+                'no model; say model="openai/text-embedding-3-small", in the call or the client'
+            )
+        fields = EmbeddingRequest(
+            input_=[],
+            model=self.model,
+            dimensions=_or_unset(self.dimensions),
+            encoding_format=self.encoding_format,
+            input_type=_or_unset(self.input_type),
+            provider=_preferences(self.provider),
+            user=_or_unset(self.user),
+        ).to_dict()
+        try:
+            orjson.dumps(fields)
+        except TypeError as error:
+            raise InputError(f"an option cannot be sent as JSON: {error}") from None
+        return fields
+
+
+def merged(defaults: EmbedOptions, call: EmbedOptions) -> Options:
+    """The client's defaults, overridden by the call's options."""
+    both: Any = {**defaults, **call}
+    return Options(**both)
+
+
+def _preferences(given: Any) -> ProviderPreferences | Unset:
+    """The generated model, without nulls: to the service they say what leaving them out says.
+
+    From a mapping only known keys are taken: the service ignores others, and a misspelt `zdr`
+    would send data where it must not go. New fields fit in `ProviderPreferences[...] = value`.
+    """
+    if given is None:
+        return UNSET
+    if isinstance(given, ProviderPreferences):
+        return ProviderPreferences.from_dict(_without_nulls(given.to_dict()))
+    if not isinstance(given, Mapping):
+        raise InputError(f"provider is a {type(given).__name__}; a mapping is needed")
+    try:
+        preferences = ProviderPreferences.from_dict(_without_nulls(given))
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        reason = str(error) or "a value of the wrong type"
+        raise InputError(f"provider: {reason}") from None
+    if wrong := list(_complaints(preferences, "")):
+        raise InputError(f"provider: {'; '.join(wrong)}")
+    return preferences
+
+
+def _complaints(model: Any, path: str) -> Iterator[str]:
+    """What in a generated model is not as its annotations say: `from_dict` lets much pass."""
+    fields = get_type_hints(type(model), localns=vars(models))
+    for name in model.additional_properties:
+        known = ", ".join(field.name for field in attrs.fields(type(model)) if field.init)
+        yield f"{path}{name} is not known; known are {known}"
+    for field in attrs.fields(type(model)):
+        value, wanted = getattr(model, field.name), fields[field.name]
+        if attrs.has(type(value)):
+            yield from _complaints(value, f"{path}{field.name}.")
+        elif field.init and not _fits(value, wanted):
+            yield f"{path}{field.name} is {value!r:.60}, {_spell(wanted)} is needed"
+
+
+def _fits(value: Any, wanted: Any) -> bool:
+    if wanted is Any or isinstance(value, Unset):
+        return True
+    arguments, origin = get_args(wanted), get_origin(wanted)
+    if origin is Literal:
+        return value in arguments
+    if origin is list:
+        return isinstance(value, list) and all(_fits(item, arguments[0]) for item in value)
+    if arguments:
+        return any(_fits(value, alternative) for alternative in arguments)
+    if isinstance(value, bool):
+        return wanted is bool
+    if wanted is float:
+        return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, wanted)
+
+
+def _spell(wanted: Any) -> str:
+    """The annotation as the API's documentation would put it."""
+    if get_origin(wanted) is Literal:
+        return " or ".join(map(repr, sorted(get_args(wanted))))
+    if get_origin(wanted) is list:
+        return f"a list of {_spell(get_args(wanted)[0])}"
+    if arguments := [a for a in get_args(wanted) if a not in (Unset, type(None))]:
+        # a list of names or any string is, to a reader, any string
+        return "str" if str in arguments else " or ".join(map(_spell, arguments))
+    return str(wanted.__name__)
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _without_nulls(v) for k, v in value.items() if v is not None}
+    if isinstance(value, Decimal):  # a price; the API takes prices as text
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _or_unset(value: T | None) -> T | Unset:
+    return UNSET if value is None else value
+
+
+def _whole(name: str, value: Any, least: int) -> None:
+    if type(value) is not int or not least <= value <= LARGEST:
+        raise InputError(f"{name} is {value!r}, an integer ≥ {least} is needed")
+
+
+def _seconds(name: str, value: Any) -> None:
+    right = isinstance(value, int | float) and not isinstance(value, bool)
+    if not right or not value > 0 or math.isinf(value):
+        raise InputError(f"{name} is {value!r}, a number of seconds > 0 is needed")

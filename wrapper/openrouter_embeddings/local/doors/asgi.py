@@ -1,0 +1,37 @@
+"""The stand-in as an ASGI application: `uvicorn openrouter_embeddings.local.doors.asgi:app`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from openrouter_embeddings._extras import need
+from openrouter_embeddings.local.respond import respond
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+PREFIX = "/api/v1"
+
+
+async def _embeddings(request: Request) -> Response:
+    # one thread a request at most, as many as Starlette's pool has
+    from starlette.concurrency import run_in_threadpool  # noqa: PLC0415 - behind an extra
+    from starlette.responses import Response as Answer  # noqa: PLC0415 - behind an extra
+
+    body = await request.body()
+    reply = await run_in_threadpool(respond, body, dict(request.headers))
+    return Answer(
+        reply.body, reply.status, headers=dict(reply.headers), media_type="application/json"
+    )
+
+
+def make_app() -> Starlette:
+    """The application: `POST /api/v1/embeddings`, and `POST /embeddings` for the same."""
+    need("starlette", "local")
+    from starlette.applications import Starlette as App  # noqa: PLC0415 - behind an extra
+    from starlette.routing import Route  # noqa: PLC0415 - behind an extra
+
+    paths = (f"{PREFIX}/embeddings", "/embeddings")
+    return App(routes=[Route(path, _embeddings, methods=["POST"]) for path in paths])

@@ -1,0 +1,42 @@
+"""What a model of the stand-in is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from .parts import Part
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Vectors of shape (inputs, dimensions) and the tokens read, by modality."""
+
+    vectors: NDArray[np.float32]
+    tokens: Mapping[str, int]
+
+
+class Unsupported(Exception):
+    """An input that the model cannot read; says why."""
+
+    def __init__(self, position: int, why: str) -> None:
+        super().__init__(why)
+        self.position = position
+
+
+class Model(Protocol):
+    """A model: pure, thread-safe, and slow only on its first use."""
+
+    name: str
+    modalities: frozenset[str]
+    dimensions: range
+
+    def embed(self, inputs: Sequence[Sequence[Part]], dimensions: int | None) -> Embedded:
+        """One unit vector an input. Raises Unsupported."""
+        ...

@@ -1,0 +1,59 @@
+"""`local/hash`: every kind of input, any `dimensions`, deterministic, instant. Not semantic.
+
+The vector is drawn from a normal distribution with the input's SHA-256 as the seed, so equal
+inputs get equal vectors and different ones are nearly orthogonal. For tests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import wordpiece
+from .base import Embedded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from .parts import Part
+
+DEFAULT_DIMENSIONS = 256
+TOKENS_PER_IMAGE = 256  # a pretence, in the order of what vision models count
+
+
+class HashModel:
+    """Noise that is always the same for the same input."""
+
+    name = "local/hash"
+    modalities = frozenset({"text", "image"})
+    dimensions = range(1, 16_385)
+
+    def embed(self, inputs: Sequence[Sequence[Part]], dimensions: int | None) -> Embedded:
+        """One unit vector an input."""
+        width = dimensions or DEFAULT_DIMENSIONS
+        vectors = np.empty((len(inputs), width), np.float32)
+        for row, parts in enumerate(inputs):
+            vectors[row] = _draw(parts, width)
+        images = sum(part.modality == "image" for parts in inputs for part in parts)
+        tokens = {"text": _count(inputs), "image": images * TOKENS_PER_IMAGE}
+        return Embedded(vectors, {k: v for k, v in tokens.items() if v})
+
+
+def _draw(parts: Sequence[Part], width: int) -> NDArray[np.float32]:
+    # a lone text means the same as a plain string, or images in a batch would move its vector
+    said = json.dumps([[part.text, part.tokens, part.url] for part in parts])
+    seed = int.from_bytes(hashlib.sha256(said.encode()).digest()[:16])
+    vector = np.random.Generator(np.random.PCG64(seed)).standard_normal(width, np.float32)
+    vector /= np.linalg.norm(vector)
+    return vector
+
+
+def _count(inputs: Sequence[Sequence[Part]]) -> int:
+    texts = [part.text for parts in inputs for part in parts if part.text]
+    given = sum(len(part.tokens) for parts in inputs for part in parts)
+    return given + (sum(map(len, wordpiece.encode(texts))) if texts else 0)

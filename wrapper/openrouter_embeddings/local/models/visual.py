@@ -1,0 +1,114 @@
+"""`local/visual`: images by how they look: colours, edges, a thumbnail. No meaning.
+
+It finds near-duplicates, crops and brighter or smaller copies. It does not know what a cat is.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
+
+import numpy as np
+import pybase64
+
+from openrouter_embeddings._extras import need
+
+from .base import Embedded, Unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from .parts import Part
+
+_SIDE = 64  # pixels a side that everything is computed from
+_COLOURS = 4  # levels a channel: 64 colours
+_ANGLES = 8
+_THUMB = 4
+_WEIGHTS = (1.0, 0.5, 0.35)  # colours survive a crop, edges mostly, the thumbnail least
+_MOST_PIXELS = 50_000_000
+TOKENS_PER_IMAGE = 256  # a pretence, as in local/hash
+
+
+class VisualModel:
+    """Three descriptors side by side, each of unit length times its weight."""
+
+    name = "local/visual"
+    modalities = frozenset({"image"})
+    dimensions = range(
+        _COLOURS**3 + _ANGLES * 4 + _THUMB**2 * 3, _COLOURS**3 + _ANGLES * 4 + _THUMB**2 * 3 + 1
+    )
+
+    def embed(self, inputs: Sequence[Sequence[Part]], dimensions: int | None) -> Embedded:
+        """One unit vector an input; several images of one input are averaged."""
+        del dimensions  # there is one length
+        vectors = np.empty((len(inputs), len(_describe(np.zeros((_SIDE, _SIDE, 3))))), np.float32)
+        for row, parts in enumerate(inputs):
+            if not parts:
+                raise Unsupported(row, "no image in it")
+            seen = np.mean([_describe(_pixels(part.url, row)) for part in parts], axis=0)
+            vectors[row] = seen / np.linalg.norm(seen)
+        images = sum(map(len, inputs))
+        return Embedded(vectors, {"image": images * TOKENS_PER_IMAGE})
+
+
+def _pixels(url: str, row: int) -> NDArray[np.float64]:
+    head, comma, payload = url.partition(",")
+    if not url.startswith("data:") or not comma:
+        raise Unsupported(row, "image_url: only data: URLs are read here, nothing is fetched")
+    pil = need("PIL.Image", "local")
+    try:
+        data = (
+            pybase64.b64decode(payload, validate=True)
+            if head.endswith(";base64")
+            else unquote_to_bytes(payload)
+        )
+        picture: Any
+        with pil.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP", "GIF")) as picture:
+            if picture.width * picture.height > _MOST_PIXELS:
+                raise Unsupported(row, "image_url: more than 50 million pixels")
+            upright = need("PIL.ImageOps", "local").exif_transpose(picture)
+            small = upright.convert("RGB").resize((_SIDE, _SIDE), pil.Resampling.BOX)
+    except (OSError, ValueError, SyntaxError, EOFError, pil.DecompressionBombError):
+        raise Unsupported(row, "image_url: not a png, jpeg, webp or gif that can be read") from None
+    return np.asarray(small, np.float64) / 255.0
+
+
+def _describe(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+    parts = (_colours(pixels), _edges(pixels.mean(axis=2)), _thumbnail(pixels))
+    weighted = [weight * _unit(part) for weight, part in zip(_WEIGHTS, parts, strict=True)]
+    return np.concatenate(weighted)
+
+
+def _colours(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How much of the image each of 64 colours covers; the root tames large plain areas."""
+    levels = np.minimum((pixels * _COLOURS).astype(int), _COLOURS - 1)
+    codes = levels @ np.array([_COLOURS**2, _COLOURS, 1])
+    counts = np.bincount(codes.ravel(), minlength=_COLOURS**3)
+    return np.sqrt(counts.astype(np.float64))
+
+
+def _edges(grey: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Strength of edges by direction, in each quarter of the image."""
+    down, across = np.gradient(grey)
+    strength = np.hypot(down, across)
+    angle = ((np.arctan2(down, across) % np.pi) / np.pi * _ANGLES).astype(int) % _ANGLES
+    half = _SIDE // 2
+    quarters = [(slice(a, a + half), slice(b, b + half)) for a in (0, half) for b in (0, half)]
+    histograms = [
+        np.bincount(angle[q].ravel(), strength[q].ravel(), minlength=_ANGLES) for q in quarters
+    ]
+    return np.concatenate(histograms).astype(np.float64)
+
+
+def _thumbnail(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+    cell = _SIDE // _THUMB
+    means: NDArray[np.float64] = pixels.reshape(_THUMB, cell, _THUMB, cell, 3).mean(axis=(1, 3))
+    return means.ravel()
+
+
+def _unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    norm = float(np.linalg.norm(vector))
+    return vector / norm if norm else vector

@@ -1,0 +1,123 @@
+"""The stand-in itself: request bytes to a reply, without HTTP, clock, network or randomness."""
+
+from __future__ import annotations
+
+import hashlib
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pybase64
+
+from .contract import check_request, operation
+from .models import MODELS, Unsupported
+from .models.parts import read_inputs
+from .reply import LocalReply, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .models import Embedded
+
+STATUS_HEADER = "x-local-status"
+STATUS_MODEL = "local/status-"
+# Pretend credits per token, so that code that adds up costs has something to add up.
+PRICE = 2e-8
+_PROVIDER = "Local"
+
+
+def respond(body: bytes, headers: Mapping[str, str]) -> LocalReply:
+    """Answer one `POST /embeddings`. `headers` have lower-case names.
+
+    The header `X-Local-Status: 503`, or the model `local/status-503`, asks for an error of that
+    status with the specification's body.
+    """
+    try:
+        if not headers.get("authorization", "").lower().startswith("bearer "):
+            raise Refusal(401, "No auth credentials found")
+        request = _parsed(body)
+        check_request(request)
+        _refuse_on_request(request["model"], headers.get(STATUS_HEADER))
+        embedded = _embed(request)
+    except Refusal as refusal:
+        return _error(refusal)
+    return LocalReply(200, orjson.dumps(_success(request, embedded, body)))
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Refusal(400, f"the request is not JSON: {error}") from None
+
+
+def _refuse_on_request(model: str, header: str | None) -> None:
+    asked = header or (model.removeprefix(STATUS_MODEL) if model.startswith(STATUS_MODEL) else None)
+    if asked is None:
+        return
+    if not asked.isascii() or not asked.isdigit() or not 400 <= int(asked) <= 599:
+        raise Refusal(400, f"{STATUS_HEADER} or {STATUS_MODEL}…: {asked[:20]!r} is not 400 to 599")
+    status = int(asked)
+    documented = operation()["responses"].get(asked, {}).get("description")
+    known = status in set(HTTPStatus)
+    phrase = documented or (HTTPStatus(status).phrase if known else f"Status {status}")
+    waits = {"Retry-After": "1"} if status in (429, 503) else {}
+    raise Refusal(status, phrase, metadata={"provider_name": _PROVIDER}, headers=waits)
+
+
+def _embed(request: dict[str, Any]) -> Embedded:
+    model = MODELS.get(request["model"])
+    if model is None:
+        known = ", ".join(sorted(MODELS))
+        raise Refusal(404, f"No endpoints found for {request['model'][:80]}. Models here: {known}")
+    dimensions = request.get("dimensions")
+    if dimensions is not None and dimensions not in model.dimensions:
+        allowed = model.dimensions
+        said = f"{allowed[0]}" if len(allowed) == 1 else f"{allowed[0]} to {allowed[-1]}"
+        raise Refusal(400, f"dimensions: {dimensions} is not supported by {model.name}: {said}")
+    inputs = read_inputs(request["input"])
+    needed = {part.modality for parts in inputs for part in parts}
+    if lacking := sorted(needed - model.modalities):
+        raise Refusal(404, f"No endpoints found that support {lacking[0]} input")
+    try:
+        return model.embed(inputs, dimensions)
+    except Unsupported as error:
+        raise Refusal(400, f"input.{error.position}: {error}") from None
+
+
+def _success(request: dict[str, Any], embedded: Embedded, body: bytes) -> dict[str, Any]:
+    tokens = sum(embedded.tokens.values())
+    cost = round(tokens * PRICE, 12)
+    usage: dict[str, Any] = {"prompt_tokens": tokens, "total_tokens": tokens, "cost": cost}
+    if len(embedded.tokens) > 1:  # as the specification says of the breakdown
+        usage["prompt_tokens_details"] = {
+            f"{modality}_tokens": count for modality, count in sorted(embedded.tokens.items())
+        }
+    as_base64 = request.get("encoding_format") == "base64"
+    return {
+        "object": "list",
+        "data": [
+            {
+                "object": "embedding",
+                "index": index,
+                "embedding": (
+                    pybase64.b64encode_as_string(row.astype("<f4").tobytes())
+                    if as_base64
+                    else row.tolist()
+                ),
+            }
+            for index, row in enumerate(embedded.vectors)
+        ],
+        "model": request["model"],
+        "usage": {**usage, "is_byok": False, "cost_details": {"upstream_inference_cost": cost}},
+        "provider": _PROVIDER,
+        "id": f"gen-emb-{hashlib.sha256(body).hexdigest()[:20]}",
+    }
+
+
+def _error(refusal: Refusal) -> LocalReply:
+    error: dict[str, Any] = {"code": refusal.status, "message": refusal.message}
+    if refusal.metadata is not None:
+        error["metadata"] = refusal.metadata
+    body = orjson.dumps({"error": error, "user_id": None})
+    return LocalReply(refusal.status, body, refusal.headers)

@@ -1,0 +1,146 @@
+"""What a call gives back: the vectors, what they cost, and who made them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from decimal import Decimal
+
+    from numpy.typing import DTypeLike, NDArray
+
+    Matrix: TypeAlias = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the service reported as used, summed over the requests whose answer arrived.
+
+    An answer that was refused here (a zero vector, say) and asked for again counts too: it was
+    billed. An attempt that broke off reports nothing and so cannot be counted.
+
+    Attributes:
+        prompt_tokens: tokens in the inputs.
+        total_tokens: tokens altogether.
+        cost: credits (US dollars), exact; None where no answer named a cost.
+        prompt_tokens_details: tokens by modality under the API's names (`text_tokens`,
+            `image_tokens`, …); empty where the service gave no breakdown.
+        requests: answers counted.
+    """
+
+    prompt_tokens: int = 0
+    total_tokens: int = 0
+    cost: Decimal | None = None
+    prompt_tokens_details: Mapping[str, int] = field(default_factory=dict)
+    requests: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        """Both together."""
+        mine, theirs = self.prompt_tokens_details, other.prompt_tokens_details
+        costs = [c for c in (self.cost, other.cost) if c is not None]
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            total_tokens=self.total_tokens + other.total_tokens,
+            cost=sum(costs[1:], costs[0]) if costs else None,
+            prompt_tokens_details={
+                name: mine.get(name, 0) + theirs.get(name, 0) for name in {**mine, **theirs}
+            },
+            requests=self.requests + other.requests,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One answer of the service that is in a result: which rows, from whom, and all it said.
+
+    Attributes:
+        start, stop: the rows `result[start:stop]` came with this answer.
+        model: the model as the service named it; it may differ from the one asked for.
+        provider: who served it, where said.
+        id: the service's identifier of the answer, where given.
+        usage: of this answer alone.
+        body: the whole answer but for `data`: also what the specification does not list.
+    """
+
+    start: int
+    stop: int
+    model: str | None
+    provider: str | None
+    id: str | None
+    usage: Usage
+    body: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddingResult:
+    """The vectors of a call, one row an input, in the order of the inputs.
+
+    `len(result)`, `result[i]`, iteration and `np.asarray(result)` go to `vectors`.
+
+    Attributes:
+        vectors: float32, shape (inputs, dimensions), C-contiguous.
+        usage: tokens and cost over every answer of the call.
+        requested_model: the model that was asked for.
+        served: the answers behind the rows, in order.
+        start: position of the first row in the whole input; 0 except in parts of a stream.
+    """
+
+    vectors: Matrix
+    usage: Usage
+    requested_model: str
+    served: Sequence[Served]
+    start: int = 0
+
+    @property
+    def model(self) -> str:
+        """The model as the (first) answer named it; `served` has every answer's."""
+        return next((s.model for s in self.served if s.model), self.requested_model)
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Who served the call, each once, in order of appearance; empty where unsaid."""
+        return tuple(dict.fromkeys(s.provider for s in self.served if s.provider))
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The service's identifiers of the answers, in order."""
+        return tuple(s.id for s in self.served if s.id)
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.vectors)
+
+    def __getitem__(self, key: Any) -> Any:
+        """`vectors[key]`."""
+        return self.vectors[key]
+
+    def __iter__(self) -> Iterator[Matrix]:
+        """The rows, each of shape (dimensions,)."""
+        return iter(self.vectors)
+
+    def __array__(
+        self,
+        dtype: DTypeLike | None = None,
+        copy: bool | None = None,  # noqa: FBT001 - the protocol of numpy 2
+    ) -> NDArray[Any]:
+        """What `np.asarray(result)` gives: `vectors` itself unless another dtype is asked for."""
+        if copy is False and dtype is not None and np.dtype(dtype) != np.float32:
+            raise ValueError("the vectors are float32; another dtype needs a copy")
+        return (
+            np.array(self.vectors, dtype=dtype, copy=True)
+            if copy
+            else np.asarray(self.vectors, dtype=dtype)
+        )
+
+    def __repr__(self) -> str:
+        """Shape, model and cost, in a line."""
+        rows, width = self.vectors.shape
+        cost = "unknown" if self.usage.cost is None else f"{self.usage.cost:f}"
+        return (
+            f"EmbeddingResult(shape=({rows}, {width}), model={self.model!r}, "
+            f"prompt_tokens={self.usage.prompt_tokens}, cost={cost})"
+        )
