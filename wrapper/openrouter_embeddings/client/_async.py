@@ -87,10 +87,10 @@ class AsyncClient:
             return assemble.whole([part async for part in parts], len(items))
 
     async def embed_query(
-        self, text: EmbedInput, **options: Unpack[EmbedOptions]
+        self, queries: EmbedInputs, **options: Unpack[EmbedOptions]
     ) -> EmbeddingResult:
         """`embed` with `input_type="search_query"`: for what is searched with."""
-        return await self.embed(text, **with_role("search_query", options))
+        return await self.embed(queries, **with_role("search_query", options))
 
     async def embed_documents(
         self, documents: EmbedInputs, **options: Unpack[EmbedOptions]

@@ -96,9 +96,9 @@ class Client:
         parts = self._exchange_all(call, batches) if len(batches) > 1 else self._one(call, batches)
         return assemble.whole(parts, len(items))
 
-    def embed_query(self, text: EmbedInput, **options: Unpack[EmbedOptions]) -> EmbeddingResult:
+    def embed_query(self, queries: EmbedInputs, **options: Unpack[EmbedOptions]) -> EmbeddingResult:
         """`embed` with `input_type="search_query"`: for what is searched with."""
-        return self.embed(text, **with_role("search_query", options))
+        return self.embed(queries, **with_role("search_query", options))
 
     def embed_documents(
         self, documents: EmbedInputs, **options: Unpack[EmbedOptions]

@@ -20,8 +20,7 @@ from typing import (
 import attrs
 import orjson
 from openrouter_embeddings_api import models
-from openrouter_embeddings_api.models import EmbeddingRequest
-from openrouter_embeddings_api.models import ProviderPreferences as ProviderPreferences
+from openrouter_embeddings_api.models import EmbeddingRequest, ProviderPreferences
 from openrouter_embeddings_api.types import UNSET, Unset
 
 from openrouter_embeddings.errors import InputError
@@ -30,6 +29,8 @@ from .accept import LARGEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+__all__ = ["EmbedOptions", "Options", "ProviderPreferences", "merged"]
 
 EncodingFormat = Literal["base64", "float"]
 T = TypeVar("T")

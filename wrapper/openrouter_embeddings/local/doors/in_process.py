@@ -6,11 +6,15 @@ import asyncio
 
 import httpx
 
+from openrouter_embeddings._extras import need
 from openrouter_embeddings.local.respond import respond
 
 
 class LocalTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
     """Answers every request as the stand-in does; for `httpx.Client` and `httpx.AsyncClient`."""
+
+    def __init__(self) -> None:
+        need("jsonschema_rs", "local")  # now, and not in the middle of the first request
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Answer in the calling thread."""

@@ -18,14 +18,16 @@ from . import wordpiece
 from .base import Embedded, Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from .parts import Part
 
 SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
-_BATCH = 32  # more inputs at once are no faster on one thread
+# Tokens computed at once: what stays in the processor's cache; 4096 take twice as long in all.
+# A vector does not depend on what it is computed together with.
+_TOKENS_AT_ONCE = 512
 
 
 class MiniLM:
@@ -41,8 +43,7 @@ class MiniLM:
         vectors = np.empty((len(sequences), 384), np.float32)
         # like lengths together: padding costs as much as text
         order = sorted(range(len(sequences)), key=lambda row: len(sequences[row]))
-        for at in range(0, len(order), _BATCH):
-            rows = order[at : at + _BATCH]
+        for rows in _together(order, sequences):
             vectors[rows] = _forward([sequences[row] for row in rows])
         vectors = vectors[:, :dimensions]
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -56,6 +57,18 @@ def _sequences(inputs: Sequence[Sequence[Part]]) -> list[list[int]]:
         if parts and parts[0].tokens:
             sequences[position] = _checked(parts[0].tokens, position)
     return sequences
+
+
+def _together(order: list[int], sequences: list[list[int]]) -> Iterator[list[int]]:
+    """Rows to compute at once, from the shortest sequence to the longest."""
+    rows: list[int] = []
+    for row in order:
+        if rows and (len(rows) + 1) * len(sequences[row]) > _TOKENS_AT_ONCE:
+            yield rows
+            rows = []
+        rows.append(row)
+    if rows:
+        yield rows
 
 
 def _checked(tokens: tuple[float, ...], position: int) -> list[int]:
