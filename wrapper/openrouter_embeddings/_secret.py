@@ -15,11 +15,18 @@ class Secret:
     __slots__ = ("_value",)
 
     def __init__(self, value: str) -> None:
-        value = value.strip()  # a key read from a file ends in a newline
-        if not value.isascii() or not value.isprintable() or " " in value:
-            value = ""  # or it would stand among the locals of this traceback
+        # Nothing is refused here: a traceback would show `value` among this frame's locals, and
+        # the caller's argument among theirs.
+        self._value = value.strip()
+
+    def check(self) -> None:
+        """Raise InputError where this can be no key."""
+        if not self._value:
+            raise InputError(
+                "no API key: set OPENROUTER_API_KEY, or pass api_key=…; Client.local() needs none"
+            )
+        if not self._value.isascii() or not self._value.isprintable() or " " in self._value:
             raise InputError("the API key has characters that no key has; it is not shown here")
-        self._value = value
 
     def __bool__(self) -> bool:
         """Whether there is a key."""

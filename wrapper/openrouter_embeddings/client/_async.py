@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import stamina
 
+from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.core import assemble
 from openrouter_embeddings.core.accept import Gate, accept
 from openrouter_embeddings.core.plan import Planner, split
@@ -51,6 +52,8 @@ class AsyncClient:
         InputError: no key, a URL that would expose it, or a default that cannot be right.
     """
 
+    _said = "AsyncClient(unfinished)"  # what a traceback shows when the constructor fails
+
     def __init__(
         self,
         api_key: str | None = None,
@@ -59,8 +62,10 @@ class AsyncClient:
         http_client: httpx.AsyncClient | None = None,
         **defaults: Unpack[EmbedOptions],
     ) -> None:
-        self._settings = Settings(api_key, base_url, defaults)
+        key = Secret(api_key or "")
         del api_key  # an error below would show it among the locals of this traceback
+        self._settings = Settings(key, base_url, defaults)
+        self._said = self._settings.describe("AsyncClient")
         self._transport = AsyncTransport(self._settings.base_url, self._settings.key, http_client)
         self._owned_http_client: httpx.AsyncClient | None = None
 
@@ -133,7 +138,7 @@ class AsyncClient:
 
     def __repr__(self) -> str:
         """Address and model; never the key."""
-        return self._settings.describe("AsyncClient")
+        return self._said
 
     async def _exchange_all(
         self, call: Call, batches: AsyncIterator[Batch]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.core.options import EmbedOptions, merged
-from openrouter_embeddings.errors import InputError
 from openrouter_embeddings.transport import BASE_URL
 
 if TYPE_CHECKING:
@@ -21,13 +20,9 @@ LOCAL_MODEL = "local/minilm"
 class Settings:
     """A client's key, base URL and default options. Raises InputError."""
 
-    def __init__(self, api_key: str | None, base_url: str | None, defaults: EmbedOptions) -> None:
-        self.key = Secret(api_key or os.environ.get("OPENROUTER_API_KEY", ""))
-        del api_key  # an error below would show it among the locals of this traceback
-        if not self.key:
-            raise InputError(
-                "no API key: set OPENROUTER_API_KEY, or pass api_key=…; Client.local() needs none"
-            )
+    def __init__(self, key: Secret, base_url: str | None, defaults: EmbedOptions) -> None:
+        self.key = key or Secret(os.environ.get("OPENROUTER_API_KEY", ""))
+        self.key.check()
         self.base_url = base_url or os.environ.get("OPENROUTER_BASE_URL") or BASE_URL
         self._defaults = defaults
         merged(defaults, {})  # complains now about what would be wrong in every call

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import stamina
 
+from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.core import assemble
 from openrouter_embeddings.core.accept import Gate, accept
 from openrouter_embeddings.core.plan import split
@@ -44,6 +45,8 @@ class Client:
         InputError: no key, a URL that would expose it, or a default that cannot be right.
     """
 
+    _said = "Client(unfinished)"  # what a traceback shows when the constructor fails
+
     def __init__(
         self,
         api_key: str | None = None,
@@ -52,8 +55,10 @@ class Client:
         http_client: httpx.Client | None = None,
         **defaults: Unpack[EmbedOptions],
     ) -> None:
-        self._settings = Settings(api_key, base_url, defaults)
+        key = Secret(api_key or "")
         del api_key  # an error below would show it among the locals of this traceback
+        self._settings = Settings(key, base_url, defaults)
+        self._said = self._settings.describe("Client")
         self._transport = Transport(self._settings.base_url, self._settings.key, http_client)
         self._owned_http_client: httpx.Client | None = None
 
@@ -145,7 +150,7 @@ class Client:
 
     def __repr__(self) -> str:
         """Address and model; never the key."""
-        return self._settings.describe("Client")
+        return self._said
 
     def _one(self, call: Call, batches: Sequence[Batch]) -> Iterator[EmbeddingResult]:
         yield self._exchange(call, batches[0])

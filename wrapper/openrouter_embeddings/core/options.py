@@ -136,32 +136,29 @@ def _preferences(given: Any) -> ProviderPreferences | Unset:
         return ProviderPreferences.from_dict(_without_nulls(given.to_dict()))
     if not isinstance(given, Mapping):
         raise InputError(f"provider is a {type(given).__name__}; a mapping is needed")
-    try:
-        preferences = ProviderPreferences.from_dict(_without_nulls(given))
-    except (TypeError, ValueError, AttributeError, KeyError) as error:
-        reason = str(error) or "a value of the wrong type"
-        raise InputError(f"provider: {reason}") from None
-    if wrong := list(_complaints(preferences, "")):
+    plain = _without_nulls(given)
+    if wrong := list(_complaints(ProviderPreferences, plain, "")):
         raise InputError(f"provider: {'; '.join(wrong)}")
-    return preferences
+    return ProviderPreferences.from_dict(plain)
 
 
-def _complaints(model: Any, path: str) -> Iterator[str]:
-    """What in a generated model is not as its annotations say: `from_dict` lets much pass."""
-    fields = get_type_hints(type(model), localns=vars(models))
-    for name in model.additional_properties:
-        known = ", ".join(field.name for field in attrs.fields(type(model)) if field.init)
-        yield f"{path}{name} is not known; known are {known}"
-    for field in attrs.fields(type(model)):
-        value, wanted = getattr(model, field.name), fields[field.name]
-        if attrs.has(type(value)):
-            yield from _complaints(value, f"{path}{field.name}.")
-        elif field.init and not _fits(value, wanted):
-            yield f"{path}{field.name} is {value!r:.60}, {_spell(wanted)} is needed"
+def _complaints(model: type[Any], given: dict[str, Any], path: str) -> Iterator[str]:
+    """What is not as the generated model's annotations say; `from_dict` lets much of it pass."""
+    wanted = get_type_hints(model, localns=vars(models))
+    known = [field.name for field in attrs.fields(model) if field.init]
+    for name, value in given.items():
+        if name not in known:
+            yield f"{path}{name} is not known; known are {', '.join(known)}"
+            continue
+        nested = [a for a in (wanted[name], *get_args(wanted[name])) if attrs.has(a)]
+        if isinstance(value, dict) and nested:
+            yield from _complaints(nested[0], value, f"{path}{name}.")
+        elif not _fits(value, wanted[name]):
+            yield f"{path}{name} is {value!r:.60}, {_spell(wanted[name])} is needed"
 
 
 def _fits(value: Any, wanted: Any) -> bool:
-    if wanted is Any or isinstance(value, Unset):
+    if wanted is Any:
         return True
     arguments, origin = get_args(wanted), get_origin(wanted)
     if origin is Literal:
@@ -186,7 +183,7 @@ def _spell(wanted: Any) -> str:
     if arguments := [a for a in get_args(wanted) if a not in (Unset, type(None))]:
         # a list of names or any string is, to a reader, any string
         return "str" if str in arguments else " or ".join(map(_spell, arguments))
-    return str(wanted.__name__)
+    return "an object" if attrs.has(wanted) else str(wanted.__name__)
 
 
 def _without_nulls(value: Any) -> Any:

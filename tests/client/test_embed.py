@@ -1,0 +1,263 @@
+"""What a call gives back, with either client."""
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import openrouter_embeddings as ore
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support import KEY, KINDS, MODEL, PNG, Kind, Service, answer, expected
+
+both = pytest.mark.parametrize("kind", KINDS)
+
+
+@both
+def test_texts_become_one_matrix(kind: Kind):
+    """One row an input, float32, C-contiguous."""
+    result = Service().embed(kind, ["a", "bb"])
+    assert np.array_equal(result.vectors, expected(["a", "bb"]))
+    assert result.vectors.dtype == np.float32
+    assert result.vectors.flags.c_contiguous
+
+
+@both
+@pytest.mark.parametrize(
+    ("inputs", "wire"),
+    [
+        ("a", ["a"]),
+        (["a", "b"], ["a", "b"]),
+        ([101, 7], [[101, 7]]),
+        ([[101, 7], [8]], [[101, 7], [8]]),
+        (
+            ["a", ore.Content("b", "c")],
+            [
+                {"content": [{"type": "text", "text": "a"}]},
+                {"content": [{"type": "text", "text": "b"}, {"type": "text", "text": "c"}]},
+            ],
+        ),
+    ],
+)
+def test_every_form_of_input_is_sent_as_the_api_has_it(kind: Kind, inputs: Any, wire: Any):
+    """A text, texts, tokens, token lists and multimodal objects."""
+    service = Service()
+    result = service.embed(kind, inputs)
+    assert service.bodies == [{"input": wire, "model": MODEL, "encoding_format": "base64"}]
+    assert len(result) == len(wire)
+
+
+@both
+def test_images_of_every_origin_are_sent(kind: Kind, tmp_path: Path):
+    """Path, bytes and URL, beside a text."""
+    path = tmp_path / "named.jpeg"
+    path.write_bytes(PNG)
+    service = Service()
+    url = "https://example.org/x.png"
+    service.embed(kind, ["a", ore.Image(path), ore.Image(PNG), ore.Image(url)])
+    (body,) = service.bodies
+    urls = [item["content"][0]["image_url"]["url"] for item in body["input"][1:]]
+    assert urls[0] == urls[1]
+    assert urls[0].startswith("data:image/png;base64,")
+    assert urls[2] == url
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.text("ab", min_size=1), min_size=1, max_size=40),
+    st.integers(1, 9),
+    st.integers(1, 5),
+    st.sampled_from(KINDS),
+)
+def test_batches_in_any_number_give_the_same_matrix(
+    texts: list[str], batch_size: int, concurrency: int, kind: Kind
+):
+    """Order and content do not depend on how the inputs travelled."""
+    service = Service()
+    result = service.embed(kind, texts, batch_size=batch_size, concurrency=concurrency)
+    assert np.array_equal(result.vectors, expected(texts))
+    assert sum(len(body["input"]) for body in service.bodies) == len(texts)
+    assert len(service.requests) == -(-len(texts) // batch_size)
+
+
+@both
+def test_usage_is_summed_exactly_over_all_requests(kind: Kind):
+    """Three requests of 1.4e-7 credits cost 4.2e-7, not 4.199999e-7."""
+    usage = {"prompt_tokens": 5, "total_tokens": 6, "cost": 1.4e-7}
+    details = {"text_tokens": 2, "image_tokens": 3}
+    service = Service(
+        lambda body, _: answer(body["input"], usage={**usage, "prompt_tokens_details": details})
+    )
+    result = service.embed(kind, ["a"] * 5, batch_size=2)
+    assert result.usage == ore.Usage(
+        prompt_tokens=15,
+        total_tokens=18,
+        cost=Decimal("4.2e-7"),
+        prompt_tokens_details={"text_tokens": 6, "image_tokens": 9},
+        requests=3,
+    )
+
+
+@both
+def test_who_served_what_is_kept(kind: Kind):
+    """Providers, ids and extra fields of every answer, with the rows they brought."""
+    service = Service(
+        lambda body, n: answer(
+            body["input"], provider="AB"[len(body["input"]) % 2], id=f"gen-{n}", is_byok=False
+        )
+    )
+    result = service.embed(kind, ["a", "b", "c"], batch_size=2, concurrency=1)
+    assert result.model == "embed-1"
+    assert result.requested_model == MODEL
+    assert result.providers == ("A", "B")
+    assert result.ids == ("gen-0", "gen-1")
+    assert [(served.start, served.stop) for served in result.served] == [(0, 2), (2, 3)]
+    assert result.served[1].body["is_byok"] is False
+
+
+@both
+def test_options_reach_the_service_and_override_the_clients(kind: Kind):
+    """Defaults of the client, changed by the call."""
+    service = Service()
+    service.run(
+        kind,
+        lambda c: c.embed("a", dimensions=None, user="me", encoding_format="float"),
+        dimensions=4,
+        provider={"zdr": True},
+        user="you",
+    )
+    assert service.bodies == [
+        {
+            "input": ["a"],
+            "model": MODEL,
+            "encoding_format": "float",
+            "provider": {"zdr": True},
+            "user": "me",
+        }
+    ]
+
+
+@both
+@pytest.mark.parametrize(
+    ("method", "role"),
+    [("embed_query", "search_query"), ("embed_documents", "search_document")],
+)
+def test_roles_are_sent(kind: Kind, method: str, role: str):
+    """Queries and documents are told apart, unless the caller says otherwise."""
+    service = Service()
+    service.run(kind, lambda c: getattr(c, method)(["a"]))
+    service.run(kind, lambda c: getattr(c, method)(["a"], input_type="classification"))
+    assert [body["input_type"] for body in service.bodies] == [role, "classification"]
+
+
+@both
+@pytest.mark.parametrize("inputs", [[], "", ["a", None], [ore.Image(b"BM\0\0")], ["\ud800"], b"a"])
+def test_a_bad_input_is_refused_before_anything_is_sent(kind: Kind, inputs: Any):
+    """Even when it is in the last of many batches."""
+    service = Service()
+    inputs = ["a"] * 50 + inputs if isinstance(inputs, list) and inputs else inputs
+    with pytest.raises(ore.InputError):
+        service.embed(kind, inputs, batch_size=10)
+    assert service.requests == []
+
+
+@both
+def test_one_width_in_a_result(kind: Kind):
+    """Batches of different widths are different vector spaces."""
+    rows = [[1.0, 2.0], [1.0, 2.0, 3.0]]
+    service = Service(
+        lambda body, _: answer(
+            body["input"],
+            data=[{"object": "embedding", "embedding": rows[body["input"] == ["b"]]}],
+        )
+    )
+    with pytest.raises(ore.ResponseError, match="3 dimensions came back, and of 2") as caught:
+        service.embed(kind, ["a", "b"], batch_size=1)
+    assert caught.value.inputs == (1,)
+
+
+@both
+def test_an_unknown_option_is_an_error(kind: Kind):
+    """A misspelt keyword is not swallowed."""
+    with pytest.raises(TypeError, match="modle"):
+        Service().embed(kind, "a", modle="x")
+
+
+@both
+def test_the_request_is_what_a_server_expects(kind: Kind):
+    """URL, method and headers."""
+    service = Service()
+    service.run(kind, lambda c: c.embed("a"), base_url="https://example.org/v1/")
+    (request,) = service.requests
+    assert request.method == "POST"
+    assert str(request.url) == "https://example.org/v1/embeddings"
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["user-agent"].startswith("openrouter-embeddings/")
+
+
+def test_key_and_address_come_from_the_environment(monkeypatch: pytest.MonkeyPatch):
+    """When the client is made, not when the package is imported."""
+    monkeypatch.setenv("OPENROUTER_API_KEY", f"{KEY}\n")
+    monkeypatch.setenv("OPENROUTER_BASE_URL", "https://example.org/api")
+    service = Service()
+    with httpx.Client(transport=httpx.MockTransport(service.handle)) as http:
+        ore.Client(http_client=http, model=MODEL).embed("a")
+    assert str(service.requests[0].url) == "https://example.org/api/embeddings"
+    assert service.requests[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("make", [ore.Client, ore.AsyncClient])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"api_key": ""}, "no API key: set OPENROUTER_API_KEY"),
+        ({"api_key": "snow☃man"}, "it is not shown here"),
+        ({"api_key": "two words"}, "it is not shown here"),
+        ({"base_url": "http://example.org/v1"}, "over plain http"),
+        ({"base_url": "http://10.0.0.1"}, "over plain http"),
+        ({"base_url": "example.org"}, "is no http"),
+        ({"base_url": "ftp://example.org"}, "is no http"),
+        ({"base_url": "https://u:p@example.org"}, "user name or password"),
+        ({"http_client": object()}, "http_client is object"),
+        ({"dimensions": 0}, "dimensions is 0"),
+    ],
+)
+def test_a_client_that_cannot_work_is_not_made(make: Any, options: dict[str, Any], words: str):
+    """No key, a key over plain http, a default that is wrong: said at once."""
+    with pytest.raises(ore.InputError, match=words):
+        make(**{"api_key": KEY, **options})
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.8.8", "[::1]"])
+def test_plain_http_is_fine_on_this_machine(host: str):
+    """Nobody can listen in on the loopback."""
+    ore.Client(KEY, base_url=f"http://{host}:1234/v1").close()
+
+
+def test_the_callers_httpx_client_stays_open():
+    """It is theirs to close."""
+    theirs = httpx.Client(transport=httpx.MockTransport(Service().handle))
+    with ore.Client(KEY, http_client=theirs, model=MODEL) as client:
+        client.embed("a")
+    assert not theirs.is_closed
+    theirs.close()
+
+
+def test_a_result_behaves_as_its_matrix():
+    """len, indexing, iteration and numpy; a short repr."""
+    result = Service().embed("sync", ["a", "bb"])
+    assert len(result) == 2
+    assert np.array_equal(result[1], result.vectors[1])
+    assert [row.tolist() for row in result] == result.vectors.tolist()
+    assert np.asarray(result) is result.vectors
+    assert np.asarray(result, np.float64).dtype == np.float64
+    assert np.array(result, copy=True) is not result.vectors
+    with pytest.raises(ValueError, match="needs a copy"):
+        np.array(result, np.float64, copy=False)
+    assert repr(result) == (
+        "EmbeddingResult(shape=(2, 4), model='embed-1', prompt_tokens=2, cost=0.00000014)"
+    )

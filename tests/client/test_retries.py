@@ -1,0 +1,292 @@
+"""Attempts, waiting, deadlines, and what they cost."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import openrouter_embeddings as ore
+import pytest
+import stamina
+from openrouter_embeddings.client._call import Call, Exchange
+from openrouter_embeddings.core.options import Options
+from openrouter_embeddings.core.plan import Batch
+from stamina.instrumentation import RetryDetails, set_on_retry_hooks
+
+from tests.support import KINDS, Kind, Service, answer
+
+both = pytest.mark.parametrize("kind", KINDS)
+
+
+def failing(times: int, failure: Any) -> Service:
+    """A service that fails some times before it answers."""
+    return Service(lambda body, n: failure if n < times else answer(body["input"]))
+
+
+def error(status: int, **headers: str) -> Callable[[], httpx.Response]:
+    """The service's error of a status."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    body = {"error": {"code": status, "message": "no"}}
+    return lambda: httpx.Response(status, json=body, headers=named)
+
+
+PASSING = [
+    error(429),
+    error(503, retry_after="1"),
+    error(529),
+    lambda: httpx.Response(502, html="<html>"),
+    lambda: httpx.Response(200, json={"error": {"code": 429, "message": "late"}}),
+    httpx.ConnectError("refused"),
+    httpx.ReadTimeout("slow"),
+    httpx.RemoteProtocolError("cut off"),
+]
+
+
+@both
+@pytest.mark.parametrize("failure", PASSING)
+def test_a_passing_fault_is_retried(kind: Kind, failure: Any):
+    """The call succeeds as if nothing had been."""
+    service = failing(2, failure)
+    assert len(service.embed(kind, ["a"])) == 1
+    assert len(service.requests) == 3
+
+
+@both
+@pytest.mark.parametrize("retries", [0, 1, 3])
+def test_max_retries_counts_retries(kind: Kind, retries: int):
+    """Zero retries are one attempt."""
+    service = failing(99, error(500))
+    with pytest.raises(ore.InternalServerError) as caught:
+        service.embed(kind, ["a", "b"], max_retries=retries)
+    assert len(service.requests) == retries + 1
+    assert caught.value.inputs == (0, 1)
+
+
+@both
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 413, 422])
+def test_a_lasting_fault_is_not_retried(kind: Kind, status: int):
+    """One request, one error."""
+    service = failing(99, error(status))
+    with pytest.raises(ore.APIStatusError):
+        service.embed(kind, ["a"])
+    assert len(service.requests) == 1
+
+
+@both
+@pytest.mark.parametrize(
+    ("failure", "kind_of_error"),
+    [
+        (httpx.ConnectError("refused"), ore.APIConnectionError),
+        (httpx.ConnectTimeout("slow"), ore.APIConnectionError),
+        (httpx.ReadError("reset"), ore.APIConnectionError),
+        (httpx.DecodingError("bad gzip"), ore.APIConnectionError),
+        (httpx.ReadTimeout("slow"), ore.APITimeoutError),
+        (httpx.PoolTimeout("busy"), ore.APITimeoutError),
+    ],
+)
+def test_failures_of_the_connection_are_typed(kind: Kind, failure: Any, kind_of_error: type):
+    """Httpx's exceptions become this tree's, and name the inputs."""
+    with pytest.raises(kind_of_error) as caught:
+        failing(9, failure).embed(kind, ["a"], max_retries=0)
+    assert type(caught.value) is kind_of_error
+    assert caught.value.inputs == (0,)
+
+
+@both
+def test_a_bad_success_is_paid_for_and_counted(kind: Kind):
+    """The refused answer's cost is in the usage of the call: nothing is billed in silence."""
+    service = Service(lambda body, n: answer(body["input"], **({"data": []} if n == 0 else {})))
+    result = service.embed(kind, ["a"])
+    assert len(service.requests) == 2
+    assert result.usage.cost == Decimal("2.8e-7")
+    assert result.usage.requests == 2
+
+
+@both
+def test_a_bad_success_is_asked_for_again_once(kind: Kind):
+    """Then the error tells what both answers cost."""
+    service = Service(lambda body, _: answer(body["input"], data=[]))
+    with pytest.raises(ore.ResponseError) as caught:
+        service.embed(kind, ["a"])
+    assert len(service.requests) == 2
+    assert caught.value.usage is not None
+    assert caught.value.usage.cost == Decimal("2.8e-7")
+
+
+@both
+def test_only_the_failed_batch_is_sent_again(kind: Kind):
+    """The others are not billed twice."""
+
+    def script(body: dict[str, Any], _: int) -> Any:
+        failed = body["input"] == ["b"] and service.bodies.count(body) == 1
+        return error(503) if failed else answer(body["input"])
+
+    service = Service(script)
+    service.embed(kind, ["a", "b", "c"], batch_size=1)
+    assert sorted(body["input"][0] for body in service.bodies) == ["a", "b", "b", "c"]
+
+
+def exchange(**options: Any) -> Exchange:
+    """One batch's attempts, without anything being sent."""
+    return Exchange(Call(Options(model="m", **options)), Batch(0, ["a"]))
+
+
+def decide(one: Exchange, error: Exception, backoff: float = 0.5) -> bool | float:
+    """What stamina is told after an attempt that ended with `error`."""
+    one.begin(backoff)
+    hook = one.retrying["on"]
+    decision: bool | float = hook(error)
+    return decision
+
+
+def test_retry_after_is_waited_for():
+    """Seconds from the service beat our own back-off."""
+    limited = ore.RateLimitError("x", status=429, retry_after=7.5)
+    assert decide(exchange(), limited) == 7.5
+    assert decide(exchange(deadline=100), limited) == 7.5
+    assert decide(exchange(), ore.RateLimitError("x", status=429)) is True
+
+
+def test_a_wait_that_would_pass_the_deadline_is_not_begun():
+    """The call ends at once, with the reason, instead of sleeping to no purpose."""
+    one = exchange(deadline=5)
+    limited = ore.RateLimitError("slow down", status=429, retry_after=7.5)
+    assert decide(one, limited) is False
+    with pytest.raises(ore.DeadlineExceededError, match="slow down") as caught, one.judged():
+        raise limited
+    assert caught.value.__cause__ is limited
+    assert (caught.value.retry_after, caught.value.status) == (7.5, 429)
+
+
+def test_jitter_does_not_pass_the_deadline():
+    """Close to the deadline the wait is the back-off alone."""
+    assert decide(exchange(deadline=2), ore.APIConnectionError("x"), backoff=1.5) == 1.5
+    assert decide(exchange(deadline=9), ore.APIConnectionError("x"), backoff=1.5) is True
+
+
+def test_an_attempt_has_no_more_time_than_is_left():
+    """The time-out of an attempt is cut at the deadline."""
+    assert exchange(timeout=3).begin(0) == 3
+    assert 0 < exchange(timeout=30, deadline=2).begin(0) <= 2
+    with pytest.raises(ore.DeadlineExceededError, match="the deadline of 1e-09 s"):
+        exchange(deadline=1e-9).begin(0)
+
+
+@both
+def test_a_deadline_ends_the_call(kind: Kind):
+    """Nothing is sent once it has passed."""
+    service = Service()
+    with pytest.raises(ore.DeadlineExceededError) as caught:
+        service.embed(kind, ["a", "b"], deadline=1e-9)
+    assert service.requests == []
+    assert caught.value.inputs == (0, 1)
+
+
+@both
+def test_stamina_is_told_the_wait(kind: Kind):
+    """Whoever instruments stamina sees our retries."""
+    seen: list[RetryDetails] = []
+    set_on_retry_hooks([seen.append])
+    try:
+        failing(1, error(503)).embed(kind, ["a"])
+    finally:
+        set_on_retry_hooks(None)
+    (details,) = seen
+    assert isinstance(details.caused_by, ore.ServiceUnavailableError)
+
+
+@both
+def test_retries_can_be_switched_off_in_one_place(kind: Kind):
+    """stamina.set_active(False) holds here too."""
+    stamina.set_active(False)
+    try:
+        service = failing(9, error(503))
+        with pytest.raises(ore.ServiceUnavailableError):
+            service.embed(kind, ["a"])
+    finally:
+        stamina.set_active(True)
+    assert len(service.requests) == 1
+
+
+class Dripping(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body that goes on for ever, a byte at a time."""
+
+    def __iter__(self) -> Any:
+        while True:
+            yield b" "
+
+    async def __aiter__(self) -> Any:
+        while True:
+            await asyncio.sleep(0)
+            yield b" "
+
+
+@both
+def test_a_dripping_body_meets_the_time_out(kind: Kind):
+    """One attempt is bounded as a whole, not from byte to byte."""
+    service = Service(lambda *_: lambda: httpx.Response(200, stream=Dripping()))
+    with pytest.raises(ore.APITimeoutError, match=r"0\.05 s"):
+        service.embed(kind, ["a"], timeout=0.05, max_retries=0)
+
+
+@both
+def test_redirects_are_not_followed(kind: Kind):
+    """The key goes nowhere else."""
+    location = {"location": "https://evil.example/v1/embeddings"}
+    service = Service(lambda *_: lambda: httpx.Response(307, headers=location))
+    with pytest.raises(ore.APIStatusError) as caught:
+        service.embed(kind, ["a"])
+    assert caught.value.status == 307
+    assert len(service.requests) == 1
+
+
+@both
+def test_no_more_requests_are_under_way_than_concurrency_allows(kind: Kind):
+    """The bound holds, and it is reached."""
+    lock, now, most = threading.Lock(), 0, 0
+    enough = threading.Event()
+
+    def enter() -> None:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+            if most == 3:
+                enough.set()
+
+    def leave() -> None:
+        nonlocal now
+        with lock:
+            now -= 1
+
+    class Slow(httpx.BaseTransport, httpx.AsyncBaseTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            enter()
+            assert enough.wait(30)
+            leave()
+            return Service().handle(request)
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            enter()
+            assert await asyncio.to_thread(enough.wait, 30)
+            leave()
+            return Service().handle(request)
+
+    inputs = ["a"] * 12
+    if kind == "sync":
+        with httpx.Client(transport=Slow()) as http:
+            client = ore.Client("k", http_client=http, model="m", batch_size=1, concurrency=3)
+            client.embed(inputs)
+    else:
+
+        async def run() -> None:
+            async with httpx.AsyncClient(transport=Slow()) as http:
+                client = ore.AsyncClient(
+                    "k", http_client=http, model="m", batch_size=1, concurrency=3
+                )
+                await client.embed(inputs)
+
+        asyncio.run(run())
+    assert most == 3

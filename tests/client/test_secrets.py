@@ -1,0 +1,137 @@
+"""The API key is nowhere to be seen."""
+
+import io
+import json
+import logging
+import pickle
+import traceback
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+import httpx
+import openrouter_embeddings as ore
+import pytest
+from openrouter_embeddings._secret import Secret
+
+from tests.support import KEY, KINDS, Kind, Service, answer
+
+both = pytest.mark.parametrize("kind", KINDS)
+ECHO = {"error": {"code": 401, "message": f"bad key {KEY}", "metadata": {"raw": f"key {KEY}"}}}
+
+
+def family(error: BaseException) -> Iterator[BaseException]:
+    """An exception and everything it was raised from or during."""
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        if (one := waiting.pop()) is not None:
+            yield one
+            waiting += [one.__cause__, one.__context__]
+
+
+def frames(trace: TracebackType | None) -> Iterator[dict[str, Any]]:
+    """The locals of every frame of a traceback, this test's own left out."""
+    for frame, _ in traceback.walk_tb(trace):
+        if "/tests/" not in frame.f_code.co_filename:
+            yield frame.f_locals
+
+
+def shown(error: BaseException) -> str:
+    """Everything of an error that a log, a crash reporter or a rich traceback could show."""
+    said = []
+    for one in family(error):
+        said += [repr(one), str(one), repr(vars(one)), "".join(traceback.format_exception(one))]
+        said += [repr(local) for scope in frames(one.__traceback__) for local in scope.values()]
+        said += [repr(vars(x)) for s in frames(one.__traceback__) for x in s.values() if _plain(x)]
+    return "\n".join(said)
+
+
+def _plain(value: Any) -> bool:
+    return hasattr(value, "__dict__") and type(value).__module__.startswith("openrouter")
+
+
+@both
+@pytest.mark.parametrize(
+    "failure",
+    [
+        lambda: httpx.Response(401, json=ECHO),
+        lambda: httpx.Response(200, json=ECHO),
+        lambda: httpx.Response(500, html=f"<html>{KEY}</html>"),
+        lambda: httpx.Response(200, json=answer([], object=KEY)),
+        httpx.ConnectError(f"cannot connect with {KEY[:0]}"),
+        httpx.ReadTimeout("slow"),
+    ],
+)
+def test_no_error_shows_the_key(kind: Kind, failure: Any):
+    """Not in its text, fields, causes, nor in any frame's locals; an echo of it neither."""
+    with pytest.raises(ore.EmbeddingsError) as caught:
+        Service(lambda *_: failure).embed(kind, ["a"], max_retries=1)
+    said = shown(caught.value)
+    assert "transport" in said  # the frames were there to be looked at
+    assert KEY not in said
+
+
+@pytest.mark.parametrize("make", [ore.Client, ore.AsyncClient])
+def test_a_refused_client_does_not_show_its_key(make: Any):
+    """An error while the client is being made, too."""
+    for wrong in ({"base_url": "http://example.org"}, {"http_client": 5}, {"batch_size": 0}):
+        with pytest.raises(ore.InputError) as caught:
+            make(KEY, **wrong)
+        assert KEY not in shown(caught.value)
+    with pytest.raises(ore.InputError) as caught:
+        make(f"{KEY} with a tail")
+    assert KEY not in shown(caught.value)
+
+
+@pytest.mark.parametrize("make", [ore.Client, ore.AsyncClient])
+def test_a_client_does_not_show_its_key(make: Any):
+    """repr, str and the inside of it; and it is not pickled."""
+    client = make(KEY, model="m")
+    assert KEY not in repr(client) + str(client) + repr(vars(client))
+    assert repr(client) == f"{make.__name__}('https://openrouter.ai/api/v1', model='m')"
+    with pytest.raises(TypeError, match="is not pickled"):
+        pickle.dumps(Secret(KEY))
+
+
+@both
+def test_no_log_record_shows_the_key(kind: Kind):
+    """At the lowest level of every logger, retries and httpx's own records included."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(1)
+    try:
+        service = Service(
+            lambda body, n: answer(body["input"]) if n else (lambda: httpx.Response(503, json=ECHO))
+        )
+        service.embed(kind, ["a"])
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+    assert "HTTP Request" in stream.getvalue()
+    assert KEY not in stream.getvalue()
+
+
+@both
+def test_no_result_shows_an_echoed_key(kind: Kind):
+    """Extra fields are kept, a key among them is not."""
+    service = Service(lambda body, _: answer(body["input"], debug=f"Bearer {KEY}"))
+    result = service.embed(kind, ["a"])
+    assert result.served[0].body["debug"] == "Bearer [API key]"
+
+
+def test_a_key_that_is_an_ordinary_word_does_not_spoil_answers():
+    """The stand-in's key is `local`, and so begin the names of its models."""
+    service = Service(lambda body, _: answer(body["input"], model="local/minilm"))
+    assert service.run("sync", lambda c: c.embed("a"), api_key="local").model == "local/minilm"
+
+
+def test_only_the_header_holds_the_key():
+    """Neither the URL nor the body."""
+    service = Service()
+    service.embed("sync", ["a"])
+    (request,) = service.requests
+    assert KEY not in str(request.url) + request.content.decode() + json.dumps(service.bodies)
+    assert [n for n, v in request.headers.multi_items() if KEY in v] == ["authorization"]

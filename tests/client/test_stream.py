@@ -1,0 +1,131 @@
+"""Streams: in order, bounded, and abandoned without harm."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+import numpy as np
+import openrouter_embeddings as ore
+import pytest
+
+from tests.support import KINDS, PNG, Kind, Service, answer, expected
+
+both = pytest.mark.parametrize("kind", KINDS)
+
+
+def stream(service: Service, kind: Kind, inputs: Any, **options: Any) -> list[ore.EmbeddingResult]:
+    """All parts of a stream."""
+    parts: list[ore.EmbeddingResult] = service.run(
+        kind, lambda c: c.embed_stream(inputs, **options)
+    )
+    return parts
+
+
+@both
+def test_parts_come_in_order(kind: Kind):
+    """Put together they are what `embed` gives."""
+    texts = ["x" * (n % 17 + 1) for n in range(100)]
+    parts = stream(Service(), kind, iter(texts), batch_size=7)
+    assert np.array_equal(np.concatenate([part.vectors for part in parts]), expected(texts))
+    assert [part.start for part in parts] == [*range(0, 100, 7)]
+    assert sum(part.usage.requests for part in parts) == 15
+
+
+@both
+def test_an_endless_input_is_read_no_further_than_needed(kind: Kind):
+    """At most two batches a request slot are alive."""
+    read = 0
+
+    def endless() -> Iterator[str]:
+        nonlocal read
+        while True:
+            read += 1
+            yield "a"
+
+    options = {"batch_size": 5, "concurrency": 2}
+    transport = httpx.MockTransport(Service().handle)
+    if kind == "sync":
+        with httpx.Client(transport=transport) as http:
+            parts = ore.Client("k", http_client=http, model="m").embed_stream(endless(), **options)  # type: ignore[arg-type]
+            assert next(parts).start == 0
+            assert next(parts).start == 5
+            parts.close()  # type: ignore[attr-defined]
+    else:
+
+        async def run() -> None:
+            async with httpx.AsyncClient(transport=transport) as http:
+                client = ore.AsyncClient("k", http_client=http, model="m")
+                parts = client.embed_stream(endless(), **options)  # type: ignore[arg-type]
+                assert (await anext(parts)).start == 0
+                assert (await anext(parts)).start == 5
+                await parts.aclose()
+                assert len(asyncio.all_tasks()) == 1
+
+        asyncio.run(run())
+    assert read <= 5 * (2 * 2 + 2)
+
+
+@both
+def test_nothing_comes_of_nothing(kind: Kind):
+    """An empty stream has no parts and sends nothing."""
+    service = Service()
+    assert stream(service, kind, []) == []
+    assert service.requests == []
+
+
+def test_asynchronous_inputs_are_taken():
+    """From a queue or a database, say."""
+
+    async def inputs() -> AsyncIterator[str]:
+        for text in ("a", "bb", "ccc"):
+            yield text
+
+    parts = stream(Service(), "async", inputs(), batch_size=2)
+    assert np.array_equal(
+        np.concatenate([part.vectors for part in parts]), expected(["a", "bb", "ccc"])
+    )
+
+
+@both
+def test_a_batch_with_an_image_is_multimodal_and_others_are_not(kind: Kind):
+    """A stream cannot know what comes later."""
+    service = Service()
+    stream(service, kind, ["a", "b", "c", ore.Image(PNG)], batch_size=2, concurrency=1)
+    first, second = service.bodies
+    assert first["input"] == ["a", "b"]
+    assert [len(item["content"]) for item in second["input"]] == [1, 1]
+
+
+@both
+@pytest.mark.parametrize("bad", ["", None, [1], 5, "\udfff", ore.Image(b"junk")])
+def test_a_bad_input_in_a_stream_is_named_by_its_position(kind: Kind, bad: Any):
+    """What came before it has been sent."""
+    service = Service()
+    with pytest.raises(ore.InputError, match="input 5") as caught:
+        stream(service, kind, [*"abcde", bad, "f"], batch_size=2)
+    assert caught.value.inputs == (5,)
+    assert len(service.requests) <= 3
+
+
+@both
+def test_widths_are_compared_between_parts(kind: Kind):
+    """A stream is one vector space too."""
+    service = Service(
+        lambda body, _: answer(
+            body["input"],
+            data=[{"object": "embedding", "embedding": [1.0] * len(body["input"][0])}],
+        )
+    )
+    with pytest.raises(ore.ResponseError, match="2 dimensions came back, and of 1"):
+        stream(service, kind, ["a", "bb"], batch_size=1)
+
+
+@both
+def test_wrong_options_are_refused_at_once(kind: Kind):
+    """Not when the first part is asked for."""
+    make = ore.Client if kind == "sync" else ore.AsyncClient
+    client = make("k")
+    with pytest.raises(ore.InputError, match="no model"):
+        client.embed_stream(["a"])
+    asyncio.run(client.close()) if isinstance(client, ore.AsyncClient) else client.close()

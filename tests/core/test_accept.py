@@ -1,0 +1,145 @@
+"""What is taken as input, what is refused, and in which words."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openrouter_embeddings import Content, Image, InputError
+from openrouter_embeddings.core.accept import accept
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+TOKENS = st.lists(st.integers(0, 2**31 - 1), min_size=1)
+
+
+@given(st.lists(TEXT, min_size=1))
+def test_texts_pass_unchanged(texts: list[str]):
+    """A list of texts is what it was."""
+    assert accept(texts) == texts
+
+
+@given(TOKENS)
+def test_one_list_of_integers_is_one_input(tokens: list[int]):
+    """A flat list of tokens is one input, and its integers stay integers."""
+    assert accept(tokens) == [tokens]
+    assert all(type(token) is int for token in accept(tokens)[0])
+
+
+@given(st.lists(TOKENS, min_size=1))
+def test_token_lists_pass_unchanged(tokens: list[list[int]]):
+    """A list of token lists is an input each."""
+    assert accept(tokens) == tokens
+
+
+@pytest.mark.parametrize(
+    ("given_", "right"),
+    [
+        ("a", ["a"]),
+        (("a", "b"), ["a", "b"]),
+        ((text for text in "ab"), ["a", "b"]),
+        (np.array(["a", "b"]), ["a", "b"]),
+        (np.array([101, 7], np.int32), [[101, 7]]),
+        (np.array([[101, 7]], np.uint16), [[101, 7]]),
+        ([np.array([101]), np.array([7, 8])], [[101], [7, 8]]),
+        ([np.int64(5), 6], [[5, 6]]),
+        (range(3), [[0, 1, 2]]),
+    ],
+)
+def test_equivalents_of_lists_are_taken(given_: Any, right: list[Any]):
+    """Tuples, generators, ranges and arrays mean what the equal list means."""
+    assert accept(given_) == right
+
+
+def test_one_image_makes_every_input_multimodal():
+    """The API wants one kind of input in a request."""
+    image = Image(b"")
+    both = Content("red", image)
+    assert accept(["a", image, both]) == [Content("a"), Content(image), both]
+
+
+def test_the_wire_form_is_taken():
+    """A mapping in the API's own shape is the Content it describes."""
+    url = "https://example.org/cat.png"
+    parts = [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": url}}]
+    (content,) = accept({"content": parts})
+    assert isinstance(content, Content)
+    text, image = content.parts
+    assert text == "a"
+    assert isinstance(image, Image)
+    assert image.source == url
+
+
+WIRE = '{"content": [{"type": "text", "text": "…"}, {"type": "image_url", "image_url": {"url":'
+
+
+@pytest.mark.parametrize(
+    ("wrong", "position", "words"),
+    [
+        ("", 0, "the text is empty"),
+        (["a", ""], 1, "the text is empty"),
+        (None, 0, "None is not taken"),
+        (["a", None], 1, "None is not taken"),
+        (["a", 5], 1, "a number among texts"),
+        ([5, "a"], 0, "a number among texts"),
+        (["a", 0.5], 1, "a number among texts"),
+        ([[101, 1.5]], 0, "token 1 is 1.5; tokens are integers"),
+        ([101, 1.0], 0, "token 1 is 1.0; tokens are integers"),
+        ([[1], [True]], 1, "token 0 is True; tokens are integers"),
+        ([101, -1], 0, "token 1 is -1; tokens are integers"),
+        ([[2**31]], 0, "token 0 is 2147483648"),
+        ([[1], []], 1, "the list of tokens is empty"),
+        ([["a"]], 0, "token 0 is a str"),
+        (b"text", 0, "bytes are not text"),
+        (["a", bytearray(b"x")], 1, "bytes are not text"),
+        (["ab\ud83d"], 0, "a lone surrogate (U+D83D) at character 2"),
+        ([Content("a", "\udc00")], 0, "part 1: a lone surrogate (U+DC00)"),
+        ([Content()], 0, "the Content is empty"),
+        ([Content("")], 0, "part 0: the text is empty"),
+        ([Content(5)], 0, "part 0 is 5"),  # type: ignore[arg-type]
+        (["a", {"type": "text", "text": "b"}], 1, WIRE),
+        ([{"content": "a"}], 0, WIRE),
+        ([{"content": [], "x": 1}], 0, WIRE),
+        ([{"content": ["a"]}], 0, WIRE),
+        ([{"content": [{"type": "image_url", "image_url": "https://x"}]}], 0, WIRE),
+        ([{"content": [{"type": "text", "text": "a", "x": 1}]}], 0, WIRE),
+        ([{"content": [{"type": "image_url", "image_url": {"url": "/etc/hosts"}}]}], 0, "neither"),
+        ([[1], "a"], 1, "text or images among tokens"),
+        ([Image(b""), [1]], 1, "tokens among text"),
+        (["a", {1, 2}], 1, "a set is not taken"),
+    ],
+)
+def test_refusals_name_the_position_and_what_would_be_right(wrong: Any, position: int, words: str):
+    """An input that cannot be right is refused by position, in words that help."""
+    with pytest.raises(InputError) as caught:
+        accept(wrong)
+    assert caught.value.inputs == (position,)
+    assert f"input {position}: " in str(caught.value)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [([], "empty"), ((), "empty"), ({"a", "b"}, "no order"), (5, "type int"), (object(), "type")],
+)
+def test_what_is_no_list_of_inputs_is_refused(wrong: Any, words: str):
+    """What has no positions is refused as a whole."""
+    with pytest.raises(InputError, match=words):
+        accept(wrong)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=12,
+    )
+)
+def test_anything_is_either_uniform_or_refused(anything: Any):
+    """Whatever comes in, the outcome is one kind of input or an InputError."""
+    try:
+        items = accept(anything)
+    except InputError:
+        return
+    assert len({type(item) for item in items}) == 1
+    assert isinstance(items[0], str | list | Content)

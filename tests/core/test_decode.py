@@ -1,0 +1,273 @@
+"""What every answer is held to, and how each failure is said."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import openrouter_embeddings as ore
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openrouter_embeddings.core.decode import Decoded, decode
+from openrouter_embeddings.core.plan import Batch
+from openrouter_embeddings.core.wire import Reply
+
+from tests.support import answer, expected, items_of
+
+INPUTS = ["a", "bb", "ccc"]
+
+
+def read(
+    body: Any, *, status: int = 200, dimensions: int | None = None, start: int = 10, **headers: str
+) -> Decoded:
+    """Decode a body for three inputs at positions 10 to 12."""
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return decode(Reply(status, named, raw), Batch(start, INPUTS), dimensions)
+
+
+def test_vectors_come_in_the_order_of_the_inputs():
+    """The plain case: base64, indices in order."""
+    assert np.array_equal(read(answer(INPUTS)).matrix, expected(INPUTS))
+
+
+@given(st.permutations(range(3)), st.booleans())
+def test_shuffled_answers_are_put_in_order(order: list[int], floats: bool):
+    """`index` decides, whatever the order on the wire and whichever form each item has."""
+    data = answer(INPUTS)["data"]
+    if floats:
+        data[1]["embedding"] = ore.decode_base64(data[1]["embedding"]).tolist()
+    shuffled = answer(INPUTS, data=[data[i] for i in order])
+    assert np.array_equal(read(shuffled).matrix, expected(INPUTS))
+
+
+def test_without_any_index_the_position_decides():
+    """`index` is optional in the specification."""
+    body = answer(INPUTS)
+    for item in body["data"]:
+        del item["index"]
+    assert np.array_equal(read(body).matrix, expected(INPUTS))
+
+
+def test_leading_white_space_is_no_fault():
+    """The service keeps the line alive with it."""
+    body = b"\n        \n" + json.dumps(answer(INPUTS)).encode()
+    assert np.array_equal(read(body).matrix, expected(INPUTS))
+
+
+def with_indices(*indices: Any) -> dict[str, Any]:
+    """An answer with these indices."""
+    body = answer(INPUTS)
+    for item, index in zip(body["data"], indices, strict=True):
+        item["index"] = index
+    return body
+
+
+ONES = [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("body", "words", "inputs"),
+    [
+        (b"<html>502</html>", "not JSON", (10, 11, 12)),
+        (b"", "not JSON", (10, 11, 12)),
+        (b'{"data": [', "not JSON", (10, 11, 12)),
+        (b"\xff\xfe", "not JSON", (10, 11, 12)),
+        (b"[" * 100_000, "not JSON", (10, 11, 12)),
+        (b"null", "no JSON object", (10, 11, 12)),
+        ([], "no JSON object", (10, 11, 12)),
+        ({}, "without a list", (10, 11, 12)),
+        (answer(INPUTS, data=None), "without a list", (10, 11, 12)),
+        (answer(INPUTS, data=[]), "0 embeddings came back for 3 inputs", (10, 11, 12)),
+        (answer(INPUTS[:2]), "2 embeddings came back for 3 inputs", (10, 11, 12)),
+        (answer([*INPUTS, "d"]), "4 embeddings came back for 3 inputs", (10, 11, 12)),
+        (answer(INPUTS, data=[1, {}, None]), "no object", (10, 12)),
+        (with_indices(0, 1, 1), "1 comes twice", (10, 11, 12)),
+        (with_indices(1, 2, 3), "one is 3", (10, 11, 12)),
+        (with_indices(-1, 0, 1), "one is -1", (10, 11, 12)),
+        (with_indices(0, None, 2), "one is missing", (10, 11, 12)),
+        (with_indices(0, 1.0, 2), "one is 1.0", (10, 11, 12)),
+        (with_indices(False, True, 2), "one is False", (10, 11, 12)),
+        (answer(INPUTS, data=items_of(ONES, None, ONES)), "null where", (11,)),
+        (answer(INPUTS, data=items_of(ONES, [1.0, None], ONES)), "null among", (11,)),
+        (answer(INPUTS, data=items_of(ONES, ONES, "???")), "not base64", (12,)),
+        (answer(INPUTS, data=items_of(ONES, [1.0], ONES)), "of 2 and of 1 dimensions", (11,)),
+        (answer(INPUTS, data=items_of([0, 0], ONES, [0, 0])), "a zero vector", (10, 12)),
+        (answer(INPUTS, data=items_of(ONES, [float("nan"), 1], ONES)), "not finite", (11,)),
+        (answer(INPUTS, data=items_of(ONES, ONES, [1e300, 1])), "not finite", (12,)),
+    ],
+)
+def test_a_success_that_is_none_names_the_inputs(body: Any, words: str, inputs: tuple[int, ...]):
+    """ResponseError, with the positions in what the caller gave."""
+    with pytest.raises(ore.ResponseError, match=words) as caught:
+        read(body)
+    assert caught.value.inputs == inputs
+
+
+def test_rows_are_named_by_input_even_when_shuffled():
+    """A bad vector's input is told by its index, not by its place on the wire."""
+    data = items_of(ONES, ONES, [0, 0])[::-1]
+    with pytest.raises(ore.ResponseError) as caught:
+        read(answer(INPUTS, data=data))
+    assert caught.value.inputs == (12,)
+
+
+def test_another_width_than_asked_for_is_refused():
+    """`dimensions` is a promise."""
+    assert read(answer(INPUTS), dimensions=4).matrix.shape == (3, 4)
+    with pytest.raises(ore.ResponseError, match="5 dimensions were asked for, 4 came back"):
+        read(answer(INPUTS), dimensions=5)
+
+
+def test_a_refused_success_tells_what_it_cost():
+    """It was billed, so its usage is on the error."""
+    with pytest.raises(ore.ResponseError) as caught:
+        read(answer(INPUTS, data=[]))
+    assert caught.value.usage is not None
+    assert caught.value.usage.cost == Decimal("1.4e-7")
+    assert (caught.value.provider, caught.value.request_id) == ("Acme", "gen-1")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, ore.BadRequestError),
+        (401, ore.AuthenticationError),
+        (402, ore.PaymentRequiredError),
+        (403, ore.PermissionDeniedError),
+        (404, ore.NotFoundError),
+        (405, ore.APIStatusError),
+        (408, ore.ServerError),
+        (413, ore.PayloadTooLargeError),
+        (422, ore.BadRequestError),
+        (429, ore.RateLimitError),
+        (499, ore.APIStatusError),
+        (500, ore.InternalServerError),
+        (502, ore.BadGatewayError),
+        (503, ore.ServiceUnavailableError),
+        (504, ore.ServerError),
+        (520, ore.ServerError),
+        (524, ore.ServerError),
+        (529, ore.OverloadedError),
+        (599, ore.ServerError),
+        (302, ore.APIStatusError),
+    ],
+)
+def test_each_status_has_its_exception(status: int, kind: type[ore.APIStatusError]):
+    """The type by status, with the service's code, message, provider and id."""
+    error = {"code": status, "message": "because", "metadata": {"provider_name": "Acme"}}
+    with pytest.raises(ore.APIStatusError, match="because") as caught:
+        read({"error": error}, status=status, x_generation_id="gen-9")
+    assert type(caught.value) is kind
+    assert (caught.value.status, caught.value.code) == (status, status)
+    assert (caught.value.provider, caught.value.request_id) == ("Acme", "gen-9")
+    assert caught.value.inputs == (10, 11, 12)
+
+
+@pytest.mark.parametrize("code", [429, "429"])
+def test_an_error_inside_a_200_counts_by_its_code(code: Any):
+    """The service had already committed the status when it failed."""
+    body = b"\n   \n" + json.dumps({"error": {"code": code, "message": "slow down"}}).encode()
+    with pytest.raises(ore.RateLimitError, match="slow down") as caught:
+        read(body)
+    assert caught.value.status == 429
+
+
+@pytest.mark.parametrize(
+    "error", ["flat", {"message": "flat"}, {"code": "weird", "message": "flat"}]
+)
+def test_an_error_inside_a_200_without_a_usable_code_is_still_one(error: Any):
+    """A bare string, too: the vectors beside it are not trusted."""
+    with pytest.raises(ore.APIStatusError, match="flat") as caught:
+        read(answer(INPUTS, error=error))
+    assert caught.value.status == 200
+
+
+def test_a_null_error_beside_data_is_none():
+    """`error: null` says that all went well."""
+    assert len(read(answer(INPUTS, error=None)).matrix) == 3
+
+
+@given(st.integers(400, 599), st.binary(max_size=200))
+def test_any_body_of_an_error_status_is_a_typed_error(status: int, body: bytes):
+    """HTML, empty, truncated: the status alone suffices."""
+    with pytest.raises(ore.APIStatusError) as caught:
+        read(body, status=status)
+    assert caught.value.status == status
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["data", "error", "usage", "model", "id", "provider", "object", "x"]), JSON
+    )
+    | JSON
+)
+def test_any_json_is_vectors_or_a_typed_error(body: Any):
+    """No success body leads to anything but a result or an error of the tree."""
+    try:
+        decoded = read(body)
+    except (ore.ResponseError, ore.APIStatusError):
+        return
+    assert len(decoded.matrix) == 3
+
+
+def test_the_message_of_a_provider_is_passed_on():
+    """`metadata.raw` often holds the real reason."""
+    error = {"code": 502, "message": "Provider error", "metadata": {"raw": "model is loading"}}
+    with pytest.raises(ore.BadGatewayError, match="model is loading"):
+        read({"error": error}, status=502)
+
+
+def test_bodies_and_messages_are_cut():
+    """A megabyte of HTML does not end in a log."""
+    with pytest.raises(ore.APIStatusError) as caught:
+        read({"error": {"code": 500, "message": "x" * 10**6}}, status=500)
+    assert len(str(caught.value)) < 1000
+    assert caught.value.body is not None
+    assert len(caught.value.body) <= 2000
+
+
+def test_what_the_specification_does_not_list_is_kept():
+    """`is_byok`, `cost_details` and whatever comes next."""
+    usage = {
+        "prompt_tokens": 7,
+        "total_tokens": 9,
+        "cost": 1.4e-7,
+        "is_byok": True,
+        "cost_details": {"upstream_inference_cost": 1e-7},
+        "prompt_tokens_details": {"text_tokens": 3, "image_tokens": 4},
+    }
+    served = read(answer(INPUTS, usage=usage, novelty=[1])).served
+    assert served.body["usage"] == usage
+    assert served.body["novelty"] == [1]
+    assert "data" not in served.body
+    assert (served.provider, served.id, served.model) == ("Acme", "gen-1", "embed-1")
+    assert served.usage.prompt_tokens_details == {"text_tokens": 3, "image_tokens": 4}
+    assert (served.usage.prompt_tokens, served.usage.total_tokens) == (7, 9)
+
+
+@pytest.mark.parametrize(
+    ("usage", "cost"),
+    [
+        ({"cost": 1.4e-7}, Decimal("0.00000014")),
+        ({"cost": 0}, Decimal(0)),
+        ({"cost": "0.10"}, Decimal("0.10")),
+        ({"cost": None}, None),
+        ({"cost": True}, None),
+        ({"cost": "free"}, None),
+        ({"cost": float("nan")}, None),
+        (None, None),
+        ([], None),
+    ],
+)
+def test_the_cost_is_exact_or_unknown(usage: Any, cost: Decimal | None):
+    """A Decimal of what was sent; None where nothing usable was, and the vectors are kept."""
+    assert read(answer(INPUTS, usage=usage)).served.usage.cost == cost

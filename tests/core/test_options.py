@@ -1,0 +1,124 @@
+"""Options: checked, merged, and never sent unset."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from openrouter_embeddings import InputError, ProviderPreferences
+from openrouter_embeddings.core.options import Options, merged
+
+
+def test_only_what_was_set_is_sent():
+    """An unset field is absent, never null; base64 is asked for by default."""
+    fields = Options(model="m").request_fields()
+    assert fields == {"input": [], "model": "m", "encoding_format": "base64"}
+
+
+def test_everything_that_was_set_is_sent():
+    """Each option of the API under the API's name."""
+    fields = Options(
+        model="m",
+        dimensions=64,
+        input_type="search_query",
+        user="u1",
+        encoding_format="float",
+        provider={"zdr": True},
+    ).request_fields()
+    assert fields == {
+        "input": [],
+        "model": "m",
+        "dimensions": 64,
+        "input_type": "search_query",
+        "user": "u1",
+        "encoding_format": "float",
+        "provider": {"zdr": True},
+    }
+
+
+def test_a_call_overrides_the_client():
+    """None takes a default of the client back."""
+    options = merged({"model": "m", "dimensions": 64, "user": "u"}, {"dimensions": None})
+    assert (options.model, options.dimensions, options.user) == ("m", None, "u")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"dimensions": 0}, "dimensions is 0, an integer ≥ 1"),
+        ({"dimensions": True}, "dimensions is True"),
+        ({"dimensions": 1.5}, "dimensions is 1.5"),
+        ({"dimensions": 10**30}, "dimensions is 1000"),
+        ({"batch_size": 0}, "batch_size is 0, an integer ≥ 1"),
+        ({"concurrency": 0}, "concurrency is 0, an integer ≥ 1"),
+        ({"max_retries": -1}, "max_retries is -1, an integer ≥ 0"),
+        ({"timeout": 0}, "timeout is 0, a number of seconds > 0"),
+        ({"timeout": float("nan")}, "timeout is nan"),
+        ({"timeout": None}, "timeout is None"),
+        ({"deadline": float("inf")}, "deadline is inf"),
+        ({"deadline": True}, "deadline is True"),
+        ({"model": 5}, "model is 5, a str"),
+        ({"user": 5}, "user is 5, a str"),
+        ({"input_type": b"x"}, "input_type is b'x', a str"),
+        ({"encoding_format": "base32"}, '"base64" and "float" are known'),
+    ],
+)
+def test_an_option_that_cannot_be_right_is_refused(wrong: dict[str, Any], words: str):
+    """By name, with what would be right."""
+    with pytest.raises(InputError, match=words):
+        Options(**wrong)
+
+
+def test_a_call_without_a_model_is_refused():
+    """The API has no default model."""
+    with pytest.raises(InputError, match="no model; say model="):
+        Options().request_fields()
+
+
+def test_provider_preferences_pass_in_either_form():
+    """The generated model and the equal mapping send the same; nulls send nothing."""
+    mapping = {
+        "order": ("OpenAI", "somebody-new"),
+        "only": None,
+        "sort": {"by": "price", "partition": None},
+        "max_price": {"prompt": Decimal("0.02"), "image": 1},
+        "preferred_max_latency": {"p50": 1},
+        "data_collection": "deny",
+        "zdr": False,
+    }
+    wanted = {
+        "order": ["OpenAI", "somebody-new"],
+        "sort": {"by": "price"},
+        "max_price": {"prompt": "0.02", "image": 1},
+        "preferred_max_latency": {"p50": 1},
+        "data_collection": "deny",
+        "zdr": False,
+    }
+    assert Options(model="m", provider=mapping).request_fields()["provider"] == wanted
+    typed = ProviderPreferences.from_dict({**wanted, "only": None})
+    assert Options(model="m", provider=typed).request_fields()["provider"] == wanted
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"zrd": True}, "zrd is not known; known are .*zdr"),
+        ({"max_price": {"promt": "1"}}, "max_price.promt is not known; known are .*prompt"),
+        ({"preferred_max_latency": {"p51": 1}}, "preferred_max_latency.p51 is not known"),
+        ({"sort": {"order": "price"}}, "sort.order is not known"),
+        ({"data_collection": "denny"}, "'denny', 'allow' or 'deny' is needed"),
+        ({"sort": "cheapest"}, "sort is 'cheapest'"),
+        ({"quantizations": ["int3"]}, r"quantizations is \['int3'\]"),
+        ({"order": "OpenAI"}, "order is 'OpenAI', a list of str is needed"),
+        ({"zdr": "yes"}, "zdr is 'yes', bool is needed"),
+        ({"preferred_min_throughput": float("nan")}, "preferred_min_throughput is nan"),
+        ({"preferred_min_throughput": True}, "preferred_min_throughput is True"),
+        ({"max_price": 5}, "max_price is 5, an object is needed"),
+        ({"max_price": {"image": object()}}, "cannot be sent as JSON"),
+        ({"sort": 5}, "sort is 5, .* or an object is needed"),
+        ([("zdr", True)], "provider is a list; a mapping is needed"),
+    ],
+)
+def test_a_preference_that_cannot_be_right_is_refused(wrong: Any, words: str):
+    """The service ignores what it does not know: a misspelt `zdr` would send data anywhere."""
+    with pytest.raises(InputError, match=words):
+        Options(model="m", provider=wrong).request_fields()

@@ -1,0 +1,111 @@
+"""A scripted service for tests, and both clients behind one blocking face."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Literal, TypeVar
+
+import httpx
+import numpy as np
+import openrouter_embeddings as ore
+
+KEY = "sk-or-v1-0123456789abcdef0123456789abcdef"
+MODEL = "acme/embed-1"
+Kind = Literal["sync", "async"]
+KINDS: tuple[Kind, ...] = ("sync", "async")
+T = TypeVar("T")
+
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010806000000"
+    "1f15c4890000000d49444154789c6360f8cfc0f01f0005000101005d2b3c0000000049454e44ae426082"
+)
+
+
+def vector_of(item: Any) -> list[float]:
+    """A vector that tells its input: what a test expects in that input's row."""
+    said = json.dumps(item, sort_keys=True).encode()
+    return [float(len(said)), float(sum(said) % 8191), 1.0, -0.5]
+
+
+def answer(inputs: list[Any], **changes: Any) -> dict[str, Any]:
+    """A correct answer to `inputs`, with top-level fields changed or added."""
+    data = [
+        {"object": "embedding", "index": i, "embedding": ore.encode_base64(vector_of(item))}
+        for i, item in enumerate(inputs)
+    ]
+    usage = {"prompt_tokens": len(inputs), "total_tokens": len(inputs), "cost": 1.4e-7}
+    whole = {"object": "list", "data": data, "model": "embed-1", "usage": usage}
+    return {**whole, "id": "gen-1", "provider": "Acme", **changes}
+
+
+def items_of(*embeddings: Any) -> list[dict[str, Any]]:
+    """`data` with these embeddings, in order."""
+    return [{"object": "embedding", "index": i, "embedding": e} for i, e in enumerate(embeddings)]
+
+
+Script = Callable[[dict[str, Any], int], Any]
+"""From a request's JSON and number to the answer: a dict, what makes a response, or an error."""
+
+
+class Service:
+    """A service in this process that answers by a script and remembers what it was asked."""
+
+    def __init__(self, script: Script | None = None) -> None:
+        self.requests: list[httpx.Request] = []
+        self._script = script or (lambda body, _: answer(body["input"]))
+
+    @property
+    def bodies(self) -> list[dict[str, Any]]:
+        """The JSON of every request, in the order of arrival."""
+        return [json.loads(request.content) for request in self.requests]
+
+    def handle(self, request: httpx.Request) -> httpx.Response:
+        """For httpx.MockTransport."""
+        number = len(self.requests)
+        self.requests.append(request)
+        said = self._script(json.loads(request.content), number)
+        if isinstance(said, BaseException):
+            raise said
+        if callable(said):  # an httpx.Response can be read only once, so each needs its own
+            return said()
+        return httpx.Response(200, json=said)
+
+    def run(self, kind: Kind, call: Callable[[Any], Any], **defaults: Any) -> Any:
+        """Make a client of `kind`, and do `call(client)` with it."""
+        transport = httpx.MockTransport(self.handle)
+        defaults = {"model": MODEL, "api_key": KEY, **defaults}
+        if kind == "sync":
+            with (
+                httpx.Client(transport=transport) as http,
+                ore.Client(http_client=http, **defaults) as client,
+            ):
+                return _collected(call(client))
+
+        async def run() -> Any:
+            async with (
+                httpx.AsyncClient(transport=transport) as http,
+                ore.AsyncClient(http_client=http, **defaults) as client,
+            ):
+                return await _awaited(call(client))
+
+        return asyncio.run(run())
+
+    def embed(self, kind: Kind, inputs: Any, **options: Any) -> ore.EmbeddingResult:
+        """One call of `embed`."""
+        result: ore.EmbeddingResult = self.run(kind, lambda c: c.embed(inputs, **options))
+        return result
+
+
+def _collected(outcome: Any) -> Any:
+    return list(outcome) if hasattr(outcome, "__next__") else outcome
+
+
+async def _awaited(outcome: Any) -> Any:
+    if isinstance(outcome, Awaitable):
+        return await outcome
+    return [part async for part in outcome]
+
+
+def expected(inputs: Iterable[Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """The matrix that a correct client makes of a correct service's answers."""
+    return np.array([vector_of(item) for item in inputs], np.float32)
