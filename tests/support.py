@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import httpx
 import numpy as np
@@ -67,7 +67,7 @@ class Service:
         if isinstance(said, BaseException):
             raise said
         if callable(said):  # an httpx.Response can be read only once, so each needs its own
-            return said()
+            return cast(httpx.Response, said())
         return httpx.Response(200, json=said)
 
     def run(self, kind: Kind, call: Callable[[Any], Any], **defaults: Any) -> Any:

@@ -52,14 +52,14 @@ def opened(image: LoadedImage) -> PIL.Image.Image:
         lambda _: "data:," + "".join(f"%{byte:02x}" for byte in PNG),
     ],
 )
-def test_images_come_from_anywhere(source: Any, tmp_path: Path):
+def test_images_come_from_anywhere(source: Any, tmp_path: Path) -> None:
     """Whatever the origin and whatever the name says: the same bytes, the type from the bytes."""
     path = tmp_path / "cat.jpg"
     path.write_bytes(PNG)
     assert load(Image(source(path))) == LoadedImage(PNG, "image/png")
 
 
-def test_an_open_file_is_read(tmp_path: Path):
+def test_an_open_file_is_read(tmp_path: Path) -> None:
     """A binary file; one opened as text is refused in words."""
     path = tmp_path / "x"
     path.write_bytes(PNG)
@@ -70,12 +70,12 @@ def test_an_open_file_is_read(tmp_path: Path):
 
 
 @pytest.mark.parametrize("url", ["https://example.org/a.png", "http://example.org/a"])
-def test_urls_are_passed_on_and_never_fetched(url: str):
+def test_urls_are_passed_on_and_never_fetched(url: str) -> None:
     """The provider fetches them."""
     assert load(Image(url)) == LoadedImage(url=url)
 
 
-def test_pil_images_lose_nothing():
+def test_pil_images_lose_nothing() -> None:
     """They are sent as PNG, turned by their EXIF orientation."""
     image = PIL.Image.open(io.BytesIO(picture(8, 4)))
     assert opened(load(Image(image))).tobytes() == image.convert("RGB").tobytes()
@@ -88,7 +88,7 @@ def test_pil_images_lose_nothing():
 
 
 @given(st.sampled_from(sorted(MAGIC)), st.binary())
-def test_the_type_is_told_by_the_first_bytes(media_type: str, rest: bytes):
+def test_the_type_is_told_by_the_first_bytes(media_type: str, rest: bytes) -> None:
     """png, jpeg, gif and webp."""
     assert sniff(MAGIC[media_type] + rest) == media_type
 
@@ -109,7 +109,7 @@ def test_the_type_is_told_by_the_first_bytes(media_type: str, rest: bytes):
         (b"hello", "no image"),
     ],
 )
-def test_what_is_no_image_is_named(data: bytes, words: str):
+def test_what_is_no_image_is_named(data: bytes, words: str) -> None:
     """The error says what was found and what is taken."""
     with pytest.raises(ValueError, match=words) as caught:
         load(Image(data))
@@ -130,7 +130,9 @@ def test_what_is_no_image_is_named(data: bytes, words: str):
         (Image(picture(64, 64, "JPEG")[:300], max_side=5), "the image is damaged"),
     ],
 )
-def test_an_image_that_cannot_be_read_is_named_by_position_and_part(image: Image, words: str):
+def test_an_image_that_cannot_be_read_is_named_by_position_and_part(
+    image: Image, words: str
+) -> None:
     """An InputError like any other."""
     with pytest.raises(InputError, match=words) as caught:
         load_content(Content("text", image), 7)
@@ -144,7 +146,7 @@ def test_an_image_that_cannot_be_read_is_named_by_position_and_part(image: Image
     ("kind", "media_type"),
     [("JPEG", "image/jpeg"), ("PNG", "image/png"), ("WEBP", "image/webp"), ("GIF", "image/png")],
 )
-def test_a_large_image_is_shrunk_on_request(kind: str, media_type: str):
+def test_a_large_image_is_shrunk_on_request(kind: str, media_type: str) -> None:
     """No side longer than asked, proportions and colours kept."""
     small = load(Image(picture(400, 100, kind), max_side=40))
     assert small.media_type == media_type
@@ -155,7 +157,7 @@ def test_a_large_image_is_shrunk_on_request(kind: str, media_type: str):
 
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 30))
-def test_no_side_is_longer_than_max_side_and_good_images_stay(w: int, h: int, most: int):
+def test_no_side_is_longer_than_max_side_and_good_images_stay(w: int, h: int, most: int) -> None:
     """An image that fits is sent byte for byte."""
     data = picture(w, h)
     image = load(Image(data, max_side=most))
@@ -163,7 +165,7 @@ def test_no_side_is_longer_than_max_side_and_good_images_stay(w: int, h: int, mo
     assert (image.data == data) == (max(w, h) <= most)
 
 
-def test_exif_is_applied_before_it_is_lost():
+def test_exif_is_applied_before_it_is_lost() -> None:
     """A photograph taken upright is sent upright."""
     exif = PIL.Image.Exif()
     exif[0x0112] = 6
@@ -175,14 +177,14 @@ def test_exif_is_applied_before_it_is_lost():
     assert load(Image(data)).data == data
 
 
-def test_too_many_pixels_are_refused():
+def test_too_many_pixels_are_refused() -> None:
     """A decompression bomb is no image to shrink."""
     bomb = picture(1, 1).replace(b"IHDR\0\0\0\x01\0\0\0\x01", b"IHDR\0\1\0\0\0\1\0\0")
     with pytest.raises(InputError, match=r"input 0: (too many pixels|the image is damaged)"):
         load_content(Content(Image(bomb, max_side=5)), 0)
 
 
-def test_reprs_are_short():
+def test_reprs_are_short() -> None:
     """No megabyte of base64 in a log."""
     assert repr(Image(b"abc")) == "Image(<3 bytes>)"
     assert repr(Image("data:image/png;base64," + "A" * 99)) == (

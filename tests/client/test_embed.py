@@ -17,7 +17,7 @@ both = pytest.mark.parametrize("kind", KINDS)
 
 
 @both
-def test_texts_become_one_matrix(kind: Kind):
+def test_texts_become_one_matrix(kind: Kind) -> None:
     """One row an input, float32, C-contiguous."""
     result = Service().embed(kind, ["a", "bb"])
     assert np.array_equal(result.vectors, expected(["a", "bb"]))
@@ -42,7 +42,7 @@ def test_texts_become_one_matrix(kind: Kind):
         ),
     ],
 )
-def test_every_form_of_input_is_sent_as_the_api_has_it(kind: Kind, inputs: Any, wire: Any):
+def test_every_form_of_input_is_sent_as_the_api_has_it(kind: Kind, inputs: Any, wire: Any) -> None:
     """A text, texts, tokens, token lists and multimodal objects."""
     service = Service()
     result = service.embed(kind, inputs)
@@ -51,7 +51,7 @@ def test_every_form_of_input_is_sent_as_the_api_has_it(kind: Kind, inputs: Any, 
 
 
 @both
-def test_images_of_every_origin_are_sent(kind: Kind, tmp_path: Path):
+def test_images_of_every_origin_are_sent(kind: Kind, tmp_path: Path) -> None:
     """Path, bytes and URL, beside a text."""
     path = tmp_path / "named.jpeg"
     path.write_bytes(PNG)
@@ -74,7 +74,7 @@ def test_images_of_every_origin_are_sent(kind: Kind, tmp_path: Path):
 )
 def test_batches_in_any_number_give_the_same_matrix(
     texts: list[str], batch_size: int, concurrency: int, kind: Kind
-):
+) -> None:
     """Order and content do not depend on how the inputs travelled."""
     service = Service()
     result = service.embed(kind, texts, batch_size=batch_size, concurrency=concurrency)
@@ -84,7 +84,7 @@ def test_batches_in_any_number_give_the_same_matrix(
 
 
 @both
-def test_usage_is_summed_exactly_over_all_requests(kind: Kind):
+def test_usage_is_summed_exactly_over_all_requests(kind: Kind) -> None:
     """Three requests of 1.4e-7 credits cost 4.2e-7, not 4.199999e-7."""
     usage = {"prompt_tokens": 5, "total_tokens": 6, "cost": 1.4e-7}
     details = {"text_tokens": 2, "image_tokens": 3}
@@ -102,7 +102,7 @@ def test_usage_is_summed_exactly_over_all_requests(kind: Kind):
 
 
 @both
-def test_who_served_what_is_kept(kind: Kind):
+def test_who_served_what_is_kept(kind: Kind) -> None:
     """Providers, ids and extra fields of every answer, with the rows they brought."""
     service = Service(
         lambda body, n: answer(
@@ -119,7 +119,7 @@ def test_who_served_what_is_kept(kind: Kind):
 
 
 @both
-def test_options_reach_the_service_and_override_the_clients(kind: Kind):
+def test_options_reach_the_service_and_override_the_clients(kind: Kind) -> None:
     """Defaults of the client, changed by the call."""
     service = Service()
     service.run(
@@ -145,7 +145,7 @@ def test_options_reach_the_service_and_override_the_clients(kind: Kind):
     ("method", "role"),
     [("embed_query", "search_query"), ("embed_documents", "search_document")],
 )
-def test_roles_are_sent(kind: Kind, method: str, role: str):
+def test_roles_are_sent(kind: Kind, method: str, role: str) -> None:
     """Queries and documents are told apart, unless the caller says otherwise."""
     service = Service()
     service.run(kind, lambda c: getattr(c, method)(["a"]))
@@ -155,7 +155,7 @@ def test_roles_are_sent(kind: Kind, method: str, role: str):
 
 @both
 @pytest.mark.parametrize("inputs", [[], "", ["a", None], [ore.Image(b"BM\0\0")], ["\ud800"], b"a"])
-def test_a_bad_input_is_refused_before_anything_is_sent(kind: Kind, inputs: Any):
+def test_a_bad_input_is_refused_before_anything_is_sent(kind: Kind, inputs: Any) -> None:
     """Even when it is in the last of many batches."""
     service = Service()
     inputs = ["a"] * 50 + inputs if isinstance(inputs, list) and inputs else inputs
@@ -165,7 +165,7 @@ def test_a_bad_input_is_refused_before_anything_is_sent(kind: Kind, inputs: Any)
 
 
 @both
-def test_one_width_in_a_result(kind: Kind):
+def test_one_width_in_a_result(kind: Kind) -> None:
     """Batches of different widths are different vector spaces."""
     rows = [[1.0, 2.0], [1.0, 2.0, 3.0]]
     service = Service(
@@ -180,14 +180,14 @@ def test_one_width_in_a_result(kind: Kind):
 
 
 @both
-def test_an_unknown_option_is_an_error(kind: Kind):
+def test_an_unknown_option_is_an_error(kind: Kind) -> None:
     """A misspelt keyword is not swallowed."""
     with pytest.raises(TypeError, match="modle"):
         Service().embed(kind, "a", modle="x")
 
 
 @both
-def test_the_request_is_what_a_server_expects(kind: Kind):
+def test_the_request_is_what_a_server_expects(kind: Kind) -> None:
     """URL, method and headers."""
     service = Service()
     service.run(kind, lambda c: c.embed("a"), base_url="https://example.org/v1/")
@@ -199,7 +199,7 @@ def test_the_request_is_what_a_server_expects(kind: Kind):
     assert request.headers["user-agent"].startswith("openrouter-embeddings/")
 
 
-def test_key_and_address_come_from_the_environment(monkeypatch: pytest.MonkeyPatch):
+def test_key_and_address_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """When the client is made, not when the package is imported."""
     monkeypatch.setenv("OPENROUTER_API_KEY", f"{KEY}\n")
     monkeypatch.setenv("OPENROUTER_BASE_URL", "https://example.org/api")
@@ -226,19 +226,21 @@ def test_key_and_address_come_from_the_environment(monkeypatch: pytest.MonkeyPat
         ({"dimensions": 0}, "dimensions is 0"),
     ],
 )
-def test_a_client_that_cannot_work_is_not_made(make: Any, options: dict[str, Any], words: str):
+def test_a_client_that_cannot_work_is_not_made(
+    make: Any, options: dict[str, Any], words: str
+) -> None:
     """No key, a key over plain http, a default that is wrong: said at once."""
     with pytest.raises(ore.InputError, match=words):
         make(**{"api_key": KEY, **options})
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.8.8", "[::1]"])
-def test_plain_http_is_fine_on_this_machine(host: str):
+def test_plain_http_is_fine_on_this_machine(host: str) -> None:
     """Nobody can listen in on the loopback."""
     ore.Client(KEY, base_url=f"http://{host}:1234/v1").close()
 
 
-def test_the_callers_httpx_client_stays_open():
+def test_the_callers_httpx_client_stays_open() -> None:
     """It is theirs to close."""
     theirs = httpx.Client(transport=httpx.MockTransport(Service().handle))
     with ore.Client(KEY, http_client=theirs, model=MODEL) as client:
@@ -247,7 +249,7 @@ def test_the_callers_httpx_client_stays_open():
     theirs.close()
 
 
-def test_a_result_behaves_as_its_matrix():
+def test_a_result_behaves_as_its_matrix() -> None:
     """len, indexing, iteration and numpy; a short repr."""
     result = Service().embed("sync", ["a", "bb"])
     assert len(result) == 2

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -46,7 +46,7 @@ PASSING = [
 
 @both
 @pytest.mark.parametrize("failure", PASSING)
-def test_a_passing_fault_is_retried(kind: Kind, failure: Any):
+def test_a_passing_fault_is_retried(kind: Kind, failure: Any) -> None:
     """The call succeeds as if nothing had been."""
     service = failing(2, failure)
     assert len(service.embed(kind, ["a"])) == 1
@@ -55,7 +55,7 @@ def test_a_passing_fault_is_retried(kind: Kind, failure: Any):
 
 @both
 @pytest.mark.parametrize("retries", [0, 1, 3])
-def test_max_retries_counts_retries(kind: Kind, retries: int):
+def test_max_retries_counts_retries(kind: Kind, retries: int) -> None:
     """Zero retries are one attempt."""
     service = failing(99, error(500))
     with pytest.raises(ore.InternalServerError) as caught:
@@ -66,7 +66,7 @@ def test_max_retries_counts_retries(kind: Kind, retries: int):
 
 @both
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 413, 422])
-def test_a_lasting_fault_is_not_retried(kind: Kind, status: int):
+def test_a_lasting_fault_is_not_retried(kind: Kind, status: int) -> None:
     """One request, one error."""
     service = failing(99, error(status))
     with pytest.raises(ore.APIStatusError):
@@ -86,7 +86,9 @@ def test_a_lasting_fault_is_not_retried(kind: Kind, status: int):
         (httpx.PoolTimeout("busy"), ore.APITimeoutError),
     ],
 )
-def test_failures_of_the_connection_are_typed(kind: Kind, failure: Any, kind_of_error: type):
+def test_failures_of_the_connection_are_typed(
+    kind: Kind, failure: Any, kind_of_error: type[ore.EmbeddingsError]
+) -> None:
     """Httpx's exceptions become this tree's, and name the inputs."""
     with pytest.raises(kind_of_error) as caught:
         failing(9, failure).embed(kind, ["a"], max_retries=0)
@@ -95,7 +97,7 @@ def test_failures_of_the_connection_are_typed(kind: Kind, failure: Any, kind_of_
 
 
 @both
-def test_a_bad_success_is_paid_for_and_counted(kind: Kind):
+def test_a_bad_success_is_paid_for_and_counted(kind: Kind) -> None:
     """The refused answer's cost is in the usage of the call: nothing is billed in silence."""
     service = Service(lambda body, n: answer(body["input"], **({"data": []} if n == 0 else {})))
     result = service.embed(kind, ["a"])
@@ -105,7 +107,7 @@ def test_a_bad_success_is_paid_for_and_counted(kind: Kind):
 
 
 @both
-def test_a_bad_success_is_asked_for_again_once(kind: Kind):
+def test_a_bad_success_is_asked_for_again_once(kind: Kind) -> None:
     """Then the error tells what both answers cost."""
     service = Service(lambda body, _: answer(body["input"], data=[]))
     with pytest.raises(ore.ResponseError) as caught:
@@ -116,7 +118,7 @@ def test_a_bad_success_is_asked_for_again_once(kind: Kind):
 
 
 @both
-def test_only_the_failed_batch_is_sent_again(kind: Kind):
+def test_only_the_failed_batch_is_sent_again(kind: Kind) -> None:
     """The others are not billed twice."""
 
     def script(body: dict[str, Any], _: int) -> Any:
@@ -141,7 +143,7 @@ def decide(one: Exchange, error: Exception, backoff: float = 0.5) -> bool | floa
     return decision
 
 
-def test_retry_after_is_waited_for():
+def test_retry_after_is_waited_for() -> None:
     """Seconds from the service beat our own back-off."""
     limited = ore.RateLimitError("x", status=429, retry_after=7.5)
     assert decide(exchange(), limited) == 7.5
@@ -149,7 +151,7 @@ def test_retry_after_is_waited_for():
     assert decide(exchange(), ore.RateLimitError("x", status=429)) is True
 
 
-def test_a_wait_that_would_pass_the_deadline_is_not_begun():
+def test_a_wait_that_would_pass_the_deadline_is_not_begun() -> None:
     """The call ends at once, with the reason, instead of sleeping to no purpose."""
     one = exchange(deadline=5)
     limited = ore.RateLimitError("slow down", status=429, retry_after=7.5)
@@ -160,13 +162,13 @@ def test_a_wait_that_would_pass_the_deadline_is_not_begun():
     assert (caught.value.retry_after, caught.value.status) == (7.5, 429)
 
 
-def test_jitter_does_not_pass_the_deadline():
+def test_jitter_does_not_pass_the_deadline() -> None:
     """Close to the deadline the wait is the back-off alone."""
     assert decide(exchange(deadline=2), ore.APIConnectionError("x"), backoff=1.5) == 1.5
     assert decide(exchange(deadline=9), ore.APIConnectionError("x"), backoff=1.5) is True
 
 
-def test_an_attempt_has_no_more_time_than_is_left():
+def test_an_attempt_has_no_more_time_than_is_left() -> None:
     """The time-out of an attempt is cut at the deadline."""
     assert exchange(timeout=3).begin(0) == 3
     assert 0 < exchange(timeout=30, deadline=2).begin(0) <= 2
@@ -175,7 +177,7 @@ def test_an_attempt_has_no_more_time_than_is_left():
 
 
 @both
-def test_a_deadline_ends_the_call(kind: Kind):
+def test_a_deadline_ends_the_call(kind: Kind) -> None:
     """Nothing is sent once it has passed."""
     service = Service()
     with pytest.raises(ore.DeadlineExceededError) as caught:
@@ -185,10 +187,14 @@ def test_a_deadline_ends_the_call(kind: Kind):
 
 
 @both
-def test_stamina_is_told_the_wait(kind: Kind):
+def test_stamina_is_told_the_wait(kind: Kind) -> None:
     """Whoever instruments stamina sees our retries."""
     seen: list[RetryDetails] = []
-    set_on_retry_hooks([seen.append])
+
+    def remember(details: RetryDetails) -> None:
+        seen.append(details)
+
+    set_on_retry_hooks([remember])
     try:
         failing(1, error(503)).embed(kind, ["a"])
     finally:
@@ -198,7 +204,7 @@ def test_stamina_is_told_the_wait(kind: Kind):
 
 
 @both
-def test_retries_can_be_switched_off_in_one_place(kind: Kind):
+def test_retries_can_be_switched_off_in_one_place(kind: Kind) -> None:
     """stamina.set_active(False) holds here too."""
     stamina.set_active(False)
     try:
@@ -213,18 +219,18 @@ def test_retries_can_be_switched_off_in_one_place(kind: Kind):
 class Dripping(httpx.SyncByteStream, httpx.AsyncByteStream):
     """A body that goes on for ever, a byte at a time."""
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[bytes]:
         while True:
             yield b" "
 
-    async def __aiter__(self) -> Any:
+    async def __aiter__(self) -> AsyncIterator[bytes]:
         while True:
             await asyncio.sleep(0)
             yield b" "
 
 
 @both
-def test_a_dripping_body_meets_the_time_out(kind: Kind):
+def test_a_dripping_body_meets_the_time_out(kind: Kind) -> None:
     """One attempt is bounded as a whole, not from byte to byte."""
     service = Service(lambda *_: lambda: httpx.Response(200, stream=Dripping()))
     with pytest.raises(ore.APITimeoutError, match=r"0\.05 s"):
@@ -232,7 +238,7 @@ def test_a_dripping_body_meets_the_time_out(kind: Kind):
 
 
 @both
-def test_redirects_are_not_followed(kind: Kind):
+def test_redirects_are_not_followed(kind: Kind) -> None:
     """The key goes nowhere else."""
     location = {"location": "https://evil.example/v1/embeddings"}
     service = Service(lambda *_: lambda: httpx.Response(307, headers=location))
@@ -243,7 +249,7 @@ def test_redirects_are_not_followed(kind: Kind):
 
 
 @both
-def test_no_more_requests_are_under_way_than_concurrency_allows(kind: Kind):
+def test_no_more_requests_are_under_way_than_concurrency_allows(kind: Kind) -> None:
     """The bound holds, and it is reached."""
     lock, now, most = threading.Lock(), 0, 0
     enough = threading.Event()

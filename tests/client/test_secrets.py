@@ -62,7 +62,7 @@ def _plain(value: Any) -> bool:
         httpx.ReadTimeout("slow"),
     ],
 )
-def test_no_error_shows_the_key(kind: Kind, failure: Any):
+def test_no_error_shows_the_key(kind: Kind, failure: Any) -> None:
     """Not in its text, fields, causes, nor in any frame's locals; an echo of it neither."""
     with pytest.raises(ore.EmbeddingsError) as caught:
         Service(lambda *_: failure).embed(kind, ["a"], max_retries=1)
@@ -72,7 +72,7 @@ def test_no_error_shows_the_key(kind: Kind, failure: Any):
 
 
 @pytest.mark.parametrize("make", [ore.Client, ore.AsyncClient])
-def test_a_refused_client_does_not_show_its_key(make: Any):
+def test_a_refused_client_does_not_show_its_key(make: Any) -> None:
     """An error while the client is being made, too."""
     for wrong in ({"base_url": "http://example.org"}, {"http_client": 5}, {"batch_size": 0}):
         with pytest.raises(ore.InputError) as caught:
@@ -84,7 +84,7 @@ def test_a_refused_client_does_not_show_its_key(make: Any):
 
 
 @pytest.mark.parametrize("make", [ore.Client, ore.AsyncClient])
-def test_a_client_does_not_show_its_key(make: Any):
+def test_a_client_does_not_show_its_key(make: Any) -> None:
     """repr, str and the inside of it; and it is not pickled."""
     client = make(KEY, model="m")
     assert KEY not in repr(client) + str(client) + repr(vars(client))
@@ -94,7 +94,7 @@ def test_a_client_does_not_show_its_key(make: Any):
 
 
 @both
-def test_no_log_record_shows_the_key(kind: Kind):
+def test_no_log_record_shows_the_key(kind: Kind) -> None:
     """At the lowest level of every logger, retries and httpx's own records included."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
@@ -115,20 +115,20 @@ def test_no_log_record_shows_the_key(kind: Kind):
 
 
 @both
-def test_no_result_shows_an_echoed_key(kind: Kind):
+def test_no_result_shows_an_echoed_key(kind: Kind) -> None:
     """Extra fields are kept, a key among them is not."""
     service = Service(lambda body, _: answer(body["input"], debug=f"Bearer {KEY}"))
     result = service.embed(kind, ["a"])
     assert result.served[0].body["debug"] == "Bearer [API key]"
 
 
-def test_a_key_that_is_an_ordinary_word_does_not_spoil_answers():
+def test_a_key_that_is_an_ordinary_word_does_not_spoil_answers() -> None:
     """The stand-in's key is `local`, and so begin the names of its models."""
     service = Service(lambda body, _: answer(body["input"], model="local/minilm"))
     assert service.run("sync", lambda c: c.embed("a"), api_key="local").model == "local/minilm"
 
 
-def test_only_the_header_holds_the_key():
+def test_only_the_header_holds_the_key() -> None:
     """Neither the URL nor the body."""
     service = Service()
     service.embed("sync", ["a"])

@@ -23,7 +23,7 @@ def stream(service: Service, kind: Kind, inputs: Any, **options: Any) -> list[or
 
 
 @both
-def test_parts_come_in_order(kind: Kind):
+def test_parts_come_in_order(kind: Kind) -> None:
     """Put together they are what `embed` gives."""
     texts = ["x" * (n % 17 + 1) for n in range(100)]
     parts = stream(Service(), kind, iter(texts), batch_size=7)
@@ -33,7 +33,7 @@ def test_parts_come_in_order(kind: Kind):
 
 
 @both
-def test_an_endless_input_is_read_no_further_than_needed(kind: Kind):
+def test_an_endless_input_is_read_no_further_than_needed(kind: Kind) -> None:
     """At most two batches a request slot are alive."""
     read = 0
 
@@ -67,14 +67,14 @@ def test_an_endless_input_is_read_no_further_than_needed(kind: Kind):
 
 
 @both
-def test_nothing_comes_of_nothing(kind: Kind):
+def test_nothing_comes_of_nothing(kind: Kind) -> None:
     """An empty stream has no parts and sends nothing."""
     service = Service()
     assert stream(service, kind, []) == []
     assert service.requests == []
 
 
-def test_asynchronous_inputs_are_taken():
+def test_asynchronous_inputs_are_taken() -> None:
     """From a queue or a database, say."""
 
     async def inputs() -> AsyncIterator[str]:
@@ -88,7 +88,7 @@ def test_asynchronous_inputs_are_taken():
 
 
 @both
-def test_a_batch_with_an_image_is_multimodal_and_others_are_not(kind: Kind):
+def test_a_batch_with_an_image_is_multimodal_and_others_are_not(kind: Kind) -> None:
     """A stream cannot know what comes later."""
     service = Service()
     stream(service, kind, ["a", "b", "c", ore.Image(PNG)], batch_size=2, concurrency=1)
@@ -99,7 +99,7 @@ def test_a_batch_with_an_image_is_multimodal_and_others_are_not(kind: Kind):
 
 @both
 @pytest.mark.parametrize("bad", ["", None, [1], 5, "\udfff", ore.Image(b"junk")])
-def test_a_bad_input_in_a_stream_is_named_by_its_position(kind: Kind, bad: Any):
+def test_a_bad_input_in_a_stream_is_named_by_its_position(kind: Kind, bad: Any) -> None:
     """What came before it has been sent."""
     service = Service()
     with pytest.raises(ore.InputError, match="input 5") as caught:
@@ -109,7 +109,7 @@ def test_a_bad_input_in_a_stream_is_named_by_its_position(kind: Kind, bad: Any):
 
 
 @both
-def test_widths_are_compared_between_parts(kind: Kind):
+def test_widths_are_compared_between_parts(kind: Kind) -> None:
     """A stream is one vector space too."""
     service = Service(
         lambda body, _: answer(
@@ -122,7 +122,7 @@ def test_widths_are_compared_between_parts(kind: Kind):
 
 
 @both
-def test_wrong_options_are_refused_at_once(kind: Kind):
+def test_wrong_options_are_refused_at_once(kind: Kind) -> None:
     """Not when the first part is asked for."""
     make = ore.Client if kind == "sync" else ore.AsyncClient
     client = make("k")

@@ -14,20 +14,22 @@ TOKENS = st.lists(st.integers(0, 2**31 - 1), min_size=1)
 
 
 @given(st.lists(TEXT, min_size=1))
-def test_texts_pass_unchanged(texts: list[str]):
+def test_texts_pass_unchanged(texts: list[str]) -> None:
     """A list of texts is what it was."""
     assert accept(texts) == texts
 
 
 @given(TOKENS)
-def test_one_list_of_integers_is_one_input(tokens: list[int]):
+def test_one_list_of_integers_is_one_input(tokens: list[int]) -> None:
     """A flat list of tokens is one input, and its integers stay integers."""
     assert accept(tokens) == [tokens]
-    assert all(type(token) is int for token in accept(tokens)[0])
+    (only,) = accept(tokens)
+    assert isinstance(only, list)
+    assert all(type(token) is int for token in only)
 
 
 @given(st.lists(TOKENS, min_size=1))
-def test_token_lists_pass_unchanged(tokens: list[list[int]]):
+def test_token_lists_pass_unchanged(tokens: list[list[int]]) -> None:
     """A list of token lists is an input each."""
     assert accept(tokens) == tokens
 
@@ -46,19 +48,19 @@ def test_token_lists_pass_unchanged(tokens: list[list[int]]):
         (range(3), [[0, 1, 2]]),
     ],
 )
-def test_equivalents_of_lists_are_taken(given_: Any, right: list[Any]):
+def test_equivalents_of_lists_are_taken(given_: Any, right: list[Any]) -> None:
     """Tuples, generators, ranges and arrays mean what the equal list means."""
     assert accept(given_) == right
 
 
-def test_one_image_makes_every_input_multimodal():
+def test_one_image_makes_every_input_multimodal() -> None:
     """The API wants one kind of input in a request."""
     image = Image(b"")
     both = Content("red", image)
     assert accept(["a", image, both]) == [Content("a"), Content(image), both]
 
 
-def test_the_wire_form_is_taken():
+def test_the_wire_form_is_taken() -> None:
     """A mapping in the API's own shape is the Content it describes."""
     url = "https://example.org/cat.png"
     parts = [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": url}}]
@@ -109,7 +111,9 @@ WIRE = '{"content": [{"type": "text", "text": "…"}, {"type": "image_url", "ima
         (["a", {1, 2}], 1, "a set is not taken"),
     ],
 )
-def test_refusals_name_the_position_and_what_would_be_right(wrong: Any, position: int, words: str):
+def test_refusals_name_the_position_and_what_would_be_right(
+    wrong: Any, position: int, words: str
+) -> None:
     """An input that cannot be right is refused by position, in words that help."""
     with pytest.raises(InputError) as caught:
         accept(wrong)
@@ -122,7 +126,7 @@ def test_refusals_name_the_position_and_what_would_be_right(wrong: Any, position
     ("wrong", "words"),
     [([], "empty"), ((), "empty"), ({"a", "b"}, "no order"), (5, "type int"), (object(), "type")],
 )
-def test_what_is_no_list_of_inputs_is_refused(wrong: Any, words: str):
+def test_what_is_no_list_of_inputs_is_refused(wrong: Any, words: str) -> None:
     """What has no positions is refused as a whole."""
     with pytest.raises(InputError, match=words):
         accept(wrong)
@@ -135,7 +139,7 @@ def test_what_is_no_list_of_inputs_is_refused(wrong: Any, words: str):
         max_leaves=12,
     )
 )
-def test_anything_is_either_uniform_or_refused(anything: Any):
+def test_anything_is_either_uniform_or_refused(anything: Any) -> None:
     """Whatever comes in, the outcome is one kind of input or an InputError."""
     try:
         items = accept(anything)

@@ -27,13 +27,13 @@ def read(
     return decode(Reply(status, named, raw), Batch(start, INPUTS), dimensions)
 
 
-def test_vectors_come_in_the_order_of_the_inputs():
+def test_vectors_come_in_the_order_of_the_inputs() -> None:
     """The plain case: base64, indices in order."""
     assert np.array_equal(read(answer(INPUTS)).matrix, expected(INPUTS))
 
 
 @given(st.permutations(range(3)), st.booleans())
-def test_shuffled_answers_are_put_in_order(order: list[int], floats: bool):
+def test_shuffled_answers_are_put_in_order(order: list[int], floats: bool) -> None:
     """`index` decides, whatever the order on the wire and whichever form each item has."""
     data = answer(INPUTS)["data"]
     if floats:
@@ -42,7 +42,7 @@ def test_shuffled_answers_are_put_in_order(order: list[int], floats: bool):
     assert np.array_equal(read(shuffled).matrix, expected(INPUTS))
 
 
-def test_without_any_index_the_position_decides():
+def test_without_any_index_the_position_decides() -> None:
     """`index` is optional in the specification."""
     body = answer(INPUTS)
     for item in body["data"]:
@@ -50,7 +50,7 @@ def test_without_any_index_the_position_decides():
     assert np.array_equal(read(body).matrix, expected(INPUTS))
 
 
-def test_leading_white_space_is_no_fault():
+def test_leading_white_space_is_no_fault() -> None:
     """The service keeps the line alive with it."""
     body = b"\n        \n" + json.dumps(answer(INPUTS)).encode()
     assert np.array_equal(read(body).matrix, expected(INPUTS))
@@ -98,14 +98,16 @@ ONES = [1.0, 1.0]
         (answer(INPUTS, data=items_of(ONES, ONES, [1e300, 1])), "not finite", (12,)),
     ],
 )
-def test_a_success_that_is_none_names_the_inputs(body: Any, words: str, inputs: tuple[int, ...]):
+def test_a_success_that_is_none_names_the_inputs(
+    body: Any, words: str, inputs: tuple[int, ...]
+) -> None:
     """ResponseError, with the positions in what the caller gave."""
     with pytest.raises(ore.ResponseError, match=words) as caught:
         read(body)
     assert caught.value.inputs == inputs
 
 
-def test_rows_are_named_by_input_even_when_shuffled():
+def test_rows_are_named_by_input_even_when_shuffled() -> None:
     """A bad vector's input is told by its index, not by its place on the wire."""
     data = items_of(ONES, ONES, [0, 0])[::-1]
     with pytest.raises(ore.ResponseError) as caught:
@@ -113,14 +115,14 @@ def test_rows_are_named_by_input_even_when_shuffled():
     assert caught.value.inputs == (12,)
 
 
-def test_another_width_than_asked_for_is_refused():
+def test_another_width_than_asked_for_is_refused() -> None:
     """`dimensions` is a promise."""
     assert read(answer(INPUTS), dimensions=4).matrix.shape == (3, 4)
     with pytest.raises(ore.ResponseError, match="5 dimensions were asked for, 4 came back"):
         read(answer(INPUTS), dimensions=5)
 
 
-def test_a_refused_success_tells_what_it_cost():
+def test_a_refused_success_tells_what_it_cost() -> None:
     """It was billed, so its usage is on the error."""
     with pytest.raises(ore.ResponseError) as caught:
         read(answer(INPUTS, data=[]))
@@ -154,7 +156,7 @@ def test_a_refused_success_tells_what_it_cost():
         (302, ore.APIStatusError),
     ],
 )
-def test_each_status_has_its_exception(status: int, kind: type[ore.APIStatusError]):
+def test_each_status_has_its_exception(status: int, kind: type[ore.APIStatusError]) -> None:
     """The type by status, with the service's code, message, provider and id."""
     error = {"code": status, "message": "because", "metadata": {"provider_name": "Acme"}}
     with pytest.raises(ore.APIStatusError, match="because") as caught:
@@ -166,7 +168,7 @@ def test_each_status_has_its_exception(status: int, kind: type[ore.APIStatusErro
 
 
 @pytest.mark.parametrize("code", [429, "429"])
-def test_an_error_inside_a_200_counts_by_its_code(code: Any):
+def test_an_error_inside_a_200_counts_by_its_code(code: Any) -> None:
     """The service had already committed the status when it failed."""
     body = b"\n   \n" + json.dumps({"error": {"code": code, "message": "slow down"}}).encode()
     with pytest.raises(ore.RateLimitError, match="slow down") as caught:
@@ -177,20 +179,20 @@ def test_an_error_inside_a_200_counts_by_its_code(code: Any):
 @pytest.mark.parametrize(
     "error", ["flat", {"message": "flat"}, {"code": "weird", "message": "flat"}]
 )
-def test_an_error_inside_a_200_without_a_usable_code_is_still_one(error: Any):
+def test_an_error_inside_a_200_without_a_usable_code_is_still_one(error: Any) -> None:
     """A bare string, too: the vectors beside it are not trusted."""
     with pytest.raises(ore.APIStatusError, match="flat") as caught:
         read(answer(INPUTS, error=error))
     assert caught.value.status == 200
 
 
-def test_a_null_error_beside_data_is_none():
+def test_a_null_error_beside_data_is_none() -> None:
     """`error: null` says that all went well."""
     assert len(read(answer(INPUTS, error=None)).matrix) == 3
 
 
 @given(st.integers(400, 599), st.binary(max_size=200))
-def test_any_body_of_an_error_status_is_a_typed_error(status: int, body: bytes):
+def test_any_body_of_an_error_status_is_a_typed_error(status: int, body: bytes) -> None:
     """HTML, empty, truncated: the status alone suffices."""
     with pytest.raises(ore.APIStatusError) as caught:
         read(body, status=status)
@@ -210,7 +212,7 @@ JSON = st.recursive(
     )
     | JSON
 )
-def test_any_json_is_vectors_or_a_typed_error(body: Any):
+def test_any_json_is_vectors_or_a_typed_error(body: Any) -> None:
     """No success body leads to anything but a result or an error of the tree."""
     try:
         decoded = read(body)
@@ -219,14 +221,14 @@ def test_any_json_is_vectors_or_a_typed_error(body: Any):
     assert len(decoded.matrix) == 3
 
 
-def test_the_message_of_a_provider_is_passed_on():
+def test_the_message_of_a_provider_is_passed_on() -> None:
     """`metadata.raw` often holds the real reason."""
     error = {"code": 502, "message": "Provider error", "metadata": {"raw": "model is loading"}}
     with pytest.raises(ore.BadGatewayError, match="model is loading"):
         read({"error": error}, status=502)
 
 
-def test_bodies_and_messages_are_cut():
+def test_bodies_and_messages_are_cut() -> None:
     """A megabyte of HTML does not end in a log."""
     with pytest.raises(ore.APIStatusError) as caught:
         read({"error": {"code": 500, "message": "x" * 10**6}}, status=500)
@@ -235,7 +237,7 @@ def test_bodies_and_messages_are_cut():
     assert len(caught.value.body) <= 2000
 
 
-def test_what_the_specification_does_not_list_is_kept():
+def test_what_the_specification_does_not_list_is_kept() -> None:
     """`is_byok`, `cost_details` and whatever comes next."""
     usage = {
         "prompt_tokens": 7,
@@ -268,6 +270,6 @@ def test_what_the_specification_does_not_list_is_kept():
         ([], None),
     ],
 )
-def test_the_cost_is_exact_or_unknown(usage: Any, cost: Decimal | None):
+def test_the_cost_is_exact_or_unknown(usage: Any, cost: Decimal | None) -> None:
     """A Decimal of what was sent; None where nothing usable was, and the vectors are kept."""
     assert read(answer(INPUTS, usage=usage)).served.usage.cost == cost

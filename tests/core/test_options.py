@@ -8,13 +8,13 @@ from openrouter_embeddings import InputError, ProviderPreferences
 from openrouter_embeddings.core.options import Options, merged
 
 
-def test_only_what_was_set_is_sent():
+def test_only_what_was_set_is_sent() -> None:
     """An unset field is absent, never null; base64 is asked for by default."""
     fields = Options(model="m").request_fields()
     assert fields == {"input": [], "model": "m", "encoding_format": "base64"}
 
 
-def test_everything_that_was_set_is_sent():
+def test_everything_that_was_set_is_sent() -> None:
     """Each option of the API under the API's name."""
     fields = Options(
         model="m",
@@ -35,7 +35,7 @@ def test_everything_that_was_set_is_sent():
     }
 
 
-def test_a_call_overrides_the_client():
+def test_a_call_overrides_the_client() -> None:
     """None takes a default of the client back."""
     options = merged({"model": "m", "dimensions": 64, "user": "u"}, {"dimensions": None})
     assert (options.model, options.dimensions, options.user) == ("m", None, "u")
@@ -62,19 +62,19 @@ def test_a_call_overrides_the_client():
         ({"encoding_format": "base32"}, '"base64" and "float" are known'),
     ],
 )
-def test_an_option_that_cannot_be_right_is_refused(wrong: dict[str, Any], words: str):
+def test_an_option_that_cannot_be_right_is_refused(wrong: dict[str, Any], words: str) -> None:
     """By name, with what would be right."""
     with pytest.raises(InputError, match=words):
         Options(**wrong)
 
 
-def test_a_call_without_a_model_is_refused():
+def test_a_call_without_a_model_is_refused() -> None:
     """The API has no default model."""
     with pytest.raises(InputError, match="no model; say model="):
         Options().request_fields()
 
 
-def test_provider_preferences_pass_in_either_form():
+def test_provider_preferences_pass_in_either_form() -> None:
     """The generated model and the equal mapping send the same; nulls send nothing."""
     mapping = {
         "order": ("OpenAI", "somebody-new"),
@@ -118,7 +118,7 @@ def test_provider_preferences_pass_in_either_form():
         ([("zdr", True)], "provider is a list; a mapping is needed"),
     ],
 )
-def test_a_preference_that_cannot_be_right_is_refused(wrong: Any, words: str):
+def test_a_preference_that_cannot_be_right_is_refused(wrong: Any, words: str) -> None:
     """The service ignores what it does not know: a misspelt `zdr` would send data anywhere."""
     with pytest.raises(InputError, match=words):
         Options(model="m", provider=wrong).request_fields()

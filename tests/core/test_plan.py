@@ -14,7 +14,7 @@ ITEMS = st.lists(
 
 
 @given(ITEMS, st.integers(1, 7))
-def test_no_input_is_lost_moved_or_repeated(items: list[Loaded], batch_size: int):
+def test_no_input_is_lost_moved_or_repeated(items: list[Loaded], batch_size: int) -> None:
     """Batches put together are the inputs, and each knows where it starts."""
     batches = [*split(items, batch_size)]
     assert [item for batch in batches for item in batch.items] == items
@@ -22,12 +22,12 @@ def test_no_input_is_lost_moved_or_repeated(items: list[Loaded], batch_size: int
     assert all(1 <= len(batch.items) <= batch_size for batch in batches)
 
 
-def test_many_small_texts_fill_batches_by_count():
+def test_many_small_texts_fill_batches_by_count() -> None:
     """Without large inputs only the count matters."""
     assert [len(batch.items) for batch in split(["a"] * 300, 128)] == [128, 128, 44]
 
 
-def test_large_texts_make_smaller_batches():
+def test_large_texts_make_smaller_batches() -> None:
     """A request stays below what providers take, and a huge text travels alone."""
     half = "x" * (plan.MAX_TEXT_BYTES // 2)
     huge = "x" * (plan.MAX_TEXT_BYTES * 3)
@@ -35,7 +35,7 @@ def test_large_texts_make_smaller_batches():
     assert sizes == [2, 1, 1, 1]
 
 
-def test_large_images_make_smaller_batches():
+def test_large_images_make_smaller_batches() -> None:
     """Images are bounded by their bytes."""
     image = (LoadedImage(bytes(plan.MAX_IMAGE_BYTES // 3), "image/png"),)
     assert [len(batch.items) for batch in split([image] * 4, 128)] == [3, 1]

@@ -56,7 +56,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 @pytest.mark.parametrize("form", INPUTS)
-def test_every_form_of_input_passes_unchanged(form: str):
+def test_every_form_of_input_passes_unchanged(form: str) -> None:
     """All five, and integers stay integers."""
     request = {"input": INPUTS[form], "model": "m"}
     assert same(through(request), request)
@@ -65,20 +65,20 @@ def test_every_form_of_input_passes_unchanged(form: str):
 @pytest.mark.parametrize(
     ("name", "value"), [(name, value) for name, values in PREFERENCES.items() for value in values]
 )
-def test_every_provider_preference_passes_unchanged(name: str, value: Any):
+def test_every_provider_preference_passes_unchanged(name: str, value: Any) -> None:
     """Each by itself, in each of its forms."""
     request = {"input": "a", "model": "m", "provider": {name: value}}
     assert same(through(request), request)
 
 
-def test_every_provider_preference_is_tried_above():
+def test_every_provider_preference_is_tried_above() -> None:
     """A new edition's preference is missed here."""
     fields = attrs.fields(models.ProviderPreferences)
     names = {field.name for field in fields if field.init}
     assert names == set(PREFERENCES)
 
 
-def test_all_options_pass_together():
+def test_all_options_pass_together() -> None:
     """Every other field of a request."""
     request = {
         "input": "a",
@@ -93,7 +93,7 @@ def test_all_options_pass_together():
     assert same(through(request), request)
 
 
-def test_typed_parts_need_no_tags():
+def test_typed_parts_need_no_tags() -> None:
     """`type` has the only value it can have."""
     image = models.ContentPartImage(image_url=models.ImageUrl(url="https://example.org/a.png"))
     parts = models.MultimodalInput(content=[models.ContentPartText(text="a"), image])
@@ -109,14 +109,14 @@ def test_typed_parts_need_no_tags():
 
 
 @pytest.mark.parametrize("usage", [None, {"prompt_tokens": 1, "total_tokens": 1, "cost": None}])
-def test_responses_may_hold_null_where_a_field_is_optional(usage: Any):
+def test_responses_may_hold_null_where_a_field_is_optional(usage: Any) -> None:
     """Servers send it."""
     body = {"object": "list", "data": [], "model": "m", "usage": usage, "id": None}
     response = models.EmbeddingResponse.from_dict(body)
     assert same(response.to_dict(), body)
 
 
-def test_the_low_level_client_works_by_itself():
+def test_the_low_level_client_works_by_itself() -> None:
     """Request, authentication and response, without the wrapper."""
     seen: list[httpx.Request] = []
 

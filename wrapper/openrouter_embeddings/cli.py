@@ -161,3 +161,7 @@ def _serve(given: argparse.Namespace) -> None:
     from .local.doors.serve import serve  # noqa: PLC0415 - behind an extra
 
     serve(given.host, given.port)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

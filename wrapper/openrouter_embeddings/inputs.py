@@ -73,4 +73,6 @@ Loaded = str | list[int] | tuple[str | LoadedImage, ...]  # an input, ready to b
 
 # The wire's own form of a multimodal input, {"content": [part, …]}, is taken as well.
 EmbedInput: TypeAlias = str | Sequence[int] | Image | Content | Mapping[str, Any]
-EmbedInputs: TypeAlias = EmbedInput | Sequence[EmbedInput]
+# One Sequence, so that type checkers can tell what the items of a mixed list literal may be. That a
+# call's integers are all tokens of one input is checked when they are embedded.
+EmbedInputs: TypeAlias = str | Image | Content | Mapping[str, Any] | Sequence[int | EmbedInput]

@@ -1,0 +1,140 @@
+"""The models behind the stand-in do what they say, and no more."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import openrouter_embeddings as ore
+import PIL.Image
+import PIL.ImageEnhance
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from openrouter_embeddings._extras import need
+from openrouter_embeddings.local.models import minilm, wordpiece
+
+PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+
+
+def embed(model: str, inputs: object, **options: int) -> ore.EmbeddingResult:
+    """One call of the stand-in."""
+    with ore.Client.local(model=model) as client:
+        return client.embed(inputs, **options)  # type: ignore[arg-type]
+
+
+def test_minilm_knows_meaning() -> None:
+    """A paraphrase without a common word is closer than an unrelated sentence."""
+    cat, kitten, stocks = embed(
+        "local/minilm", ["a cat sat on the mat", "the kitten rests on a rug", "shares fell sharply"]
+    ).vectors
+    assert cat @ kitten > 0.5
+    assert cat @ stocks < 0.2
+
+
+def test_minilm_agrees_with_the_published_model() -> None:
+    """The first values of all-MiniLM-L6-v2's vector for the model card's sentence."""
+    published = [0.0676569, 0.0634959, 0.0487131, 0.0793049, 0.0374480]
+    vector = embed("local/minilm", "This is an example sentence").vectors[0]
+    assert vector.shape == (384,)
+    assert vector[:5] == pytest.approx(published, abs=0.02)  # int8 weights move the third digit
+
+
+def test_minilm_takes_tokens_for_their_text() -> None:
+    """[CLS] this [SEP] by number is the text `this`."""
+    by_text, by_tokens = embed("local/minilm", "this"), embed("local/minilm", [101, 2023, 102])
+    assert np.array_equal(by_text.vectors, by_tokens.vectors)
+    assert by_text.usage.prompt_tokens == by_tokens.usage.prompt_tokens == 3
+
+
+@pytest.mark.parametrize("dimensions", [32, 128, 384])
+def test_minilm_shortens_by_truncation(dimensions: int) -> None:
+    """The first values, of length 1 again."""
+    whole = embed("local/minilm", "a cat").vectors[0]
+    short = embed("local/minilm", "a cat", dimensions=dimensions).vectors[0]
+    cut = whole[:dimensions] / np.linalg.norm(whole[:dimensions])
+    assert short == pytest.approx(cut, abs=1e-6)
+
+
+def test_minilm_reads_the_first_256_tokens() -> None:
+    """What follows does not change the vector, and is not counted."""
+    long, longer = embed("local/minilm", ["word " * 254, "word " * 254 + "zebra " * 100]).vectors
+    assert np.array_equal(long, longer)
+    assert embed("local/minilm", "word " * 999).usage.prompt_tokens == 256
+
+
+def test_a_text_has_one_vector_whatever_is_beside_it() -> None:
+    """Batches of other sizes and lengths give the same bits."""
+    texts = ["a", "a cat", "word " * 200, "a dog and a cat sat on a mat"] * 5
+    together = embed("local/minilm", texts).vectors
+    alone = np.concatenate([embed("local/minilm", text).vectors for text in texts])
+    assert np.array_equal(together, alone)
+
+
+def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model file is checked by its sha256 before it is used."""
+    monkeypatch.setattr(minilm, "SHA256", "0" * 64)
+    minilm._session.cache_clear()
+    with pytest.raises(RuntimeError, match="have sha256 8199be6f"):
+        minilm._session()
+    minilm._session.cache_clear()
+
+
+def test_the_vocabulary_is_complete() -> None:
+    """30,522 words, in the order the model was trained with."""
+    lines = wordpiece.VOCABULARY.read_text("utf-8").splitlines()
+    assert len(lines) == wordpiece.SIZE
+    assert [lines[0], lines[100], lines[101], lines[102], lines[2023]] == [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "this",
+    ]
+
+
+@settings(deadline=None)
+@given(TEXT, st.integers(1, 300))
+def test_hash_is_deterministic_and_of_any_width(text: str, dimensions: int) -> None:
+    """The same text has the same unit vector, beside an image too."""
+    alone = embed("local/hash", text, dimensions=dimensions).vectors
+    again = embed("local/hash", ["other", ore.Content(text)], dimensions=dimensions).vectors
+    assert alone.shape == (1, dimensions)
+    assert np.linalg.norm(alone) == pytest.approx(1, abs=1e-5)
+    assert np.array_equal(alone[0], again[1])
+
+
+def test_hash_keeps_different_inputs_apart() -> None:
+    """Nearly orthogonal: nothing is like anything."""
+    vectors = embed("local/hash", [f"text {n}" for n in range(50)], dimensions=512).vectors
+    cosines = vectors @ vectors.T - np.eye(50)
+    assert np.abs(cosines).max() < 0.3
+
+
+def jpeg(picture: PIL.Image.Image) -> ore.Image:
+    """A picture as a file in memory."""
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=60)
+    return ore.Image(out.getvalue())
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in PHOTOS.glob("*.jpg")))
+def test_visual_finds_copies_and_crops(name: str) -> None:
+    """Smaller, darker, cut: still closest to where it came from."""
+    paths = sorted(PHOTOS.glob("*.jpg"))
+    with PIL.Image.open(PHOTOS / name) as photo:
+        w, h = photo.size
+        changed = [
+            jpeg(photo.resize((w // 3, h // 3))),
+            jpeg(PIL.ImageEnhance.Brightness(photo).enhance(0.9)),
+            jpeg(photo.crop((w // 10, h // 10, w * 9 // 10, h * 9 // 10))),
+        ]
+    known = embed("local/visual", [ore.Image(path) for path in paths]).vectors
+    found = embed("local/visual", changed).vectors @ known.T
+    assert {paths[int(i)].name for i in found.argmax(axis=1)} == {name}
+
+
+def test_a_missing_extra_is_named() -> None:
+    """With the line that installs it."""
+    with pytest.raises(ImportError, match=r'pip install "openrouter-embeddings\[local\]"'):
+        need("no_such_module_anywhere", "local")

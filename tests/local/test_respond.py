@@ -1,0 +1,208 @@
+"""The stand-in answers as the contract says, and refuses what the contract refuses."""
+
+import base64
+import json
+from typing import Any
+
+import jsonschema_rs
+import numpy as np
+import pytest
+from openrouter_embeddings.local.contract import contract, operation
+from openrouter_embeddings.local.models import MODELS
+from openrouter_embeddings.local.respond import respond
+
+from tests.support import PNG
+
+AUTH = {"authorization": "Bearer anything"}
+DATA_URL = "data:image/png;base64," + base64.b64encode(PNG).decode()
+IMAGE = {"type": "image_url", "image_url": {"url": DATA_URL}}
+INPUTS: dict[str, Any] = {
+    "text": "a cat",
+    "texts": ["a cat", "a dog"],
+    "tokens": [101, 2023, 102],
+    "token lists": [[101, 102], [7]],
+    "text objects": [{"content": [{"type": "text", "text": "a"}]}],
+    "images": [{"content": [IMAGE]}],
+    "mixed": [{"content": [IMAGE, {"type": "text", "text": "a"}]}, {"content": [IMAGE]}],
+}
+
+
+def ask(request: Any, **headers: str) -> tuple[int, Any]:
+    """Status and JSON of an answer, which is held to the contract."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    raw = request if isinstance(request, bytes) else json.dumps(request).encode()
+    reply = respond(raw, {**AUTH, **named})
+    body = json.loads(reply.body)
+    hold_to_contract(reply.status, body)
+    return reply.status, body
+
+
+def hold_to_contract(status: int, body: Any) -> None:
+    """Raise where a body is not what the contract says for its status; 400's for undocumented."""
+    responses = operation()["responses"]
+    described = responses.get(str(status), responses["400"])
+    schema = described["content"]["application/json"]["schema"]
+    whole = {**schema, "components": contract()["components"]}
+    jsonschema_rs.Draft202012Validator(whole).validate(body)
+
+
+@pytest.mark.parametrize("form", INPUTS)
+@pytest.mark.parametrize("encoding", ["float", "base64", None])
+def test_local_hash_takes_every_form_of_input(form: str, encoding: str | None) -> None:
+    """In both encodings, with floats when none is named; the vectors are the same."""
+    request = {"model": "local/hash", "input": INPUTS[form], "dimensions": 8}
+    status, body = ask(request | ({"encoding_format": encoding} if encoding else {}))
+    assert status == 200
+    assert [item["index"] for item in body["data"]] == [*range(len(body["data"]))]
+    first = body["data"][0]["embedding"]
+    assert isinstance(first, str) == (encoding == "base64")
+    _, floats = ask(request)
+    if encoding == "base64":
+        first = np.frombuffer(base64.b64decode(first), "<f4").tolist()
+    assert first == floats["data"][0]["embedding"]
+
+
+def test_usage_counts_real_tokens() -> None:
+    """What the model's own tokenizer makes of a text, [CLS] and [SEP] included."""
+    _, body = ask({"model": "local/minilm", "input": ["read a zip archive", "zip"]})
+    usage = body["usage"]
+    assert usage["prompt_tokens"] == usage["total_tokens"] == 6 + 3
+    assert usage["cost"] == pytest.approx(9 * 2e-8)
+    assert "prompt_tokens_details" not in usage
+
+
+def test_tokens_are_broken_down_when_there_are_two_modalities() -> None:
+    """As the specification says of prompt_tokens_details."""
+    _, body = ask({"model": "local/hash", "input": INPUTS["mixed"]})
+    details = body["usage"]["prompt_tokens_details"]
+    assert details == {"image_tokens": 512, "text_tokens": 3}
+    assert body["usage"]["prompt_tokens"] == 515
+
+
+def test_answers_have_what_the_service_adds() -> None:
+    """provider, id, is_byok and cost_details are not in the specification."""
+    _, body = ask({"model": "local/hash", "input": "a"})
+    assert body["provider"] == "Local"
+    assert body["id"].startswith("gen-emb-")
+    assert body["usage"]["is_byok"] is False
+    assert body["usage"]["cost_details"]["upstream_inference_cost"] == body["usage"]["cost"]
+
+
+def test_the_same_request_has_the_same_answer() -> None:
+    """No clock, no chance: `respond` is a function."""
+    request = json.dumps({"model": "local/minilm", "input": ["a cat", "a dog"]}).encode()
+    assert respond(request, AUTH) == respond(request, AUTH)
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        ([], "the request: "),
+        ({}, '"input" is a required property'),
+        ({"input": "a"}, '"model" is a required property'),
+        ({"input": 5}, "input: "),
+        ({"input": ["a", None]}, "input.1: "),
+        ({"input": [[1, "a"]]}, "input.0.1: "),
+        ({"input": [{"type": "text", "text": "flat"}]}, "input.0: "),
+        ({"input": [{"content": [{"type": "txt", "text": "a"}]}]}, "input.0.content.0.type: "),
+        ({"input": "a", "encoding_format": "base32"}, "encoding_format: "),
+        ({"input": "a", "encoding_format": None}, "encoding_format: "),
+        ({"input": "a", "dimensions": "8"}, "dimensions: "),
+        ({"input": "a", "dimensions": 1.5}, "dimensions: "),
+        ({"input": "a", "user": 5}, "user: "),
+        ({"input": "a", "provider": {"sort": "cheapest"}}, "provider.sort: "),
+        ({"input": "a", "provider": {"zdr": "yes"}}, "provider.zdr: "),
+        ({"input": "a", "provider": {"order": "OpenAI"}}, "provider.order: "),
+        ({"input": "a", "dimensions": 0}, "dimensions: 0 is not supported by local/hash: 1 to"),
+    ],
+)
+def test_what_the_contract_refuses_is_refused_by_field(request_: Any, field: str) -> None:
+    """A 400 whose message names the field, and does not echo the input."""
+    if isinstance(request_, dict) and "required" not in field:
+        request_ = {"model": "local/hash", **request_}
+    status, body = ask(request_)
+    assert status == 400
+    assert field in body["error"]["message"]
+    assert len(body["error"]["message"]) <= 300
+
+
+def test_long_inputs_are_not_echoed() -> None:
+    """An error message stays short whatever was sent."""
+    _, body = ask({"model": "local/hash", "input": [{"x" * 5000: "y" * 5000}]})
+    assert len(body["error"]["message"]) <= 300
+    _, body = ask({"model": "z" * 5000, "input": "a"})
+    assert len(body["error"]["message"]) <= 300
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 413, 429, 500, 502, 503, 524, 529])
+def test_any_error_can_be_asked_for(status: int) -> None:
+    """By header or by model name, with the body that the specification gives."""
+    request = {"model": "local/hash", "input": "a"}
+    by_header = ask(request, x_local_status=str(status))
+    by_model = ask({**request, "model": f"local/status-{status}"})
+    assert by_header == by_model
+    assert by_header[0] == status == by_header[1]["error"]["code"]
+    documented = operation()["responses"].get(str(status))
+    if documented:
+        assert by_header[1]["error"]["message"] == documented["description"]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_who_must_wait_is_told_how_long(status: int) -> None:
+    """Retry-After comes with these two."""
+    body = b'{"model": "local/hash", "input": "a"}'
+    assert respond(body, {**AUTH, "x-local-status": str(status)}).headers == {"Retry-After": "1"}
+
+
+@pytest.mark.parametrize("asked", ["200", "600", "x", "", "٤٠٠"])
+def test_only_errors_can_be_asked_for(asked: str) -> None:
+    """Anything else is a mistake, and said so."""
+    status, body = ask({"model": f"local/status-{asked}", "input": "a"})
+    assert status == 400
+    assert "is not 400 to 599" in body["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "words"),
+    [
+        ({"model": "nope", "input": "a"}, 404, "No endpoints found for nope. Models here: local/"),
+        ({"model": "local/minilm", "input": INPUTS["images"]}, 404, "that support image input"),
+        ({"model": "local/visual", "input": "a"}, 404, "that support text input"),
+        ({"model": "local/minilm", "input": "a", "dimensions": 31}, 400, "32 to 384"),
+        ({"model": "local/visual", "input": INPUTS["images"], "dimensions": 9}, 400, ": 144"),
+        ({"model": "local/minilm", "input": [99999]}, 400, "input.0: token 0 is 99999"),
+        ({"model": "local/minilm", "input": [[1], [1.5]]}, 400, "input.1: token 0 is 1.5"),
+    ],
+)
+def test_what_a_model_lacks_is_said_as_the_service_says_it(
+    request_: Any, status: int, words: str
+) -> None:
+    """404 for a modality or a name, 400 for a value."""
+    found, body = ask(request_)
+    assert found == status
+    assert words in body["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "url", ["https://example.org/a.png", "data:image/png;base64,AAAA", "data:,x", "x", "data:x"]
+)
+def test_images_that_cannot_be_read_are_refused(url: str) -> None:
+    """Nothing is fetched, and damage is no crash."""
+    image = {"content": [{"type": "image_url", "image_url": {"url": url}}]}
+    status, body = ask({"model": "local/visual", "input": [image]})
+    assert status == 400
+    assert body["error"]["message"].startswith("input.0: image_url: ")
+
+
+def test_a_request_without_a_key_is_refused() -> None:
+    """As the service does; any key will do here."""
+    reply = respond(b"{}", {})
+    assert reply.status == 401
+    hold_to_contract(401, json.loads(reply.body))
+
+
+def test_the_models_are_the_documented_ones() -> None:
+    """Three, under their names."""
+    assert sorted(MODELS) == ["local/hash", "local/minilm", "local/visual"]

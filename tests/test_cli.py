@@ -1,0 +1,125 @@
+"""`orembed` as a person meets it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import openrouter_embeddings as ore
+import pytest
+from openrouter_embeddings import cli
+
+from tests.support import KEY
+
+
+def orembed(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "openrouter_embeddings.cli", *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "100"},
+    )
+
+
+def test_vectors_are_printed_as_json_lines() -> None:
+    """One line a text, in order; what it took goes to stderr."""
+    done = orembed("embed", "--local", "a cat", "a dog")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["index"] for line in lines] == [0, 1]
+    wanted = ore.Client.local().embed(["a cat", "a dog"]).vectors
+    assert np.array_equal(np.array([x["embedding"] for x in lines], np.float32), wanted)
+    assert done.stderr == "8 tokens, cost 0.00000016 credits\n"
+    assert done.returncode == 0
+
+
+def test_vectors_are_saved_as_a_matrix(tmp_path: Path) -> None:
+    """Lines from standard input, another model and width."""
+    target = tmp_path / "titles.npy"
+    options = ["--model", "local/hash", "--dimensions", "8", "--output", str(target)]
+    done = orembed("embed", "--local", *options, "first", "-", stdin="a\nb\r\nc")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert f"{target}: 4 vectors of 8 dimensions\n" in done.stderr
+    client = ore.Client.local(model="local/hash", dimensions=8)
+    assert np.array_equal(np.load(target), client.embed(["first", "a", "b", "c"]).vectors)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["embed", "a"], 2, "orembed: no API key: set OPENROUTER_API_KEY"),
+        (["embed", "--local", ""], 2, "orembed: input 0: the text is empty"),
+        (["embed", "--local", "--dimensions", "0", "a"], 2, "orembed: dimensions is 0"),
+        (["embed", "--local", "--model", "nope", "a"], 1, "orembed: Not Found: No endpoints"),
+        (["embed", "--local", "--output", "/no/where.npy", "a"], 1, "No such file or directory"),
+        (["embed"], 2, "the following arguments are required: TEXT"),
+        (["embed", "--dimensions", "x", "a"], 2, "invalid int value"),
+        ([], 2, "the following arguments are required: COMMAND"),
+        (["serve", "--host", "999.0.0.1"], 1, "orembed: "),
+    ],
+)
+def test_errors_are_a_sentence_and_a_status(arguments: list[str], status: int, words: str) -> None:
+    """On stderr, and never a traceback."""
+    done = orembed(*arguments)
+    assert done.returncode == status
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_service_that_is_not_there_is_said_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the reason, and without the key."""
+    monkeypatch.setenv("OPENROUTER_API_KEY", KEY)
+    monkeypatch.setenv("OPENROUTER_BASE_URL", "http://127.0.0.1:9/v1")
+    assert cli.main(["embed", "--model", "m", "a"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("orembed: no connection to the service (ConnectError: ")
+    assert KEY not in said
+
+
+def test_a_reader_who_has_seen_enough_is_no_error() -> None:
+    """`orembed embed … | head -1` ends quietly."""
+    command = f"{sys.executable} -m openrouter_embeddings.cli embed --local --model local/hash - "
+    done = subprocess.run(
+        ["bash", "-c", f"yes text | head -2000 | {command} | head -1"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert json.loads(done.stdout)["index"] == 0
+    assert done.stderr == ""
+
+
+def test_help_loads_nothing_heavy() -> None:
+    """It answers at once."""
+    code = (
+        "import sys; from openrouter_embeddings import cli; cli.parser();"
+        "print(sorted({'numpy', 'httpx', 'openrouter_embeddings_api'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_an_interrupt_is_said_shortly(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C: one word and the usual status."""
+
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_serve", interrupted)
+    assert cli.main(["serve"]) == 130
+    assert capsys.readouterr().err == "orembed: interrupted\n"
+
+
+def test_the_version_is_the_packages() -> None:
+    """One number in one place."""
+    assert orembed("--version").stdout == f"orembed {ore.__version__}\n"

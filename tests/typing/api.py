@@ -1,0 +1,58 @@
+"""What type checkers make of the public face. Checked by mypy and pyright, never run."""
+
+from collections.abc import AsyncIterator, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, assert_type
+
+import httpx
+import numpy as np
+import openrouter_embeddings as ore
+from numpy.typing import NDArray
+
+
+def sync_client(client: ore.Client) -> None:
+    """Every form of input, every option."""
+    result = client.embed("a")
+    assert_type(result, ore.EmbeddingResult)
+    client.embed(["a", ore.Image("cat.png"), ore.Content("red", ore.Image(Path("x")))])
+    client.embed([101, 2023])
+    client.embed([[101], [7]])
+    client.embed({"content": [{"type": "text", "text": "a"}]})
+    client.embed_query("a", model="m", dimensions=5, provider={"zdr": True}, deadline=None)
+    client.embed_documents(["a"], provider=ore.ProviderPreferences(zdr=True), user="u")
+    parts = client.embed_stream((text for text in "abc"), batch_size=5, concurrency=2)
+    assert_type(parts, Iterator[ore.EmbeddingResult])
+    assert_type(result.vectors, NDArray[np.float32])
+    assert_type(result.usage.cost, Decimal | None)
+    assert_type(result.providers, tuple[str, ...])
+    client.embed("a", modle="m")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    client.embed(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.embed("a", encoding_format="x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def async_client(http: httpx.AsyncClient) -> None:
+    """The same, awaited."""
+    async with ore.AsyncClient(http_client=http, model="m", timeout=5) as client:
+        assert_type(await client.embed(["a"]), ore.EmbeddingResult)
+        parts: AsyncIterator[ore.EmbeddingResult] = client.embed_stream(["a"])
+        async for part in parts:
+            assert_type(part, ore.EmbeddingResult)
+    local = ore.AsyncClient.local(dimensions=64)
+    assert_type(local, ore.AsyncClient)
+    ore.AsyncClient(http_client=httpx.Client())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def codecs() -> None:
+    """Vectors and their wire form."""
+    assert_type(ore.encode_base64([1.0, 2.0]), str)
+    assert_type(ore.decode_base64("AAAA"), NDArray[np.float32])
+
+
+def errors(error: ore.EmbeddingsError) -> None:
+    """Fields that every error has."""
+    assert_type(error.status, int | None)
+    assert_type(error.inputs, tuple[int, ...])
+    assert_type(error.retry_after, float | None)
+    extra: Any = error.usage
+    assert extra is None
