@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -28,7 +27,7 @@ The service and the key come from the environment: OPENROUTER_API_KEY, and OPENR
 for another address. With --local nothing leaves this machine and no key is needed."""
 
 _EMBED = """\
-Embed texts and print a JSON line for each: {"index": 0, "embedding": [...]}.
+Embed texts and print a JSON line for each: {"index":0,"embedding":[…]}.
 With --output, save all vectors as one float32 matrix in a .npy file instead.
 What it took is said on standard error."""
 
@@ -136,12 +135,15 @@ def _texts(given: argparse.Namespace) -> Iterator[str]:
 
 
 def _print(client: Client, given: argparse.Namespace) -> Any:
+    import orjson  # noqa: PLC0415 - --help needs no imports
+
     from .result import Usage  # noqa: PLC0415 - --help needs no imports
 
     usage = Usage()
     for part in client.embed_stream(_texts(given)):
         for row, vector in enumerate(part.vectors):
-            print(json.dumps({"index": part.start + row, "embedding": vector.tolist()}))
+            line = {"index": part.start + row, "embedding": vector}
+            print(orjson.dumps(line, option=orjson.OPT_SERIALIZE_NUMPY).decode())
         usage += part.usage
     return usage
 

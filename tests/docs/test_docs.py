@@ -1,0 +1,132 @@
+"""The documentation cannot lie: its code runs, its output is compared, its links lead somewhere."""
+
+import itertools
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from openrouter_embeddings.local.doors.in_process import LocalTransport
+from openrouter_embeddings.local.models import MODELS
+from openrouter_embeddings.local.models.hash import HashModel
+
+from tests.support import KEY, PNG
+from tools import helptexts
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md")])
+
+
+def blocks(language: str) -> list[str]:
+    """The README's code blocks in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def test_the_readmes_code_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From top to bottom, as a reader would type it; what reads `openai/…` gets the stand-in."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENROUTER_API_KEY", KEY)
+    monkeypatch.setitem(MODELS, "openai/text-embedding-3-small", HashModel())
+    for client in (httpx.Client, httpx.AsyncClient):
+        monkeypatch.setattr(client, "_init_transport", lambda _, **__: LocalTransport())
+    Path("shoe.jpg").write_bytes(PNG)
+    scope: dict[str, Any] = {}
+    code = blocks("python")
+    assert len(code) >= 7
+    for block in code:
+        exec(compile(block, "README.md", "exec"), scope)
+    said = capsys.readouterr().out
+    assert "900 (100, 256)" in said
+    assert "input 1: the text is empty; every provider refuses that, leave it out\n(1,)\n" in said
+    assert said.endswith("402 Local None None\n")
+
+
+def test_the_readmes_commands_print_what_it_says() -> None:
+    """Every `$ orembed …` and the lines under it."""
+    sessions = re.findall(r"^\$ (.*)\n((?:[^$].*\n)*)", "".join(blocks("console")), re.MULTILINE)
+    assert sessions
+    for command, output in sessions:
+        words = shlex.split(command)
+        assert words[0] == "orembed"
+        done = subprocess.run(
+            [sys.executable, "-m", "openrouter_embeddings.cli", *words[1:]],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout == output
+
+
+def test_the_help_texts_are_the_commands_own() -> None:
+    """`make docs` was run after the last change."""
+    assert helptexts.PAGE.read_text() == helptexts.page()
+
+
+def test_the_readme_knows_the_defaults() -> None:
+    """The table of options says what the code does."""
+    from openrouter_embeddings.core.options import EmbedOptions, Options
+
+    default = Options()
+    assert f"| {default.batch_size}, {default.concurrency} |" in README
+    assert f"| seconds for one attempt | {default.timeout:g} |" in README
+    assert f"time-out | {default.max_retries} |" in README
+    for name in EmbedOptions.__annotations__:
+        assert f"`{name}`" in README, name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link is a file of the project."""
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_every_make_target_in_the_docs_exists() -> None:
+    """And `make` alone lists all of them."""
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):.* ## ", makefile, re.MULTILINE))
+    for page in PAGES:
+        for line in re.findall(r"^make (.+?)(?:  |$)", page.read_text(), re.MULTILINE):
+            words = {word for word in line.split() if "=" not in word}
+            assert words <= targets, (page, words - targets)
+    done = subprocess.run(["make"], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert all(f"{target} " in done.stdout for target in targets)
+
+
+def test_every_dependency_has_its_excuse() -> None:
+    """A comment behind each line that brings one in."""
+    text = (ROOT / "pyproject.toml").read_text()
+    whole = tomllib.loads(text)
+    project, groups = whole["project"], whole["dependency-groups"]
+    extras = project["optional-dependencies"].values()
+    wanted = [*project["dependencies"], *itertools.chain(*extras, groups["dev"])]
+    for requirement in wanted:
+        assert re.search(rf'"{re.escape(requirement)}",\s+# \w+', text), requirement
+
+
+def test_nothing_names_an_index_or_a_place_on_this_machine() -> None:
+    """Lock files pin by hash and leave the index to whoever installs."""
+    for path in (ROOT / "requirements").glob("*.txt"):
+        text = path.read_text()
+        assert "://" not in text
+        assert "--index" not in text
+        packages = re.findall(r"^[a-zA-Z0-9._-]+==", text, re.MULTILINE)
+        assert packages
+        assert text.count("--hash=sha256:") >= len(packages)
+
+
+def test_every_test_states_a_behaviour() -> None:
+    """One sentence in its docstring."""
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        text = path.read_text()
+        found = re.findall(r"^def (test_\w+)\((?:.|\n)*?\) -> None:\n    (.*)", text, re.MULTILINE)
+        assert len(found) == len(re.findall(r"^def test_", text, re.MULTILINE)), path
+        assert all(line.startswith('"""') for _, line in found), path
