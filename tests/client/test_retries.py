@@ -217,16 +217,18 @@ def test_retries_can_be_switched_off_in_one_place(kind: Kind) -> None:
 
 
 class Dripping(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body that goes on for ever, a byte at a time."""
+    """A body of very many bytes, one at a time; whoever reads them all has no time-out."""
 
     def __iter__(self) -> Iterator[bytes]:
-        while True:
+        for _ in range(10**6):
             yield b" "
+        raise AssertionError("the whole body was read")
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        while True:
+        for _ in range(10**6):
             await asyncio.sleep(0)
             yield b" "
+        raise AssertionError("the whole body was read")
 
 
 @both
@@ -252,12 +254,14 @@ def test_redirects_are_not_followed(kind: Kind) -> None:
 def test_no_more_requests_are_under_way_than_concurrency_allows(kind: Kind) -> None:
     """The bound holds, and it is reached."""
     lock, now, most = threading.Lock(), 0, 0
+    threads: set[int] = set()
     enough = threading.Event()
 
     def enter() -> None:
         nonlocal now, most
         with lock:
             now += 1
+            threads.add(threading.get_ident())
             most = max(most, now)
             if most == 3:
                 enough.set()
@@ -285,6 +289,7 @@ def test_no_more_requests_are_under_way_than_concurrency_allows(kind: Kind) -> N
         with httpx.Client(transport=Slow()) as http:
             client = ore.Client("k", http_client=http, model="m", batch_size=1, concurrency=3)
             client.embed(inputs)
+        assert len(threads) == 3
     else:
 
         async def run() -> None:

@@ -1,9 +1,12 @@
 """The API key is nowhere to be seen."""
 
+import asyncio
 import io
 import json
 import logging
 import pickle
+import socket
+import threading
 import traceback
 from collections.abc import Iterator
 from types import TracebackType
@@ -47,7 +50,8 @@ def shown(error: BaseException) -> str:
 
 
 def _plain(value: Any) -> bool:
-    return hasattr(value, "__dict__") and type(value).__module__.startswith("openrouter")
+    module = type(value).__module__.partition(".")[0]
+    return hasattr(value, "__dict__") and module in {"openrouter_embeddings", "httpx", "httpcore"}
 
 
 @both
@@ -69,6 +73,36 @@ def test_no_error_shows_the_key(kind: Kind, failure: Any) -> None:
     said = shown(caught.value)
     assert "transport" in said  # the frames were there to be looked at
     assert KEY not in said
+
+
+@both
+@pytest.mark.parametrize("answers", [b"", b"HTTP/1.1 200 OK\r\n\r\n{", b"junk\r\n\r\n"])
+def test_a_broken_connection_does_not_show_the_key(kind: Kind, answers: bytes) -> None:
+    """Httpx's own frames hold the headers; they are not behind our error."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(answers)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+        def embed() -> None:
+            with ore.Client(KEY, base_url=url, model="m", max_retries=0) as client:
+                client.embed("a")
+
+        async def embed_async() -> None:
+            async with ore.AsyncClient(KEY, base_url=url, model="m", max_retries=0) as client:
+                await client.embed("a")
+
+        with pytest.raises((ore.APIConnectionError, ore.ResponseError)) as caught:
+            embed() if kind == "sync" else asyncio.run(embed_async())
+        thread.join()
+    assert KEY not in shown(caught.value)
 
 
 @pytest.mark.parametrize("make", [ore.Client, ore.AsyncClient])

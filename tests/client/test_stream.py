@@ -66,6 +66,33 @@ def test_an_endless_input_is_read_no_further_than_needed(kind: Kind) -> None:
     assert read <= 5 * (2 * 2 + 2)
 
 
+def test_an_abandoned_stream_leaves_no_request_running() -> None:
+    """Requests under way are cancelled, though they would never end by themselves."""
+    cancelled = 0
+
+    class Stuck(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            nonlocal cancelled
+            if b"first" in request.content:
+                return Service().handle(request)
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled += 1
+                raise
+            raise AssertionError("nobody sets the event")
+
+    async def run() -> None:
+        async with httpx.AsyncClient(transport=Stuck()) as http:
+            client = ore.AsyncClient("k", http_client=http, model="m", batch_size=1, concurrency=2)
+            parts = client.embed_stream(["first", *"abcdefgh"])
+            assert (await anext(parts)).start == 0
+            await parts.aclose()
+
+    asyncio.run(asyncio.wait_for(run(), 30))
+    assert cancelled == 2
+
+
 @both
 def test_nothing_comes_of_nothing(kind: Kind) -> None:
     """An empty stream has no parts and sends nothing."""

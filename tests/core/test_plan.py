@@ -31,8 +31,13 @@ def test_large_texts_make_smaller_batches() -> None:
     """A request stays below what providers take, and a huge text travels alone."""
     half = "x" * (plan.MAX_TEXT_BYTES // 2)
     huge = "x" * (plan.MAX_TEXT_BYTES * 3)
-    sizes = [len(batch.items) for batch in split([half, half, "a", huge, "b"], 128)]
-    assert sizes == [2, 1, 1, 1]
+    batches = [*split([half, half, "a", huge, "b"], 128)]
+    assert [batch.positions for batch in batches] == [
+        range(2),
+        range(2, 3),
+        range(3, 4),
+        range(4, 5),
+    ]
 
 
 def test_large_images_make_smaller_batches() -> None:
