@@ -42,7 +42,7 @@ check: .venv/.ready ## fail when generated/ is not what openapi.yaml gives
 lint: .venv/.ready ## ruff and the layers
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 .PHONY: format
 format: .venv/.ready ## let ruff mend what it can
@@ -55,7 +55,7 @@ typecheck: .venv/.ready ## mypy --strict and pyright
 	@$(BIN)/pyright
 
 .PHONY: docs
-docs: .venv/.ready ## write the --help texts into the README
+docs: .venv/.ready ## write the --help texts into docs/cli.md
 	@$(BIN)/python -m tools.helptexts
 
 .PHONY: lock

@@ -10,6 +10,7 @@ import numpy as np
 import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings import cli
+from stamina import instrumentation
 
 from tests.support import KEY
 
@@ -52,7 +53,10 @@ def test_vectors_are_saved_as_a_matrix(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["embed", "a"], 2, "orembed: no API key: set OPENROUTER_API_KEY"),
+        (["embed", "a"], 2, "orembed: no API key: set OPENROUTER_API_KEY, or say --local"),
+        (["embed", "--local", "--output", "x.txt", "a"], 2, "'x.txt' does not end in .npy"),
+        (["serve", "--port", "99999"], 2, "'99999' is no port"),
+        (["embed", "--local", "-"], 2, "orembed: standard input is empty"),
         (["embed", "--local", ""], 2, "orembed: input 0: the text is empty"),
         (["embed", "--local", "--dimensions", "0", "a"], 2, "orembed: dimensions is 0"),
         (["embed", "--local", "--model", "nope", "a"], 1, "orembed: Not Found: No endpoints"),
@@ -72,6 +76,37 @@ def test_errors_are_a_sentence_and_a_status(arguments: list[str], status: int, w
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("stdin", "words"),
+    [(b"a\n\nb\n", "line 2 of standard input is empty"), (b"a\n\xff", "line 2 of")],
+)
+def test_a_bad_line_of_standard_input_is_named_by_its_number(stdin: bytes, words: str) -> None:
+    """Empty, or not UTF-8."""
+    done = subprocess.run(
+        [sys.executable, "-m", "openrouter_embeddings.cli", "embed", "--local", "-"],
+        input=stdin,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert f"orembed: {words}" in done.stderr.decode()
+
+
+def test_each_wait_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A person sees why nothing happens; the model is asked for by name."""
+    assert cli.main(["embed", "--local", "--model", "local/status-503", "a"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 5
+    assert all("Service Unavailable" in line for line in lines)
+    assert all(line.endswith("trying again in 0.0 s") for line in lines[:4])
+    monkeypatch.setenv("OPENROUTER_API_KEY", KEY)
+    assert cli.main(["embed", "a"]) == 2
+    assert "no model: say --model" in capsys.readouterr().err
+    instrumentation.set_on_retry_hooks(None)
+
+
 def test_a_service_that_is_not_there_is_said_in_a_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -80,7 +115,8 @@ def test_a_service_that_is_not_there_is_said_in_a_sentence(
     monkeypatch.setenv("OPENROUTER_BASE_URL", "http://127.0.0.1:9/v1")
     assert cli.main(["embed", "--model", "m", "a"]) == 1
     said = capsys.readouterr().err
-    assert said.startswith("orembed: no connection to the service (ConnectError: ")
+    assert said.splitlines()[-1].startswith("orembed: no connection to http://127.0.0.1:9 (Conn")
+    instrumentation.set_on_retry_hooks(None)
     assert KEY not in said
 
 

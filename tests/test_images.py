@@ -119,6 +119,8 @@ def test_what_is_no_image_is_named(data: bytes, words: str) -> None:
 @pytest.mark.parametrize(
     ("image", "words"),
     [
+        (Image(""), "the path of the image is empty"),
+        (Image(io.BytesIO()), r"nothing is left to read in the file; seek\(0\)"),
         (Image("nowhere.png"), "cannot read the image nowhere.png: No such file"),
         (Image("s3://bucket/cat.png"), "s3:// is not taken"),
         (Image("data:image/png;base64"), "has no comma"),

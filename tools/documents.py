@@ -40,6 +40,8 @@ def extract(page: bytes) -> tuple[bytes, int]:
         return blocks[0].group(1), page[: blocks[0].start(1)].count(b"\n")
     if _IS_OPENAPI.search(page) and b"\n```" not in page:
         return page, 0
+    if re.search(rb"^```ya?ml", page, re.MULTILINE) and _IS_OPENAPI.search(page):
+        raise SpecError("the fenced yaml block with the OpenAPI document is not closed")
     raise SpecError("no OpenAPI document found: neither a fenced ```yaml block nor a bare document")
 
 
@@ -124,8 +126,8 @@ def validate(document: dict[str, Json]) -> None:
     except OpenAPIValidationError as error:
         place = tuple(map(str, error.absolute_path))
         raise SpecError(f"{pointer(place)}: {_one_line(error.message)}") from None
-    if not any(operations(document)):
-        raise SpecError("paths: no operation in it")
+    if ("paths", "/embeddings", "post") not in dict(operations(document)):
+        raise SpecError("paths./embeddings.post: missing; it is what this project is about")
 
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"

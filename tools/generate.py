@@ -47,7 +47,7 @@ def generate(spec: Path, config: Path, package: Path, say: Say) -> None:
         matched |= set(overrides) & set(generated_classes(Path(scratch) / "natural"))
         _run_generator(source, config, package)
 
-    components = map(generator_input.class_name, bent["components"]["schemas"])
+    components = map(generator_input.class_name, bent.get("components", {}).get("schemas", {}))
     names = [*generated_classes(package), *components]
     if complaints := complain(set(overrides), matched, names):
         raise SpecError(f"{config.name}: " + f"\n{config.name}: ".join(complaints))

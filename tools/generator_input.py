@@ -106,7 +106,7 @@ def rename_components(document: dict[str, Json], names: dict[str, str]) -> set[s
     Overriding the class alone would leave the key in the generated code's local variables, which
     are then a hundred characters long.
     """
-    schemas: dict[str, Json] = document["components"]["schemas"]
+    schemas: dict[str, Json] = document.get("components", {}).get("schemas", {})
     renamed = {key: names[class_name(key)] for key in schemas if class_name(key) in names}
     for key in list(schemas):
         schema = schemas.pop(key)

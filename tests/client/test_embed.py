@@ -1,5 +1,6 @@
 """What a call gives back, with either client."""
 
+import asyncio
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -222,6 +223,10 @@ def test_key_and_address_come_from_the_environment(monkeypatch: pytest.MonkeyPat
         ({"base_url": "example.org"}, "is no http"),
         ({"base_url": "ftp://example.org"}, "is no http"),
         ({"base_url": "https://u:p@example.org"}, "user name or password"),
+        ({"base_url": "https://exa mple"}, "has more than scheme, host"),
+        ({"base_url": "https://example.org/v1?x=1"}, "has more than scheme, host"),
+        ({"base_url": 5}, "base_url is a int, a str"),
+        ({"api_key": 5}, "not shown here"),
         ({"http_client": object()}, "http_client is object"),
         ({"dimensions": 0}, "dimensions is 0"),
     ],
@@ -247,6 +252,28 @@ def test_the_callers_httpx_client_stays_open() -> None:
         client.embed("a")
     assert not theirs.is_closed
     theirs.close()
+
+
+@both
+def test_a_closed_client_says_so(kind: Kind) -> None:
+    """Instead of a RuntimeError from below; closing twice is fine."""
+
+    async def use_closed(client: Any) -> None:
+        await client.close()
+        await client.close()
+        await client.embed("a")
+
+    def use(client: Any) -> Any:
+        if kind == "async":
+            return use_closed(client)
+        client.close()
+        client.close()
+        return client.embed("a")
+
+    client: Any = ore.Client.local() if kind == "sync" else ore.AsyncClient.local()
+    assert repr(client) == f"{type(client).__name__}.local(model='local/minilm')"
+    with pytest.raises(ore.InputError, match="is closed; make a new one"):
+        asyncio.run(use(client)) if kind == "async" else use(client)
 
 
 def test_a_result_behaves_as_its_matrix() -> None:

@@ -136,6 +136,65 @@ def test_a_bad_input_in_a_stream_is_named_by_its_position(kind: Kind, bad: Any) 
 
 
 @both
+def test_what_was_paid_for_is_handed_over_before_an_error_among_the_inputs(kind: Kind) -> None:
+    """Every answered request's part arrives, then the error; the caller's own errors too."""
+
+    def inputs() -> Iterator[str]:
+        yield from "abcdef"
+        raise LookupError("the database has gone")
+
+    async def collect(client: Any) -> None:
+        async for part in client.embed_stream(inputs(), batch_size=2):
+            got.extend([part.start])
+
+    def gather(client: Any) -> Any:
+        if kind == "async":
+            return collect(client)
+        got.extend(part.start for part in client.embed_stream(inputs(), batch_size=2))
+        return None
+
+    got: list[int] = []
+    service = Service()
+    with pytest.raises(LookupError, match="the database has gone"):
+        service.run(kind, gather)
+    assert got == [0, 2, 4][: len(service.requests)]
+    assert len(service.requests) >= 2
+
+
+def test_parts_do_not_wait_for_inputs_that_are_slow_to_come() -> None:
+    """A part that is done is handed over before more inputs are asked for."""
+    asked: list[int] = []
+
+    async def inputs() -> AsyncIterator[str]:
+        for number in range(6):
+            asked.append(number)
+            yield "a"
+            for _ in range(100):  # meanwhile the answer comes
+                await asyncio.sleep(0)
+
+    async def run() -> None:
+        transport = httpx.MockTransport(Service().handle)
+        async with httpx.AsyncClient(transport=transport) as http:
+            client = ore.AsyncClient("k", http_client=http, model="m", batch_size=1)
+            async for part in client.embed_stream(inputs()):
+                assert len(asked) <= part.start + 2
+
+    asyncio.run(asyncio.wait_for(run(), 30))
+
+
+@both
+@pytest.mark.parametrize(
+    "wrong", ["hello", b"hello", {"content": []}, {"a", "b"}, None, 3, ore.Image(PNG)]
+)
+def test_one_input_is_no_stream(kind: Kind, wrong: Any) -> None:
+    """A text would give a vector for every letter."""
+    service = Service()
+    with pytest.raises(ore.InputError):
+        stream(service, kind, wrong)
+    assert service.requests == []
+
+
+@both
 def test_widths_are_compared_between_parts(kind: Kind) -> None:
     """A stream is one vector space too."""
     service = Service(

@@ -1,5 +1,6 @@
 """What is taken as input, what is refused, and in which words."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,7 @@ WIRE = '{"content": [{"type": "text", "text": "…"}, {"type": "image_url", "ima
         ([[1], "a"], 1, "text or images among tokens"),
         ([Image(b""), [1]], 1, "tokens among text"),
         (["a", {1, 2}], 1, "a set is not taken"),
+        ([Path("cat.png")], 0, "Image(path) reads an image"),
     ],
 )
 def test_refusals_name_the_position_and_what_would_be_right(

@@ -1,5 +1,6 @@
 """Options: checked, merged, and never sent unset."""
 
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -44,13 +45,13 @@ def test_a_call_overrides_the_client() -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"dimensions": 0}, "dimensions is 0, an integer ≥ 1"),
+        ({"dimensions": 0}, "dimensions is 0, an integer from 1 to"),
         ({"dimensions": True}, "dimensions is True"),
         ({"dimensions": 1.5}, "dimensions is 1.5"),
         ({"dimensions": 10**30}, "dimensions is 1000"),
-        ({"batch_size": 0}, "batch_size is 0, an integer ≥ 1"),
-        ({"concurrency": 0}, "concurrency is 0, an integer ≥ 1"),
-        ({"max_retries": -1}, "max_retries is -1, an integer ≥ 0"),
+        ({"batch_size": 0}, "batch_size is 0, an integer from 1 to"),
+        ({"concurrency": 0}, "concurrency is 0, an integer from 1 to"),
+        ({"max_retries": -1}, "max_retries is -1, an integer from 0 to"),
         ({"timeout": 0}, "timeout is 0, a number of seconds > 0"),
         ({"timeout": float("nan")}, "timeout is nan"),
         ({"timeout": None}, "timeout is None"),
@@ -66,6 +67,20 @@ def test_an_option_that_cannot_be_right_is_refused(wrong: dict[str, Any], words:
     """By name, with what would be right."""
     with pytest.raises(InputError, match=words):
         Options(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("dimension", "did you mean dimensions?"),
+        ("modle", "did you mean model?"),
+        ("x", "known are"),
+    ],
+)
+def test_an_unknown_option_is_a_type_error_that_helps(name: str, words: str) -> None:
+    """As Python does for keywords, with the nearest name."""
+    with pytest.raises(TypeError, match=f"^{name} is no option; {re.escape(words)}"):
+        merged({}, {name: 1})  # type: ignore[misc]
 
 
 def test_a_call_without_a_model_is_refused() -> None:

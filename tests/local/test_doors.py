@@ -113,6 +113,8 @@ def test_the_asgi_app_answers_at_both_paths() -> None:
                 await client.get("/embeddings"),
                 await client.post("/nowhere"),
             ]
+            assert answers[2].json()["error"]["code"] == 405
+            assert answers[3].json()["error"] == {"code": 404, "message": "Not Found"}
             return [answer.status_code for answer in answers]
 
     assert asyncio.run(run()) == [200, 200, 405, 404]

@@ -32,6 +32,7 @@ def test_a_bare_document_is_taken_as_it_is() -> None:
         (b"", "no OpenAPI document found"),
         (b"# a page\n```yaml\nkey: value\n```\n", "no OpenAPI document found"),
         (PAGE + PAGE, "2 fenced yaml blocks"),
+        (HEAD + TEXT, "is not closed"),
     ],
 )
 def test_a_page_without_one_document_is_refused(page: bytes, words: str) -> None:
@@ -65,7 +66,8 @@ BROKEN = {
         r"components\.schemas\.\w+\.required: ",
     ),
     "wrong structure": (edited("      responses:\n", "      answers:\n"), "paths|responses"),
-    "no operation": (edited("    post:\n", "    x-post:\n"), "paths: no operation in it"),
+    "no operation": (edited("    post:\n", "    x-post:\n"), r"paths\./embeddings\.post: missing"),
+    "no endpoint": (edited("  /embeddings:\n", "  /pets:\n"), r"paths\./embeddings\.post: missing"),
     "torn": (TEXT[: len(TEXT) // 2] + b"\n   - : [", r"line \d+: "),
     "no mapping": (b"openapi:\n- a\n"[9:], "no OpenAPI document found"),
 }

@@ -14,10 +14,10 @@ class Secret:
 
     __slots__ = ("_value",)
 
-    def __init__(self, value: str) -> None:
+    def __init__(self, value: object) -> None:
         # Nothing is refused here: a traceback would show `value` among this frame's locals, and
         # the caller's argument among theirs.
-        self._value = value.strip()
+        self._value = value.strip() if isinstance(value, str) else "no text"
 
     def check(self) -> None:
         """Raise InputError where this can be no key."""

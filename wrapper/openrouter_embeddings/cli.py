@@ -41,14 +41,16 @@ exit status: 0 done, 1 the service or the machine failed, 2 the request cannot b
 
 _SERVE = """\
 Run the stand-in for the service on this machine. It prints two lines to set in the environment of
-any client, this one or another. Models:
-  local/minilm   text and tokens, English, 384 dimensions, 32 or more by `dimensions`
+any client, this one or another; a request has to name one of its models:
+  local/minilm   text and tokens, English, 384 dimensions, 32 or more by `dimensions`;
+                 reads the first 256 tokens of an input, as `usage` then shows
   local/visual   images as data: URLs, by how they look; 144 dimensions
   local/hash     every kind of input, any `dimensions`, not semantic: for tests
 
 To see an error, send the header X-Local-Status with a status from 400 to 599, or ask for the model
 local/status-429 (or any other status): the answer has the body that the specification gives.
-The cost in its answers is a pretence: 0.02 credits per million tokens."""
+It refuses what the specification refuses; the providers behind the service refuse more, empty
+texts for one. The cost in its answers is a pretence: 0.02 credits per million tokens."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -69,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
     embed.add_argument("texts", nargs="+", metavar="TEXT", help="a text; - reads lines from stdin")
     embed.add_argument("--model", help="the model; with --local: local/minilm")
     embed.add_argument("--dimensions", type=int, metavar="N", help="shorter vectors")
-    embed.add_argument("--output", type=Path, metavar="FILE.npy", help="save, not print")
+    embed.add_argument("--output", type=_npy, metavar="FILE.npy", help="save, not print")
     embed.add_argument("--local", action="store_true", help="use the stand-in, in this process")
     embed.set_defaults(run=_embed)
 
@@ -80,9 +82,21 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     serve.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only")
-    serve.add_argument("--port", type=int, default=8900, help="default: 8900; 0 takes a free one")
+    serve.add_argument("--port", type=_port, default=8900, help="default: 8900; 0 takes a free one")
     serve.set_defaults(run=_serve)
     return top
+
+
+def _port(text: str) -> int:
+    if text.isascii() and text.isdigit() and int(text) <= 65535:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no port; 0 to 65535 is right")
+
+
+def _npy(text: str) -> Path:
+    if text.endswith(".npy"):
+        return Path(text)
+    raise argparse.ArgumentTypeError(f"{text!r} does not end in .npy, which is what is written")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -114,7 +128,14 @@ def _fail(message: str, status: int) -> int:
 def _embed(given: argparse.Namespace) -> None:
     from .client import Client  # noqa: PLC0415 - --help needs no imports
     from .core.options import EmbedOptions  # noqa: PLC0415 - --help needs no imports
+    from .errors import InputError  # noqa: PLC0415 - --help needs no imports
 
+    _say_retries()
+    if not given.local:
+        if not os.environ.get("OPENROUTER_API_KEY"):
+            raise InputError("no API key: set OPENROUTER_API_KEY, or say --local to need none")
+        if not given.model:
+            raise InputError("no model: say --model openai/text-embedding-3-small, for example")
     options = EmbedOptions()
     if given.model is not None:
         options["model"] = given.model
@@ -126,12 +147,40 @@ def _embed(given: argparse.Namespace) -> None:
     print(f"{usage.prompt_tokens} tokens, cost {cost} credits", file=sys.stderr)
 
 
+def _say_retries() -> None:
+    """A line on standard error for each wait, in place of stamina's log record."""
+    from stamina import instrumentation  # noqa: PLC0415 - --help needs no imports
+
+    def say(details: instrumentation.RetryDetails) -> None:
+        wait = f"{details.wait_for:.1f} s"
+        print(f"orembed: {details.caused_by}; trying again in {wait}", file=sys.stderr)
+
+    instrumentation.set_on_retry_hooks([say])
+
+
 def _texts(given: argparse.Namespace) -> Iterator[str]:
     for text in given.texts:
         if text == "-":
-            yield from (line.rstrip("\r\n") for line in sys.stdin)
+            yield from _lines()
         else:
             yield text
+
+
+def _lines() -> Iterator[str]:
+    """The lines of standard input, every one a text. Raises InputError with the line's number."""
+    from .errors import InputError  # noqa: PLC0415 - --help needs no imports
+
+    number = 0
+    for number, raw in enumerate(sys.stdin.buffer, 1):
+        try:
+            line = raw.decode().rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise InputError(f"line {number} of standard input is not UTF-8") from None
+        if not line:
+            raise InputError(f"line {number} of standard input is empty; leave such lines out")
+        yield line
+    if not number:
+        raise InputError("standard input is empty; a text on each line is needed")
 
 
 def _print(client: Client, given: argparse.Namespace) -> Any:
@@ -155,7 +204,8 @@ def _save(client: Client, given: argparse.Namespace) -> Any:
     with given.output.open("wb") as file:
         np.save(file, result.vectors)
     rows, width = result.vectors.shape
-    print(f"{given.output}: {rows} vectors of {width} dimensions", file=sys.stderr)
+    vectors = "1 vector" if rows == 1 else f"{rows} vectors"
+    print(f"{given.output}: {vectors} of {width} dimensions", file=sys.stderr)
     return result.usage
 
 

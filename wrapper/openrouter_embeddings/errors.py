@@ -78,7 +78,9 @@ class EmbeddingsError(Exception):
             "provider": self.provider,
             "request id": self.request_id,
             "retry after": f"{self.retry_after:g} s" if self.retry_after is not None else None,
-            "inputs": spell_positions(self.inputs) if self.inputs else None,
+            "input" if len(self.inputs) == 1 else "inputs": (
+                spell_positions(self.inputs) if self.inputs else None
+            ),
         }
         said = ", ".join(f"{name} {value}" for name, value in details.items() if value is not None)
         return f"{self.message} [{said}]" if said else self.message

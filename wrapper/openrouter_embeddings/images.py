@@ -91,20 +91,28 @@ def _read(source: Any) -> bytes:
             f"{scheme[1]}:// is not taken as an image; give a path, bytes, an https or a data: URL"
         )
     if isinstance(source, str | PathLike):
+        if not fspath(source):
+            raise ValueError("the path of the image is empty")
         return Path(fspath(source)).read_bytes()
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
     if type(source).__module__.partition(".")[0] == "PIL":
         return _from_pil(source)
     if hasattr(source, "read"):
-        data = source.read()
-        if not isinstance(data, bytes):
-            raise ValueError('the file is open as text; open it with mode "rb"')
-        return data
+        return _from_file(source)
     raise ValueError(
         f"an image of type {type(source).__name__} is not taken; give a path, bytes, a binary "
         "file, a PIL image, or an https or data: URL"
     )
+
+
+def _from_file(file: Any) -> bytes:
+    data = file.read()
+    if not isinstance(data, bytes):
+        raise ValueError('the file is open as text; open it with mode "rb"')
+    if not data:
+        raise ValueError("nothing is left to read in the file; seek(0) rewinds it")
+    return data
 
 
 def _from_data_url(url: str) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ BASE_URL = "https://openrouter.ai/api/v1"
 # httpx keeps only 20 idle connections by default and reconnects for every request above that
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=128)
 _CONNECT_TIMEOUT = 15.0
+_HOST = re.compile(r"[A-Za-z0-9._:\[\]-]+")
 # an error message that echoes the key is shorter; vectors need not be searched
 _SHORT_ENOUGH_FOR_AN_ECHO = 65_536
 
@@ -76,6 +78,7 @@ class Transport:
 
     def send(self, body: bytes, timeout: float) -> Reply:
         """The whole answer. Raises APITimeoutError or APIConnectionError."""
+        _refuse_closed(self._http)
         ends = time.monotonic() + timeout
         request = self._endpoint.request(self._http, body, timeout)
         try:
@@ -87,10 +90,10 @@ class Transport:
                 for chunk in response.iter_bytes():
                     chunks.append(chunk)
                     if time.monotonic() > ends:
-                        raise httpx.ReadTimeout("the answer kept dripping")
+                        raise httpx.ReadTimeout("the answer had not ended")
             return self._endpoint.reply(response, b"".join(chunks))
         except (httpx.HTTPError, httpx.StreamError) as error:
-            failure = _translated(error, timeout)
+            failure = _translated(error, timeout, self._endpoint.url)
         raise failure  # out here: httpx's frames hold the headers, and with them the key
 
     def close(self) -> None:
@@ -112,6 +115,7 @@ class AsyncTransport:
 
     async def send(self, body: bytes, timeout: float) -> Reply:  # noqa: ASYNC109 - as Transport
         """The whole answer. Raises APITimeoutError or APIConnectionError."""
+        _refuse_closed(self._http)
         request = self._endpoint.request(self._http, body, timeout)
         try:
             async with asyncio.timeout(timeout):
@@ -124,7 +128,7 @@ class AsyncTransport:
                     await response.aclose()
             return self._endpoint.reply(response, whole)
         except (httpx.HTTPError, httpx.StreamError, TimeoutError) as error:
-            failure = _translated(error, timeout)
+            failure = _translated(error, timeout, self._endpoint.url)
         raise failure  # out here: httpx's frames hold the headers, and with them the key
 
     async def aclose(self) -> None:
@@ -133,10 +137,15 @@ class AsyncTransport:
             await self._http.aclose()
 
 
-def _translated(error: Exception, timeout: float) -> EmbeddingsError:
+def _refuse_closed(client: httpx.Client | httpx.AsyncClient) -> None:
+    if client.is_closed:
+        raise InputError("the client, or the httpx client it was given, is closed; make a new one")
+
+
+def _translated(error: Exception, timeout: float, url: httpx.URL) -> EmbeddingsError:
     said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if isinstance(error, httpx.ConnectTimeout | httpx.ConnectError):
-        return APIConnectionError(f"no connection to the service ({said})")
+        return APIConnectionError(f"no connection to {url.scheme}://{url.netloc.decode()} ({said})")
     if isinstance(error, httpx.TimeoutException | TimeoutError):
         return APITimeoutError(f"no whole answer within the time-out of {timeout:g} s ({said})")
     return APIConnectionError(f"the connection broke before the whole answer came ({said})")
@@ -149,10 +158,14 @@ def _checked(base_url: str) -> httpx.URL:
         url = httpx.URL(base_url)
     except (httpx.InvalidURL, TypeError):
         raise InputError(f"base_url {base_url!r} is no URL; {right}") from None
-    if url.scheme not in ("http", "https") or not url.host:
-        raise InputError(f"base_url {base_url!r} is no http(s) URL; {right}")
     if url.userinfo:
         raise InputError("base_url holds a user name or password; only the API key is sent")
+    if url.scheme not in ("http", "https") or not url.host:
+        raise InputError(f"base_url {base_url!r} is no http(s) URL; {right}")
+    if url.query or url.fragment or not _HOST.fullmatch(url.netloc.decode()):
+        raise InputError(
+            f"base_url {base_url!r} has more than scheme, host, port and path; {right}"
+        )
     if url.scheme == "http" and not _is_loopback(url.host):
         raise InputError(
             f"base_url goes to {url.host} over plain http, where the API key can be read on the "

@@ -12,7 +12,7 @@ import stamina
 
 from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.core import assemble
-from openrouter_embeddings.core.accept import Gate, accept
+from openrouter_embeddings.core.accept import Gate, accept, checked_iterable
 from openrouter_embeddings.core.plan import Planner, split
 from openrouter_embeddings.images import load_content
 from openrouter_embeddings.inputs import Content
@@ -78,6 +78,7 @@ class AsyncClient:
         mine = async_http_client()
         client = cls(LOCAL_KEY, base_url=LOCAL_URL, http_client=mine, **defaults)
         client._owned_http_client = mine
+        client._said = f"AsyncClient.local(model={defaults.get('model')!r})"
         return client
 
     async def embed(self, inputs: EmbedInputs, **options: Unpack[EmbedOptions]) -> EmbeddingResult:
@@ -115,6 +116,8 @@ class AsyncClient:
             **options: as for `embed`; a `deadline` counts from now.
         """
         call = Call(self._settings.options(options))
+        if not isinstance(inputs, AsyncIterable):
+            inputs = checked_iterable(inputs)
         return self._exchange_all(call, _batches(inputs, call.options.batch_size))
 
     async def close(self) -> None:
@@ -148,24 +151,27 @@ class AsyncClient:
         free = asyncio.Semaphore(concurrency)
         pending: deque[asyncio.Task[EmbeddingResult]] = deque()
         first: EmbeddingResult | None = None
+        failed: list[Exception] = []
+        coming = _until_failure(batches, failed)
 
         async def exchange(batch: Batch) -> EmbeddingResult:
             async with free:
                 return await self._exchange(call, batch)
 
         try:
-            async for batch in batches:
-                pending.append(asyncio.create_task(exchange(batch)))
-                if len(pending) >= 2 * concurrency:
-                    part = await pending[0]
-                    pending.popleft()
-                    assemble.same_width(first := first or part, part)
-                    yield part
-            while pending:
+            while True:
+                while len(pending) < 2 * concurrency and not (pending and pending[0].done()):
+                    if (batch := await anext(coming, None)) is None:
+                        break
+                    pending.append(asyncio.create_task(exchange(batch)))
+                if not pending:
+                    break
                 part = await pending[0]
                 pending.popleft()
                 assemble.same_width(first := first or part, part)
                 yield part
+            if failed:
+                raise failed[0]
         finally:
             for task in pending:
                 task.cancel()
@@ -199,6 +205,20 @@ async def _batches(
         position += 1
     for batch in planner.rest():
         yield batch
+
+
+async def _until_failure(
+    batches: AsyncIterator[Batch], failed: list[Exception]
+) -> AsyncIterator[Batch]:
+    """Batches until there are no more; an error among the inputs is put into `failed`.
+
+    It is raised when the parts before it, which are being paid for, have been handed over.
+    """
+    try:
+        async for batch in batches:
+            yield batch
+    except Exception as error:  # noqa: BLE001 - the caller's iterable may raise anything
+        failed.append(error)
 
 
 async def _each(values: Iterable[T]) -> AsyncIterator[T]:

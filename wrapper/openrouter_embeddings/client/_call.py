@@ -123,10 +123,13 @@ class Exchange:
         return True if error.retry_after is None and fits else wait
 
     def _deadline_error(self, last: EmbeddingsError | None = None) -> DeadlineExceededError:
-        reason = f"; the last attempt ended with: {last.message}" if last else ""
+        reason = (
+            f"leaves no time for another attempt; the last one ended with: {last.message}"
+            if last
+            else "passed before an attempt could begin"
+        )
         return DeadlineExceededError(
-            f"the deadline of {self._call.options.deadline:g} s leaves no time for another "
-            f"attempt{reason}",
+            f"the deadline of {self._call.options.deadline:g} s {reason}",
             status=last.status if last else None,
             retry_after=last.retry_after if last else None,
             inputs=self._batch.positions,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.core.options import EmbedOptions, merged
+from openrouter_embeddings.errors import InputError
 from openrouter_embeddings.transport import BASE_URL
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ class Settings:
     def __init__(self, key: Secret, base_url: str | None, defaults: EmbedOptions) -> None:
         self.key = key or Secret(os.environ.get("OPENROUTER_API_KEY", ""))
         self.key.check()
+        if not isinstance(base_url, str | None):
+            raise InputError(f"base_url is a {type(base_url).__name__}, a str is needed")
         self.base_url = base_url or os.environ.get("OPENROUTER_BASE_URL") or BASE_URL
         self._defaults = defaults
         merged(defaults, {})  # complains now about what would be wrong in every call

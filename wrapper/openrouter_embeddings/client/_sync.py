@@ -10,7 +10,7 @@ import stamina
 
 from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.core import assemble
-from openrouter_embeddings.core.accept import Gate, accept
+from openrouter_embeddings.core.accept import Gate, accept, checked_iterable
 from openrouter_embeddings.core.plan import split
 from openrouter_embeddings.images import load_content
 from openrouter_embeddings.transport import Transport
@@ -75,6 +75,7 @@ class Client:
         mine = http_client()
         client = cls(LOCAL_KEY, base_url=LOCAL_URL, http_client=mine, **defaults)
         client._owned_http_client = mine
+        client._said = f"Client.local(model={defaults.get('model')!r})"
         return client
 
     def embed(self, inputs: EmbedInputs, **options: Unpack[EmbedOptions]) -> EmbeddingResult:
@@ -124,10 +125,11 @@ class Client:
             **options: as for `embed`; a `deadline` counts from now.
 
         Raises:
-            As `embed` does, in the middle of the iteration; an InputError too.
+            As `embed` does, in the middle of the iteration. An InputError comes when the parts
+            before the wrong input have been handed over.
         """
         call = Call(self._settings.options(options))
-        return self._exchange_all(call, _batches(inputs, call.options.batch_size))
+        return self._exchange_all(call, _batches(checked_iterable(inputs), call.options.batch_size))
 
     def close(self) -> None:
         """Close the connections. A client given an `http_client` leaves that one open."""
@@ -161,17 +163,21 @@ class Client:
         pool = ThreadPoolExecutor(concurrency, thread_name_prefix="openrouter-embeddings")
         pending: deque[Future[EmbeddingResult]] = deque()
         first: EmbeddingResult | None = None
+        failed: list[Exception] = []
+        coming = _until_failure(batches, failed)
         try:
-            for batch in batches:
-                pending.append(pool.submit(self._exchange, call, batch))
-                if len(pending) >= 2 * concurrency:
-                    part = pending.popleft().result()
-                    assemble.same_width(first := first or part, part)
-                    yield part
-            while pending:
+            while True:
+                while len(pending) < 2 * concurrency and not (pending and pending[0].done()):
+                    if (batch := next(coming, None)) is None:
+                        break
+                    pending.append(pool.submit(self._exchange, call, batch))
+                if not pending:
+                    break
                 part = pending.popleft().result()
                 assemble.same_width(first := first or part, part)
                 yield part
+            if failed:
+                raise failed[0]
         finally:
             call.abandoned = True
             pool.shutdown(wait=False, cancel_futures=True)
@@ -184,6 +190,17 @@ class Client:
                     timeout = exchange.begin(attempt.next_wait)
                     return exchange.read(self._transport.send(exchange.body, timeout))
         raise AssertionError("stamina ends with a result or an error")
+
+
+def _until_failure(batches: Iterable[Batch], failed: list[Exception]) -> Iterator[Batch]:
+    """Batches until there are no more; an error among the inputs is put into `failed`.
+
+    It is raised when the parts before it, which are being paid for, have been handed over.
+    """
+    try:
+        yield from batches
+    except Exception as error:  # noqa: BLE001 - the caller's iterable may raise anything
+        failed.append(error)
 
 
 def _batches(inputs: Iterable[EmbedInput], batch_size: int) -> Iterator[Batch]:

@@ -26,13 +26,25 @@ def accept(inputs: Any) -> list[Item]:
     """
     values = [_without_numpy(value) for value in _listed(inputs)]
     if not values:
-        raise InputError("the list of inputs is empty; give at least one " + _TAKEN)
+        raise InputError(f"the list of inputs is empty; give {_TAKEN}")
     if all(_is_number(value) for value in values):
         return [_tokens(values, 0)]
     items = [*map(Gate().admit, values)]
     if any(isinstance(item, Content) for item in items):
         return [Content(item) if isinstance(item, str) else item for item in items]
     return items
+
+
+def checked_iterable(inputs: Any) -> Iterable[Any]:
+    """The inputs of a stream; InputError for what is one input by itself, or has no order."""
+    if isinstance(inputs, str | bytes | bytearray | memoryview | Image | Content | Mapping):
+        raise InputError(
+            f"a stream is an iterable of inputs, {_name(inputs)} is one; put it in a list"
+        )
+    _has_order(inputs)
+    if not isinstance(inputs, Iterable):
+        raise InputError(f"a stream is an iterable of inputs, {_name(inputs)} is none")
+    return inputs
 
 
 class Gate:
@@ -64,12 +76,16 @@ def _listed(inputs: Any) -> list[Any]:
         return [inputs]
     if inputs is None or isinstance(inputs, bytes | bytearray | memoryview):
         _item(inputs, 0)
-    if isinstance(inputs, set | frozenset):
-        raise InputError("a set has no order for the rows to follow; give a list")
+    _has_order(inputs)
     inputs = _without_numpy(inputs)
     if not isinstance(inputs, Iterable):
         raise InputError(f"inputs of type {type(inputs).__name__} are not taken; give {_TAKEN}")
     return list(inputs)
+
+
+def _has_order(inputs: Any) -> None:
+    if isinstance(inputs, set | frozenset):
+        raise InputError("a set has no order for the rows to follow; give a list")
 
 
 def _item(value: Any, position: int) -> Item:
@@ -87,6 +103,8 @@ def _item(value: Any, position: int) -> Item:
         _refuse(position, "a number among texts; token inputs are lists of integers: [[101, 102]]")
     if isinstance(value, list | tuple | range):
         return _tokens(value, position)
+    if hasattr(value, "__fspath__"):
+        _refuse(position, "a path is not taken by itself; Image(path) reads an image")
     _refuse(position, f"{_name(value)} is not taken; give {_TAKEN}")
 
 

@@ -231,7 +231,10 @@ def _message(status: int, message: Any, metadata: dict[str, Any]) -> str:
         name = "Provider Overloaded" if status == 529 else f"HTTP {status}"
     said = _text(message)
     raw = _text(metadata.get("raw"))
-    whole = f"{name}: {said}" if said else f"{name}, without a reason"
+    if said is None:
+        whole = f"{name}, without a reason"
+    else:  # the service's own texts often begin with the name
+        whole = said if said.lower().startswith(name.lower()) else f"{name}: {said}"
     return _cut(f"{whole} (the provider said: {raw})" if raw else whole, _LONGEST_MESSAGE)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from decimal import Decimal
+from difflib import get_close_matches
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -37,30 +38,40 @@ T = TypeVar("T")
 
 
 class EmbedOptions(TypedDict, total=False):
-    """What every embed method takes by keyword, and a client as defaults for all its calls."""
+    """What every embed method takes by keyword, and a client as defaults for all its calls.
+
+    Attributes:
+        model: the model, e.g. `"openai/text-embedding-3-small"`.
+        dimensions: length of the vectors, for models that can shorten them; default: the model's
+            own.
+        input_type: the role of the inputs, e.g. `"search_query"` or `"search_document"`.
+        provider: who may serve the call: the API's provider preferences, as the generated
+            `ProviderPreferences` or a mapping. Unknown keys of a mapping are refused.
+        user: an identifier of your end-user, for abuse detection.
+        encoding_format: how vectors travel: `"base64"` (default; float32, small and fast) or
+            `"float"`. The result is the same.
+        batch_size: inputs per request at most; default 128. Large inputs make smaller batches.
+        concurrency: requests in flight at most; default 8.
+        timeout: seconds that one attempt may take; default 180: the slowest recorded answers took
+            127.
+        deadline: seconds that the whole call may take, retries and waiting included; default: no
+            limit.
+        max_retries: retries (not attempts) of a request; default 4; 0 means one attempt.
+
+    None takes a default of the client back, where an option may be None.
+    """
 
     model: str
-    """The model, e.g. `"openai/text-embedding-3-small"`."""
     dimensions: int | None
-    """Length of the vectors, for models that can shorten them; default: the model's own."""
     input_type: str | None
-    """The role of the inputs, e.g. `"search_query"` or `"search_document"`."""
     provider: ProviderPreferences | Mapping[str, Any] | None
-    """Who may serve the call: the API's provider preferences."""
     user: str | None
-    """An identifier of your end-user, for abuse detection."""
     encoding_format: EncodingFormat
-    """How vectors travel: `"base64"` (default; float32, small and fast) or `"float"`."""
     batch_size: int
-    """Inputs per request at most; default 128. Large inputs make smaller batches."""
     concurrency: int
-    """Requests in flight at most; default 8."""
     timeout: float
-    """Seconds that one attempt may take; default 180: the slowest recorded answers took 127."""
     deadline: float | None
-    """Seconds that the whole call may take, retries and waiting included; default: no limit."""
     max_retries: int
-    """Retries (not attempts) of a request; default 4; 0 means one attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +113,7 @@ class Options:
             raise InputError(
                 'no model; say model="openai/text-embedding-3-small", in the call or the client'
             )
-        fields = EmbeddingRequest(
+        request = EmbeddingRequest(
             input_=[],
             model=self.model,
             dimensions=_or_unset(self.dimensions),
@@ -112,15 +123,24 @@ class Options:
             user=_or_unset(self.user),
         ).to_dict()
         try:
-            orjson.dumps(fields)
+            orjson.dumps(request)
         except TypeError as error:
             raise InputError(f"an option cannot be sent as JSON: {error}") from None
-        return fields
+        return request
 
 
 def merged(defaults: EmbedOptions, call: EmbedOptions) -> Options:
-    """The client's defaults, overridden by the call's options."""
+    """The client's defaults, overridden by the call's options.
+
+    Raises InputError, and TypeError for a name that is none, as Python does for keywords.
+    """
     both: Any = {**defaults, **call}
+    known = [field.name for field in fields(Options)]
+    for name in both:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+            raise TypeError(f"{name} is no option; {hint}")
     return Options(**both)
 
 
@@ -200,7 +220,7 @@ def _or_unset(value: T | None) -> T | Unset:
 
 def _whole(name: str, value: Any, least: int) -> None:
     if type(value) is not int or not least <= value <= LARGEST:
-        raise InputError(f"{name} is {value!r}, an integer ≥ {least} is needed")
+        raise InputError(f"{name} is {value!r:.40}, an integer from {least} to 2³¹-1 is needed")
 
 
 def _seconds(name: str, value: Any) -> None:

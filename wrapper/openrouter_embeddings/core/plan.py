@@ -43,17 +43,15 @@ class Planner:
         self._text = self._images = 0
 
     def add(self, item: Loaded) -> Iterator[Batch]:
-        """Take one more input; gives the batch that is full without it, if there is one."""
+        """Take one more input; gives the batches that are full now."""
         text, images = _weigh(item)
-        if (
-            len(self._items) == self._batch_size
-            or self._text + text > MAX_TEXT_BYTES
-            or self._images + images > MAX_IMAGE_BYTES
-        ):
+        if self._text + text > MAX_TEXT_BYTES or self._images + images > MAX_IMAGE_BYTES:
             yield from self.rest()
         self._items.append(item)
         self._text += text
         self._images += images
+        if len(self._items) == self._batch_size:
+            yield from self.rest()
 
     def rest(self) -> Iterator[Batch]:
         """The batch that is not full yet, if there is one."""

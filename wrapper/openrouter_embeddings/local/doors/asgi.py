@@ -27,11 +27,23 @@ async def _embeddings(request: Request) -> Response:
     )
 
 
+async def _refused(_: Request, error: Exception) -> Response:
+    """404 and 405 with the body that every other error has."""
+    from starlette.exceptions import HTTPException  # noqa: PLC0415 - behind an extra
+    from starlette.responses import JSONResponse  # noqa: PLC0415 - behind an extra
+
+    assert isinstance(error, HTTPException)  # noqa: S101 - what Starlette registers us for
+    body = {"error": {"code": error.status_code, "message": error.detail}, "user_id": None}
+    return JSONResponse(body, error.status_code, headers=dict(error.headers or {}))
+
+
 def make_app() -> Starlette:
     """The application: `POST /api/v1/embeddings`, and `POST /embeddings` for the same."""
     need("starlette", "local")
     from starlette.applications import Starlette as App  # noqa: PLC0415 - behind an extra
+    from starlette.exceptions import HTTPException  # noqa: PLC0415 - behind an extra
     from starlette.routing import Route  # noqa: PLC0415 - behind an extra
 
     paths = (f"{PREFIX}/embeddings", "/embeddings")
-    return App(routes=[Route(path, _embeddings, methods=["POST"]) for path in paths])
+    routes = [Route(path, _embeddings, methods=["POST"]) for path in paths]
+    return App(routes=routes, exception_handlers={HTTPException: _refused})
