@@ -50,12 +50,14 @@ def library_docs() -> dict[str, str]:
     return docs
 
 
-def search_the_library(client: ore.Client) -> ore.EmbeddingResult:
-    """Rank the modules for each question by the cosine of their vectors."""
+def search_the_library(client: ore.Client) -> tuple[ore.Usage, float]:
+    """Rank the modules for each question by cosine; what it took, and documents a second."""
     docs = library_docs()
     names = list(docs)
     console.print(f"\nEmbedding the documentation of {len(names)} standard modules …")
+    began = time.perf_counter()
     documents = client.embed_documents(list(docs.values()), batch_size=32)
+    rate = len(docs) / (time.perf_counter() - began)
     questions = client.embed_query(QUESTIONS)  # five inputs, one request
 
     table = Table(
@@ -66,7 +68,7 @@ def search_the_library(client: ore.Client) -> ore.EmbeddingResult:
         best = np.argsort(-row)[:3]
         table.add_row(question, ", ".join(f"{names[i]} {row[i]:.2f}" for i in best))
     console.print(table)
-    return documents
+    return documents.usage + questions.usage, rate
 
 
 def find_the_crop(client: ore.Client, model: str) -> ore.EmbeddingResult:
@@ -112,19 +114,17 @@ def main() -> None:
     image_model = given.image_model or (None if given.remote else "local/visual")
     make = ore.Client if given.remote else ore.Client.local
     with make(model=text_model) as client:
-        began = time.perf_counter()
-        documents = search_the_library(client)
-        seconds = time.perf_counter() - began
+        usage, rate = search_the_library(client)
         images = find_the_crop(client, image_model) if image_model else None
     if images is None:
         console.print("No images: name a multimodal model with --image-model.")
 
-    usage = documents.usage + images.usage if images else documents.usage
+    usage = usage + images.usage if images else usage
     cost = "not said" if usage.cost is None else f"{usage.cost:f} credits"
     pretended = "" if given.remote else " (pretended: the stand-in is free)"
     console.print(
         f"\n{usage.prompt_tokens} tokens in {usage.requests} requests, cost {cost}{pretended}; "
-        f"{len(documents) / seconds:.0f} documents/s.",
+        f"{rate:.0f} documents/s.",
         soft_wrap=True,
     )
     if not given.remote:

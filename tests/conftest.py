@@ -18,8 +18,14 @@ def no_waiting() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A developer's own key and address play no part."""
-    for name in ("OPENROUTER_API_KEY", "OPENROUTER_BASE_URL"):
+    """A developer's own key, address and proxy play no part."""
+    for name in (
+        "OPENROUTER_API_KEY",
+        "OPENROUTER_BASE_URL",
+        "HTTPS_PROXY",
+        "https_proxy",
+        "ALL_PROXY",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 

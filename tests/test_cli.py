@@ -50,6 +50,15 @@ def test_vectors_are_saved_as_a_matrix(tmp_path: Path) -> None:
     assert np.array_equal(np.load(target), client.embed(["first", "a", "b", "c"]).vectors)
 
 
+def test_a_failed_call_leaves_the_old_file(tmp_path: Path) -> None:
+    """And nothing half-written beside it."""
+    target = tmp_path / "old.npy"
+    target.write_bytes(b"old")
+    done = orembed("embed", "--local", "--model", "nope", "--output", str(target), "a")
+    assert done.returncode == 1
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [

@@ -69,7 +69,7 @@ def test_an_open_file_is_read(tmp_path: Path) -> None:
         load(Image(text))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("url", ["https://example.org/a.png", "http://example.org/a"])
+@pytest.mark.parametrize("url", ["https://example.org/a.png", "HTTP://example.org/a"])
 def test_urls_are_passed_on_and_never_fetched(url: str) -> None:
     """The provider fetches them."""
     assert load(Image(url)) == LoadedImage(url=url)
@@ -121,6 +121,11 @@ def test_what_is_no_image_is_named(data: bytes, words: str) -> None:
     [
         (Image(""), "the path of the image is empty"),
         (Image(io.BytesIO()), r"nothing is left to read in the file; seek\(0\)"),
+        (Image("https://example.org/\ud800.png"), "characters that no URL has"),
+        (Image("https://example.org/a b.png"), "characters that no URL has"),
+        (Image("x" * 100_000), "cannot read the image x{200}:"),
+        (Image(PIL.Image.new("F", (2, 2))), "mode F has no exact PNG"),
+        (Image(PIL.Image.new("I", (2, 2))), "mode I has no exact PNG"),
         (Image("nowhere.png"), "cannot read the image nowhere.png: No such file"),
         (Image("s3://bucket/cat.png"), "s3:// is not taken"),
         (Image("data:image/png;base64"), "has no comma"),
@@ -177,6 +182,28 @@ def test_exif_is_applied_before_it_is_lost() -> None:
     red, _, _ = upright.getpixel((5, 3))  # type: ignore[misc]
     assert red > 200
     assert load(Image(data)).data == data
+
+
+@given(st.binary(min_size=8, max_size=60), st.integers(0, 400))
+def test_damaged_photographs_are_shrunk_or_refused(noise: bytes, at: int) -> None:
+    """Whatever Pillow's parsers raise, the outcome is an image or an InputError."""
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    data = picture(40, 20, "JPEG", exif=exif)
+    damaged = data[:4] + data[4:][:at] + noise + data[4 + at + len(noise) :]
+    try:
+        load_content(Content(Image(damaged, max_side=10)), 0)
+    except InputError:
+        return
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "La", "I;16"])
+def test_pil_images_keep_their_transparency(mode: str) -> None:
+    """Every mode that has an exact PNG."""
+    image = PIL.Image.new(mode, (3, 2))
+    saved = PIL.Image.open(io.BytesIO(load(Image(image)).data))
+    assert saved.size == (3, 2)
+    assert ("A" in saved.getbands()) == ("A" in mode.upper())
 
 
 def test_too_many_pixels_are_refused() -> None:

@@ -34,7 +34,7 @@ def apply_declared_security(document: dict[str, Json]) -> list[Path_]:
 
 
 def require_the_body(document: dict[str, Json]) -> list[Path_]:
-    """A body whose schema has required properties cannot be left out."""
+    """The renderer leaves out `required: true`; a POST without its body means nothing here."""
     changed: list[Path_] = []
     for path, operation in operations(document):
         body = operation.get("requestBody")

@@ -58,6 +58,11 @@ def load(text: bytes, lines_before: int = 0) -> dict[str, Json]:
         raise SpecError(f"not YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(document, dict):
         raise SpecError("not an OpenAPI document: the top level is no mapping")
+    for path, node in walk(document):
+        if isinstance(node, dict) and (odd := [key for key in node if not isinstance(key, str)]):
+            raise SpecError(f"{pointer(path)}: the key {odd[0]} is no text; quote it")
+        if not isinstance(node, str | int | float | bool | None | dict | list):
+            raise SpecError(f"{pointer(path)}: a {type(node).__name__} is not JSON; quote it")
     return cast("dict[str, Json]", document)
 
 
@@ -108,19 +113,9 @@ def operations(document: dict[str, Json]) -> Iterator[tuple[Path_, dict[str, Jso
 
 def validate(document: dict[str, Json]) -> None:
     """Raise SpecError for a dangling reference, a schema that is none, or a wrong structure."""
-    for path, node in walk(document):
-        if isinstance(node, dict) and isinstance(reference := node.get("$ref"), str):
-            try:
-                resolve(document, reference)
-            except KeyError:
-                message = f"{pointer(path)}: the reference {reference} points at nothing"
-                raise SpecError(message) from None
+    _check_references(document)
     for path, schema in root_schemas(document):
-        try:
-            jsonschema_rs.meta.validate({"$schema": _DIALECT, **schema})
-        except jsonschema_rs.ValidationError as error:
-            place = (*path, *map(str, error.instance_path))
-            raise SpecError(f"{pointer(place)}: {_one_line(error.message)}") from None
+        _check_schema(path, schema)
     try:
         OpenAPIV31SpecValidator(cast("Any", document)).validate()
     except OpenAPIValidationError as error:
@@ -128,6 +123,28 @@ def validate(document: dict[str, Json]) -> None:
         raise SpecError(f"{pointer(place)}: {_one_line(error.message)}") from None
     if ("paths", "/embeddings", "post") not in dict(operations(document)):
         raise SpecError("paths./embeddings.post: missing; it is what this project is about")
+
+
+def _check_references(document: dict[str, Json]) -> None:
+    for path, node in walk(document):
+        if isinstance(node, dict) and isinstance(reference := node.get("$ref"), str):
+            try:
+                resolve(document, reference)
+            except KeyError:
+                message = f"{pointer(path)}: the reference {reference} points at nothing"
+                raise SpecError(message) from None
+
+
+def _check_schema(path: Path_, schema: Json) -> None:
+    if isinstance(schema, bool):
+        return
+    if not isinstance(schema, dict):
+        raise SpecError(f"{pointer(path)}: a schema is a mapping, not {schema!r:.40}")
+    try:
+        jsonschema_rs.meta.validate({"$schema": _DIALECT, **schema})
+    except jsonschema_rs.ValidationError as error:
+        place = (*path, *map(str, error.instance_path))
+        raise SpecError(f"{pointer(place)}: {_one_line(error.message)}") from None
 
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"

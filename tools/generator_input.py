@@ -9,7 +9,7 @@ import re
 from openapi_python_client.schema.untrusted_string import UntrustedString
 from openapi_python_client.strings import ClassName
 
-from tools.documents import Json, Path_, operations, resolve, walk
+from tools.documents import Json, Path_, SpecError, operations, resolve, walk
 from tools.rules import Rule
 
 
@@ -108,6 +108,9 @@ def rename_components(document: dict[str, Json], names: dict[str, str]) -> set[s
     """
     schemas: dict[str, Json] = document.get("components", {}).get("schemas", {})
     renamed = {key: names[class_name(key)] for key in schemas if class_name(key) in names}
+    taken = [renamed.get(key, key) for key in schemas]
+    if twice := sorted({name for name in taken if taken.count(name) > 1}):
+        raise SpecError(f"two components would be called {twice[0]}; name one of them otherwise")
     for key in list(schemas):
         schema = schemas.pop(key)
         new = renamed.get(key, key)
@@ -129,10 +132,10 @@ def _is_ref(node: dict[str, Json]) -> bool:
     return isinstance(node.get("$ref"), str)
 
 
-def _target(document: dict[str, Json], schema: dict[str, Json]) -> dict[str, Json]:
-    while _is_ref(schema):
+def _target(document: dict[str, Json], schema: Json) -> dict[str, Json]:
+    while isinstance(schema, dict) and _is_ref(schema):
         schema = resolve(document, schema["$ref"])
-    return schema
+    return schema if isinstance(schema, dict) else {}  # `true` is a schema, too
 
 
 def _takes_null(document: dict[str, Json], schema: dict[str, Json]) -> bool:

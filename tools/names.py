@@ -23,6 +23,9 @@ def read_overrides(config: Path) -> dict[str, str]:
     if unknown := sorted(set(options) - set(ConfigFile.model_fields)):
         raise SpecError(f"{config.name}: the generator knows no option {', '.join(unknown)}")
     overrides = options.get("class_overrides") or {}
+    for key, value in overrides.items():
+        if not isinstance(value, dict) or not isinstance(value.get("class_name"), str):
+            raise SpecError(f"{config.name}: the override {key} has no class_name")
     return {key: value["class_name"] for key, value in overrides.items()}
 
 

@@ -12,7 +12,15 @@ def take(source: bytes, target: Path) -> bool:
     Nothing is written unless the document is sound.
     """
     text, lines_before = extract(source)
-    validate(load(text, lines_before))
+    try:
+        validate(load(text, lines_before))
+    except SpecError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a document can be odd in more ways than are checked
+        reason = " ".join(str(error).split())[:200]
+        raise SpecError(
+            f"not a usable OpenAPI document: {type(error).__name__}: {reason}"
+        ) from None
     if target.exists() and target.read_bytes() == text:
         return False
     beside = target.with_suffix(".yaml.new")

@@ -118,6 +118,33 @@ def test_a_bad_success_is_asked_for_again_once(kind: Kind) -> None:
 
 
 @both
+def test_a_bad_success_after_another_fault_is_still_asked_for_again(kind: Kind) -> None:
+    """Each kind of failure has its own patience."""
+
+    def script(body: dict[str, Any], n: int) -> Any:
+        return [error(503), answer(body["input"], data=[]), answer(body["input"])][n]
+
+    assert len(Service(script).embed(kind, ["a"])) == 1
+
+
+@both
+def test_an_error_tells_what_the_call_has_cost(kind: Kind) -> None:
+    """All answers until then: of other batches, and refused ones of its own."""
+
+    def script(body: dict[str, Any], n: int) -> Any:
+        if n < 3:
+            return answer(body["input"], **({"data": []} if n == 2 else {}))
+        return error(400)
+
+    service = Service(script)
+    with pytest.raises(ore.BadRequestError) as caught:
+        service.embed(kind, ["a", "b", "c"], batch_size=1, concurrency=1)
+    assert caught.value.inputs == (2,)
+    assert caught.value.usage is not None
+    assert caught.value.usage.cost == Decimal("4.2e-7")
+
+
+@both
 def test_only_the_failed_batch_is_sent_again(kind: Kind) -> None:
     """The others are not billed twice."""
 
@@ -160,6 +187,31 @@ def test_a_wait_that_would_pass_the_deadline_is_not_begun() -> None:
         raise limited
     assert caught.value.__cause__ is limited
     assert (caught.value.retry_after, caught.value.status) == (7.5, 429)
+    assert caught.value.body is limited.body
+
+
+def test_without_retries_left_the_error_is_the_services() -> None:
+    """No deadline is blamed for a retry that was not allowed anyway."""
+    one = exchange(deadline=5, max_retries=0)
+    limited = ore.RateLimitError("slow down", status=429, retry_after=7.5)
+    assert decide(one, limited) is False
+    with pytest.raises(ore.RateLimitError), one.judged():
+        raise limited
+
+
+def test_a_retry_after_of_nothing_does_not_switch_the_back_off_off() -> None:
+    """`Retry-After: 0` is no invitation to a storm."""
+    now = ore.RateLimitError("x", status=429, retry_after=0.0)
+    assert decide(exchange(), now, backoff=2.0) is True
+    assert decide(exchange(), ore.RateLimitError("x", status=429, retry_after=1.0), 2.0) is True
+
+
+def test_the_back_off_is_bounded() -> None:
+    """It grows from half a second to half a minute, with jitter."""
+    retrying = exchange(max_retries=6).retrying
+    assert retrying["attempts"] == 7
+    assert (retrying["wait_initial"], retrying["wait_max"], retrying["wait_jitter"]) == (0.5, 30, 1)
+    assert retrying["timeout"] is None
 
 
 def test_jitter_does_not_pass_the_deadline() -> None:

@@ -62,7 +62,9 @@ def _plain(value: Any) -> bool:
         lambda: httpx.Response(200, json=ECHO),
         lambda: httpx.Response(500, html=f"<html>{KEY}</html>"),
         lambda: httpx.Response(200, json=answer([], object=KEY)),
-        httpx.ConnectError(f"cannot connect with {KEY[:0]}"),
+        lambda: httpx.Response(200, json={**ECHO, "padding": "x" * 100_000}),
+        lambda: httpx.Response(429, json={}, headers={"x-request-id": f"for {KEY}"}),
+        httpx.ConnectError(f"cannot connect with {KEY}"),
         httpx.ReadTimeout("slow"),
     ],
 )

@@ -1,6 +1,7 @@
 """Streams: in order, bounded, and abandoned without harm."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -64,6 +65,53 @@ def test_an_endless_input_is_read_no_further_than_needed(kind: Kind) -> None:
 
         asyncio.run(run())
     assert read <= 5 * (2 * 2 + 2)
+
+
+class Gated(httpx.BaseTransport, httpx.AsyncBaseTransport):
+    """Answers nothing before its gate is open."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Wait in the thread."""
+        assert self.gate.wait(30)
+        return Service().handle(request)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Wait beside the loop."""
+        assert await asyncio.to_thread(self.gate.wait, 30)
+        return Service().handle(request)
+
+
+@both
+def test_a_slow_reader_keeps_requests_under_way(kind: Kind) -> None:
+    """Each part that is taken makes room for one more batch, though later parts are done."""
+    read: list[int] = []
+    ahead: list[int] = []
+    transport = Gated()
+
+    def inputs() -> Iterator[str]:
+        for number in range(20):
+            read.append(number)
+            if number == 3:
+                transport.gate.set()
+            yield "a"
+
+    async def run() -> None:
+        async with httpx.AsyncClient(transport=transport) as http:
+            client = ore.AsyncClient("k", http_client=http, model="m", batch_size=1, concurrency=2)
+            async for part in client.embed_stream(inputs()):
+                await asyncio.to_thread(lambda: None)
+                ahead.append(len(read) - part.start)
+
+    if kind == "sync":
+        with httpx.Client(transport=transport) as http:
+            client = ore.Client("k", http_client=http, model="m", batch_size=1, concurrency=2)
+            ahead.extend(len(read) - part.start for part in client.embed_stream(inputs()))
+    else:
+        asyncio.run(run())
+    assert min(ahead[:16]) >= 4
 
 
 def test_an_abandoned_stream_leaves_no_request_running() -> None:

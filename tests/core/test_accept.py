@@ -47,6 +47,7 @@ def test_token_lists_pass_unchanged(tokens: list[list[int]]) -> None:
         ([np.array([101]), np.array([7, 8])], [[101], [7, 8]]),
         ([np.int64(5), 6], [[5, 6]]),
         (range(3), [[0, 1, 2]]),
+        (np.array("abc"), ["abc"]),
     ],
 )
 def test_equivalents_of_lists_are_taken(given_: Any, right: list[Any]) -> None:
@@ -110,6 +111,8 @@ WIRE = '{"content": [{"type": "text", "text": "…"}, {"type": "image_url", "ima
         ([[1], "a"], 1, "text or images among tokens"),
         ([Image(b""), [1]], 1, "tokens among text"),
         (["a", {1, 2}], 1, "a set is not taken"),
+        ([int], 0, "a type is not taken"),
+        (np.array(b"abc"), 0, "bytes are not text"),
         ([Path("cat.png")], 0, "Image(path) reads an image"),
     ],
 )

@@ -1,7 +1,7 @@
 """What every answer is held to, and how each failure is said."""
 
 import json
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Any
 
 import numpy as np
@@ -90,9 +90,15 @@ ONES = [1.0, 1.0]
         (with_indices(0, 1.0, 2), "one is 1.0", (10, 11, 12)),
         (with_indices(False, True, 2), "one is False", (10, 11, 12)),
         (answer(INPUTS, data=items_of(ONES, None, ONES)), "null where", (11,)),
+        (answer(INPUTS, data=items_of(None, ONES, "?")), "null where.*not base64", (10, 12)),
+        (answer(INPUTS, data=items_of([1.0], ONES, ONES)), "of 1 dimensions among", (10,)),
         (answer(INPUTS, data=items_of(ONES, [1.0, None], ONES)), "null among", (11,)),
         (answer(INPUTS, data=items_of(ONES, ONES, "???")), "not base64", (12,)),
-        (answer(INPUTS, data=items_of(ONES, [1.0], ONES)), "of 2 and of 1 dimensions", (11,)),
+        (
+            answer(INPUTS, data=items_of(ONES, [1.0], ONES)),
+            "of 1 dimensions among vectors of 2",
+            (11,),
+        ),
         (answer(INPUTS, data=items_of([0, 0], ONES, [0, 0])), "a zero vector", (10, 12)),
         (answer(INPUTS, data=items_of(ONES, [float("nan"), 1], ONES)), "not finite", (11,)),
         (answer(INPUTS, data=items_of(ONES, ONES, [1e300, 1])), "not finite", (12,)),
@@ -120,6 +126,14 @@ def test_another_width_than_asked_for_is_refused() -> None:
     assert read(answer(INPUTS), dimensions=4).matrix.shape == (3, 4)
     with pytest.raises(ore.ResponseError, match="5 dimensions were asked for, 4 came back"):
         read(answer(INPUTS), dimensions=5)
+
+
+def test_the_rows_of_the_wrong_width_are_named() -> None:
+    """Those that are not as asked for, wherever they stand."""
+    body = answer(INPUTS, data=items_of([1.0], ONES, [1.0]))
+    with pytest.raises(ore.ResponseError, match="2 dimensions were asked for, 1 came") as caught:
+        read(body, dimensions=2)
+    assert caught.value.inputs == (10, 12)
 
 
 def test_a_refused_success_tells_what_it_cost() -> None:
@@ -167,7 +181,7 @@ def test_each_status_has_its_exception(status: int, kind: type[ore.APIStatusErro
     assert caught.value.inputs == (10, 11, 12)
 
 
-@pytest.mark.parametrize("code", [429, "429"])
+@pytest.mark.parametrize("code", [429, "429", 429.0])
 def test_an_error_inside_a_200_counts_by_its_code(code: Any) -> None:
     """The service had already committed the status when it failed."""
     body = b"\n   \n" + json.dumps({"error": {"code": code, "message": "slow down"}}).encode()
@@ -181,9 +195,11 @@ def test_an_error_inside_a_200_counts_by_its_code(code: Any) -> None:
 )
 def test_an_error_inside_a_200_without_a_usable_code_is_still_one(error: Any) -> None:
     """A bare string, too: the vectors beside it are not trusted."""
-    with pytest.raises(ore.APIStatusError, match="flat") as caught:
+    with pytest.raises(ore.APIStatusError, match=r"^Error: flat") as caught:
         read(answer(INPUTS, error=error))
     assert caught.value.status == 200
+    assert caught.value.usage is not None
+    assert caught.value.usage.cost == Decimal("1.4e-7")
 
 
 def test_a_null_error_beside_data_is_none() -> None:
@@ -234,7 +250,22 @@ def test_bodies_and_messages_are_cut() -> None:
         read({"error": {"code": 500, "message": "x" * 10**6}}, status=500)
     assert len(str(caught.value)) < 1000
     assert caught.value.body is not None
-    assert len(caught.value.body) <= 2000
+    assert len(caught.value.body) == 2000
+
+
+def test_token_counts_are_whole_numbers() -> None:
+    """Sent as floats, too; without a total the prompt's count stands for it."""
+    usage = read(answer(INPUTS, usage={"prompt_tokens": 5.0})).served.usage
+    assert (usage.prompt_tokens, usage.total_tokens) == (5, 5)
+    usage = read(answer(INPUTS, usage={"prompt_tokens": -5, "total_tokens": "x"})).served.usage
+    assert (usage.prompt_tokens, usage.total_tokens) == (0, 0)
+
+
+def test_costs_add_up_whatever_the_callers_precision() -> None:
+    """A decimal context of three digits does not round them."""
+    one = ore.Usage(cost=Decimal("1.23456789e-7"))
+    with localcontext(prec=3):
+        assert (one + one).cost == Decimal("2.46913578e-7")
 
 
 def test_what_the_specification_does_not_list_is_kept() -> None:
@@ -264,6 +295,8 @@ def test_what_the_specification_does_not_list_is_kept() -> None:
         ({"cost": "0.10"}, Decimal("0.10")),
         ({"cost": None}, None),
         ({"cost": True}, None),
+        ({"cost": "9e999999"}, None),
+        ({"cost": "-9e-999999"}, None),
         ({"cost": "free"}, None),
         ({"cost": float("nan")}, None),
         (None, None),

@@ -56,6 +56,8 @@ def test_a_call_overrides_the_client() -> None:
         ({"timeout": float("nan")}, "timeout is nan"),
         ({"timeout": None}, "timeout is None"),
         ({"deadline": float("inf")}, "deadline is inf"),
+        ({"timeout": 1e10}, "up to 10⁶"),
+        ({"timeout": 10**400}, "timeout is 1000"),
         ({"deadline": True}, "deadline is True"),
         ({"model": 5}, "model is 5, a str"),
         ({"user": 5}, "user is 5, a str"),
@@ -67,6 +69,19 @@ def test_an_option_that_cannot_be_right_is_refused(wrong: dict[str, Any], words:
     """By name, with what would be right."""
     with pytest.raises(InputError, match=words):
         Options(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"max_price": {"prompt": 1}}, {"sort": 5}, {"zdr": "yes"}, {"order": "OpenAI"}]
+)
+def test_the_generated_model_is_checked_too(wrong: dict[str, Any]) -> None:
+    """It takes anything when it is made; fields that it does not know yet are passed on."""
+    with pytest.raises(InputError, match="provider: "):
+        Options(model="m", provider=ProviderPreferences(**wrong)).request_fields()
+    new = ProviderPreferences(zdr=True)
+    new["novelty"] = 1
+    sent = Options(model="m", provider=new).request_fields()["provider"]
+    assert sent == {"zdr": True, "novelty": 1}
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,12 @@ def test_large_texts_make_smaller_batches() -> None:
     ]
 
 
+def test_after_a_large_text_batches_are_full_again() -> None:
+    """The bounds are those of one batch."""
+    huge = "x" * (plan.MAX_TEXT_BYTES + 1)
+    assert [len(batch.items) for batch in split([huge, *["a"] * 9], 4)] == [1, 4, 4, 1]
+
+
 def test_large_images_make_smaller_batches() -> None:
     """Images are bounded by their bytes."""
     image = (LoadedImage(bytes(plan.MAX_IMAGE_BYTES // 3), "image/png"),)

@@ -14,13 +14,13 @@ from openrouter_embeddings.core.wire import Reply
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529])
 def test_passing_faults_are_retried(status: int) -> None:
     """What can go away by itself is asked again, however often it was."""
-    assert can_retry(error_class(status)("x", status=status), retries_so_far=3)
+    assert can_retry(error_class(status)("x", status=status), refused_so_far=3)
 
 
 @pytest.mark.parametrize("status", [200, 302, 400, 401, 402, 403, 404, 405, 413, 422, 499, 501])
 def test_lasting_faults_are_not(status: int) -> None:
     """What would only fail again is not asked again."""
-    assert not can_retry(error_class(status)("x", status=status), retries_so_far=0)
+    assert not can_retry(error_class(status)("x", status=status), refused_so_far=0)
 
 
 def test_broken_connections_and_slow_answers_are_retried() -> None:

@@ -69,7 +69,8 @@ def test_a_list_of_numbers_is_read_as_float32(values: list[float]) -> None:
         ([[1.0]], "no list of numbers"),
         ([[1.0], 2.0], "no list of numbers"),
         ([True, False], "no list of numbers"),
-        ([10**400], "no list of numbers"),
+        ([1.0, True], "no list of numbers"),
+        ([10**400], "far too large"),
     ],
 )
 def test_what_is_no_vector_is_refused_in_words(wrong: Any, words: str) -> None:

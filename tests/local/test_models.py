@@ -74,10 +74,27 @@ def test_a_text_has_one_vector_whatever_is_beside_it() -> None:
 def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The model file is checked by its sha256 before it is used."""
     monkeypatch.setattr(minilm, "SHA256", "0" * 64)
-    minilm._session.cache_clear()
+    minilm._load.cache_clear()
     with pytest.raises(RuntimeError, match="have sha256 8199be6f"):
         minilm._session()
-    minilm._session.cache_clear()
+    minilm._load.cache_clear()
+
+
+def test_threads_of_a_first_call_load_the_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once each: it takes a while and much memory."""
+    made: list[object] = []
+    onnxruntime = need("onnxruntime", "local")
+    load = onnxruntime.InferenceSession
+
+    def remember(*arguments: object, **options: object) -> object:
+        made.append(load(*arguments, **options))
+        return made[-1]
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", remember)
+    minilm._load.cache_clear()
+    with ore.Client.local(batch_size=1) as client:
+        client.embed(["a"] * 8)
+    assert len(made) == 1
 
 
 def test_the_vocabulary_is_complete() -> None:

@@ -128,6 +128,19 @@ def test_what_the_contract_refuses_is_refused_by_field(request_: Any, field: str
     assert len(body["error"]["message"]) <= 300
 
 
+def test_whole_numbers_may_be_written_as_floats() -> None:
+    """64.0 is an integer in JSON Schema."""
+    status, body = ask({"model": "local/hash", "input": "a", "dimensions": 64.0})
+    assert status == 200
+    assert len(body["data"][0]["embedding"]) == 64
+
+
+def test_deep_nesting_is_refused() -> None:
+    """It is an input like any other, not a crash."""
+    status, _ = ask(b'{"model": "local/hash", "input": ' + b"[" * 900 + b"]" * 900 + b"}")
+    assert status == 400
+
+
 def test_long_inputs_are_not_echoed() -> None:
     """An error message stays short whatever was sent."""
     _, body = ask({"model": "local/hash", "input": [{"x" * 5000: "y" * 5000}]})
@@ -156,7 +169,7 @@ def test_who_must_wait_is_told_how_long(status: int) -> None:
     assert respond(body, {**AUTH, "x-local-status": str(status)}).headers == {"Retry-After": "1"}
 
 
-@pytest.mark.parametrize("asked", ["200", "600", "x", "", "٤٠٠"])
+@pytest.mark.parametrize("asked", ["200", "600", "x", "", "٤٠٠", "4" * 5000])
 def test_only_errors_can_be_asked_for(asked: str) -> None:
     """Anything else is a mistake, and said so."""
     status, body = ask({"model": f"local/status-{asked}", "input": "a"})

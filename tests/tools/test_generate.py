@@ -81,6 +81,12 @@ def test_edited_missing_and_stray_files_are_found(tmp_path: Path) -> None:
             "DataItms: { class_name: X }",
             "DataItems is mac",
         ),
+        (
+            "{ class_name: Usage }",
+            "{ class_name: ImageUrl }",
+            "two components would be",
+        ),
+        ("{ class_name: Usage }", "{ name: Usage }", "has no class_name"),
         ("BadRequestMetadata, ", "BadRequestMetadataType0, ", "BadRequestMetadataType0 is machine"),
     ],
 )

@@ -51,4 +51,5 @@ class Secret:
         """
         if len(self._value) < _SHORTEST:
             return text
-        return text.replace(self._value.encode(), b"[API key]")
+        key = self._value.encode()
+        return text.replace(key, b"[API key]") if key in text else text

@@ -200,9 +200,15 @@ def _print(client: Client, given: argparse.Namespace) -> Any:
 def _save(client: Client, given: argparse.Namespace) -> Any:
     import numpy as np  # noqa: PLC0415 - --help needs no imports
 
-    result: EmbeddingResult = client.embed([*_texts(given)])
-    with given.output.open("wb") as file:
-        np.save(file, result.vectors)
+    beside = given.output.with_suffix(".npy.part")
+    with beside.open("wb") as file:  # before anything is paid for
+        try:
+            result: EmbeddingResult = client.embed([*_texts(given)])
+            np.save(file, result.vectors)
+        except BaseException:
+            beside.unlink()
+            raise
+    beside.replace(given.output)
     rows, width = result.vectors.shape
     vectors = "1 vector" if rows == 1 else f"{rows} vectors"
     print(f"{given.output}: {vectors} of {width} dimensions", file=sys.stderr)

@@ -6,7 +6,7 @@ import io
 import re
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import pybase64
@@ -14,9 +14,6 @@ import pybase64
 from ._extras import need
 from .errors import InputError
 from .inputs import Content, Image, Loaded, LoadedImage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _SAVED_AS = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP", "image/gif": "PNG"}
 _MAGIC: tuple[tuple[re.Pattern[bytes], str], ...] = (
@@ -36,6 +33,16 @@ _OTHERS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"\s*<(\?xml|svg|!DOCTYPE|html)", re.IGNORECASE), "XML, SVG or HTML text"),
 )
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+)://")
+# What PNG holds as it is, and what becomes of colour spaces that it does not have.
+_PNG_MODES = {mode: mode for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")} | {
+    "PA": "RGBA",
+    "RGBa": "RGBA",
+    "La": "LA",
+    "RGBX": "RGB",
+    "CMYK": "RGB",
+    "YCbCr": "RGB",
+    "HSV": "RGB",
+}
 RIGHT = "png, jpeg, webp and gif are taken"
 
 
@@ -58,7 +65,9 @@ def load(image: Image) -> LoadedImage:
     source = image.source
     if image.max_side is not None and (type(image.max_side) is not int or image.max_side < 1):
         raise ValueError(f"max_side is {image.max_side!r}, a number of pixels ≥ 1 is needed")
-    if isinstance(source, str) and source.startswith(("http://", "https://")):
+    if isinstance(source, str) and source.lower().startswith(("http://", "https://")):
+        if not source.isascii() or not source.isprintable() or " " in source:
+            raise ValueError("the URL has characters that no URL has; percent-encode them")
         if image.max_side is not None:
             raise ValueError("max_side needs the image itself: a URL is fetched by the provider")
         return LoadedImage(url=source)
@@ -130,15 +139,14 @@ def _from_data_url(url: str) -> bytes:
 def _from_pil(picture: Any) -> bytes:
     """As PNG, which loses nothing; turned by EXIF, which PNG readers may overlook."""
     picture = need("PIL.ImageOps", "images").exif_transpose(picture)
-    if picture.mode not in {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}:
-        picture = picture.convert("RGB")
-    return _save(picture, "PNG")
+    if (target := _PNG_MODES.get(picture.mode)) is None:
+        raise ValueError(f"a PIL image of mode {picture.mode} has no exact PNG; convert it first")
+    return _save(picture if target == picture.mode else picture.convert(target), "PNG")
 
 
 def _shrink(data: bytes, saved_as: str, max_side: int) -> bytes:
     pil, ops = need("PIL.Image", "images"), need("PIL.ImageOps", "images")
-
-    def shrunk() -> bytes:
+    try:
         with pil.open(io.BytesIO(data)) as picture:
             if max(picture.size) <= max_side:
                 return data
@@ -148,17 +156,9 @@ def _shrink(data: bytes, saved_as: str, max_side: int) -> bytes:
             if saved_as == "JPEG" and turned.mode not in {"L", "RGB"}:
                 turned = turned.convert("RGB")
             return _save(turned, saved_as, quality=90)
-
-    return _without_pillows_errors(shrunk, pil.DecompressionBombError)
-
-
-def _without_pillows_errors(work: Callable[[], bytes], bomb: type[Exception]) -> bytes:
-    """Pillow raises SyntaxError, EOFError and more for damaged images: one kind is enough."""
-    try:
-        return work()
-    except bomb as error:
+    except pil.DecompressionBombError as error:
         raise ValueError(f"too many pixels: {error}") from None
-    except (SyntaxError, EOFError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - Pillow raises whatever its parsers do
         raise ValueError(f"the image is damaged: {error}") from None
 
 
@@ -170,5 +170,5 @@ def _save(picture: Any, saved_as: str, **options: int) -> bytes:
 
 def _plain(error: ValueError | OSError) -> str:
     if isinstance(error, OSError) and error.strerror:
-        return f"cannot read the image {error.filename}: {error.strerror}"
+        return f"cannot read the image {error.filename!s:.200}: {error.strerror}"
     return str(error)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Context, Decimal
+from functools import reduce
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from decimal import Decimal
 
     from numpy.typing import DTypeLike, NDArray
 
     Matrix: TypeAlias = NDArray[np.float32]
+
+
+_EXACT = Context(prec=60)  # whatever precision the caller works with
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class Usage:
         return Usage(
             prompt_tokens=self.prompt_tokens + other.prompt_tokens,
             total_tokens=self.total_tokens + other.total_tokens,
-            cost=sum(costs[1:], costs[0]) if costs else None,
+            cost=reduce(_EXACT.add, costs) if costs else None,
             prompt_tokens_details={
                 name: mine.get(name, 0) + theirs.get(name, 0) for name in {**mine, **theirs}
             },

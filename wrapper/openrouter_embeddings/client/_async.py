@@ -67,7 +67,6 @@ class AsyncClient:
         self._settings = Settings(key, base_url, defaults)
         self._said = self._settings.describe("AsyncClient")
         self._transport = AsyncTransport(self._settings.base_url, self._settings.key, http_client)
-        self._owned_http_client: httpx.AsyncClient | None = None
 
     @classmethod
     def local(cls, **defaults: Unpack[EmbedOptions]) -> Self:
@@ -75,9 +74,8 @@ class AsyncClient:
         from openrouter_embeddings.local.doors.in_process import async_http_client  # noqa: PLC0415 - behind an extra
 
         defaults.setdefault("model", LOCAL_MODEL)
-        mine = async_http_client()
-        client = cls(LOCAL_KEY, base_url=LOCAL_URL, http_client=mine, **defaults)
-        client._owned_http_client = mine
+        client = cls(LOCAL_KEY, base_url=LOCAL_URL, http_client=async_http_client(), **defaults)
+        client._transport.owns_client = True
         client._said = f"AsyncClient.local(model={defaults.get('model')!r})"
         return client
 
@@ -123,8 +121,6 @@ class AsyncClient:
     async def close(self) -> None:
         """Close the connections. A client given an `http_client` leaves that one open."""
         await self._transport.aclose()
-        if self._owned_http_client is not None:
-            await self._owned_http_client.aclose()
 
     async def __aenter__(self) -> Self:
         """The client itself."""
@@ -150,7 +146,6 @@ class AsyncClient:
         concurrency = call.options.concurrency
         free = asyncio.Semaphore(concurrency)
         pending: deque[asyncio.Task[EmbeddingResult]] = deque()
-        first: EmbeddingResult | None = None
         failed: list[Exception] = []
         coming = _until_failure(batches, failed)
 
@@ -160,15 +155,17 @@ class AsyncClient:
 
         try:
             while True:
-                while len(pending) < 2 * concurrency and not (pending and pending[0].done()):
+                while len(pending) < 2 * concurrency:
                     if (batch := await anext(coming, None)) is None:
                         break
                     pending.append(asyncio.create_task(exchange(batch)))
+                    if pending[0].done():  # inputs may be slow to come; what is done is not
+                        break
                 if not pending:
                     break
                 part = await pending[0]
                 pending.popleft()
-                assemble.same_width(first := first or part, part)
+                call.check_width(part)
                 yield part
             if failed:
                 raise failed[0]

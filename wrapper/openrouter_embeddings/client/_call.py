@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from openrouter_embeddings.core import assemble
@@ -31,11 +33,26 @@ class Call:
         self.options = options
         self.fields = options.request_fields()
         self.abandoned = False
+        self.spent: list[Usage] = []  # of every answer, refused ones too; append is atomic
+        self._first: EmbeddingResult | None = None
         self._ends = None if options.deadline is None else time.monotonic() + options.deadline
 
     def remaining(self) -> float | None:
         """Seconds until the deadline; None without one."""
         return None if self._ends is None else self._ends - time.monotonic()
+
+    def total(self) -> Usage | None:
+        """What the call has used so far; None before the first answer."""
+        return reduce(add, self.spent) if self.spent else None
+
+    def check_width(self, part: EmbeddingResult) -> None:
+        """Hold a part to the width of the first. Raises ResponseError."""
+        self._first = self._first or part
+        try:
+            assemble.same_width(self._first, part)
+        except ResponseError as error:
+            error.usage = self.total()
+            raise
 
 
 class _RetryOptions(TypedDict):
@@ -55,6 +72,7 @@ class Exchange:
         self._batch = batch
         self._backoff = 0.0
         self._retries = 0
+        self._refused = 0
         self._out_of_time = False
         self._usage = Usage()
         self.body = encode(call.fields, batch)
@@ -89,12 +107,16 @@ class Exchange:
         """The batch's part of the result. What refused answers have cost is counted too."""
         try:
             decoded = decode(reply, self._batch, self._call.options.dimensions)
-        except ResponseError as error:
-            self._usage += error.usage or Usage()
-            error.usage = self._usage
+        except EmbeddingsError as error:
+            self._count(error.usage)
             raise
-        usage = self._usage + decoded.served.usage
-        return assemble.part(decoded, usage, self._call.options.model)
+        self._count(decoded.served.usage)
+        return assemble.part(decoded, self._usage, self._call.options.model)
+
+    def _count(self, usage: Usage | None) -> None:
+        if usage is not None:
+            self._usage += usage
+            self._call.spent.append(usage)
 
     @contextmanager
     def judged(self) -> Iterator[None]:
@@ -103,6 +125,7 @@ class Exchange:
             yield
         except EmbeddingsError as error:
             error.inputs = error.inputs or tuple(self._batch.positions)
+            error.usage = self._call.total()
             if self._out_of_time:
                 raise self._deadline_error(error) from error
             raise
@@ -111,16 +134,19 @@ class Exchange:
         """Stamina's hook: False to give up, True for its own wait, seconds for one of ours."""
         if not isinstance(error, EmbeddingsError) or self._call.abandoned:
             return False
-        if not can_retry(error, self._retries):
+        if not can_retry(error, self._refused):
+            return False
+        if self._retries == self._call.options.max_retries:
             return False
         self._retries += 1
+        self._refused += isinstance(error, ResponseError)
         remaining = self._call.remaining()
-        wait = self._backoff if error.retry_after is None else error.retry_after
+        wait = max(self._backoff, error.retry_after or 0.0)
         if remaining is not None and wait >= remaining:
             self._out_of_time = True
             return False
         fits = remaining is None or wait + _JITTER < remaining
-        return True if error.retry_after is None and fits else wait
+        return True if wait == self._backoff and fits else wait
 
     def _deadline_error(self, last: EmbeddingsError | None = None) -> DeadlineExceededError:
         reason = (
@@ -130,7 +156,11 @@ class Exchange:
         )
         return DeadlineExceededError(
             f"the deadline of {self._call.options.deadline:g} s {reason}",
-            status=last.status if last else None,
-            retry_after=last.retry_after if last else None,
+            **(_details(last) if last else {}),
             inputs=self._batch.positions,
         )
+
+
+def _details(error: EmbeddingsError) -> dict[str, Any]:
+    names = ("status", "code", "provider", "request_id", "retry_after", "body", "usage")
+    return {name: getattr(error, name) for name in names}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import stamina
@@ -17,9 +16,11 @@ from openrouter_embeddings.transport import Transport
 
 from ._call import Call, Exchange
 from ._settings import LOCAL_KEY, LOCAL_MODEL, LOCAL_URL, Settings, with_role
+from ._workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
+    from concurrent.futures import Future
     from types import TracebackType
     from typing import Self, Unpack
 
@@ -60,7 +61,6 @@ class Client:
         self._settings = Settings(key, base_url, defaults)
         self._said = self._settings.describe("Client")
         self._transport = Transport(self._settings.base_url, self._settings.key, http_client)
-        self._owned_http_client: httpx.Client | None = None
 
     @classmethod
     def local(cls, **defaults: Unpack[EmbedOptions]) -> Self:
@@ -72,9 +72,8 @@ class Client:
         from openrouter_embeddings.local.doors.in_process import http_client  # noqa: PLC0415 - behind an extra
 
         defaults.setdefault("model", LOCAL_MODEL)
-        mine = http_client()
-        client = cls(LOCAL_KEY, base_url=LOCAL_URL, http_client=mine, **defaults)
-        client._owned_http_client = mine
+        client = cls(LOCAL_KEY, base_url=LOCAL_URL, http_client=http_client(), **defaults)
+        client._transport.owns_client = True
         client._said = f"Client.local(model={defaults.get('model')!r})"
         return client
 
@@ -99,8 +98,9 @@ class Client:
         items = accept(inputs)
         loaded = [load_content(item, position) for position, item in enumerate(items)]
         batches = [*split(loaded, call.options.batch_size)]
-        parts = self._exchange_all(call, batches) if len(batches) > 1 else self._one(call, batches)
-        return assemble.whole(parts, len(items))
+        if len(batches) == 1:
+            return self._exchange(call, batches[0])
+        return assemble.whole(self._exchange_all(call, batches), len(items))
 
     def embed_query(self, queries: EmbedInputs, **options: Unpack[EmbedOptions]) -> EmbeddingResult:
         """`embed` with `input_type="search_query"`: for what is searched with."""
@@ -134,8 +134,6 @@ class Client:
     def close(self) -> None:
         """Close the connections. A client given an `http_client` leaves that one open."""
         self._transport.close()
-        if self._owned_http_client is not None:
-            self._owned_http_client.close()
 
     def __enter__(self) -> Self:
         """The client itself."""
@@ -154,33 +152,31 @@ class Client:
         """Address and model; never the key."""
         return self._said
 
-    def _one(self, call: Call, batches: Sequence[Batch]) -> Iterator[EmbeddingResult]:
-        yield self._exchange(call, batches[0])
-
     def _exchange_all(self, call: Call, batches: Iterable[Batch]) -> Iterator[EmbeddingResult]:
         """Parts in order, with up to `concurrency` requests under way."""
         concurrency = call.options.concurrency
-        pool = ThreadPoolExecutor(concurrency, thread_name_prefix="openrouter-embeddings")
+        workers: Workers[EmbeddingResult] = Workers(concurrency)
         pending: deque[Future[EmbeddingResult]] = deque()
-        first: EmbeddingResult | None = None
         failed: list[Exception] = []
         coming = _until_failure(batches, failed)
         try:
             while True:
-                while len(pending) < 2 * concurrency and not (pending and pending[0].done()):
+                while len(pending) < 2 * concurrency:
                     if (batch := next(coming, None)) is None:
                         break
-                    pending.append(pool.submit(self._exchange, call, batch))
+                    pending.append(workers.submit(self._exchange, call, batch))
+                    if pending[0].done():  # inputs may be slow to come; what is done is not
+                        break
                 if not pending:
                     break
                 part = pending.popleft().result()
-                assemble.same_width(first := first or part, part)
+                call.check_width(part)
                 yield part
             if failed:
                 raise failed[0]
         finally:
             call.abandoned = True
-            pool.shutdown(wait=False, cancel_futures=True)
+            workers.stop()
 
     def _exchange(self, call: Call, batch: Batch) -> EmbeddingResult:
         exchange = Exchange(call, batch)

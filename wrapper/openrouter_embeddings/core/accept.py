@@ -72,12 +72,12 @@ class Gate:
 
 
 def _listed(inputs: Any) -> list[Any]:
+    inputs = _without_numpy(inputs)
     if isinstance(inputs, str | Image | Content | Mapping):
         return [inputs]
     if inputs is None or isinstance(inputs, bytes | bytearray | memoryview):
         _item(inputs, 0)
     _has_order(inputs)
-    inputs = _without_numpy(inputs)
     if not isinstance(inputs, Iterable):
         raise InputError(f"inputs of type {type(inputs).__name__} are not taken; give {_TAKEN}")
     return list(inputs)
@@ -129,7 +129,7 @@ def _tokens(values: Iterable[Any], position: int) -> list[int]:
     for number, value in enumerate(values):
         if type(value) is int:
             token = value
-        elif isinstance(value, bool) or not hasattr(value, "__index__"):
+        elif isinstance(value, bool) or not hasattr(type(value), "__index__"):
             _refuse(
                 position, f"token {number} is {_name(value)}; tokens are integers from 0 to 2³¹-1"
             )
@@ -185,7 +185,7 @@ def _without_numpy(value: Any) -> Any:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) or hasattr(value, "__index__")
+    return isinstance(value, int | float) or hasattr(type(value), "__index__")
 
 
 def _name(value: Any) -> str:

@@ -7,6 +7,7 @@ indices, one width, and no value that would poison an index.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from http import HTTPStatus
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from .wire import Reply
 
 _LONGEST_MESSAGE = 600
+_STRANGEST_COST = 20  # powers of ten away from one credit
 _LONGEST_BODY = 2000
 _ID_HEADERS = ("x-generation-id", "x-request-id", "request-id", "cf-ray")
 
@@ -134,28 +136,38 @@ def _doubt(indices: list[Any]) -> str:
 
 
 def _matrix(embeddings: list[Any], dimensions: int | None) -> Matrix:
-    first = _vector(embeddings, 0)
-    matrix = np.empty((len(embeddings), len(first)), np.float32)
-    for row in range(len(embeddings)):
-        vector = _vector(embeddings, row) if row else first
-        if len(vector) != len(first):
-            raise _Refused(
-                f"vectors of {len(first)} and of {len(vector)} dimensions in one answer", [row]
-            )
+    vectors, unreadable = _vectors(embeddings)
+    if unreadable:
+        raise _Refused(_summary(unreadable), sorted(unreadable))
+    widths = Counter(map(len, vectors))
+    width = dimensions or widths.most_common(1)[0][0]
+    if strange := [row for row, vector in enumerate(vectors) if len(vector) != width]:
+        came = " and ".join(str(other) for other in sorted(widths) if other != width)
+        if dimensions:
+            raise _Refused(f"{dimensions} dimensions were asked for, {came} came back", strange)
+        raise _Refused(f"vectors of {came} dimensions among vectors of {width}", strange)
+    matrix = np.empty((len(vectors), width), np.float32)
+    for row, vector in enumerate(vectors):
         matrix[row] = vector
-    if dimensions is not None and matrix.shape[1] != dimensions:
-        raise _Refused(f"{dimensions} dimensions were asked for, {matrix.shape[1]} came back")
     if unusable := unusable_rows(matrix):
-        reasons = " and ".join(dict.fromkeys(unusable.values()))
-        raise _Refused(f"{reasons} came back", sorted(unusable))
+        raise _Refused(f"{_summary(unusable)} came back", sorted(unusable))
     return matrix
 
 
-def _vector(embeddings: list[Any], row: int) -> Matrix:
-    try:
-        return read_vector(embeddings[row])
-    except ValueError as error:
-        raise _Refused(str(error), [row]) from None
+def _vectors(embeddings: list[Any]) -> tuple[list[Matrix], dict[int, str]]:
+    """The vectors that can be read, and why the others cannot, by row."""
+    vectors: list[Matrix] = []
+    unreadable: dict[int, str] = {}
+    for row, embedding in enumerate(embeddings):
+        try:
+            vectors.append(read_vector(embedding))
+        except ValueError as error:
+            unreadable[row] = str(error)
+    return vectors, unreadable
+
+
+def _summary(reasons: dict[int, str]) -> str:
+    return "; ".join(dict.fromkeys(reasons.values()))
 
 
 def _served(answer: dict[str, Any], batch: Batch) -> Served:
@@ -186,6 +198,8 @@ def _usage(usage: Any) -> Usage:
 
 
 def _count(value: Any) -> int:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return value if type(value) is int and value > 0 else 0
 
 
@@ -197,7 +211,7 @@ def _cost(value: Any) -> Decimal | None:
         cost = Decimal(repr(value) if isinstance(value, float) else value)
     except InvalidOperation:
         return None
-    return cost if cost.is_finite() else None
+    return cost if cost.is_finite() and abs(cost.adjusted()) <= _STRANGEST_COST else None
 
 
 def _status_error(reply: Reply, answer: Any, batch: Batch) -> APIStatusError:
@@ -206,9 +220,7 @@ def _status_error(reply: Reply, answer: Any, batch: Batch) -> APIStatusError:
     error = error if isinstance(error, dict) else {"message": error}
     metadata = error.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
-    code = error.get("code")
-    code = int(code) if isinstance(code, str) and code.isdecimal() and len(code) < 6 else code
-    code = code if isinstance(code, int | str) and not isinstance(code, bool) else None
+    code = _code(error.get("code"))
     status = reply.status
     if 200 <= status <= 299 and isinstance(code, int) and 400 <= code <= 599:
         status = code
@@ -221,14 +233,21 @@ def _status_error(reply: Reply, answer: Any, batch: Batch) -> APIStatusError:
         retry_after=retry_after(reply),
         body=_snippet(reply.body),
         inputs=batch.positions,
+        usage=_usage(answer["usage"]) if isinstance(answer.get("usage"), dict) else None,
     )
 
 
+def _code(code: Any) -> int | str | None:
+    """`error.code`, which servers also send as a float or as text."""
+    if isinstance(code, str) and code.isascii() and code.isdigit() and len(code) < 6:
+        return int(code)
+    if isinstance(code, float) and code.is_integer():
+        return int(code)
+    return code if isinstance(code, int | str) and not isinstance(code, bool) else None
+
+
 def _message(status: int, message: Any, metadata: dict[str, Any]) -> str:
-    try:
-        name = HTTPStatus(status).phrase
-    except ValueError:  # 520-529 are not in the standard
-        name = "Provider Overloaded" if status == 529 else f"HTTP {status}"
+    name = _phrase(status)
     said = _text(message)
     raw = _text(metadata.get("raw"))
     if said is None:
@@ -236,6 +255,17 @@ def _message(status: int, message: Any, metadata: dict[str, Any]) -> str:
     else:  # the service's own texts often begin with the name
         whole = said if said.lower().startswith(name.lower()) else f"{name}: {said}"
     return _cut(f"{whole} (the provider said: {raw})" if raw else whole, _LONGEST_MESSAGE)
+
+
+def _phrase(status: int) -> str:
+    if status == 529:
+        return "Provider Overloaded"
+    if 200 <= status <= 299:  # an error without a usable code, inside a success
+        return "Error"
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:  # 520-524 are not in the standard
+        return f"HTTP {status}"
 
 
 def _id_from_headers(reply: Reply) -> str | None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["EmbedOptions", "Options", "ProviderPreferences", "merged"]
 
 EncodingFormat = Literal["base64", "float"]
+LONGEST = 1e6  # seconds; the system refuses time-outs of some 10⁹
 T = TypeVar("T")
 
 
@@ -152,27 +153,32 @@ def _preferences(given: Any) -> ProviderPreferences | Unset:
     """
     if given is None:
         return UNSET
-    if isinstance(given, ProviderPreferences):
-        return ProviderPreferences.from_dict(_without_nulls(given.to_dict()))
-    if not isinstance(given, Mapping):
+    typed = isinstance(given, ProviderPreferences)
+    try:
+        plain = _without_nulls(given.to_dict() if typed else given)
+    except (AttributeError, TypeError):  # a field of the model holds what it cannot
+        raise InputError("provider: a field of the wrong type; a mapping says which") from None
+    if not isinstance(plain, dict):
         raise InputError(f"provider is a {type(given).__name__}; a mapping is needed")
-    plain = _without_nulls(given)
-    if wrong := list(_complaints(ProviderPreferences, plain, "")):
+    if wrong := list(_complaints(ProviderPreferences, plain, "", extras=typed)):
         raise InputError(f"provider: {'; '.join(wrong)}")
     return ProviderPreferences.from_dict(plain)
 
 
-def _complaints(model: type[Any], given: dict[str, Any], path: str) -> Iterator[str]:
+def _complaints(
+    model: type[Any], given: dict[str, Any], path: str, *, extras: bool
+) -> Iterator[str]:
     """What is not as the generated model's annotations say; `from_dict` lets much of it pass."""
     wanted = get_type_hints(model, localns=vars(models))
     known = [field.name for field in attrs.fields(model) if field.init]
     for name, value in given.items():
         if name not in known:
-            yield f"{path}{name} is not known; known are {', '.join(known)}"
+            if not extras:
+                yield f"{path}{name} is not known; known are {', '.join(known)}"
             continue
         nested = [a for a in (wanted[name], *get_args(wanted[name])) if attrs.has(a)]
         if isinstance(value, dict) and nested:
-            yield from _complaints(nested[0], value, f"{path}{name}.")
+            yield from _complaints(nested[0], value, f"{path}{name}.", extras=extras)
         elif not _fits(value, wanted[name]):
             yield f"{path}{name} is {value!r:.60}, {_spell(wanted[name])} is needed"
 
@@ -225,5 +231,5 @@ def _whole(name: str, value: Any, least: int) -> None:
 
 def _seconds(name: str, value: Any) -> None:
     right = isinstance(value, int | float) and not isinstance(value, bool)
-    if not right or not value > 0 or math.isinf(value):
-        raise InputError(f"{name} is {value!r}, a number of seconds > 0 is needed")
+    if not right or not 0 < value <= LONGEST:
+        raise InputError(f"{name} is {value!r:.40}, a number of seconds > 0 is needed, up to 10⁶")

@@ -59,15 +59,18 @@ def error_class(status: int) -> type[APIStatusError]:
     return known or (ServerError if 500 <= status <= 599 else APIStatusError)
 
 
-def can_retry(error: EmbeddingsError, retries_so_far: int) -> bool:
-    """Whether another attempt of the same request can end otherwise."""
+def can_retry(error: EmbeddingsError, refused_so_far: int) -> bool:
+    """Whether another attempt of the same request can end otherwise.
+
+    `refused_so_far` counts the successes of this request that were none.
+    """
     if isinstance(error, DeadlineExceededError):
         return False
     if isinstance(error, APIStatusError):
         waits_too_long = (error.retry_after or 0) > LONGEST_WAIT
         return error.status in RETRYABLE and not waits_too_long
     if isinstance(error, ResponseError):
-        return retries_so_far < RESPONSE_RETRIES
+        return refused_so_far < RESPONSE_RETRIES
     return isinstance(error, APIConnectionError)
 
 

@@ -69,15 +69,15 @@ def read_vector(embedding: Any) -> Matrix:
 
 
 def _from_numbers(values: list[Any]) -> Matrix:
-    try:
-        array = np.array(values)
-    except ValueError:  # ragged
-        array = np.array(None)
-    # numpy would turn text and nulls into numbers if it were told the dtype at once
-    if array.ndim != 1 or array.dtype.kind not in "fiu":
+    # numpy would turn texts, nulls and booleans into numbers
+    if not set(map(type, values)) <= {int, float}:
         if None in values:
             raise ValueError(f"null among the values of an embedding, at {values.index(None)}")
         raise ValueError("an embedding that is no list of numbers")
+    try:
+        array = np.array(values, np.float64)
+    except OverflowError:  # an integer of hundreds of digits
+        raise ValueError("a number in an embedding that is far too large") from None
     with np.errstate(over="ignore"):  # too large for float32 becomes inf, which is refused
         return array.astype(np.float32)
 

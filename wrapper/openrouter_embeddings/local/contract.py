@@ -41,7 +41,10 @@ def _validator() -> Any:
 
 def check_request(request: Any) -> None:
     """Raise a 400 that names the field where the contract is not kept."""
-    error = next(_validator().iter_errors(request), None)
+    try:
+        error = next(_validator().iter_errors(request), None)
+    except (ValueError, RecursionError):
+        raise Refusal(400, "the request: nested too deeply") from None
     if error is not None:
         raise Refusal(400, _explain(error)[:_LONGEST])
 

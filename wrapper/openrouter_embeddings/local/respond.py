@@ -55,7 +55,8 @@ def _refuse_on_request(model: str, header: str | None) -> None:
     asked = header or (model.removeprefix(STATUS_MODEL) if model.startswith(STATUS_MODEL) else None)
     if asked is None:
         return
-    if not asked.isascii() or not asked.isdigit() or not 400 <= int(asked) <= 599:
+    known_form = asked.isascii() and asked.isdigit() and len(asked) == 3
+    if not known_form or not 400 <= int(asked) <= 599:
         raise Refusal(400, f"{STATUS_HEADER} or {STATUS_MODEL}…: {asked[:20]!r} is not 400 to 599")
     status = int(asked)
     documented = operation()["responses"].get(asked, {}).get("description")
@@ -75,6 +76,9 @@ def _embed(request: dict[str, Any]) -> Embedded:
         allowed = model.dimensions
         said = f"{allowed[0]}" if len(allowed) == 1 else f"{allowed[0]} to {allowed[-1]}"
         raise Refusal(400, f"dimensions: {dimensions} is not supported by {model.name}: {said}")
+    dimensions = (
+        None if dimensions is None else int(dimensions)
+    )  # 64.0 is an integer in JSON Schema
     inputs = read_inputs(request["input"])
     needed = {part.modality for parts in inputs for part in parts}
     if lacking := sorted(needed - model.modalities):

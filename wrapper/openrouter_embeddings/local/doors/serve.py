@@ -18,6 +18,7 @@ def serve(host: str, port: int) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, port), family=family) as listener:
         port = listener.getsockname()[1]
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - as a client says it
         shown = f"[{host}]" if ":" in host else host
         print(f"export OPENROUTER_BASE_URL=http://{shown}:{port}{PREFIX}")
         print("export OPENROUTER_API_KEY=local", flush=True)

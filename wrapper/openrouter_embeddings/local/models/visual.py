@@ -71,7 +71,9 @@ def _pixels(url: str, row: int) -> NDArray[np.float64]:
                 raise Unsupported(row, "image_url: more than 50 million pixels")
             upright = need("PIL.ImageOps", "local").exif_transpose(picture)
             small = upright.convert("RGB").resize((_SIDE, _SIDE), pil.Resampling.BOX)
-    except (OSError, ValueError, SyntaxError, EOFError, pil.DecompressionBombError):
+    except Unsupported:
+        raise
+    except Exception:  # noqa: BLE001 - Pillow raises whatever its parsers do
         raise Unsupported(row, "image_url: not a png, jpeg, webp or gif that can be read") from None
     return np.asarray(small, np.float64) / 255.0
 

@@ -1,4 +1,4 @@
-"""The only module that knows httpx: request bytes out, a whole `Reply` in, or a typed error."""
+"""One request and its answer over httpx, blocking and for asyncio."""
 
 from __future__ import annotations
 
@@ -11,22 +11,27 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from ._version import __version__
-from .core.wire import Reply
-from .errors import APIConnectionError, APITimeoutError, EmbeddingsError, InputError
+from openrouter_embeddings._version import __version__
+from openrouter_embeddings.core.wire import Reply
+from openrouter_embeddings.errors import (
+    APIConnectionError,
+    APITimeoutError,
+    EmbeddingsError,
+    InputError,
+)
+
+from ._attempts import LIMITS, begin_attempt, bound
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from ._secret import Secret
+    from openrouter_embeddings._secret import Secret
 
 BASE_URL = "https://openrouter.ai/api/v1"
-# httpx keeps only 20 idle connections by default and reconnects for every request above that
-_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=128)
 _CONNECT_TIMEOUT = 15.0
+# OSError, which TimeoutError is, from a transport of the caller's; UnicodeError from name look-up
+_FAILURES = (httpx.HTTPError, httpx.StreamError, OSError, UnicodeError)
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]+")
-# an error message that echoes the key is shorter; vectors need not be searched
-_SHORT_ENOUGH_FOR_AN_ECHO = 65_536
 
 
 class _Bearer(httpx.Auth):
@@ -46,6 +51,8 @@ class _Endpoint:
     def __init__(self, base_url: str, key: Secret) -> None:
         url = _checked(base_url)
         self.url = url.copy_with(path=url.path.rstrip("/") + "/embeddings")
+        # A proxy would read the key of a plain request to this machine, and cannot reach it anyway.
+        self.trust_env = url.scheme == "https"
         self.key = key
         self.auth = _Bearer(key)
 
@@ -61,9 +68,22 @@ class _Endpoint:
         return client.build_request("POST", self.url, content=body, headers=headers, timeout=limits)
 
     def reply(self, response: httpx.Response, body: bytes) -> Reply:
-        if response.status_code >= 400 or len(body) < _SHORT_ENOUGH_FOR_AN_ECHO:
-            body = self.key.redact(body)
-        return Reply(response.status_code, dict(response.headers), body, time.time())
+        headers = {
+            name: self.key.redact(value.encode()).decode()
+            for name, value in response.headers.items()
+        }
+        return Reply(response.status_code, headers, self.key.redact(body), time.time())
+
+    def failure(self, error: Exception, timeout: float) -> EmbeddingsError:
+        """The error of this package for one of httpx or of the system, as text alone."""
+        text = self.key.redact(str(error).encode(errors="replace")).decode()
+        said = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        if isinstance(error, httpx.ConnectTimeout | httpx.ConnectError):
+            where = f"{self.url.scheme}://{self.url.netloc.decode()}"
+            return APIConnectionError(f"no connection to {where} ({said})")
+        if isinstance(error, httpx.TimeoutException | TimeoutError):
+            return APITimeoutError(f"no whole answer within the time-out of {timeout:g} s ({said})")
+        return APIConnectionError(f"the connection broke before the whole answer came ({said})")
 
 
 class Transport:
@@ -73,15 +93,17 @@ class Transport:
         if client is not None and not isinstance(client, httpx.Client):
             raise InputError(f"http_client is {type(client).__name__}; Client takes httpx.Client")
         self._endpoint = _Endpoint(base_url, key)
-        self._owned = client is None
-        self._http = client or httpx.Client(limits=_LIMITS)
+        self.owns_client = client is None
+        self._http = client or bound(
+            httpx.Client(limits=LIMITS, trust_env=self._endpoint.trust_env)
+        )
 
     def send(self, body: bytes, timeout: float) -> Reply:
         """The whole answer. Raises APITimeoutError or APIConnectionError."""
         _refuse_closed(self._http)
-        ends = time.monotonic() + timeout
         request = self._endpoint.request(self._http, body, timeout)
         try:
+            ends = begin_attempt(timeout)
             response = self._http.send(
                 request, stream=True, auth=self._endpoint.auth, follow_redirects=False
             )
@@ -92,13 +114,15 @@ class Transport:
                     if time.monotonic() > ends:
                         raise httpx.ReadTimeout("the answer had not ended")
             return self._endpoint.reply(response, b"".join(chunks))
-        except (httpx.HTTPError, httpx.StreamError) as error:
-            failure = _translated(error, timeout, self._endpoint.url)
+        except httpx.HTTPStatusError as error:  # a hook of the caller's httpx client
+            return self._endpoint.reply(error.response, b"")
+        except _FAILURES as error:
+            failure = self._endpoint.failure(error, timeout)
         raise failure  # out here: httpx's frames hold the headers, and with them the key
 
     def close(self) -> None:
         """Close the connections, unless the caller brought the httpx client."""
-        if self._owned:
+        if self.owns_client:
             self._http.close()
 
 
@@ -110,12 +134,14 @@ class AsyncTransport:
             name = type(client).__name__
             raise InputError(f"http_client is {name}; AsyncClient takes httpx.AsyncClient")
         self._endpoint = _Endpoint(base_url, key)
-        self._owned = client is None
-        self._http = client or httpx.AsyncClient(limits=_LIMITS)
+        self.owns_client = client is None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._http = client or httpx.AsyncClient(limits=LIMITS, trust_env=self._endpoint.trust_env)
 
     async def send(self, body: bytes, timeout: float) -> Reply:  # noqa: ASYNC109 - as Transport
         """The whole answer. Raises APITimeoutError or APIConnectionError."""
         _refuse_closed(self._http)
+        self._refuse_other_loop()
         request = self._endpoint.request(self._http, body, timeout)
         try:
             async with asyncio.timeout(timeout):
@@ -127,28 +153,30 @@ class AsyncTransport:
                 finally:
                     await response.aclose()
             return self._endpoint.reply(response, whole)
-        except (httpx.HTTPError, httpx.StreamError, TimeoutError) as error:
-            failure = _translated(error, timeout, self._endpoint.url)
+        except httpx.HTTPStatusError as error:  # a hook of the caller's httpx client
+            return self._endpoint.reply(error.response, b"")
+        except _FAILURES as error:
+            failure = self._endpoint.failure(error, timeout)
         raise failure  # out here: httpx's frames hold the headers, and with them the key
+
+    def _refuse_other_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._loop = self._loop or loop
+        if self._loop is not loop:
+            raise InputError(
+                "this AsyncClient was first used in another event loop, and its connections belong "
+                "to that; make one in each loop, or use Client"
+            )
 
     async def aclose(self) -> None:
         """Close the connections, unless the caller brought the httpx client."""
-        if self._owned:
+        if self.owns_client:
             await self._http.aclose()
 
 
 def _refuse_closed(client: httpx.Client | httpx.AsyncClient) -> None:
     if client.is_closed:
         raise InputError("the client, or the httpx client it was given, is closed; make a new one")
-
-
-def _translated(error: Exception, timeout: float, url: httpx.URL) -> EmbeddingsError:
-    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    if isinstance(error, httpx.ConnectTimeout | httpx.ConnectError):
-        return APIConnectionError(f"no connection to {url.scheme}://{url.netloc.decode()} ({said})")
-    if isinstance(error, httpx.TimeoutException | TimeoutError):
-        return APITimeoutError(f"no whole answer within the time-out of {timeout:g} s ({said})")
-    return APIConnectionError(f"the connection broke before the whole answer came ({said})")
 
 
 def _checked(base_url: str) -> httpx.URL:

@@ -1,0 +1,242 @@
+"""Where the client meets the system: sockets, proxies, time, threads, event loops."""
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpcore
+import httpx
+import openrouter_embeddings as ore
+import pytest
+from openrouter_embeddings.transport import _attempts
+
+from tests.support import KEY, KINDS, MODEL, Kind, Service, answer
+
+both = pytest.mark.parametrize("kind", KINDS)
+WHOLE = json.dumps(answer(["a"])).encode()
+
+
+@contextmanager
+def serving(talk: Callable[[socket.socket], None]) -> Iterator[str]:
+    """The address of a server that takes one connection, reads the request, and talks."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def run() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                talk(connection)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread.join()
+
+
+def embed(kind: Kind, url: str, **options: Any) -> ore.EmbeddingResult:
+    """One call over a real socket."""
+    if kind == "sync":
+        with ore.Client(KEY, base_url=url, model=MODEL, **options) as client:
+            return client.embed(["a"])
+
+    async def run() -> ore.EmbeddingResult:
+        async with ore.AsyncClient(KEY, base_url=url, model=MODEL, **options) as client:
+            return await client.embed(["a"])
+
+    return asyncio.run(run())
+
+
+def drip(connection: socket.socket, text: bytes) -> None:
+    """Send a byte at a time until all is sent or the other side has hung up."""
+    connection.settimeout(0.02)
+    for byte in text:
+        try:
+            connection.sendall(bytes([byte]))
+            if connection.recv(1) == b"":
+                return
+        except TimeoutError:
+            continue
+        except ConnectionError:
+            return
+
+
+@both
+@pytest.mark.parametrize("part", ["headers", "body"])
+def test_a_dripping_answer_meets_the_time_out(kind: Kind, part: str) -> None:
+    """Every byte is in time, the attempt as a whole is not."""
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(WHOLE)}\r\n\r\n".encode()
+
+    def talk(connection: socket.socket) -> None:
+        if part == "body":
+            connection.sendall(head)
+            drip(connection, WHOLE)
+        else:
+            drip(connection, b"HTTP/1.1 200 OK\r\nX-Slow: " + b"z" * 100 + head[15:] + WHOLE)
+
+    with serving(talk) as url, pytest.raises(ore.APITimeoutError):
+        embed(kind, url, timeout=0.2, max_retries=0)
+
+
+def test_every_operation_of_an_attempt_has_what_is_left_of_its_time() -> None:
+    """Reading, writing and the TLS handshake; nothing is begun when it is over."""
+    seen: list[float | None] = []
+
+    class Fake(httpcore.NetworkStream):
+        def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+            seen.append(timeout)
+            return b""[:max_bytes]
+
+        def write(self, buffer: bytes, timeout: float | None = None) -> None:
+            assert not buffer
+            seen.append(timeout)
+
+        def start_tls(self, *_: Any, **__: Any) -> httpcore.NetworkStream:
+            return Fake()
+
+    stream = _attempts._Stream(Fake())
+    _attempts.begin_attempt(5)
+    stream.read(1, 100)
+    stream.write(b"", None)
+    stream.start_tls(None).read(1, 2)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert [left is not None and left <= 5 for left in seen] == [True] * 3
+    assert seen[2] == 2
+    _attempts.begin_attempt(-1)
+    with pytest.raises(httpcore.ReadTimeout):
+        stream.read(1, 100)
+
+
+@both
+def test_time_outs_reach_httpx(kind: Kind) -> None:
+    """Connecting has 15 seconds at most, every read and write what the attempt has."""
+    service = Service()
+    service.embed(kind, ["a"], timeout=60)
+    service.embed(kind, ["a"], timeout=3)
+    seen = [request.extensions["timeout"] for request in service.requests]
+    assert seen[0] == {"connect": 15.0, "read": 60, "write": 60, "pool": 60}
+    assert seen[1] == {"connect": 3, "read": 3, "write": 3, "pool": 3}
+
+
+@both
+def test_a_proxy_does_not_see_a_plain_request(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HTTP_PROXY would get the key of a request to this machine."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+
+    def talk(connection: socket.socket) -> None:
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(WHOLE)}\r\n\r\n"
+        connection.sendall(head.encode() + WHOLE)
+
+    with serving(talk) as url:
+        assert len(embed(kind, url)) == 1
+
+
+@both
+@pytest.mark.parametrize(
+    "failure", [OSError("wire cut"), UnicodeError("label too long"), TimeoutError("slow")]
+)
+def test_errors_of_the_system_are_typed(kind: Kind, failure: Exception) -> None:
+    """From name look-up, or from a transport of the caller's."""
+    with pytest.raises(ore.APIConnectionError):
+        Service(lambda *_: failure).embed(kind, ["a"], max_retries=0)
+
+
+@both
+def test_a_hook_that_raises_for_status_does_not_hide_the_status(kind: Kind) -> None:
+    """A 400 is a BadRequestError, and not sent again."""
+    service = Service(lambda *_: lambda: httpx.Response(400, json={}))
+    transport = httpx.MockTransport(service.handle)
+
+    def hook(response: httpx.Response) -> None:
+        response.raise_for_status()
+
+    async def async_hook(response: httpx.Response) -> None:
+        response.raise_for_status()
+
+    async def run() -> None:
+        hooks = {"response": [async_hook]}
+        async with httpx.AsyncClient(transport=transport, event_hooks=hooks) as http:
+            await ore.AsyncClient(KEY, http_client=http, model=MODEL).embed("a")
+
+    def embed() -> None:
+        with httpx.Client(transport=transport, event_hooks={"response": [hook]}) as http:
+            ore.Client(KEY, http_client=http, model=MODEL).embed("a")
+
+    with pytest.raises(ore.BadRequestError):
+        embed() if kind == "sync" else asyncio.run(run())
+    assert len(service.requests) == 1
+
+
+@both
+def test_answers_are_closed(kind: Kind) -> None:
+    """A connection goes back to its pool whatever the answer was."""
+    closed: list[str] = []
+
+    class Body(httpx.SyncByteStream, httpx.AsyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"{}"
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"{}"
+
+        def close(self) -> None:
+            closed.append("sync")
+
+        async def aclose(self) -> None:
+            closed.append("async")
+
+    for status in (200, 500):
+        service = Service(lambda *_, s=status: lambda: httpx.Response(s, stream=Body()))
+        with pytest.raises(ore.EmbeddingsError):
+            service.embed(kind, ["a"], max_retries=0)
+    assert closed == [kind] * 2
+
+
+def test_the_callers_async_httpx_client_stays_open() -> None:
+    """It is theirs to close; what we made, we close."""
+
+    async def run() -> None:
+        theirs = httpx.AsyncClient(transport=httpx.MockTransport(Service().handle))
+        async with ore.AsyncClient(KEY, http_client=theirs, model=MODEL) as client:
+            await client.embed("a")
+        assert not theirs.is_closed
+        await theirs.aclose()
+        ours = ore.AsyncClient.local()
+        await ours.close()
+        assert ours._transport._http.is_closed
+
+    asyncio.run(run())
+    local = ore.Client.local()
+    local.close()
+    assert local._transport._http.is_closed
+
+
+def test_an_async_client_belongs_to_one_event_loop() -> None:
+    """In another one it says so, instead of failing in a closed loop."""
+    client = ore.AsyncClient.local(model="local/hash")
+    asyncio.run(client.embed("a"))
+    with pytest.raises(ore.InputError, match="first used in another event loop"):
+        asyncio.run(client.embed("a"))
+
+
+def test_a_process_ends_though_a_request_does_not() -> None:
+    """After an error nobody waits for the requests that were under way."""
+    code = """
+import threading, httpx, openrouter_embeddings as ore
+def serve(request):
+    if b'"a"' in request.content:
+        return httpx.Response(400, json={})
+    threading.Event().wait()
+client = ore.Client("k", http_client=httpx.Client(transport=httpx.MockTransport(serve)), model="m")
+client.embed(["a", "b"], batch_size=1)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 1
+    assert "BadRequestError" in done.stderr.splitlines()[-1]

@@ -1,0 +1,52 @@
+"""Threads for a call's requests that never keep the interpreter from ending."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+class Workers(Generic[T]):
+    """At most `count` threads that run jobs in the order of their submission.
+
+    ThreadPoolExecutor would do, but Python joins its threads when it exits: after an error or
+    Ctrl-C a process would live on for as long as its slowest request.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._threads = 0
+        self._jobs: SimpleQueue[tuple[Future[T], Callable[..., T], tuple[Any, ...]] | None]
+        self._jobs = SimpleQueue()
+        self._stopped = False
+
+    def submit(self, job: Callable[..., T], *arguments: Any) -> Future[T]:
+        """Run `job` in a thread; a new one, while there are fewer than `count`."""
+        future: Future[T] = Future()
+        self._jobs.put((future, job, arguments))
+        if self._threads < self._count:
+            self._threads += 1
+            threading.Thread(target=self._run, name="openrouter-embeddings", daemon=True).start()
+        return future
+
+    def stop(self) -> None:
+        """Begin no more jobs; threads end with the job they have."""
+        self._stopped = True
+        for _ in range(self._threads):
+            self._jobs.put(None)
+
+    def _run(self) -> None:
+        while (task := self._jobs.get()) is not None and not self._stopped:
+            future, job, arguments = task
+            try:
+                future.set_result(job(*arguments))
+            except BaseException as error:  # noqa: BLE001 - it is raised where the result is read
+                future.set_exception(error)
+            del task, future  # or the last result would live as long as the thread waits

@@ -1,0 +1,92 @@
+"""A blocking attempt that ends in time: httpx's own time-outs begin anew with every read.
+
+Only `transport` uses this; it is apart because it has to reach below httpx's public face.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import httpcore
+import httpx
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterable
+
+# httpx keeps only 20 idle connections by default and reconnects for every request above that
+LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=128)
+
+_now = threading.local()  # a blocking request is sent and read in one thread
+
+
+def begin_attempt(timeout: float) -> float:
+    """Bound all reading and writing of this thread; returns the monotonic time of its end."""
+    _now.ends = time.monotonic() + timeout
+    ends: float = _now.ends
+    return ends
+
+
+def _left(timeout: float | None) -> float | None:
+    ends: float | None = getattr(_now, "ends", None)
+    if ends is None:
+        return timeout
+    left = ends - time.monotonic()
+    if left <= 0:
+        raise httpcore.ReadTimeout("the attempt is over")
+    return left if timeout is None else min(left, timeout)
+
+
+class _Stream(httpcore.NetworkStream):
+    """A connection on which no operation outlasts the attempt."""
+
+    def __init__(self, stream: httpcore.NetworkStream) -> None:
+        self._stream = stream
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, _left(timeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, _left(timeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.NetworkStream:
+        return _Stream(self._stream.start_tls(ssl_context, server_hostname, _left(timeout)))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class _Backend(httpcore.SyncBackend):
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        return _Stream(
+            super().connect_tcp(host, port, _left(timeout), local_address, socket_options)
+        )
+
+
+def bound(client: httpx.Client) -> httpx.Client:
+    """Make every connection of a client of ours keep to `begin_attempt`, proxied ones too.
+
+    httpx takes no network backend, though httpcore below it does: hence the private names. A test
+    with a server that drips its headers fails should they change.
+    """
+    for transport in (client._transport, *client._mounts.values()):  # noqa: SLF001 - see above
+        if isinstance(transport, httpx.HTTPTransport):
+            transport._pool._network_backend = _Backend()  # noqa: SLF001 - see above
+    return client
