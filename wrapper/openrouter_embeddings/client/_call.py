@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from contextlib import contextmanager
-from functools import reduce
-from operator import add
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from openrouter_embeddings.core import assemble
@@ -33,23 +32,28 @@ class Call:
         self.options = options
         self.fields = options.request_fields()
         self.abandoned = False
-        self.spent: list[Usage] = []  # of every answer, refused ones too; append is atomic
-        self._first: EmbeddingResult | None = None
+        self._spent = Usage()
+        self._spending = threading.Lock()
+        self._width: int | None = None
         self._ends = None if options.deadline is None else time.monotonic() + options.deadline
 
     def remaining(self) -> float | None:
         """Seconds until the deadline; None without one."""
         return None if self._ends is None else self._ends - time.monotonic()
 
+    def spend(self, usage: Usage) -> None:
+        """Count an answer, from whichever thread; a refused one was billed, too."""
+        with self._spending:
+            self._spent += usage
+
     def total(self) -> Usage | None:
         """What the call has used so far; None before the first answer."""
-        return reduce(add, self.spent) if self.spent else None
+        return self._spent if self._spent.requests else None
 
     def check_width(self, part: EmbeddingResult) -> None:
         """Hold a part to the width of the first. Raises ResponseError."""
-        self._first = self._first or part
         try:
-            assemble.same_width(self._first, part)
+            self._width = assemble.same_width(self._width, part)
         except ResponseError as error:
             error.usage = self.total()
             raise
@@ -116,7 +120,7 @@ class Exchange:
     def _count(self, usage: Usage | None) -> None:
         if usage is not None:
             self._usage += usage
-            self._call.spent.append(usage)
+            self._call.spend(usage)
 
     @contextmanager
     def judged(self) -> Iterator[None]:

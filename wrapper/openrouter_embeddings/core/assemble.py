@@ -37,13 +37,16 @@ def whole(parts: Iterable[EmbeddingResult], rows: int) -> EmbeddingResult:
     return EmbeddingResult(matrix, usage, first.requested_model, tuple(served))
 
 
-def same_width(first: EmbeddingResult, later: EmbeddingResult) -> None:
-    """Raise ResponseError where a later part is of another vector space than the first."""
-    width, expected = later.vectors.shape[1], first.vectors.shape[1]
-    if width != expected:
+def same_width(width: int | None, part: EmbeddingResult) -> int:
+    """The width of a part, which has to be that of the parts before it, if there are any.
+
+    Raises ResponseError: another width is another vector space.
+    """
+    found: int = part.vectors.shape[1]
+    if width is not None and found != width:
         raise ResponseError(
-            f"vectors of {width} dimensions came back, and of {expected} for earlier inputs",
-            inputs=range(later.start, later.start + len(later)),
-            provider=next(iter(later.providers), None),
-            usage=later.usage,
+            f"vectors of {found} dimensions came back, and of {width} for earlier inputs",
+            inputs=range(part.start, part.start + len(part)),
+            provider=next(iter(part.providers), None),
         )
+    return found
