@@ -65,6 +65,11 @@ lock: .venv/.ready ## write requirements/*.txt anew from pyproject.toml
 	@$(BIN)/uv pip compile -q pyproject.toml --extra local --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header -c requirements/dev.txt -o requirements/local.txt
 
+.PHONY: contract
+contract: .venv/.ready ## conformance of server and client, a thousand examples each, and over a socket
+	@CONTRACT_EXAMPLES=1000 $(BIN)/python -m pytest tests/contract
+	@$(BIN)/python -m tools.contract_over_socket
+
 .PHONY: build
 build: .venv/.ready ## the wheel, into dist/
 	@$(BIN)/python -m hatchling build -t wheel

@@ -93,7 +93,7 @@ def sniff(data: bytes) -> str:
 
 
 def _read(source: Any) -> bytes:
-    if isinstance(source, str) and source.startswith("data:"):
+    if isinstance(source, str) and source[:5].lower() == "data:":
         return _from_data_url(source)
     if isinstance(source, str) and (scheme := _SCHEME.match(source)):
         raise ValueError(

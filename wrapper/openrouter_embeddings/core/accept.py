@@ -170,7 +170,7 @@ def _part_from_wire(part: Any, position: int) -> str | Image:
             rest or more
         ):
             # a path here would be read from this machine's disk, which a request never means
-            if url.startswith(("http://", "https://", "data:")):
+            if url.lower().startswith(("http://", "https://", "data:")):
                 return Image(url)
             _refuse(
                 position, 'the image_url is neither an https nor a data: URL; use Image("path")'

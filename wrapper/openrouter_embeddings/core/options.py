@@ -217,7 +217,7 @@ def _without_nulls(value: Any) -> Any:
         return {k: _without_nulls(v) for k, v in value.items() if v is not None}
     if isinstance(value, Decimal):  # a price; the API takes prices as text
         return str(value)
-    return list(value) if isinstance(value, tuple) else value
+    return [*map(_without_nulls, value)] if isinstance(value, list | tuple) else value
 
 
 def _or_unset(value: T | None) -> T | Unset:

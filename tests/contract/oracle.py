@@ -1,0 +1,103 @@
+"""The repaired contract as an oracle: what it allows, generated; what breaks it, said."""
+
+import os
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias, TypeVar, cast
+
+import jsonschema_rs
+import schemathesis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from openrouter_embeddings.local.contract import contract, operation
+from openrouter_embeddings.local.doors.asgi import make_app
+from schemathesis import Case, GenerationMode
+from schemathesis.specs.openapi.checks import ignored_auth
+
+# `make contract` asks for 1,000; `make test` tries a few, so that nobody waits.
+EXAMPLES = int(os.environ.get("CONTRACT_EXAMPLES", "40"))
+# what schemathesis generates is large, and made with many tries
+SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
+AUTH = {"Authorization": "Bearer contract"}
+# The stand-in takes any key, so that clients with a key of their own work against it. That it
+# refuses a missing one is held by tests/local/test_respond.py.
+EXCLUDED = [ignored_auth]
+Request: TypeAlias = "Case[Any]"
+F = TypeVar("F", bound=Callable[..., None])
+
+
+def examined(test: F) -> F:
+    """Run a property as often as was asked for."""
+    return settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=SLOW)(test)
+
+
+def schema_of(*path: str) -> dict[str, Any]:
+    """A schema below the operation, with the components that it refers to."""
+    found: Any = operation()
+    for key in (*path, "content", "application/json", "schema"):
+        found = found[key]
+    return {**found, "components": contract()["components"]}
+
+
+REQUEST = jsonschema_rs.Draft202012Validator(schema_of("requestBody"))
+
+
+def load(app: Any = None) -> Any:
+    """The contract's operation for schemathesis, served by `app` in this process."""
+    schema = schemathesis.openapi.from_dict(contract())
+    schema.app = make_app() if app is None else app
+    schema.config.generation.update(with_security_parameters=False)
+    return schema["/embeddings"]["POST"]
+
+
+def cases(mode: GenerationMode, app: Any = None) -> st.SearchStrategy[Request]:
+    """Requests that the contract allows, or refuses."""
+    strategy: st.SearchStrategy[Request] = load(app).as_strategy(mode)
+    return strategy.map(_reaching) if mode is GenerationMode.POSITIVE else strategy
+
+
+def _reaching(case: Request) -> Request:
+    """The same for a model that exists, with a width that it has: the answer has to be vectors."""
+    body = case.body
+    if isinstance(body, dict):
+        body = {**body, "model": "local/hash"}
+        if "dimensions" in body:
+            body["dimensions"] = 1 + abs(int(cast(float, body["dimensions"]))) % 64
+        case.body = body
+    return case
+
+
+def bodies(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
+    """Anything that a schema allows: schemathesis makes it the body of a made-up operation."""
+    components = schema["components"]
+    bare = {key: value for key, value in schema.items() if key != "components"}
+    made_up = {
+        "openapi": "3.1.0",
+        "info": {"title": "made up", "version": "1"},
+        "components": {"schemas": components["schemas"]},
+        "paths": {
+            "/x": {
+                "post": {
+                    "requestBody": {
+                        "required": True,
+                        "content": {"application/json": {"schema": bare}},
+                    },
+                    "responses": {"200": {"description": "ok"}},
+                }
+            }
+        },
+    }
+    schema_ = schemathesis.openapi.from_dict(made_up)
+    strategy: st.SearchStrategy[Request] = schema_["/x"]["POST"].as_strategy()
+    return strategy.map(lambda case: case.body)
+
+
+def nulls(value: Any) -> Iterable[str]:
+    """The places in a request that hold a null."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if inner is None:
+                yield key
+            yield from nulls(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from nulls(inner)

@@ -1,0 +1,178 @@
+"""The client sends only what the contract allows, and reads all that it allows."""
+
+import json
+from typing import Any
+
+import httpx
+import numpy as np
+import openrouter_embeddings as ore
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openrouter_embeddings.core.decode import decode
+from openrouter_embeddings.core.plan import Batch
+from openrouter_embeddings.core.wire import Reply
+from openrouter_embeddings.local.contract import operation
+
+from tests.contract.calls import CALLS, Call, has_null, without_nulls
+from tests.contract.oracle import REQUEST, bodies, examined, schema_of
+from tests.support import KINDS, MODEL, Kind, Service, answer, items_of
+
+TUNING = {"batch_size", "concurrency"}
+
+
+def check_sent(call: Call, sent: list[dict[str, Any]]) -> None:
+    """Requests keep the contract, mean what the caller meant, and hold no null."""
+    for body in sent:
+        REQUEST.validate(body)
+        assert not has_null(body)
+    fields = {k: v for k, v in call.options.items() if k not in TUNING}
+    fields.setdefault("encoding_format", "base64")
+    wanted = {**fields, "model": MODEL}
+    if "provider" in wanted:
+        wanted["provider"] = without_nulls(wanted["provider"])
+    for body in sent:
+        assert {k: v for k, v in body.items() if k != "input"} == wanted
+    items = [item for body in sorted(sent, key=lambda b: _place(call, b)) for item in body["input"]]
+    # as text, so that integers are still integers
+    assert json.dumps(items, sort_keys=True) == json.dumps(call.wire, sort_keys=True)
+    most = call.options.get("batch_size", 128)
+    assert all(1 <= len(body["input"]) <= most for body in sent)
+
+
+def _place(call: Call, body: dict[str, Any]) -> int:
+    """Where a batch stands; equal batches may stand in each other's place."""
+    size = call.options.get("batch_size", 128)
+    places = range(0, len(call.wire), size)
+    return next(at for at in places if call.wire[at : at + size] == body["input"])
+
+
+@examined
+@given(CALLS, st.sampled_from(KINDS))
+def test_only_what_the_contract_allows_is_sent(call: Call, kind: Kind) -> None:
+    """All forms of input, images, options and every provider preference."""
+    width = call.options.get("dimensions", 4)
+    service = Service(
+        lambda body, _: answer(
+            body["input"], data=items_of(*[[1.0] * width for _ in body["input"]])
+        )
+    )
+    result = service.embed(kind, call.inputs, **call.options)
+    assert len(result) == len(call.wire)
+    check_sent(call, service.bodies)
+
+
+SUCCESSES = bodies(schema_of("responses", "200"))
+
+
+@examined
+@given(SUCCESSES)
+def test_every_success_that_the_contract_allows_is_read(
+    body: Any,
+) -> None:
+    """Nothing is lost; what is refused is refused for vectors that cannot be trusted."""
+    batch = Batch(0, ["a"] * max(1, len(body["data"])))
+    reply = Reply(200, {}, json.dumps(body).encode())
+    if body.get("error"):
+        return  # an extra field that says the request failed: an error, see tests/core
+    if _cannot_be_trusted(body):
+        with pytest.raises(ore.ResponseError):
+            decode(reply, batch, None)
+        return
+    decoded = decode(reply, batch, None)
+    assert len(decoded.matrix) == len(body["data"])
+    assert np.isfinite(decoded.matrix).all()
+    assert decoded.served.body == {k: v for k, v in body.items() if k != "data"}
+    assert decoded.served.model == (body["model"] or None)
+    usage = body.get("usage") or {}
+    if isinstance(usage, dict):
+        assert decoded.served.usage.prompt_tokens == max(0, usage.get("prompt_tokens", 0))
+
+
+def _cannot_be_trusted(body: Any) -> bool:
+    """The contract allows empty answers, any index and any text for a vector; we do not."""
+    data = body["data"]
+    indices = [item.get("index") for item in data]
+    given_ = [index for index in indices if index is not None]
+    if not data or (given_ and sorted(given_) != [*range(len(data))]):
+        return True
+    vectors = [_plain(item["embedding"]) for item in data]
+    return any(v is None or not np.isfinite(v).all() or not v.any() for v in vectors) or (
+        len({len(v) for v in vectors if v is not None}) > 1
+    )
+
+
+def _plain(embedding: Any) -> np.ndarray[Any, np.dtype[np.float32]] | None:
+    """A vector by the standard library alone; None where it is none."""
+    import base64
+    import binascii
+
+    if isinstance(embedding, list):
+        with np.errstate(over="ignore"):
+            return np.array(embedding, np.float64).astype(np.float32) if embedding else None
+    try:
+        raw = base64.b64decode(embedding, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return np.frombuffer(raw, "<f4") if raw and len(raw) % 4 == 0 else None
+
+
+EXCEPTIONS = {
+    "400": ore.BadRequestError,
+    "401": ore.AuthenticationError,
+    "402": ore.PaymentRequiredError,
+    "404": ore.NotFoundError,
+    "429": ore.RateLimitError,
+    "500": ore.InternalServerError,
+    "502": ore.BadGatewayError,
+    "503": ore.ServiceUnavailableError,
+}
+ERRORS = {status: bodies(schema_of("responses", status)) for status in EXCEPTIONS}
+
+
+def test_every_documented_error_is_tried() -> None:
+    """A status that a new edition brings is missed here."""
+    assert {*EXCEPTIONS, "200"} == set(operation()["responses"])
+
+
+@examined
+@given(st.sampled_from(sorted(ERRORS)).flatmap(lambda s: st.tuples(st.just(s), ERRORS[s])))
+def test_every_error_that_the_contract_allows_is_its_exception(answer: tuple[str, Any]) -> None:
+    """With status, code and message; whatever its metadata holds."""
+    status, body = answer
+    with pytest.raises(ore.APIStatusError) as caught:
+        decode(Reply(int(status), {}, json.dumps(body).encode()), Batch(3, ["a"]), None)
+    error = caught.value
+    assert type(error) is EXCEPTIONS[status]
+    assert error.status == int(status)
+    assert error.code == body["error"]["code"]
+    message = body["error"]["message"]
+    assert message[:400] in error.message
+    assert error.inputs == (3,)
+
+
+HOSTILE = st.one_of(
+    st.binary(max_size=300),
+    st.sampled_from([b"", b"null", b"[]", b"<html>", b'{"error":', b'{"error":[[]]}', b"\xff"]),
+    st.integers(1, 200_000).map(lambda depth: b"[" * depth),
+    st.integers(1, 50_000).map(lambda depth: b'{"error":' * depth),
+)
+
+
+@examined
+@given(st.integers(400, 599) | st.just(200), HOSTILE, st.sampled_from(KINDS))
+def test_any_body_is_a_typed_error(status: int, body: bytes, kind: Kind) -> None:
+    """Through the whole client: never an exception from outside the tree."""
+    service = Service(lambda *_: lambda: httpx.Response(status, content=body))
+    with pytest.raises(ore.APIStatusError if status >= 400 else ore.EmbeddingsError) as caught:
+        service.embed(kind, ["a"], max_retries=0)
+    assert caught.value.inputs == (0,)
+
+
+@pytest.mark.parametrize("status", [200, 400, 502])
+def test_fifty_megabytes_of_nothing_are_a_typed_error(status: int) -> None:
+    """And its text stays short."""
+    service = Service(lambda *_: lambda: httpx.Response(status, content=b"x" * 50_000_000))
+    with pytest.raises(ore.EmbeddingsError) as caught:
+        service.embed("sync", ["a"], max_retries=0)
+    assert len(str(caught.value)) + len(caught.value.body or "") < 4000

@@ -1,0 +1,99 @@
+"""The same call gives the same vectors, whichever way it goes."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import openrouter
+import openrouter_embeddings as ore
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openrouter_embeddings_api import AuthenticatedClient, models
+from openrouter_embeddings_api.api.embeddings import create_embeddings
+
+from tests.contract.calls import CALLS, TEXT, Call
+from tests.contract.oracle import examined
+
+MODEL = "local/hash"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The base URL of `orembed serve`."""
+    command = [sys.executable, "-m", "openrouter_embeddings.cli", "serve", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip().partition("=")[2]
+        process.terminate()
+
+
+@pytest.fixture(scope="module")
+def low_level(server: str) -> Iterator[AuthenticatedClient]:
+    """The generated client by itself."""
+    with AuthenticatedClient(base_url=server, token="local") as client:
+        yield client
+
+
+def by_the_generated_client(client: AuthenticatedClient, call: Call) -> Any:
+    """The wire's form of a call through the low-level client."""
+    fields = {k: v for k, v in call.options.items() if k not in ("batch_size", "concurrency")}
+    body = models.EmbeddingRequest.from_dict({"input": call.wire, "model": MODEL, **fields})
+    found = create_embeddings.sync(client=client, body=body)
+    assert isinstance(found, models.EmbeddingResponse), found
+    rows = [item.embedding for item in found.data]
+    return np.array([ore.decode_base64(row) if isinstance(row, str) else row for row in rows])
+
+
+async def by_the_async_client(client: ore.AsyncClient, call: Call) -> Any:
+    """The call through the asyncio client."""
+    async with client:
+        return (await client.embed(call.inputs, **call.options)).vectors
+
+
+@examined
+@given(call=CALLS)
+def test_every_way_gives_the_same_vectors(
+    server: str, low_level: AuthenticatedClient, call: Call
+) -> None:
+    """In process and over a socket, blocking and asyncio, wrapped and generated."""
+    call.options.pop("provider", None)  # a null in it is dropped by one way and sent by the other
+    with ore.Client.local(model=MODEL) as client:
+        wanted = client.embed(call.inputs, **call.options).vectors
+    with ore.Client("local", base_url=server, model=MODEL) as client:
+        assert np.array_equal(client.embed(call.inputs, **call.options).vectors, wanted)
+    local = ore.AsyncClient.local(model=MODEL)
+    assert np.array_equal(asyncio.run(by_the_async_client(local, call)), wanted)
+    remote = ore.AsyncClient("local", base_url=server, model=MODEL)
+    assert np.array_equal(asyncio.run(by_the_async_client(remote, call)), wanted)
+    if call.options.get("encoding_format") != "float":
+        call.options["encoding_format"] = "base64"
+    found = by_the_generated_client(low_level, call)
+    assert np.array_equal(found.astype(np.float32), wanted)
+
+
+@pytest.mark.parametrize("form", ["float", "base64", None])
+def test_the_official_sdk(server: str, form: Any) -> None:
+    """`openrouter`, in each encoding; its vectors are ours."""
+    texts = ["a cat", "a dog"]
+    options = {} if form is None else {"encoding_format": form}
+    with openrouter.OpenRouter(api_key="local", server_url=server) as client:
+        found = client.embeddings.generate(input=texts, model=MODEL, **options)
+    assert not isinstance(found, str)
+    rows = [item.embedding for item in found.data]
+    vectors = [ore.decode_base64(row) if isinstance(row, str) else row for row in rows]
+    wanted = ore.Client.local(model=MODEL).embed(texts).vectors
+    assert np.array_equal(np.array(vectors, np.float32), wanted)
+
+
+@examined
+@given(texts=st.lists(TEXT, min_size=1, max_size=5))
+def test_batching_changes_no_vector(texts: list[str]) -> None:
+    """One request or one for each input."""
+    with ore.Client.local(model=MODEL) as client:
+        one, many = client.embed(texts), client.embed(texts, batch_size=1)
+    assert np.array_equal(one.vectors, many.vectors)
+    assert one.usage.prompt_tokens == many.usage.prompt_tokens
