@@ -30,6 +30,11 @@ spec: .venv/.ready ## FROM=page.md|spec.yaml|- : take a new edition of the speci
 	@test -n "$(FROM)" || { echo "say where the new edition is: make spec FROM=page.md  (a page, a bare document, or - for standard input)"; exit 2; }
 	@$(BIN)/python -m tools.spec "$(FROM)"
 
+.PHONY: spec-diff
+spec-diff: .venv/.ready ## FROM=… : say what a new edition would change, and change nothing
+	@test -n "$(FROM)" || { echo "say where the new edition is: make spec-diff FROM=page.md"; exit 2; }
+	@$(BIN)/python -m tools.spec --diff "$(FROM)"
+
 .PHONY: generate
 generate: .venv/.ready ## write generated/ anew from openapi.yaml
 	@$(BIN)/python -m tools.generate

@@ -45,6 +45,12 @@ def complain(overrides: set[str], matched: set[str], names: list[str]) -> list[s
     idle = sorted(overrides - matched)
     left = sorted({n for n in names if _MACHINE_MADE.search(n) or len(n) > _LONGEST})
     return [
-        *(f"the override {key} matches nothing: rename or remove it" for key in idle),
+        *(f"the override {key} matches nothing: {_remedy(key, left)}" for key in idle),
         *(f"the name {name} is machine-made: give it one in class_overrides" for name in left),
     ]
+
+
+def _remedy(key: str, left: list[str]) -> str:
+    """Numbers in names shift when the publisher inserts an alternative before another."""
+    moved = [name for name in left if re.sub(r"\d+", "", name) == re.sub(r"\d+", "", key)]
+    return f"its place may be taken by {' or '.join(moved)}" if moved else "rename or remove it"

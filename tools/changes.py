@@ -1,0 +1,182 @@
+"""What changed between two contracts, for the person who takes a new edition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tools.documents import Json, operations, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+NEXT = {
+    "operations": "a new one needs a method of its own, or a line in tests/contract/gaps.toml",
+    "request": "a new field needs an option in core/options.py, or a line in gaps.toml",
+    "response": "a new field stays readable in `served[…].body`; see core/decode.py",
+    "errors": "a new status needs its exception in errors.py and core/policy.py",
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference: in which group, in words, and whether it can break a caller."""
+
+    group: str
+    text: str
+    breaks: bool
+
+
+def _fine(group: str, text: str) -> Change:
+    return Change(group, text, breaks=False)
+
+
+def _breaks(group: str, text: str) -> Change:
+    return Change(group, text, breaks=True)
+
+
+@dataclass
+class Field:
+    """What the contract says of one place in a message."""
+
+    required: bool
+    kinds: set[str] = field(default_factory=set)
+    values: set[str] = field(default_factory=set)
+
+
+def compare(old: dict[str, Json], new: dict[str, Json]) -> list[Change]:
+    """Every difference that a program can meet; texts and examples are left out."""
+    before, after = operations_by_name(old), operations_by_name(new)
+    found = [_fine("operations", f"{name} is new") for name in after.keys() - before.keys()]
+    found += [_breaks("operations", f"{name} is gone") for name in before.keys() - after.keys()]
+    for name in sorted(before.keys() & after.keys()):
+        found += _compare_operation((old, before[name]), (new, after[name]))
+    order = list(NEXT)
+    return sorted(found, key=lambda c: (order.index(c.group), not c.breaks, c.text))
+
+
+def account(changes: Iterable[Change]) -> str:
+    """The changes by group, with what can break a caller marked, and what to do about them."""
+    changes = list(changes)
+    if not changes:
+        return "no difference that a program could meet"
+    lines: list[str] = []
+    for group, advice in NEXT.items():
+        if mine := [change for change in changes if change.group == group]:
+            lines += [f"{group}:"]
+            lines += [f"  {'BREAKS' if c.breaks else 'ok    '}  {c.text}" for c in mine]
+            lines += [f"          → {advice}"]
+    return "\n".join(lines)
+
+
+def operations_by_name(document: dict[str, Json]) -> dict[str, Json]:
+    """Every operation as `POST /embeddings`."""
+    return {f"{path[2].upper()} {path[1]}": operation for path, operation in operations(document)}
+
+
+Side = tuple[dict[str, Json], Json]  # a document, and an operation or schema in it
+
+
+def _compare_operation(old: Side, new: Side) -> Iterator[Change]:
+    names = [side[1].get("operationId", "") for side in (old, new)]
+    if names[0] != names[1]:
+        yield _breaks("operations", f"{names[0]} is called {names[1]} now")
+    yield from _compare_messages("request", "", _request(old), _request(new))
+    was, now = (side[1].get("responses", {}) for side in (old, new))
+    for status in sorted(now.keys() - was.keys()):
+        yield _fine("errors", f"status {status} is new")
+    for status in sorted(was.keys() - now.keys()):
+        yield _fine("errors", f"status {status} is gone")
+    for status in sorted(was.keys() & now.keys()):
+        group = "response" if status.startswith("2") else "errors"
+        place = "" if status == "200" else f"{status}: "
+        types = [set(side[status].get("content", {})) for side in (was, now)]
+        for media_type in sorted(types[1] - types[0]):
+            yield _breaks(group, f"{place}may also come as {media_type}")
+        for media_type in sorted(types[0] - types[1]):
+            yield _breaks(group, f"{place}no longer comes as {media_type}")
+        sides = [fields_of(d, json_schema(o[status])) for (d, _), o in ((old, was), (new, now))]
+        yield from _compare_messages(group, place, *sides)
+
+
+def _request(side: Side) -> dict[str, Field]:
+    document, operation = side
+    return fields_of(document, json_schema(operation.get("requestBody", {})))
+
+
+def json_schema(message: Json) -> Json:
+    """The schema of a request's or response's JSON; one that takes anything where there is none."""
+    return message.get("content", {}).get("application/json", {}).get("schema", {})
+
+
+def fields_of(document: dict[str, Json], schema: Json) -> dict[str, Field]:
+    """Every place in a message by its path: `provider.sort`, `data[].index`."""
+    collector = _Collector(document)
+    collector.collect(schema, "", (), required=True)
+    return collector.found
+
+
+class _Collector:
+    def __init__(self, document: dict[str, Json]) -> None:
+        self._document = document
+        self.found: dict[str, Field] = {}
+
+    def collect(self, schema: Json, path: str, above: tuple[str, ...], *, required: bool) -> None:
+        """Note a schema at `path` and all in it; `above` are the references that led here."""
+        while isinstance(schema, dict) and isinstance(reference := schema.get("$ref"), str):
+            if reference in above:  # a schema that contains itself
+                return
+            above = (*above, reference)
+            schema = resolve(self._document, reference)
+        if not isinstance(schema, dict):
+            schema = {}
+        if alternatives := schema.get("anyOf"):
+            for alternative in alternatives:
+                self.collect(alternative, path, above, required=required)
+            return
+        here = self.found.setdefault(path, Field(required))
+        kind = schema.get("type", "anything")
+        here.kinds |= set(kind) if isinstance(kind, list) else {kind}
+        here.values |= {str(value) for value in schema.get("enum", [])}
+        for name, inner in schema.get("properties", {}).items():
+            needed = name in schema.get("required", [])
+            self.collect(inner, f"{path}.{name}".lstrip("."), above, required=needed)
+        if "items" in schema:
+            self.collect(schema["items"], f"{path}[]", above, required=True)
+
+
+def _compare_messages(
+    group: str, place: str, old: dict[str, Field], new: dict[str, Field]
+) -> Iterator[Change]:
+    sent = group == "request"
+    for path in sorted(new.keys() - old.keys()):
+        if path.rpartition(".")[0] in new.keys() - old.keys():
+            continue  # said with the field that holds it
+        must = " and required" if new[path].required else ""
+        yield Change(group, f"{place}{path} is new{must}", sent and new[path].required)
+    for path in sorted(old.keys() - new.keys()):
+        if path.rpartition(".")[0] not in old.keys() - new.keys():
+            yield _breaks(group, f"{place}{path} is gone")
+    for path in sorted(old.keys() & new.keys()):
+        yield from _compare_field(group, f"{place}{path or 'the whole'}", old[path], new[path])
+
+
+def _compare_field(group: str, name: str, old: Field, new: Field) -> Iterator[Change]:
+    sent = group == "request"
+    if old.required != new.required:
+        what = "required" if new.required else "optional"
+        yield Change(group, f"{name} is {what} now", sent == new.required)
+    if gone := old.kinds - new.kinds:
+        yield Change(
+            group, f"{name} is no longer {_spell(gone)}", sent or not new.kinds < old.kinds
+        )
+    if added := new.kinds - old.kinds:
+        yield Change(group, f"{name} may be {_spell(added)} now", not sent)
+    if gone := old.values - new.values:
+        yield Change(group, f"{name} no longer has the value {_spell(gone)}", sent)
+    if added := new.values - old.values:
+        yield Change(group, f"{name} has the new value {_spell(added)}", not sent)
+
+
+def _spell(words: set[str]) -> str:
+    return ", ".join(sorted(words))
