@@ -1,12 +1,20 @@
 """What every test lives in: no sleeping, no environment, no network beyond this machine."""
 
 import ipaddress
+import os
 import socket
 from collections.abc import Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 import stamina
+
+# `make test` tries the same examples everywhere, so that a red run is red again for whoever looks;
+# `make contract` tries new ones each time.
+hypothesis.settings.register_profile("same", derandomize=True, database=None)
+if "CONTRACT_EXAMPLES" not in os.environ:
+    hypothesis.settings.load_profile("same")
 
 
 @pytest.fixture(autouse=True)
