@@ -81,4 +81,4 @@ build: .venv/.ready ## the wheel, into dist/
 
 .PHONY: clean
 clean: ## remove what was made, .venv included
-	@rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .schemathesis
