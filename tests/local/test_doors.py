@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import numpy as np
@@ -87,6 +88,21 @@ def test_the_openai_sdk(server: str, wanted: np.ndarray, form: str) -> None:
         rows = [ore.decode_base64(row).tolist() for row in rows]  # type: ignore[arg-type]
     assert np.array_equal(np.array(rows, np.float32), wanted)
     assert answer.usage.prompt_tokens == 8
+
+
+@pytest.mark.parametrize("form", ["default", "float"])
+def test_the_async_openai_sdk(server: str, wanted: np.ndarray, form: str) -> None:
+    """The same, awaited."""
+
+    async def run() -> Any:
+        async with openai.AsyncOpenAI(base_url=server, api_key="local") as client:
+            create = client.embeddings.create
+            if form == "default":
+                return await create(model="local/minilm", input=TEXTS)
+            return await create(model="local/minilm", input=TEXTS, encoding_format="float")
+
+    rows = [item.embedding for item in asyncio.run(run()).data]
+    assert np.array_equal(np.array(rows, np.float32), wanted)
 
 
 def test_the_openai_sdk_sees_errors_as_its_own(server: str) -> None:
