@@ -2,7 +2,11 @@
 
 import ipaddress
 import os
+import re
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,3 +53,21 @@ def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """The base URL of `orembed serve`, as it prints it."""
+    command = [sys.executable, "-m", "openrouter_embeddings.cli", "serve", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        printed = process.stdout.readline() + process.stdout.readline()
+        found = re.fullmatch(
+            r"export OPENROUTER_BASE_URL=(http://127\.0\.0\.1:\d+/api/v1)\n"
+            r"export OPENROUTER_API_KEY=local\n",
+            printed,
+        )
+        assert found, printed
+        yield found[1]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) in (0, 130)

@@ -4,7 +4,7 @@ Each rule is general, names no field, and so survives a new edition. The contrac
 every test and what the stand-in validates against; the generator's input is never that.
 """
 
-from tools.documents import Json, Path_, operations, walk
+from tools.documents import Json, Path_, mappings, operations
 from tools.rules import Rule
 
 
@@ -50,7 +50,7 @@ def one_of_to_any_of(document: dict[str, Json]) -> list[Path_]:
     `"OpenAI"` is both a known provider name and a string, `[]` matches four kinds of input.
     """
     changed: list[Path_] = []
-    for path, node in _schemas(document):
+    for path, node in mappings(document):
         if isinstance(node.get("oneOf"), list):
             # in place of the old key, so that the order of the document stays
             items = [("anyOf" if key == "oneOf" else key, value) for key, value in node.items()]
@@ -63,7 +63,7 @@ def one_of_to_any_of(document: dict[str, Json]) -> list[Path_]:
 def drop_any_type_alternatives(document: dict[str, Json]) -> list[Path_]:
     """`{description: Any type}` stands for what the renderer could not print, and swallows all."""
     changed: list[Path_] = []
-    for path, node in _schemas(document):
+    for path, node in mappings(document):
         alternatives = node.get("anyOf")
         if isinstance(alternatives, list):
             kept = [a for a in alternatives if set(a) - {"description", "title"}]
@@ -76,15 +76,11 @@ def drop_any_type_alternatives(document: dict[str, Json]) -> list[Path_]:
 def empty_object_to_any_value(document: dict[str, Json]) -> list[Path_]:
     """A price is printed as `{type: object, properties: {}}`: the renderer lost its type."""
     changed: list[Path_] = []
-    for path, node in _schemas(document):
+    for path, node in mappings(document):
         if node.get("type") == "object" and node.get("properties") == {}:
             del node["type"], node["properties"]
             changed.append(path)
     return changed
-
-
-def _schemas(document: dict[str, Json]) -> list[tuple[Path_, dict[str, Json]]]:
-    return [(path, node) for path, node in walk(document) if isinstance(node, dict)]
 
 
 RULES: tuple[Rule, ...] = (

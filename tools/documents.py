@@ -20,7 +20,6 @@ Path_ = tuple[str, ...]
 
 _FENCED = re.compile(rb"^```ya?ml[ \t]*\r?\n(.*?)^```[ \t]*\r?$", re.DOTALL | re.MULTILINE)
 _IS_OPENAPI = re.compile(rb"^openapi:", re.MULTILINE)
-_SCHEMA_HOLDERS = ("schema",)
 _METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
 
 
@@ -82,6 +81,11 @@ def walk(node: Json, path: Path_ = ()) -> Iterator[tuple[Path_, Json]]:
             yield from walk(child, (*path, str(number)))
 
 
+def mappings(document: dict[str, Json]) -> list[tuple[Path_, dict[str, Json]]]:
+    """Every mapping in a document with its place, listed before any of them is changed."""
+    return [(path, node) for path, node in walk(document) if isinstance(node, dict)]
+
+
 def resolve(document: dict[str, Json], reference: str) -> Json:
     """What a local `$ref` points at; KeyError where nothing is there."""
     if not reference.startswith("#/"):
@@ -99,7 +103,7 @@ def root_schemas(document: dict[str, Json]) -> Iterator[tuple[Path_, Json]]:
     for name, schema in document.get("components", {}).get("schemas", {}).items():
         yield ("components", "schemas", name), schema
     for path, node in walk(document):
-        if path and path[-1] in _SCHEMA_HOLDERS and path[:2] != ("components", "schemas"):
+        if path and path[-1] == "schema" and path[:2] != ("components", "schemas"):
             yield path, node
 
 

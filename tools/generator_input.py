@@ -9,7 +9,7 @@ import re
 from openapi_python_client.schema.untrusted_string import UntrustedString
 from openapi_python_client.strings import ClassName
 
-from tools.documents import Json, Path_, SpecError, operations, resolve, walk
+from tools.documents import Json, Path_, SpecError, mappings, operations, resolve, walk
 from tools.rules import Rule
 
 
@@ -24,7 +24,7 @@ def merge_array_alternatives(document: dict[str, Json]) -> list[Path_]:
     One array of a union of items generates correct code both ways.
     """
     changed: list[Path_] = []
-    for path, node in _nodes(document):
+    for path, node in mappings(document):
         alternatives = node.get("anyOf")
         if not isinstance(alternatives, list):
             continue
@@ -41,7 +41,7 @@ def merge_array_alternatives(document: dict[str, Json]) -> list[Path_]:
 def inline_tags_as_constants(document: dict[str, Json]) -> list[Path_]:
     """A one-value enum is a tag that nobody should have to spell: a constant with a default."""
     changed: list[Path_] = []
-    for path, node in _nodes(document):
+    for path, node in mappings(document):
         properties = node.get("properties")
         if not isinstance(properties, dict):
             continue
@@ -82,7 +82,7 @@ def drop_unreferenced_components(document: dict[str, Json]) -> list[Path_]:
     changed: list[Path_] = []
     schemas = document.get("components", {}).get("schemas", {})
     while True:
-        used = {n["$ref"].rsplit("/", 1)[-1] for _, n in _nodes(document) if _is_ref(n)}
+        used = {n["$ref"].rsplit("/", 1)[-1] for _, n in mappings(document) if _is_ref(n)}
         idle = [name for name in schemas if name not in used]
         if not idle:
             return changed
@@ -117,15 +117,11 @@ def rename_components(document: dict[str, Json], names: dict[str, str]) -> set[s
         if isinstance(schema, dict) and "title" in schema:
             schema["title"] = new
         schemas[new] = schema
-    for _, node in _nodes(document):
+    for _, node in mappings(document):
         if _is_ref(node):
             head, key = node["$ref"].rsplit("/", 1)
             node["$ref"] = f"{head}/{renamed.get(key, key)}"
     return {class_name(key) for key in renamed}
-
-
-def _nodes(document: dict[str, Json]) -> list[tuple[Path_, dict[str, Json]]]:
-    return [(path, node) for path, node in walk(document) if isinstance(node, dict)]
 
 
 def _is_ref(node: dict[str, Json]) -> bool:

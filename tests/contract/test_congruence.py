@@ -1,8 +1,6 @@
 """The same call gives the same vectors, whichever way it goes."""
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,16 +17,6 @@ from tests.contract.calls import CALLS, TEXT, Call
 from tests.contract.oracle import examined
 
 MODEL = "local/hash"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """The base URL of `orembed serve`."""
-    command = [sys.executable, "-m", "openrouter_embeddings.cli", "serve", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        yield process.stdout.readline().strip().partition("=")[2]
-        process.terminate()
 
 
 @pytest.fixture(scope="module")

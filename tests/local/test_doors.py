@@ -2,11 +2,8 @@
 
 import asyncio
 import os
-import re
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -19,24 +16,6 @@ from openrouter_embeddings.local.doors.asgi import make_app
 from tests.support import PNG
 
 TEXTS = ["a cat", "a dog"]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """The base URL of `orembed serve`, as it prints it."""
-    command = [sys.executable, "-m", "openrouter_embeddings.cli", "serve", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        printed = process.stdout.readline() + process.stdout.readline()
-        found = re.fullmatch(
-            r"export OPENROUTER_BASE_URL=(http://127\.0\.0\.1:\d+/api/v1)\n"
-            r"export OPENROUTER_API_KEY=local\n",
-            printed,
-        )
-        assert found, printed
-        yield found[1]
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) in (0, 130)
 
 
 @pytest.fixture(scope="module")

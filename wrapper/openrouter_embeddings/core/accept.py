@@ -29,7 +29,7 @@ def accept(inputs: Any) -> list[Item]:
         raise InputError(f"the list of inputs is empty; give {_TAKEN}")
     if all(_is_number(value) for value in values):
         return [_tokens(values, 0)]
-    items = [*map(Gate().admit, values)]
+    items = [*map(Gate().admit_plain, values)]
     if any(isinstance(item, Content) for item in items):
         return [Content(item) if isinstance(item, str) else item for item in items]
     return items
@@ -56,8 +56,12 @@ class Gate:
 
     def admit(self, value: Any) -> Item:
         """The next input, checked. Raises InputError naming its position."""
+        return self.admit_plain(_without_numpy(value))
+
+    def admit_plain(self, value: Any) -> Item:
+        """The same for a value that is no array."""
         position = self._position
-        item = _item(_without_numpy(value), position)
+        item = _item(value, position)
         is_tokens = isinstance(item, list)
         if self._tokens is None:
             self._tokens = is_tokens

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from difflib import get_close_matches
+from functools import cache
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -165,11 +166,9 @@ def _preferences(given: Any) -> ProviderPreferences | Unset:
     return ProviderPreferences.from_dict(plain)
 
 
-def _complaints(
-    model: type[Any], given: dict[str, Any], path: str, *, extras: bool
-) -> Iterator[str]:
+def _complaints(model: Any, given: dict[str, Any], path: str, *, extras: bool) -> Iterator[str]:
     """What is not as the generated model's annotations say; `from_dict` lets much of it pass."""
-    wanted = get_type_hints(model, localns=vars(models))
+    wanted = _annotations(model)
     known = [field.name for field in attrs.fields(model) if field.init]
     for name, value in given.items():
         if name not in known:
@@ -181,6 +180,11 @@ def _complaints(
             yield from _complaints(nested[0], value, f"{path}{name}.", extras=extras)
         elif not _fits(value, wanted[name]):
             yield f"{path}{name} is {value!r:.60}, {_spell(wanted[name])} is needed"
+
+
+@cache
+def _annotations(model: Any) -> dict[str, Any]:
+    return get_type_hints(model, localns=vars(models))
 
 
 def _fits(value: Any, wanted: Any) -> bool:

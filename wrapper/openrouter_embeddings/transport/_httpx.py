@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 
 BASE_URL = "https://openrouter.ai/api/v1"
 _CONNECT_TIMEOUT = 15.0
+_HEADERS = {
+    "Content-Type": "application/json",
+    "Accept": "application/json",
+    "User-Agent": f"openrouter-embeddings/{__version__} python-httpx/{httpx.__version__}",
+}
 # OSError, which TimeoutError is, from a transport of the caller's; UnicodeError from name look-up
 _FAILURES = (httpx.HTTPError, httpx.StreamError, OSError, UnicodeError)
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]+")
@@ -60,12 +65,9 @@ class _Endpoint:
         self, client: httpx.Client | httpx.AsyncClient, body: bytes, timeout: float
     ) -> httpx.Request:
         limits = httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT))
-        headers = {
-            "Content-Type": "application/json",
-            "Accept": "application/json",
-            "User-Agent": f"openrouter-embeddings/{__version__} python-httpx/{httpx.__version__}",
-        }
-        return client.build_request("POST", self.url, content=body, headers=headers, timeout=limits)
+        return client.build_request(
+            "POST", self.url, content=body, headers=_HEADERS, timeout=limits
+        )
 
     def reply(self, response: httpx.Response, body: bytes) -> Reply:
         headers = {

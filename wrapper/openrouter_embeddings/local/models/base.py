@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from .parts import Part
 
 
+TOKENS_PER_IMAGE = 256  # a pretence, in the order of what vision models count
+
+
 @dataclass(frozen=True, slots=True)
 class Embedded:
     """Vectors of shape (inputs, dimensions) and the tokens read, by modality."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import wordpiece
-from .base import Embedded
+from .base import TOKENS_PER_IMAGE, Embedded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from .parts import Part
 
 DEFAULT_DIMENSIONS = 256
-TOKENS_PER_IMAGE = 256  # a pretence, in the order of what vision models count
 
 
 class HashModel:

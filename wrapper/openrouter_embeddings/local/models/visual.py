@@ -14,7 +14,7 @@ import pybase64
 
 from openrouter_embeddings._extras import need
 
-from .base import Embedded, Unsupported
+from .base import TOKENS_PER_IMAGE, Embedded, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,7 @@ _ANGLES = 8
 _THUMB = 4
 _WEIGHTS = (1.0, 0.5, 0.35)  # colours survive a crop, edges mostly, the thumbnail least
 _MOST_PIXELS = 50_000_000
-TOKENS_PER_IMAGE = 256  # a pretence, as in local/hash
+_WIDTH = _COLOURS**3 + _ANGLES * 4 + _THUMB**2 * 3
 
 
 class VisualModel:
@@ -37,14 +37,12 @@ class VisualModel:
 
     name = "local/visual"
     modalities = frozenset({"image"})
-    dimensions = range(
-        _COLOURS**3 + _ANGLES * 4 + _THUMB**2 * 3, _COLOURS**3 + _ANGLES * 4 + _THUMB**2 * 3 + 1
-    )
+    dimensions = range(_WIDTH, _WIDTH + 1)
 
     def embed(self, inputs: Sequence[Sequence[Part]], dimensions: int | None) -> Embedded:
         """One unit vector an input; several images of one input are averaged."""
         del dimensions  # there is one length
-        vectors = np.empty((len(inputs), len(_describe(np.zeros((_SIDE, _SIDE, 3))))), np.float32)
+        vectors = np.empty((len(inputs), _WIDTH), np.float32)
         for row, parts in enumerate(inputs):
             if not parts:
                 raise Unsupported(row, "no image in it")
