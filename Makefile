@@ -75,6 +75,20 @@ contract: .venv/.ready ## conformance of server and client, a thousand examples 
 	@CONTRACT_EXAMPLES=1000 $(BIN)/python -m pytest tests/contract
 	@$(BIN)/python -m tools.contract_over_socket
 
+.PHONY: contract-live
+contract-live: .venv/.ready ## MODEL=… PRICE=… : does the service keep the contract? Says first the most it can cost
+	@$(BIN)/python -m tools.contract_live $(if $(MODEL),--model "$(MODEL)") $(if $(PRICE),--price "$(PRICE)")
+
+.venv/prism/.ready: .venv/.ready tools/prism/package-lock.json
+	@command -v npm >/dev/null || { echo "contract-prism needs node and npm, which are not here: nothing was tested"; exit 2; }
+	@mkdir -p .venv/prism && cp tools/prism/package*.json .venv/prism/
+	@npm ci --prefix .venv/prism --silent --no-audit --no-fund --ignore-scripts
+	@touch $@
+
+.PHONY: contract-prism
+contract-prism: .venv/prism/.ready ## our client against Stoplight Prism, which serves the contract too (needs node)
+	@$(BIN)/python -m pytest tests/contract/against_prism.py
+
 .PHONY: build
 build: .venv/.ready ## the wheel, into dist/
 	@$(BIN)/python -m hatchling build -t wheel

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 NEXT = {
+    "service": "the address is in transport/_httpx.py; a key is sent as a bearer token",
     "operations": "a new one needs a method of its own, or a line in tests/contract/gaps.toml",
     "request": "a new field needs an option in core/options.py, or a line in gaps.toml",
     "response": "a new field stays readable in `served[…].body`; see core/decode.py",
@@ -42,12 +43,23 @@ class Field:
     required: bool
     kinds: set[str] = field(default_factory=set)
     values: set[str] = field(default_factory=set)
+    limits: set[str] = field(default_factory=set)
+
+
+# What narrows a value without changing its type; `default` changes what leaving it out means.
+_LIMITS = frozenset(
+    {
+        *("const", "default", "exclusiveMaximum", "exclusiveMinimum", "maxItems", "maxLength"),
+        *("maximum", "minItems", "minLength", "minimum", "multipleOf", "pattern", "uniqueItems"),
+    }
+)
 
 
 def compare(old: dict[str, Json], new: dict[str, Json]) -> list[Change]:
     """Every difference that a program can meet; texts and examples are left out."""
     before, after = operations_by_name(old), operations_by_name(new)
-    found = [_fine("operations", f"{name} is new") for name in after.keys() - before.keys()]
+    found = _compare_service(old, new)
+    found += [_fine("operations", f"{name} is new") for name in after.keys() - before.keys()]
     found += [_breaks("operations", f"{name} is gone") for name in before.keys() - after.keys()]
     for name in sorted(before.keys() & after.keys()):
         found += _compare_operation((old, before[name]), (new, after[name]))
@@ -74,6 +86,18 @@ def operations_by_name(document: dict[str, Json]) -> dict[str, Json]:
     return {f"{path[2].upper()} {path[1]}": operation for path, operation in operations(document)}
 
 
+def _compare_service(old: dict[str, Json], new: dict[str, Json]) -> list[Change]:
+    addresses = [[s.get("url") for s in side.get("servers", [])] for side in (old, new)]
+    schemes = [side.get("components", {}).get("securitySchemes", {}) for side in (old, new)]
+    kinds = [sorted(f"{s.get('type')} {s.get('scheme', '')}" for s in x.values()) for x in schemes]
+    found = []
+    if addresses[0] != addresses[1]:
+        found.append(_breaks("service", f"its address is {_spell(addresses[1])} now"))
+    if kinds[0] != kinds[1]:
+        found.append(_breaks("service", f"a key is sent as {_spell(kinds[1])} now"))
+    return found
+
+
 Side = tuple[dict[str, Json], Json]  # a document, and an operation or schema in it
 
 
@@ -81,6 +105,7 @@ def _compare_operation(old: Side, new: Side) -> Iterator[Change]:
     names = [side[1].get("operationId", "") for side in (old, new)]
     if names[0] != names[1]:
         yield _breaks("operations", f"{names[0]} is called {names[1]} now")
+    yield from _compare_parameters(*(side[1].get("parameters", []) for side in (old, new)))
     yield from _compare_messages("request", "", _request(old), _request(new))
     was, now = (side[1].get("responses", {}) for side in (old, new))
     for status in sorted(now.keys() - was.keys()):
@@ -97,6 +122,15 @@ def _compare_operation(old: Side, new: Side) -> Iterator[Change]:
             yield _breaks(group, f"{place}no longer comes as {media_type}")
         sides = [fields_of(d, json_schema(o[status])) for (d, _), o in ((old, was), (new, now))]
         yield from _compare_messages(group, place, *sides)
+
+
+def _compare_parameters(old: list[Json], new: list[Json]) -> Iterator[Change]:
+    was, now = ({f"{p.get('in')} {p.get('name')}": p for p in side} for side in (old, new))
+    for name in sorted(now.keys() - was.keys()):
+        required = bool(now[name].get("required"))
+        yield Change("request", f"{name} is new{' and required' * required}", required)
+    for name in sorted(was.keys() - now.keys()):
+        yield _breaks("request", f"{name} is gone")
 
 
 def _request(side: Side) -> dict[str, Field]:
@@ -130,14 +164,16 @@ class _Collector:
             schema = resolve(self._document, reference)
         if not isinstance(schema, dict):
             schema = {}
-        if alternatives := schema.get("anyOf"):
+        if alternatives := [*schema.get("anyOf", []), *schema.get("allOf", [])]:
             for alternative in alternatives:
                 self.collect(alternative, path, above, required=required)
-            return
+            if not schema.keys() & {"type", "properties", "items"}:
+                return
         here = self.found.setdefault(path, Field(required))
         kind = schema.get("type", "anything")
         here.kinds |= set(kind) if isinstance(kind, list) else {kind}
         here.values |= {str(value) for value in schema.get("enum", [])}
+        here.limits |= {f"{key} {schema[key]}" for key in _LIMITS & schema.keys()}
         for name, inner in schema.get("properties", {}).items():
             needed = name in schema.get("required", [])
             self.collect(inner, f"{path}.{name}".lstrip("."), above, required=needed)
@@ -176,7 +212,11 @@ def _compare_field(group: str, name: str, old: Field, new: Field) -> Iterator[Ch
         yield Change(group, f"{name} no longer has the value {_spell(gone)}", sent)
     if added := new.values - old.values:
         yield Change(group, f"{name} has the new value {_spell(added)}", not sent)
+    if gone := old.limits - new.limits:
+        yield Change(group, f"{name} no longer has {_spell(gone)}", not sent)
+    if added := new.limits - old.limits:
+        yield Change(group, f"{name} has {_spell(added)} now", sent)
 
 
-def _spell(words: set[str]) -> str:
+def _spell(words: Iterable[str]) -> str:
     return ", ".join(sorted(words))
