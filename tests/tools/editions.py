@@ -34,7 +34,7 @@ class Edition:
         """The whole document."""
         text = TEXT
         for old, new in self.edits:
-            assert old in text
+            assert old in text, f"this edit no longer applies; adapt it: {old!r}"
             text = text.replace(old, new, -1 if self.everywhere else 1)
         return text
 
