@@ -17,6 +17,7 @@ NEXT = {
     "response": "a new field stays readable in `served[…].body`; see core/decode.py",
     "errors": "a new status needs its exception in errors.py and core/policy.py",
 }
+_BROKEN = "make typecheck test says what of ours relies on it; CHANGELOG.md tells who else does"
 
 
 @dataclass(frozen=True)
@@ -72,18 +73,26 @@ def account(changes: Iterable[Change]) -> str:
     changes = list(changes)
     if not changes:
         return "no difference that a program could meet"
+    broken = any(change.breaks for change in changes)
     lines: list[str] = []
     for group, advice in NEXT.items():
         if mine := [change for change in changes if change.group == group]:
             lines += [f"{group}:"]
             lines += [f"  {'BREAKS' if c.breaks else 'ok    '}  {c.text}" for c in mine]
             lines += [f"          → {advice}"]
+    if broken:
+        lines += [f"BREAKS → {_BROKEN}"]
     return "\n".join(lines)
 
 
 def operations_by_name(document: dict[str, Json]) -> dict[str, Json]:
-    """Every operation as `POST /embeddings`."""
-    return {f"{path[2].upper()} {path[1]}": operation for path, operation in operations(document)}
+    """Every operation as `POST /embeddings`, with the parameters that its path has for all."""
+    found: dict[str, Json] = {}
+    for path, operation in operations(document):
+        shared = document["paths"][path[1]].get("parameters", [])
+        parameters = [*shared, *operation.get("parameters", [])]
+        found[f"{path[2].upper()} {path[1]}"] = {**operation, "parameters": parameters}
+    return found
 
 
 def _compare_service(old: dict[str, Json], new: dict[str, Json]) -> list[Change]:
@@ -92,9 +101,11 @@ def _compare_service(old: dict[str, Json], new: dict[str, Json]) -> list[Change]
     kinds = [sorted(f"{s.get('type')} {s.get('scheme', '')}" for s in x.values()) for x in schemes]
     found = []
     if addresses[0] != addresses[1]:
-        found.append(_breaks("service", f"its address is {_spell(addresses[1])} now"))
+        found.append(_breaks("service", f"its address is {_spell(addresses[1]) or 'unsaid'} now"))
     if kinds[0] != kinds[1]:
-        found.append(_breaks("service", f"a key is sent as {_spell(kinds[1])} now"))
+        found.append(
+            _breaks("service", f"a key is sent as {_spell(kinds[1]) or 'nobody says'} now")
+        )
     return found
 
 
@@ -106,22 +117,29 @@ def _compare_operation(old: Side, new: Side) -> Iterator[Change]:
     if names[0] != names[1]:
         yield _breaks("operations", f"{names[0]} is called {names[1]} now")
     yield from _compare_parameters(*(side[1].get("parameters", []) for side in (old, new)))
+    yield from _compare_media(
+        "request", "", *(side[1].get("requestBody", {}) for side in (old, new))
+    )
     yield from _compare_messages("request", "", _request(old), _request(new))
     was, now = (side[1].get("responses", {}) for side in (old, new))
-    for status in sorted(now.keys() - was.keys()):
-        yield _fine("errors", f"status {status} is new")
-    for status in sorted(was.keys() - now.keys()):
-        yield _fine("errors", f"status {status} is gone")
+    for status in sorted(now.keys() ^ was.keys()):
+        text = f"status {status} is {'new' if status in now else 'gone'}"
+        success = status.startswith("2")
+        yield Change("response" if success else "errors", text, breaks=success)
     for status in sorted(was.keys() & now.keys()):
         group = "response" if status.startswith("2") else "errors"
         place = "" if status == "200" else f"{status}: "
-        types = [set(side[status].get("content", {})) for side in (was, now)]
-        for media_type in sorted(types[1] - types[0]):
-            yield _breaks(group, f"{place}may also come as {media_type}")
-        for media_type in sorted(types[0] - types[1]):
-            yield _breaks(group, f"{place}no longer comes as {media_type}")
+        yield from _compare_media(group, place, was[status], now[status])
         sides = [fields_of(d, json_schema(o[status])) for (d, _), o in ((old, was), (new, now))]
         yield from _compare_messages(group, place, *sides)
+
+
+def _compare_media(group: str, place: str, old: Json, new: Json) -> Iterator[Change]:
+    was, now = (set(side.get("content", {})) for side in (old, new))
+    for media_type in sorted(now - was):
+        yield Change(group, f"{place}may be {media_type} now", breaks=group != "request")
+    for media_type in sorted(was - now):
+        yield _breaks(group, f"{place}is no longer {media_type}")
 
 
 def _compare_parameters(old: list[Json], new: list[Json]) -> Iterator[Change]:
@@ -169,16 +187,23 @@ class _Collector:
                 self.collect(alternative, path, above, required=required)
             if not schema.keys() & {"type", "properties", "items"}:
                 return
-        here = self.found.setdefault(path, Field(required))
-        kind = schema.get("type", "anything")
-        here.kinds |= set(kind) if isinstance(kind, list) else {kind}
-        here.values |= {str(value) for value in schema.get("enum", [])}
-        here.limits |= {f"{key} {schema[key]}" for key in _LIMITS & schema.keys()}
+        self._note(schema, path, required=required)
         for name, inner in schema.get("properties", {}).items():
             needed = name in schema.get("required", [])
             self.collect(inner, f"{path}.{name}".lstrip("."), above, required=needed)
         if "items" in schema:
             self.collect(schema["items"], f"{path}[]", above, required=True)
+
+    def _note(self, schema: Json, path: str, *, required: bool) -> None:
+        here = self.found.setdefault(path, Field(required))
+        kind = schema.get("type", "anything")
+        here.kinds |= set(kind) if isinstance(kind, list) else {kind}
+        if "number" in here.kinds:  # which integers are, too
+            here.kinds.add("integer")
+        here.values |= {str(value) for value in schema.get("enum", [])}
+        here.limits |= {f"{key} {schema[key]}" for key in _LIMITS & schema.keys()}
+        if schema.get("additionalProperties") is False:
+            here.limits.add("no room for other fields")
 
 
 def _compare_messages(

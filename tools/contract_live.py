@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -20,7 +20,12 @@ from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.core.decode import decode
 from openrouter_embeddings.core.plan import Batch
 from openrouter_embeddings.core.wire import Reply
-from openrouter_embeddings.errors import APIConnectionError, EmbeddingsError, ServerError
+from openrouter_embeddings.errors import (
+    APIConnectionError,
+    EmbeddingsError,
+    InputError,
+    ServerError,
+)
 from openrouter_embeddings.local.contract import contract, operation
 from openrouter_embeddings.transport import BASE_URL, Transport
 
@@ -34,6 +39,7 @@ _TIMEOUT = 60.0
 _BUSY = (408, 429, *range(500, 600))
 # Vectors of one text differ a little between requests and encodings; facts from recorded calls.
 _SAME = 0.999
+REFUSED = "allowed by the contract, refused"
 
 
 class Examination:
@@ -67,7 +73,7 @@ class Examination:
         if not probe.valid and reply.status < 400:
             return [f"a refusal was due, {reply.status} came: {said(reply)}"]
         if probe.valid and (reply.status >= 400 or error):
-            return [f"allowed by the contract, refused with {reply.status}: {said(reply)}"]
+            return [f"{REFUSED} with {reply.status}: {said(reply)}"]
         found = [*_against_schema(reply, body)]
         return found if found or not probe.valid else [*self._vectors_of(probe, reply)]
 
@@ -164,20 +170,36 @@ def examine(examination: Examination, most: Decimal, say: Callable[[str], None])
         except (APIConnectionError, ServerError, httpx.HTTPError) as error:
             without_verdict += 1
             say(f"no verdict  {probe.name}: {error}")
+            if probe is PROBES[0]:
+                say("stopped: no more is to be learned from a service that cannot answer")
+                break
             continue
         differed += bool(found)
         for line in found:
             say(f"differs     {probe.name}: {line}")
         if not found:
             say(f"ok          {probe.name}")
+        elif probe is PROBES[0] and found[0].startswith(REFUSED):
+            say("stopped: who refuses the first request refuses the others; is the model right?")
+            break
     return differed, without_verdict
+
+
+def _price(text: str) -> Decimal:
+    try:
+        price = Decimal(text)
+    except InvalidOperation:
+        price = Decimal("NaN")
+    if not price.is_finite() or price < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no price; 0.20, say, is right")
+    return price
 
 
 def main(arguments: list[str]) -> int:
     """0 when nothing differs, 1 when something does, 2 when there was no verdict on something."""
     parser = argparse.ArgumentParser(prog="make contract-live", description=__doc__)
     parser.add_argument("--model", default=MODEL)
-    parser.add_argument("--price", type=Decimal, default=Decimal("0.20"))
+    parser.add_argument("--price", type=_price, default=Decimal("0.20"))
     given = parser.parse_args(arguments)
     key = Secret(os.environ.get("OPENROUTER_API_KEY", ""))
     base_url = os.environ.get("OPENROUTER_BASE_URL") or BASE_URL
@@ -187,6 +209,8 @@ def main(arguments: list[str]) -> int:
         f"{most:f} credits at {given.price} per million tokens (PRICE=…)"
     )
     try:
+        if not key:
+            raise InputError("no API key: set OPENROUTER_API_KEY")
         key.check()
         examination = Examination(base_url, key, given.model)
     except EmbeddingsError as error:

@@ -18,7 +18,10 @@ SPEC = ROOT / "openapi.yaml"
 Json = Any  # a parsed document: whatever YAML holds
 Path_ = tuple[str, ...]
 
-_FENCED = re.compile(rb"^```ya?ml[ \t]*\r?\n(.*?)^```[ \t]*\r?$", re.DOTALL | re.MULTILINE)
+_FENCED = re.compile(
+    rb"^(?P<fence>`{3,})ya?ml\b[^\r\n]*\r?\n(?P<text>.*?)^(?P=fence)[ \t]*\r?$",
+    re.DOTALL | re.MULTILINE,
+)
 _IS_OPENAPI = re.compile(rb"^openapi:", re.MULTILINE)
 _METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
 
@@ -32,15 +35,17 @@ def extract(page: bytes) -> tuple[bytes, int]:
 
     `page` is a documentation page with the document in a fenced yaml block, or the bare document.
     """
-    blocks = [m for m in _FENCED.finditer(page) if _IS_OPENAPI.search(m.group(1))]
+    blocks = [m for m in _FENCED.finditer(page) if _IS_OPENAPI.search(m["text"])]
     if len(blocks) > 1:
         raise SpecError(f"{len(blocks)} fenced yaml blocks hold an OpenAPI document, one is needed")
     if blocks:
-        return blocks[0].group(1), page[: blocks[0].start(1)].count(b"\n")
+        return blocks[0]["text"], page[: blocks[0].start("text")].count(b"\n")
     if _IS_OPENAPI.search(page) and b"\n```" not in page:
         return page, 0
-    if re.search(rb"^```ya?ml", page, re.MULTILINE) and _IS_OPENAPI.search(page):
+    if re.search(rb"^```+ya?ml", page, re.MULTILINE) and _IS_OPENAPI.search(page):
         raise SpecError("the fenced yaml block with the OpenAPI document is not closed")
+    if page.lstrip().startswith((b"{", b"<")):
+        raise SpecError("this is JSON or HTML; the page as Markdown, or YAML, is needed")
     raise SpecError("no OpenAPI document found: neither a fenced ```yaml block nor a bare document")
 
 

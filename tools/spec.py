@@ -58,7 +58,9 @@ def main(arguments: list[str]) -> int:
         changed = not given.diff and take(source, SPEC)
     except (SpecError, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        print(f"spec: {SPEC.name} is unchanged: {given.origin}: {reason}", file=sys.stderr)
+        if given.origin.startswith(("http://", "https://")):
+            reason = "nothing is downloaded here; save the page and name the file"
+        print(f"spec: {SPEC.name} stays as it is: {given.origin}: {reason}", file=sys.stderr)
         return 1
     if given.diff:
         print(changes)

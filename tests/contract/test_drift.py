@@ -48,6 +48,8 @@ def gaps(document: dict[str, Any]) -> list[str]:
     for status in responses:
         if not status.startswith("2") and error_class(int(status)) is ore.APIStatusError:
             found.append(f"status {status}")
+    if "200" not in responses:
+        return [*found, "no response 200"]
     response = fields_of(document, json_schema(responses["200"]))
     named = [path for path in response if path and not path.endswith("[]")]
     return found + [f"response field {path}" for path in named if path not in OFFERED]

@@ -242,7 +242,46 @@ EDITIONS = {
                 "              schema: {}\n            text/event-stream:\n" + ANSWER,
             ),
         ),
-        ("BREAKS  may also come as text/event-stream",),
+        ("BREAKS  may be text/event-stream now",),
+    ),
+    "another success": Edition(
+        (("        '200':\n", "        '201':\n"),),
+        ("BREAKS  status 200 is gone", "BREAKS  status 201 is new"),
+        gaps=("no response 200",),
+    ),
+    "a parameter of the path": Edition(
+        (
+            (
+                "    post:\n",
+                (
+                    "    parameters:\n      - name: q\n        in: query\n        required: true\n"
+                    "        schema:\n          type: string\n    post:\n"
+                ),
+            ),
+        ),
+        ("BREAKS  query q is new and required",),
+    ),
+    "numbers of dimensions": Edition(
+        (
+            (
+                "                dimensions:\n                  type: integer\n",
+                "                dimensions:\n                  type: number\n",
+            ),
+        ),
+        ("ok      dimensions may be number now",),
+    ),
+    "no other fields": Edition(
+        ((REQUIRED, REQUIRED + "              additionalProperties: false\n"),),
+        ("BREAKS  the whole has no room for other fields now",),
+    ),
+    "another form of the request": Edition(
+        (
+            (
+                "      requestBody:\n        content:\n          application/json:\n",
+                "      requestBody:\n        content:\n          multipart/form-data:\n",
+            ),
+        ),
+        ("ok      may be multipart/form-data now", "BREAKS  is no longer application/json"),
     ),
     "a new operation": Edition(
         (

@@ -118,8 +118,25 @@ def test_what_ought_to_be_refused_and_is_not() -> None:
     ],
 )
 def test_a_busy_service_has_no_verdict(busy: Deviation) -> None:
-    """Neither right nor wrong, and said so."""
-    assert examined(busy)[0] == (0, len(PROBES))
+    """Neither right nor wrong, and said so; when it cannot answer at all, no more is asked."""
+    assert examined(busy)[0] == (0, 1)
+    later = examined(lambda r, s, b: busy(r, s, b) if "user" in r else (s, b))
+    assert later[0] == (0, 1)
+
+
+def test_one_refusal_of_everything_is_said_once() -> None:
+    """A model that is not there, say."""
+    verdict, said = examined(lambda r, s, b: (404, {"error": {"code": 404, "message": "?"}}))
+    assert verdict == (1, 0)
+    assert "is the model right?" in said[-1]
+
+
+@pytest.mark.parametrize("price", ["abc", "0,2", "nan", "-1"])
+def test_a_price_is_a_number(price: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is sent for anything else."""
+    with pytest.raises(SystemExit):
+        contract_live.main(["--price", price])
+    assert "is no price" in capsys.readouterr().err
 
 
 def test_it_stops_where_the_cost_passes_what_was_said() -> None:

@@ -126,7 +126,7 @@ def test_make_spec_says_what_is_wrong_in_one_line(origin: str) -> None:
         cwd=SPEC.parent,
     )
     assert done.returncode == 1
-    assert done.stderr.startswith(f"spec: openapi.yaml is unchanged: {origin}: ")
+    assert done.stderr.startswith(f"spec: openapi.yaml stays as it is: {origin}: ")
     assert done.stderr.count("\n") == 1
     assert SPEC.read_bytes() == TEXT
 
@@ -141,3 +141,24 @@ def test_make_spec_knows_the_edition_it_has() -> None:
         cwd=SPEC.parent,
     )
     assert done.stdout == b"spec: openapi.yaml already is this edition\n"
+
+
+@pytest.mark.parametrize("fence", [b"```yaml openapi.yaml", b"````yaml", b"```yml {1}"])
+def test_a_fence_may_be_long_or_say_more(fence: bytes) -> None:
+    """As Markdown allows."""
+    closing = fence[: len(fence) - len(fence.lstrip(b"`"))]
+    page = b"# Page\n" + fence + b"\nopenapi: 3.1.0\n" + closing + b"\n"
+    assert extract(page) == (b"openapi: 3.1.0\n", 2)
+
+
+@pytest.mark.parametrize("page", [b'{"openapi": "3.1.0"}', b"<!doctype html>"])
+def test_json_and_html_are_told_by_name(page: bytes) -> None:
+    """Whoever saved the wrong form of the page learns which is right."""
+    with pytest.raises(SpecError, match="JSON or HTML"):
+        extract(page)
+
+
+def test_nothing_is_downloaded(capsys: pytest.CaptureFixture[str]) -> None:
+    """An address is no file, and the message says what to do."""
+    assert spec.main(["--diff", "https://example.org/page.md"]) == 1
+    assert "nothing is downloaded here; save the page" in capsys.readouterr().err
