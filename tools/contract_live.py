@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _TIMEOUT = 60.0
+_LONGEST = 1 << 22  # bytes of an answer
 _BUSY = (408, 429, *range(500, 600))
 # Vectors of one text differ a little between requests and encodings; facts from recorded calls.
 _SAME = 0.999
@@ -91,14 +92,14 @@ class Examination:
     def _send(self, probe: Probe) -> Reply:
         body = orjson.dumps({"model": self._model, **probe.request})
         if probe.with_key:
-            return self._transport.send(body, _TIMEOUT)
+            return self._transport.send(body, _TIMEOUT, _LONGEST)
         headers = {"Content-Type": "application/json"}
         answer = self._bare.post(self._url, content=body, headers=headers, timeout=_TIMEOUT)
         return Reply(answer.status_code, dict(answer.headers), answer.content)
 
     def _vectors_of(self, probe: Probe, reply: Reply) -> Iterator[str]:
         """What the schema cannot say: count, order, width, and that the vectors can be used."""
-        batch = Batch(0, [""] * probe.rows)
+        batch = Batch(range(probe.rows), [""] * probe.rows)
         try:
             decoded = decode(reply, batch, probe.request.get("dimensions"))
         except EmbeddingsError as error:

@@ -115,7 +115,7 @@ def test_who_served_what_is_kept(kind: Kind) -> None:
     assert result.requested_model == MODEL
     assert result.providers == ("A", "B")
     assert result.ids == ("gen-0", "gen-1")
-    assert [(served.start, served.stop) for served in result.served] == [(0, 2), (2, 3)]
+    assert [[*served.positions] for served in result.served] == [[0, 1], [2]]
     assert result.served[1].body["is_byok"] is False
 
 

@@ -11,6 +11,7 @@ import openrouter_embeddings as ore
 import pytest
 import stamina
 from openrouter_embeddings.client._call import Call, Exchange
+from openrouter_embeddings.core.divide import Learned
 from openrouter_embeddings.core.options import Options
 from openrouter_embeddings.core.plan import Batch
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
@@ -159,12 +160,13 @@ def test_only_the_failed_batch_is_sent_again(kind: Kind) -> None:
 
 def exchange(**options: Any) -> Exchange:
     """One batch's attempts, without anything being sent."""
-    return Exchange(Call(Options(model="m", **options)), Batch(0, ["a"]))
+    call, batch = Call(Options(model="m", **options), Learned()), Batch([0], ["a"])
+    return Exchange(call, call.divide(batch), batch)
 
 
 def decide(one: Exchange, error: Exception, backoff: float = 0.5) -> bool | float:
     """What stamina is told after an attempt that ended with `error`."""
-    one.begin(backoff)
+    one.expect_backoff(backoff)
     hook = one.retrying["on"]
     decision: bool | float = hook(error)
     return decision
@@ -222,10 +224,12 @@ def test_jitter_does_not_pass_the_deadline() -> None:
 
 def test_an_attempt_has_no_more_time_than_is_left() -> None:
     """The time-out of an attempt is cut at the deadline."""
-    assert exchange(timeout=3).begin(0) == 3
-    assert 0 < exchange(timeout=30, deadline=2).begin(0) <= 2
+    assert exchange(timeout=3).timeout() == 3
+    assert 0 < exchange(timeout=30, deadline=2).timeout() <= 2
     with pytest.raises(ore.DeadlineExceededError, match="the deadline of 1e-09 s"):
-        exchange(deadline=1e-9).begin(0)
+        exchange(deadline=1e-9).admitted_in(0)
+    with pytest.raises(ore.DeadlineExceededError, match="the deadline of 5 s"):
+        exchange(deadline=5).admitted_in(7)
 
 
 @both

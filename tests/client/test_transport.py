@@ -1,6 +1,7 @@
 """Where the client meets the system: sockets, proxies, time, threads, event loops."""
 
 import asyncio
+import gc
 import json
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 
 import httpcore
 import httpx
+import numpy as np
 import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings.transport import _attempts
@@ -222,9 +224,34 @@ def test_the_callers_async_httpx_client_stays_open() -> None:
     assert local._transport._http.is_closed
 
 
-def test_an_async_client_belongs_to_one_event_loop() -> None:
-    """In another one it says so, instead of failing in a closed loop."""
+# A loop that closes leaves idle connections to Python, which closes and mentions them.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_an_async_client_serves_one_event_loop_after_another(server: str) -> None:
+    """With connections of its own in each."""
+    client = ore.AsyncClient("local", base_url=server, model="local/hash")
+    wanted = ore.Client.local(model="local/hash").embed(["a", "b"]).vectors
+
+    async def run() -> ore.EmbeddingResult:
+        return await client.embed(["a", "b"], batch_size=1)
+
+    for _ in range(3):
+        assert np.array_equal(asyncio.run(run()).vectors, wanted)
+    asyncio.run(client.close())
+    gc.collect()  # while what Python says of those connections is ignored
+
+
+def test_an_async_client_serves_one_event_loop_at_a_time() -> None:
+    """While another has its connections it says so; the caller's are not made anew at all."""
     client = ore.AsyncClient.local(model="local/hash")
+
+    async def elsewhere() -> None:
+        await client.embed("a")
+        with pytest.raises(ore.InputError, match="first used in another event loop"):
+            await asyncio.to_thread(asyncio.run, client.embed("a"))
+
+    asyncio.run(elsewhere())
+    theirs = httpx.AsyncClient(transport=httpx.MockTransport(Service().handle))
+    client = ore.AsyncClient(KEY, http_client=theirs, model=MODEL)
     asyncio.run(client.embed("a"))
     with pytest.raises(ore.InputError, match="first used in another event loop"):
         asyncio.run(client.embed("a"))
@@ -234,6 +261,8 @@ def test_a_process_ends_though_a_request_does_not() -> None:
     """After an error nobody waits for the requests that were under way."""
     code = """
 import threading, httpx, openrouter_embeddings as ore
+from openrouter_embeddings.client import _call
+_call.GRACE = 0.01
 under_way = threading.Event()
 def serve(request):
     if b'"a"' in request.content:

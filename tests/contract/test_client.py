@@ -9,7 +9,7 @@ import openrouter_embeddings as ore
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from openrouter_embeddings.core.decode import decode
+from openrouter_embeddings.core.decode import Decoded, decode
 from openrouter_embeddings.core.plan import Batch
 from openrouter_embeddings.core.wire import Reply
 from openrouter_embeddings.local.contract import operation
@@ -67,13 +67,14 @@ def test_every_success_that_the_contract_allows_is_read(
     body: Any,
 ) -> None:
     """Nothing is lost; what is refused is refused for vectors that cannot be trusted."""
-    batch = Batch(0, ["a"] * max(1, len(body["data"])))
+    count = max(1, len(body["data"]))
+    batch = Batch(range(count), ["a"] * count)
     reply = Reply(200, {}, json.dumps(body).encode())
     if body.get("error"):
         return  # an extra field that says the request failed: an error, see tests/core
     if _cannot_be_trusted(body):
         with pytest.raises(ore.ResponseError):
-            decode(reply, batch, None)
+            _all_of(decode(reply, batch, None))
         return
     decoded = decode(reply, batch, None)
     assert len(decoded.matrix) == len(body["data"])
@@ -83,6 +84,11 @@ def test_every_success_that_the_contract_allows_is_read(
     usage = body.get("usage") or {}
     if isinstance(usage, dict):
         assert decoded.served.usage.prompt_tokens == max(0, usage.get("prompt_tokens", 0))
+
+
+def _all_of(decoded: Decoded) -> None:
+    if decoded.refused is not None:
+        raise decoded.refused
 
 
 def _cannot_be_trusted(body: Any) -> bool:
@@ -137,7 +143,7 @@ def test_every_error_that_the_contract_allows_is_its_exception(answer: tuple[str
     """With status, code and message; whatever its metadata holds."""
     status, body = answer
     with pytest.raises(ore.APIStatusError) as caught:
-        decode(Reply(int(status), {}, json.dumps(body).encode()), Batch(3, ["a"]), None)
+        decode(Reply(int(status), {}, json.dumps(body).encode()), Batch([3], ["a"]), None)
     error = caught.value
     assert type(error) is EXCEPTIONS[status]
     assert error.status == int(status)

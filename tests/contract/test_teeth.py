@@ -113,6 +113,14 @@ def _padded(answer_: Any, count: int) -> list[Any]:
     return found + [found[0]] * (count - len(found))
 
 
+_add = assemble.Whole.add
+
+
+def _at_the_front(whole: assemble.Whole, part: ore.EmbeddingResult) -> None:
+    whole._rows = 0
+    _add(whole, part)
+
+
 READING: dict[str, Patch] = {
     "index ignored": lambda m: m.setattr(decode, "_items", _by_position),
     "missing vectors padded": lambda m: m.setattr(decode, "_items", _padded),
@@ -121,9 +129,7 @@ READING: dict[str, Patch] = {
     ),
     "zero vectors let in": lambda m: m.setattr(decode, "unusable_rows", lambda _: {}),
     "cost forgotten": lambda m: m.setattr(decode, "_cost", lambda _: None),
-    "batches put at the front": lambda m: m.setattr(
-        assemble, "whole", lambda parts, _: [*parts][-1]
-    ),
+    "batches put at the front": lambda m: m.setattr(assemble.Whole, "add", _at_the_front),
 }
 
 

@@ -21,10 +21,13 @@ INPUTS = ["a", "bb", "ccc"]
 def read(
     body: Any, *, status: int = 200, dimensions: int | None = None, start: int = 10, **headers: str
 ) -> Decoded:
-    """Decode a body for three inputs at positions 10 to 12."""
+    """Decode a body for three inputs at positions 10 to 12; raise where one has no vector."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return decode(Reply(status, named, raw), Batch(start, INPUTS), dimensions)
+    decoded = decode(Reply(status, named, raw), Batch(range(start, start + 3), INPUTS), dimensions)
+    if decoded.refused is not None:
+        raise decoded.refused
+    return decoded
 
 
 def test_vectors_come_in_the_order_of_the_inputs() -> None:
@@ -91,12 +94,16 @@ ONES = [1.0, 1.0]
         (with_indices(False, True, 2), "one is False", (10, 11, 12)),
         (answer(INPUTS, data=items_of(ONES, None, ONES)), "null where", (11,)),
         (answer(INPUTS, data=items_of(None, ONES, "?")), "null where.*not base64", (10, 12)),
-        (answer(INPUTS, data=items_of([1.0], ONES, ONES)), "of 1 dimensions among", (10,)),
+        (
+            answer(INPUTS, data=items_of([1.0], ONES, ONES)),
+            "a vector of 1 dimensions, not 2",
+            (10,),
+        ),
         (answer(INPUTS, data=items_of(ONES, [1.0, None], ONES)), "null among", (11,)),
         (answer(INPUTS, data=items_of(ONES, ONES, "???")), "not base64", (12,)),
         (
             answer(INPUTS, data=items_of(ONES, [1.0], ONES)),
-            "of 1 dimensions among vectors of 2",
+            "a vector of 1 dimensions, not 2",
             (11,),
         ),
         (answer(INPUTS, data=items_of([0, 0], ONES, [0, 0])), "a zero vector", (10, 12)),
@@ -131,9 +138,12 @@ def test_another_width_than_asked_for_is_refused() -> None:
 def test_the_rows_of_the_wrong_width_are_named() -> None:
     """Those that are not as asked for, wherever they stand."""
     body = answer(INPUTS, data=items_of([1.0], ONES, [1.0]))
-    with pytest.raises(ore.ResponseError, match="2 dimensions were asked for, 1 came") as caught:
+    with pytest.raises(ore.ResponseError, match="a vector of 1 dimensions, not 2") as caught:
         read(body, dimensions=2)
     assert caught.value.inputs == (10, 12)
+    body = answer(INPUTS, data=items_of([1.0], [1.0], [1.0]))
+    with pytest.raises(ore.ResponseError, match="2 dimensions were asked for, 1 came"):
+        read(body, dimensions=2)
 
 
 def test_a_refused_success_tells_what_it_cost() -> None:

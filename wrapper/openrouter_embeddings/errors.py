@@ -18,7 +18,8 @@ EmbeddingsError
 ├── APIConnectionError                      no whole answer came
 │   ├── APITimeoutError            one attempt took longer than `timeout`
 │   └── DeadlineExceededError      the whole call took longer than `deadline`
-└── ResponseError                           a success that is none: not JSON, wrong count, NaN, …
+├── ResponseError                           a success that is none: not JSON, wrong count, NaN, …
+└── BudgetExceededError                     another request could cost more than `budget`
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .result import Usage
+    from .result import EmbeddingResult, Usage
 
 
 class EmbeddingsError(Exception):
@@ -43,8 +44,12 @@ class EmbeddingsError(Exception):
         retry_after: seconds the service asked to wait.
         body: the beginning of the answer, without secrets.
         inputs: positions, in what the caller gave, of the inputs concerned.
-        usage: what the service reported as used by an answer that was refused here.
+        usage: what the service reported as used by the call until then.
+        partial: the vectors of the call that had come by then, and so were paid for; its `mask`
+            says of which inputs. None where there are none. In a stream: those not handed over.
     """
+
+    partial: EmbeddingResult | None = None
 
     def __init__(
         self,
@@ -147,7 +152,13 @@ class OverloadedError(ServerError):
 
 
 class APIConnectionError(EmbeddingsError):
-    """No whole answer came: no connection, or it broke."""
+    """No whole answer came: no connection, or it broke.
+
+    Attributes:
+        maybe_billed: the request may have reached the service, and so have been billed.
+    """
+
+    maybe_billed: bool = False
 
 
 class APITimeoutError(APIConnectionError):
@@ -160,6 +171,10 @@ class DeadlineExceededError(APIConnectionError):
 
 class ResponseError(EmbeddingsError):
     """A success that is none: not JSON, wrong count, indices or width, NaN, a zero vector."""
+
+
+class BudgetExceededError(EmbeddingsError):
+    """Another request could cost more than `budget`; it was not sent. `partial` has the rest."""
 
 
 def spell_positions(positions: Iterable[int], *, most: int = 8) -> str:

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike, NDArray
 
+    from .errors import EmbeddingsError
+
     Matrix: TypeAlias = NDArray[np.float32]
 
 
-_EXACT = Context(prec=60)  # whatever precision the caller works with
+EXACT = Context(prec=60)  # whatever precision the caller works with
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Usage:
     """What the service reported as used, summed over the requests whose answer arrived.
 
     An answer that was refused here (a zero vector, say) and asked for again counts too: it was
-    billed. An attempt that broke off reports nothing and so cannot be counted.
+    billed.
 
     Attributes:
         prompt_tokens: tokens in the inputs.
@@ -34,6 +36,8 @@ class Usage:
         prompt_tokens_details: tokens by modality under the API's names (`text_tokens`,
             `image_tokens`, …); empty where the service gave no breakdown.
         requests: answers counted.
+        unanswered: attempts that were sent and got no whole answer. The service may have billed
+            them; it reported nothing.
     """
 
     prompt_tokens: int = 0
@@ -41,6 +45,7 @@ class Usage:
     cost: Decimal | None = None
     prompt_tokens_details: Mapping[str, int] = field(default_factory=dict)
     requests: int = 0
+    unanswered: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         """Both together."""
@@ -49,20 +54,21 @@ class Usage:
         return Usage(
             prompt_tokens=self.prompt_tokens + other.prompt_tokens,
             total_tokens=self.total_tokens + other.total_tokens,
-            cost=reduce(_EXACT.add, costs) if costs else None,
+            cost=reduce(EXACT.add, costs) if costs else None,
             prompt_tokens_details={
                 name: mine.get(name, 0) + theirs.get(name, 0) for name in {**mine, **theirs}
             },
             requests=self.requests + other.requests,
+            unanswered=self.unanswered + other.unanswered,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One answer of the service that is in a result: which rows, from whom, and all it said.
+    """One answer of the service that is in a result: which inputs, from whom, and all it said.
 
     Attributes:
-        start, stop: the rows `result[start:stop]` came with this answer.
+        positions: the inputs whose vectors came with this answer.
         model: the model as the service named it; it may differ from the one asked for.
         provider: who served it, where said.
         id: the service's identifier of the answer, where given.
@@ -70,8 +76,7 @@ class Served:
         body: the whole answer but for `data`: also what the specification does not list.
     """
 
-    start: int
-    stop: int
+    positions: Sequence[int]
     model: str | None
     provider: str | None
     id: str | None
@@ -83,6 +88,9 @@ class Served:
 class EmbeddingResult:
     """The vectors of a call, one row an input, in the order of the inputs.
 
+    With `on_error="skip"`, and in an error's `partial`, inputs may have no row: nothing is padded,
+    and `np.flatnonzero(result.mask)` are the inputs that the rows belong to.
+
     `len(result)`, `result[i]`, iteration and `np.asarray(result)` go to `vectors`.
 
     Attributes:
@@ -90,7 +98,9 @@ class EmbeddingResult:
         usage: tokens and cost over every answer of the call.
         requested_model: the model that was asked for.
         served: the answers behind the rows, in order.
-        start: position of the first row in the whole input; 0 except in parts of a stream.
+        start: position of the first input; 0 except in parts of a stream.
+        missing: positions of inputs without a row, in order; empty as a rule.
+        errors: why, by position, where it was the input's fault.
     """
 
     vectors: Matrix
@@ -98,6 +108,15 @@ class EmbeddingResult:
     requested_model: str
     served: Sequence[Served]
     start: int = 0
+    missing: Sequence[int] = ()
+    errors: Mapping[int, EmbeddingsError] = field(default_factory=dict)
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """Which inputs have a row: bool, shape (inputs,)."""
+        mask = np.ones(len(self.vectors) + len(self.missing), np.bool_)
+        mask[np.asarray(self.missing, np.intp) - self.start] = False
+        return mask
 
     @property
     def model(self) -> str:
@@ -144,7 +163,8 @@ class EmbeddingResult:
         """Shape, model and cost, in a line."""
         rows, width = self.vectors.shape
         cost = "unknown" if self.usage.cost is None else f"{self.usage.cost:f}"
+        missing = f"missing={len(self.missing)}, " if self.missing else ""
         return (
-            f"EmbeddingResult(shape=({rows}, {width}), model={self.model!r}, "
+            f"EmbeddingResult(shape=({rows}, {width}), {missing}model={self.model!r}, "
             f"prompt_tokens={self.usage.prompt_tokens}, cost={cost})"
         )

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import stamina
 
@@ -14,12 +14,15 @@ from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.core import assemble
 from openrouter_embeddings.core.accept import Gate, accept, checked_iterable
 from openrouter_embeddings.core.plan import Planner, split
+from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.images import load_content
 from openrouter_embeddings.inputs import Content
 from openrouter_embeddings.transport import AsyncTransport
 
+from . import _call
 from ._call import Call, Exchange
 from ._settings import LOCAL_KEY, LOCAL_MODEL, LOCAL_URL, Settings, with_role
+from ._turnstile import AsyncTurnstile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable
@@ -29,8 +32,10 @@ if TYPE_CHECKING:
     import httpx
 
     from openrouter_embeddings.core.accept import Item
+    from openrouter_embeddings.core.decode import Decoded
     from openrouter_embeddings.core.options import EmbedOptions
     from openrouter_embeddings.core.plan import Batch
+    from openrouter_embeddings.core.wire import Reply
     from openrouter_embeddings.inputs import EmbedInput, EmbedInputs, Loaded
     from openrouter_embeddings.result import EmbeddingResult
 
@@ -39,7 +44,9 @@ T = TypeVar("T")
 
 
 class AsyncClient:
-    """`Client` for asyncio: the same methods and options, awaited. It belongs to one event loop.
+    """`Client` for asyncio: the same methods and options, awaited.
+
+    It serves one event loop at a time, and a new one when the last is closed.
 
     Args:
         api_key: default: the environment's OPENROUTER_API_KEY.
@@ -67,6 +74,8 @@ class AsyncClient:
         self._settings = Settings(key, base_url, defaults)
         self._said = self._settings.describe("AsyncClient")
         self._transport = AsyncTransport(self._settings.base_url, self._settings.key, http_client)
+        self._turnstile = AsyncTurnstile(self._settings.options({}).concurrency)
+        self._sending: set[asyncio.Task[EmbeddingResult]] = set()
 
     @classmethod
     def local(cls, **defaults: Unpack[EmbedOptions]) -> Self:
@@ -75,20 +84,27 @@ class AsyncClient:
 
         defaults.setdefault("model", LOCAL_MODEL)
         client = cls(LOCAL_KEY, base_url=LOCAL_URL, http_client=async_http_client(), **defaults)
-        client._transport.owns_client = True
+        client._transport.make = async_http_client
         client._said = f"AsyncClient.local(model={defaults.get('model')!r})"
         return client
 
     async def embed(self, inputs: EmbedInputs, **options: Unpack[EmbedOptions]) -> EmbeddingResult:
         """Embed inputs, one row each, in their order; see `Client.embed`."""
-        call = Call(self._settings.options(options))
+        call = self._call(options)
         items = accept(inputs)
         loaded = [await _load(item, position) for position, item in enumerate(items)]
         batches = [*split(loaded, call.options.batch_size)]
-        if len(batches) == 1:
-            return await self._exchange(call, batches[0])
-        async with aclosing(self._exchange_all(call, _each(batches))) as parts:
-            return assemble.whole([part async for part in parts], len(items))
+        whole = assemble.Whole(len(items))
+        try:
+            if len(batches) == 1:
+                return await self._batch(call, batches[0])
+            async with aclosing(self._parts(call, _each(batches))) as parts:
+                async for part in parts:
+                    whole.add(part)
+        except EmbeddingsError as error:
+            call.conclude(error, whole)
+            raise
+        return whole.result(call.options.model)
 
     async def embed_query(
         self, queries: EmbedInputs, **options: Unpack[EmbedOptions]
@@ -113,13 +129,14 @@ class AsyncClient:
             inputs: any iterable or asynchronous iterable of inputs.
             **options: as for `embed`; a `deadline` counts from now.
         """
-        call = Call(self._settings.options(options))
+        call = self._call(options)
         if not isinstance(inputs, AsyncIterable):
             inputs = checked_iterable(inputs)
-        return self._exchange_all(call, _batches(inputs, call.options.batch_size))
+        return self._stream(call, _batches(inputs, call.options.batch_size))
 
     async def close(self) -> None:
         """Close the connections. A client given an `http_client` leaves that one open."""
+        self._settings.closed = True
         await self._transport.aclose()
 
     async def __aenter__(self) -> Self:
@@ -139,7 +156,22 @@ class AsyncClient:
         """Address and model; never the key."""
         return self._said
 
-    async def _exchange_all(
+    def _call(self, options: EmbedOptions) -> Call:
+        self._settings.check_usable()
+        return Call(self._settings.options(options), self._settings.learned)
+
+    async def _stream(
+        self, call: Call, batches: AsyncIterator[Batch]
+    ) -> AsyncGenerator[EmbeddingResult]:
+        try:
+            async with aclosing(self._parts(call, batches)) as parts:
+                async for part in parts:
+                    yield part
+        except EmbeddingsError as error:
+            call.conclude(error)
+            raise
+
+    async def _parts(
         self, call: Call, batches: AsyncIterator[Batch]
     ) -> AsyncGenerator[EmbeddingResult]:
         """Parts in order, with up to `concurrency` requests under way."""
@@ -149,39 +181,81 @@ class AsyncClient:
         failed: list[Exception] = []
         coming = _until_failure(batches, failed)
 
-        async def exchange(batch: Batch) -> EmbeddingResult:
+        async def embed(batch: Batch) -> EmbeddingResult:
             async with free:
-                return await self._exchange(call, batch)
+                return await self._batch(call, batch)
 
         try:
             while True:
                 while len(pending) < 2 * concurrency:
                     if (batch := await anext(coming, None)) is None:
                         break
-                    pending.append(asyncio.create_task(exchange(batch)))
+                    pending.append(asyncio.create_task(embed(batch)))
                     if pending[0].done():  # inputs may be slow to come; what is done is not
                         break
                 if not pending:
                     break
                 part = await pending[0]
                 pending.popleft()
-                call.check_width(part)
+                call.hand_over(part)
                 yield part
             if failed:
                 raise failed[0]
+        except EmbeddingsError:
+            call.over.set()
+            await self._sent(pending)
+            raise
         finally:
-            for task in pending:
-                task.cancel()
-            await asyncio.gather(*pending, return_exceptions=True)
+            call.over.set()
+            await _cancelled(pending)
 
-    async def _exchange(self, call: Call, batch: Batch) -> EmbeddingResult:
-        exchange = Exchange(call, batch)
+    async def _batch(self, call: Call, batch: Batch) -> EmbeddingResult:
+        division = call.divide(batch)
+        while (piece := division.next()) is not None:
+            exchange = Exchange(call, division, piece)
+            try:
+                decoded = await self._exchange(exchange)
+            except EmbeddingsError as error:
+                division.failed(piece, error, as_base64=exchange.as_base64, proven=call.proven)
+            else:
+                division.succeeded(piece, decoded)
+        return call.part(division)
+
+    async def _exchange(self, exchange: Exchange) -> Decoded:
+        turnstile = self._turnstile_here()
         with exchange.judged():
             async for attempt in stamina.retry_context(**exchange.retrying):
                 with attempt:
-                    timeout = exchange.begin(attempt.next_wait)
-                    return exchange.read(await self._transport.send(exchange.body, timeout))
+                    exchange.expect_backoff(attempt.next_wait)
+                    async with turnstile.turn(exchange) as timeout:
+                        return exchange.read(await self._send(exchange, timeout))
         raise AssertionError("stamina ends with a result or an error")
+
+    async def _send(self, exchange: Exchange, timeout: float) -> Reply:  # noqa: ASYNC109
+        task = cast("asyncio.Task[EmbeddingResult]", asyncio.current_task())
+        self._sending.add(task)
+        try:
+            return await self._transport.send(exchange.body, timeout, exchange.longest)
+        finally:
+            self._sending.discard(task)
+
+    async def _sent(self, tasks: Iterable[asyncio.Task[EmbeddingResult]]) -> None:
+        """Wait a little for those whose request is in flight."""
+        if sending := self._sending.intersection(tasks):
+            await asyncio.wait(sending, timeout=_call.GRACE)
+
+    def _turnstile_here(self) -> AsyncTurnstile:
+        """The turnstile and the connections of this event loop, made anew when the last closed."""
+        if self._transport.bind():
+            self._turnstile = AsyncTurnstile(self._settings.options({}).concurrency)
+        return self._turnstile
+
+
+async def _cancelled(tasks: Iterable[asyncio.Task[EmbeddingResult]]) -> None:
+    """Cancel tasks, and wait until all have ended."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _load(item: Item, position: int) -> Loaded:

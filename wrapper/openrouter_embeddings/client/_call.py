@@ -2,61 +2,125 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from openrouter_embeddings.core import assemble
+from openrouter_embeddings.core.budget import Budget
 from openrouter_embeddings.core.decode import decode
+from openrouter_embeddings.core.divide import Division
 from openrouter_embeddings.core.encode import encode
+from openrouter_embeddings.core.plan import longest_reply
 from openrouter_embeddings.core.policy import can_retry
-from openrouter_embeddings.errors import DeadlineExceededError, EmbeddingsError, ResponseError
+from openrouter_embeddings.errors import (
+    APIConnectionError,
+    BudgetExceededError,
+    DeadlineExceededError,
+    EmbeddingsError,
+    ResponseError,
+)
 from openrouter_embeddings.result import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    import stamina
+
+    from openrouter_embeddings.core.decode import Decoded
+    from openrouter_embeddings.core.divide import Learned
     from openrouter_embeddings.core.options import Options
     from openrouter_embeddings.core.plan import Batch
     from openrouter_embeddings.core.wire import Reply
     from openrouter_embeddings.result import EmbeddingResult
 
+# Seconds for requests that are in flight, and are being paid for, when another ends the call.
+GRACE = 5.0
 _JITTER = 1.0
 
 
 class Call:
-    """One call: its options, when it must end, and whether anybody still wants it."""
+    """One call: its options, when it must end, what it has cost, and whether anybody wants it."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, learned: Learned) -> None:
         self.options = options
         self.fields = options.request_fields()
-        self.abandoned = False
+        self.learned = learned
+        self.over = threading.Event()
+        self.budget = None if options.budget is None else Budget(options.budget)
+        self._divisions: dict[int, Division] = {}
         self._spent = Usage()
         self._spending = threading.Lock()
         self._width: int | None = None
         self._ends = None if options.deadline is None else time.monotonic() + options.deadline
 
-    def remaining(self) -> float | None:
-        """Seconds until the deadline; None without one."""
-        return None if self._ends is None else self._ends - time.monotonic()
+    def remaining(self) -> float:
+        """Seconds until the deadline; infinite without one."""
+        return math.inf if self._ends is None else self._ends - time.monotonic()
 
     def spend(self, usage: Usage) -> None:
         """Count an answer, from whichever thread; a refused one was billed, too."""
         with self._spending:
             self._spent += usage
+            if self.budget is not None:
+                self.budget.spend(usage)
 
     def total(self) -> Usage | None:
         """What the call has used so far; None before the first answer."""
-        return self._spent if self._spent.requests else None
+        spent = self._spent
+        return spent if spent.requests or spent.unanswered else None
 
-    def check_width(self, part: EmbeddingResult) -> None:
-        """Hold a part to the width of the first. Raises ResponseError."""
-        try:
-            self._width = assemble.same_width(self._width, part)
-        except ResponseError as error:
-            error.usage = self.total()
-            raise
+    @property
+    def proven(self) -> bool:
+        """Whether the service has accepted a request of this call."""
+        return self._spent.requests > 0
+
+    def divide(self, batch: Batch) -> Division:
+        """Begin with a batch."""
+        division = Division(
+            batch,
+            self.learned,
+            self.options.model,
+            skip=self.options.on_error == "skip",
+            ask_again=self.options.max_retries > 0,
+        )
+        self._divisions[batch.positions[0]] = division
+        return division
+
+    def part(self, division: Division) -> EmbeddingResult:
+        """A batch that is done, as a result."""
+        return assemble.part(division, self.options.model)
+
+    def hand_over(self, part: EmbeddingResult) -> None:
+        """A part goes to the caller. Raises ResponseError where it is of another width."""
+        if len(part):
+            positions = range(part.start, part.start + len(part) + len(part.missing))
+            try:
+                self._width = assemble.same_width(self._width, part.vectors, positions)
+            except ResponseError as error:
+                error.usage = self.total()
+                raise
+        del self._divisions[part.start]
+
+    def conclude(self, error: EmbeddingsError, handed_over: assemble.Whole | None = None) -> None:
+        """Give an error what the call has cost and brought until it ended.
+
+        `handed_over` has the parts that nobody but the call itself has seen.
+        """
+        begun = sorted(self._divisions.items())
+        if handed_over is None:
+            inputs = sum(len(division.batch.items) for _, division in begun)
+            handed_over = assemble.Whole(inputs, begun[0][0] if begun else 0)
+        for _, division in begun:
+            part = assemble.part(division, self.options.model)
+            if len(part) and self._width in (None, part.vectors.shape[1]):
+                self._width = part.vectors.shape[1]
+                handed_over.add(part)
+        result = handed_over.result(self.options.model)
+        error.partial = result if len(result) else None
+        error.usage = self.total()
 
 
 class _RetryOptions(TypedDict):
@@ -69,58 +133,94 @@ class _RetryOptions(TypedDict):
 
 
 class Exchange:
-    """One batch's way through its attempts, whichever client waits for them."""
+    """One request's way through its attempts, whichever client waits for them."""
 
-    def __init__(self, call: Call, batch: Batch) -> None:
-        self._call = call
-        self._batch = batch
+    def __init__(self, call: Call, division: Division, piece: Batch) -> None:
+        self.call = call
+        self._division = division
+        self._piece = piece
         self._backoff = 0.0
         self._retries = 0
         self._refused = 0
         self._out_of_time = False
-        self._usage = Usage()
-        self.body = encode(call.fields, batch)
+        self._tokens = piece.most_tokens if call.budget is not None else 0
+        fields = call.fields
+        self.as_base64 = fields["encoding_format"] == "base64"
+        if self.as_base64 and call.options.model in call.learned.floats:
+            self.as_base64 = False
+            fields = {**fields, "encoding_format": "float"}
+        self.body = encode(fields, piece)
+        self.longest = longest_reply(len(piece.items))
 
     @property
     def retrying(self) -> _RetryOptions:
         """Arguments for `stamina.retry_context`."""
         return {
             "on": self._wait_before_retry,
-            "attempts": self._call.options.max_retries + 1,
+            "attempts": self.call.options.max_retries + 1,
             "timeout": None,  # the deadline is kept below, before it has passed
             "wait_initial": 0.5,
             "wait_max": 30.0,
             "wait_jitter": _JITTER,
         }
 
-    def begin(self, backoff: float) -> float:
-        """Seconds that the attempt about to begin may take. Raises DeadlineExceededError.
+    def expect_backoff(self, seconds: float) -> None:
+        """What stamina will wait, without jitter, should the coming attempt fail."""
+        self._backoff = seconds
 
-        `backoff` is what stamina will wait, without jitter, should this attempt fail.
+    def admitted_in(self, wait: float) -> float:
+        """Seconds until a request may begin, given that the turnstile lets it begin in `wait`.
+
+        Raises DeadlineExceededError or BudgetExceededError, or ends a call that is over.
         """
-        self._backoff = backoff
-        if self._call.abandoned:
+        if self.call.over.is_set():
             raise EmbeddingsError("the call has ended without this request")
-        remaining = self._call.remaining()
-        if remaining is not None and remaining <= 0:
+        remaining = self.call.remaining()
+        if remaining <= 0 or (remaining < wait < math.inf):
             raise self._deadline_error()
-        timeout = self._call.options.timeout
-        return timeout if remaining is None else min(timeout, remaining)
+        if self.call.budget is not None:
+            verdict = self.call.budget.verdict(self._tokens)
+            if verdict == "stop":
+                raise BudgetExceededError(self.call.budget.reason, inputs=self._piece.positions)
+            return math.inf if verdict == "wait" else wait
+        return wait
 
-    def read(self, reply: Reply) -> EmbeddingResult:
-        """The batch's part of the result. What refused answers have cost is counted too."""
+    def at_most(self, wait: float) -> float | None:
+        """How long to wait before looking again; None: until something changes."""
+        wait = min(wait, max(self.call.remaining(), 0.0))
+        return wait if math.isfinite(wait) else None
+
+    def begun(self) -> None:
+        """The request is sent now."""
+        if self.call.budget is not None:
+            self.call.budget.begin(self._tokens)
+
+    def ended(self, outcome: BaseException | None) -> None:
+        """The attempt has ended, with an error or without."""
+        unanswered = isinstance(outcome, APIConnectionError) and outcome.maybe_billed
+        if unanswered:
+            self._count(Usage(unanswered=1))
+        if self.call.budget is not None:
+            self.call.budget.end(self._tokens, maybe_billed=unanswered)
+
+    def timeout(self) -> float:
+        """Seconds that the attempt may take."""
+        return max(min(self.call.options.timeout, self.call.remaining()), 1e-3)
+
+    def read(self, reply: Reply) -> Decoded:
+        """The piece's vectors. What refused answers have cost is counted too."""
         try:
-            decoded = decode(reply, self._batch, self._call.options.dimensions)
+            decoded = decode(reply, self._piece, self.call.options.dimensions)
         except EmbeddingsError as error:
             self._count(error.usage)
             raise
         self._count(decoded.served.usage)
-        return assemble.part(decoded, self._usage, self._call.options.model)
+        return decoded
 
     def _count(self, usage: Usage | None) -> None:
         if usage is not None:
-            self._usage += usage
-            self._call.spend(usage)
+            self._division.usage += usage
+            self.call.spend(usage)
 
     @contextmanager
     def judged(self) -> Iterator[None]:
@@ -128,43 +228,51 @@ class Exchange:
         try:
             yield
         except EmbeddingsError as error:
-            error.inputs = error.inputs or tuple(self._batch.positions)
-            error.usage = self._call.total()
+            error.inputs = error.inputs or tuple(self._piece.positions)
+            error.usage = self.call.total()
             if self._out_of_time:
                 raise self._deadline_error(error) from error
             raise
 
     def _wait_before_retry(self, error: Exception) -> bool | float:
         """Stamina's hook: False to give up, True for its own wait, seconds for one of ours."""
-        if not isinstance(error, EmbeddingsError) or self._call.abandoned:
+        if not isinstance(error, EmbeddingsError) or self.call.over.is_set():
             return False
         if not can_retry(error, self._refused):
             return False
-        if self._retries == self._call.options.max_retries:
+        if self._retries == self.call.options.max_retries:
             return False
         self._retries += 1
         self._refused += isinstance(error, ResponseError)
-        remaining = self._call.remaining()
+        remaining = self.call.remaining()
         wait = max(self._backoff, error.retry_after or 0.0)
-        if remaining is not None and wait >= remaining:
+        if wait >= remaining:
             self._out_of_time = True
             return False
-        fits = remaining is None or wait + _JITTER < remaining
-        return True if wait == self._backoff and fits else wait
+        return True if wait == self._backoff and wait + _JITTER < remaining else wait
 
     def _deadline_error(self, last: EmbeddingsError | None = None) -> DeadlineExceededError:
         reason = (
             f"leaves no time for another attempt; the last one ended with: {last.message}"
             if last
-            else "passed before an attempt could begin"
+            else "passed, or would have, before an attempt could begin"
         )
         return DeadlineExceededError(
-            f"the deadline of {self._call.options.deadline:g} s {reason}",
+            f"the deadline of {self.call.options.deadline:g} s {reason}",
             **(_details(last) if last else {}),
-            inputs=self._batch.positions,
+            inputs=self._piece.positions,
         )
 
 
 def _details(error: EmbeddingsError) -> dict[str, Any]:
     names = ("status", "code", "provider", "request_id", "retry_after", "body", "usage")
     return {name: getattr(error, name) for name in names}
+
+
+def sleep_by(attempt: stamina.Attempt, sleep: Callable[[float], object]) -> None:
+    """Let stamina wait before a retry by `sleep`, which can be cut short.
+
+    stamina has no such setting for threads; a test that ends a call in its back-off fails should
+    the private name change.
+    """
+    attempt._t_attempt.retry_state.retry_object.sleep = sleep  # type: ignore[assignment] # noqa: SLF001

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from openrouter_embeddings._secret import Secret
+from openrouter_embeddings.core.divide import Learned
 from openrouter_embeddings.core.options import EmbedOptions, merged
 from openrouter_embeddings.errors import InputError
 from openrouter_embeddings.transport import BASE_URL
@@ -29,6 +30,19 @@ class Settings:
         self.base_url = base_url or os.environ.get("OPENROUTER_BASE_URL") or BASE_URL
         self._defaults = defaults
         merged(defaults, {})  # complains now about what would be wrong in every call
+        self.learned = Learned()
+        self.closed = False
+        self._process = os.getpid()
+
+    def check_usable(self) -> None:
+        """Raise InputError for a client that was closed, or made before a fork."""
+        if self.closed:
+            raise InputError("the client is closed; make a new one")
+        if os.getpid() != self._process:
+            raise InputError(
+                "the client was made in another process, whose connections and locks this one "
+                "cannot share after a fork; make one in each process"
+            )
 
     def options(self, call: EmbedOptions) -> Options:
         """The defaults, overridden by a call's own options."""

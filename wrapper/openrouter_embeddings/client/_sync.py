@@ -11,11 +11,14 @@ from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.core import assemble
 from openrouter_embeddings.core.accept import Gate, accept, checked_iterable
 from openrouter_embeddings.core.plan import split
+from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.images import load_content
 from openrouter_embeddings.transport import Transport
 
-from ._call import Call, Exchange
+from . import _call
+from ._call import Call, Exchange, sleep_by
 from ._settings import LOCAL_KEY, LOCAL_MODEL, LOCAL_URL, Settings, with_role
+from ._turnstile import Turnstile
 from ._workers import Workers
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from openrouter_embeddings.core.decode import Decoded
     from openrouter_embeddings.core.options import EmbedOptions
     from openrouter_embeddings.core.plan import Batch
     from openrouter_embeddings.inputs import EmbedInput, EmbedInputs
@@ -61,6 +65,7 @@ class Client:
         self._settings = Settings(key, base_url, defaults)
         self._said = self._settings.describe("Client")
         self._transport = Transport(self._settings.base_url, self._settings.key, http_client)
+        self._turnstile = Turnstile(self._settings.options({}).concurrency)
 
     @classmethod
     def local(cls, **defaults: Unpack[EmbedOptions]) -> Self:
@@ -94,13 +99,20 @@ class Client:
             APIConnectionError: no whole answer came within `timeout` and `deadline`.
             ResponseError: an answer whose vectors cannot be trusted.
         """
-        call = Call(self._settings.options(options))
+        call = self._call(options)
         items = accept(inputs)
         loaded = [load_content(item, position) for position, item in enumerate(items)]
         batches = [*split(loaded, call.options.batch_size)]
-        if len(batches) == 1:
-            return self._exchange(call, batches[0])
-        return assemble.whole(self._exchange_all(call, batches), len(items))
+        whole = assemble.Whole(len(items))
+        try:
+            if len(batches) == 1:
+                return self._batch(call, batches[0])
+            for part in self._parts(call, batches):
+                whole.add(part)
+        except EmbeddingsError as error:
+            call.conclude(error, whole)
+            raise
+        return whole.result(call.options.model)
 
     def embed_query(self, queries: EmbedInputs, **options: Unpack[EmbedOptions]) -> EmbeddingResult:
         """`embed` with `input_type="search_query"`: for what is searched with."""
@@ -128,11 +140,12 @@ class Client:
             As `embed` does, in the middle of the iteration. An InputError comes when the parts
             before the wrong input have been handed over.
         """
-        call = Call(self._settings.options(options))
-        return self._exchange_all(call, _batches(checked_iterable(inputs), call.options.batch_size))
+        call = self._call(options)
+        return self._stream(call, _batches(checked_iterable(inputs), call.options.batch_size))
 
     def close(self) -> None:
         """Close the connections. A client given an `http_client` leaves that one open."""
+        self._settings.closed = True
         self._transport.close()
 
     def __enter__(self) -> Self:
@@ -152,7 +165,18 @@ class Client:
         """Address and model; never the key."""
         return self._said
 
-    def _exchange_all(self, call: Call, batches: Iterable[Batch]) -> Iterator[EmbeddingResult]:
+    def _call(self, options: EmbedOptions) -> Call:
+        self._settings.check_usable()
+        return Call(self._settings.options(options), self._settings.learned)
+
+    def _stream(self, call: Call, batches: Iterable[Batch]) -> Iterator[EmbeddingResult]:
+        try:
+            yield from self._parts(call, batches)
+        except EmbeddingsError as error:
+            call.conclude(error)
+            raise
+
+    def _parts(self, call: Call, batches: Iterable[Batch]) -> Iterator[EmbeddingResult]:
         """Parts in order, with up to `concurrency` requests under way."""
         concurrency = call.options.concurrency
         workers: Workers[EmbeddingResult] = Workers(concurrency)
@@ -164,27 +188,52 @@ class Client:
                 while len(pending) < 2 * concurrency:
                     if (batch := next(coming, None)) is None:
                         break
-                    pending.append(workers.submit(self._exchange, call, batch))
+                    pending.append(workers.submit(self._batch, call, batch))
                     if pending[0].done():  # inputs may be slow to come; what is done is not
                         break
                 if not pending:
                     break
                 part = pending.popleft().result()
-                call.check_width(part)
+                call.hand_over(part)
                 yield part
             if failed:
                 raise failed[0]
+        except EmbeddingsError:
+            self._end(call, workers)
+            workers.join(_call.GRACE)
+            raise
         finally:
-            call.abandoned = True
-            workers.stop()
+            self._end(call, workers)
+            self._transport.cut(workers.join(0))
+            workers.join(_call.GRACE)
 
-    def _exchange(self, call: Call, batch: Batch) -> EmbeddingResult:
-        exchange = Exchange(call, batch)
+    def _end(self, call: Call, workers: Workers[EmbeddingResult]) -> None:
+        """No more requests, and nobody waits for one any more."""
+        call.over.set()
+        workers.stop()
+        self._turnstile.wake()
+
+    def _batch(self, call: Call, batch: Batch) -> EmbeddingResult:
+        division = call.divide(batch)
+        while (piece := division.next()) is not None:
+            exchange = Exchange(call, division, piece)
+            try:
+                decoded = self._exchange(exchange)
+            except EmbeddingsError as error:
+                division.failed(piece, error, as_base64=exchange.as_base64, proven=call.proven)
+            else:
+                division.succeeded(piece, decoded)
+        return call.part(division)
+
+    def _exchange(self, exchange: Exchange) -> Decoded:
         with exchange.judged():
             for attempt in stamina.retry_context(**exchange.retrying):
+                sleep_by(attempt, exchange.call.over.wait)
                 with attempt:
-                    timeout = exchange.begin(attempt.next_wait)
-                    return exchange.read(self._transport.send(exchange.body, timeout))
+                    exchange.expect_backoff(attempt.next_wait)
+                    with self._turnstile.turn(exchange) as timeout:
+                        reply = self._transport.send(exchange.body, timeout, exchange.longest)
+                        return exchange.read(reply)
         raise AssertionError("stamina ends with a result or an error")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -22,7 +23,7 @@ class Workers(Generic[T]):
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._threads = 0
+        self._threads: list[threading.Thread] = []
         self._jobs: SimpleQueue[tuple[Future[T], Callable[..., T], tuple[Any, ...]] | None]
         self._jobs = SimpleQueue()
         self._stopped = False
@@ -31,16 +32,24 @@ class Workers(Generic[T]):
         """Run `job` in a thread; a new one, while there are fewer than `count`."""
         future: Future[T] = Future()
         self._jobs.put((future, job, arguments))
-        if self._threads < self._count:
-            self._threads += 1
-            threading.Thread(target=self._run, name="openrouter-embeddings", daemon=True).start()
+        if len(self._threads) < self._count:
+            thread = threading.Thread(target=self._run, name="openrouter-embeddings", daemon=True)
+            self._threads.append(thread)
+            thread.start()
         return future
 
     def stop(self) -> None:
         """Begin no more jobs; threads end with the job they have."""
         self._stopped = True
-        for _ in range(self._threads):
+        for _ in self._threads:
             self._jobs.put(None)
+
+    def join(self, seconds: float | None = None) -> list[int]:
+        """Wait until the threads have ended, or so long; gives the identifiers of the others."""
+        ends = None if seconds is None else time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(None if ends is None else max(0.0, ends - time.monotonic()))
+        return [t.ident for t in self._threads if t.is_alive() and t.ident is not None]
 
     def _run(self) -> None:
         while (task := self._jobs.get()) is not None and not self._stopped:

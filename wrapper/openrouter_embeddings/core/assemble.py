@@ -1,7 +1,9 @@
-"""The batches of a call to one matrix."""
+"""The answers of a call to one matrix."""
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,43 +12,94 @@ from openrouter_embeddings.errors import ResponseError
 from openrouter_embeddings.result import EmbeddingResult, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from .decode import Decoded
+    from openrouter_embeddings.errors import EmbeddingsError
+    from openrouter_embeddings.result import Matrix, Served
 
-
-def part(decoded: Decoded, usage: Usage, model: str) -> EmbeddingResult:
-    """One batch as a result of its own, for streams. `usage` covers refused answers too."""
-    served = decoded.served
-    return EmbeddingResult(decoded.matrix, usage, model, (served,), start=served.start)
+    from .divide import Division
 
 
-def whole(parts: Iterable[EmbeddingResult], rows: int) -> EmbeddingResult:
-    """All parts of a call, which come in order, as one result of `rows` rows."""
-    coming = iter(parts)
-    first = next(coming)
-    if len(first) == rows:
-        return first
-    matrix = np.empty((rows, first.vectors.shape[1]), np.float32)
-    matrix[: len(first)] = first.vectors
-    usage, served = first.usage, [*first.served]
-    for each in coming:
-        matrix[each.start : each.start + len(each)] = each.vectors
-        usage += each.usage
-        served += each.served
-    return EmbeddingResult(matrix, usage, first.requested_model, tuple(served))
+def part(division: Division, model: str) -> EmbeddingResult:
+    """What has come of one batch, in the order of its inputs. Its usage covers refused answers."""
+    positions = division.batch.positions
+    done = [decoded for decoded in division.done if len(decoded.matrix)]
+    came = [position for decoded in done for position in decoded.served.positions]
+    if len(done) == 1:
+        matrix = done[0].matrix
+    elif done:
+        matrix = np.concatenate([decoded.matrix for decoded in done])[np.argsort(came)]
+    else:
+        matrix = np.empty((0, 0), np.float32)
+    return EmbeddingResult(
+        matrix,
+        division.usage,
+        model,
+        tuple(decoded.served for decoded in done),
+        start=positions[0],
+        missing=_missing(positions, came),
+        errors=division.errors,
+    )
 
 
-def same_width(width: int | None, part: EmbeddingResult) -> int:
-    """The width of a part, which has to be that of the parts before it, if there are any.
+def _missing(positions: Sequence[int], came: list[int]) -> tuple[int, ...]:
+    return tuple(sorted({*positions} - {*came})) if len(came) < len(positions) else ()
+
+
+class Whole:
+    """The matrix of a call, filled as its parts come, in the order of the inputs.
+
+    Args:
+        inputs: how many there are, and so the most rows.
+        start: the position of the first.
+    """
+
+    def __init__(self, inputs: int, start: int = 0) -> None:
+        self._inputs = inputs
+        self._start = start
+        self._matrix = np.empty((0, 0), np.float32)
+        self._rows = 0
+        self._next = start
+        self._missing: list[int] = []
+        self._usages: list[Usage] = []
+        self._served: list[Served] = []
+        self._errors: dict[int, EmbeddingsError] = {}
+
+    def add(self, part: EmbeddingResult) -> None:
+        """Copy a part to its place. Inputs between it and the part before have no row."""
+        self._missing += [*range(self._next, part.start), *part.missing]
+        self._next = part.start + len(part) + len(part.missing)
+        if len(part):
+            if not self._rows:
+                self._matrix = np.empty((self._inputs, part.vectors.shape[1]), np.float32)
+            self._matrix[self._rows : self._rows + len(part)] = part.vectors
+            self._rows += len(part)
+        self._usages.append(part.usage)
+        self._served += part.served
+        self._errors |= part.errors
+
+    def result(self, model: str) -> EmbeddingResult:
+        """All that was added."""
+        return EmbeddingResult(
+            self._matrix[: self._rows],
+            reduce(add, self._usages, Usage()),
+            model,
+            tuple(self._served),
+            start=self._start,
+            missing=(*self._missing, *range(self._next, self._start + self._inputs)),
+            errors=self._errors,
+        )
+
+
+def same_width(width: int | None, vectors: Matrix, positions: Iterable[int]) -> int:
+    """The width of some vectors, which has to be that of those before them, if there are any.
 
     Raises ResponseError: another width is another vector space.
     """
-    found: int = part.vectors.shape[1]
+    found: int = vectors.shape[1]
     if width is not None and found != width:
         raise ResponseError(
-            f"vectors of {found} dimensions came back, and of {width} for earlier inputs",
-            inputs=range(part.start, part.start + len(part)),
-            provider=next(iter(part.providers), None),
+            f"vectors of {found} dimensions came back, and of {width} for other inputs",
+            inputs=positions,
         )
     return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -38,10 +38,17 @@ _ID_HEADERS = ("x-generation-id", "x-request-id", "request-id", "cf-ray")
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The vectors of one batch, in the order of its inputs, and the answer that held them."""
+    """The vectors of one batch, in the order of its inputs, and the answer that held them.
+
+    Attributes:
+        matrix: the usable vectors.
+        served: the answer, and the positions of their inputs.
+        refused: names the inputs whose vectors could not be used, if there are any.
+    """
 
     matrix: Matrix
     served: Served
+    refused: ResponseError | None = None
 
 
 def decode(reply: Reply, batch: Batch, dimensions: int | None) -> Decoded:
@@ -49,25 +56,35 @@ def decode(reply: Reply, batch: Batch, dimensions: int | None) -> Decoded:
 
     Raises:
         APIStatusError: by the status, or by an error inside a success.
-        ResponseError: a success whose vectors cannot be trusted; says which inputs.
+        ResponseError: a success that cannot be trusted as a whole.
     """
     answer = _parse(reply.body)
     if not 200 <= reply.status <= 299 or (isinstance(answer, dict) and answer.get("error")):
         raise _status_error(reply, answer, batch)
-    served = _served(answer if isinstance(answer, dict) else {}, batch)
+    served = _served(answer if isinstance(answer, dict) else {}, batch.positions)
     try:
-        matrix = _matrix(_items(answer, len(batch.items)), dimensions)
+        matrix, unusable = _matrix(_items(answer, len(batch.items)), dimensions)
     except _Refused as refused:
-        raise ResponseError(
-            refused.reason,
-            status=reply.status,
-            provider=served.provider,
-            request_id=served.id or _id_from_headers(reply),
-            body=_snippet(reply.body),
-            inputs=[batch.start + row for row in refused.rows] or batch.positions,
-            usage=served.usage,
-        ) from None
-    return Decoded(matrix, served)
+        raise _response_error(refused.reason, refused.rows, reply, batch, served) from None
+    if not unusable:
+        return Decoded(matrix, served)
+    error = _response_error(f"{_summary(unusable)} came back", [*unusable], reply, batch, served)
+    usable = [position for row, position in enumerate(batch.positions) if row not in unusable]
+    return Decoded(matrix, replace(served, positions=usable), error)
+
+
+def _response_error(
+    reason: str, rows: Sequence[int], reply: Reply, batch: Batch, served: Served
+) -> ResponseError:
+    return ResponseError(
+        reason,
+        status=reply.status,
+        provider=served.provider,
+        request_id=served.id or _id_from_headers(reply),
+        body=_snippet(reply.body),
+        inputs=[batch.positions[row] for row in rows] or batch.positions,
+        usage=served.usage,
+    )
 
 
 class _Refused(Exception):
@@ -135,32 +152,33 @@ def _doubt(indices: list[Any]) -> str:
     raise AssertionError("the indices are a permutation after all")
 
 
-def _matrix(embeddings: list[Any], dimensions: int | None) -> Matrix:
-    vectors, unreadable = _vectors(embeddings)
-    if unreadable:
-        raise _Refused(_summary(unreadable), sorted(unreadable))
-    widths = Counter(map(len, vectors))
-    width = dimensions or widths.most_common(1)[0][0]
-    if strange := [row for row, vector in enumerate(vectors) if len(vector) != width]:
-        came = " and ".join(str(other) for other in sorted(widths) if other != width)
-        if dimensions:
-            raise _Refused(f"{dimensions} dimensions were asked for, {came} came back", strange)
-        raise _Refused(f"vectors of {came} dimensions among vectors of {width}", strange)
+def _matrix(embeddings: list[Any], dimensions: int | None) -> tuple[Matrix, dict[int, str]]:
+    """The usable vectors, and why the others are not, by row. Raises _Refused."""
+    vectors, unusable = _vectors(embeddings)
+    widths = Counter(map(len, vectors.values()))
+    width = dimensions or (widths.most_common(1)[0][0] if widths else 0)
+    if dimensions and widths and dimensions not in widths:  # not these inputs' fault
+        came = " and ".join(map(str, sorted(widths)))
+        raise _Refused(f"{dimensions} dimensions were asked for, {came} came back", [*vectors])
+    for row in [row for row, vector in vectors.items() if len(vector) != width]:
+        unusable[row] = f"a vector of {len(vectors.pop(row))} dimensions, not {width},"
     matrix = np.empty((len(vectors), width), np.float32)
-    for row, vector in enumerate(vectors):
-        matrix[row] = vector
-    if unusable := unusable_rows(matrix):
-        raise _Refused(f"{_summary(unusable)} came back", sorted(unusable))
-    return matrix
+    for slot, vector in enumerate(vectors.values()):
+        matrix[slot] = vector
+    if poisonous := unusable_rows(matrix):
+        rows = [*vectors]
+        unusable |= {rows[slot]: reason for slot, reason in poisonous.items()}
+        matrix = np.delete(matrix, [*poisonous], axis=0)
+    return matrix, dict(sorted(unusable.items()))
 
 
-def _vectors(embeddings: list[Any]) -> tuple[list[Matrix], dict[int, str]]:
+def _vectors(embeddings: list[Any]) -> tuple[dict[int, Matrix], dict[int, str]]:
     """The vectors that can be read, and why the others cannot, by row."""
-    vectors: list[Matrix] = []
+    vectors: dict[int, Matrix] = {}
     unreadable: dict[int, str] = {}
     for row, embedding in enumerate(embeddings):
         try:
-            vectors.append(read_vector(embedding))
+            vectors[row] = read_vector(embedding)
         except ValueError as error:
             unreadable[row] = str(error)
     return vectors, unreadable
@@ -170,11 +188,10 @@ def _summary(reasons: dict[int, str]) -> str:
     return "; ".join(dict.fromkeys(reasons.values()))
 
 
-def _served(answer: dict[str, Any], batch: Batch) -> Served:
+def _served(answer: dict[str, Any], positions: Sequence[int]) -> Served:
     """What the answer says of itself. A missing or odd field costs nobody a paid vector."""
     return Served(
-        start=batch.start,
-        stop=batch.start + len(batch.items),
+        positions=positions,
         model=_text(answer.get("model")),
         provider=_text(answer.get("provider")),
         id=_text(answer.get("id")),

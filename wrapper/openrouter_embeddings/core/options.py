@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["EmbedOptions", "Options", "ProviderPreferences", "merged"]
 
 EncodingFormat = Literal["base64", "float"]
+OnError = Literal["raise", "skip"]
 LONGEST = 1e6  # seconds; the system refuses time-outs of some 10⁹
 T = TypeVar("T")
 
@@ -53,12 +54,19 @@ class EmbedOptions(TypedDict, total=False):
         encoding_format: how vectors travel: `"base64"` (default; float32, small and fast) or
             `"float"`. The result is the same.
         batch_size: inputs per request at most; default 128. Large inputs make smaller batches.
-        concurrency: requests in flight at most; default 8.
+        concurrency: requests in flight at most, over all calls of the client at once; default 8. It
+            falls while the service is overloaded or counts requests, and climbs back.
         timeout: seconds that one attempt may take; default 180: the slowest recorded answers took
             127.
         deadline: seconds that the whole call may take, retries and waiting included; default: no
             limit.
         max_retries: retries (not attempts) of a request; default 4; 0 means one attempt.
+        on_error: what becomes of an input that the service refuses (400, 413, 422, moderation), or
+            for which no usable vector comes: `"raise"` (default) names its position; `"skip"` goes
+            on without it, and the result has `mask` and `errors`. Other errors always raise.
+        budget: credits (US dollars) that the call may cost at most, as a Decimal; default: no
+            limit. Nothing is sent that could pass it, by the dearest price per token seen in the
+            call and a token for every byte; the first request goes alone, to learn the price.
 
     None takes a default of the client back, where an option may be None.
     """
@@ -74,6 +82,8 @@ class EmbedOptions(TypedDict, total=False):
     timeout: float
     deadline: float | None
     max_retries: int
+    on_error: OnError
+    budget: Decimal | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +101,8 @@ class Options:
     timeout: float = 180.0
     deadline: float | None = None
     max_retries: int = 4
+    on_error: OnError = "raise"
+    budget: Decimal | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "concurrency"):
@@ -107,6 +119,13 @@ class Options:
         if self.encoding_format not in ("base64", "float"):
             raise InputError(
                 f'encoding_format is {self.encoding_format!r}; "base64" and "float" are known'
+            )
+
+        if self.on_error not in ("raise", "skip"):
+            raise InputError(f'on_error is {self.on_error!r}; "raise" and "skip" are known')
+        if self.budget is not None and not _is_money(self.budget):
+            raise InputError(
+                f"budget is {self.budget!r:.40}, a Decimal of credits ≥ 0 is needed: Decimal('0.5')"
             )
 
     def request_fields(self) -> dict[str, Any]:
@@ -231,6 +250,12 @@ def _or_unset(value: T | None) -> T | Unset:
 def _whole(name: str, value: Any, least: int) -> None:
     if type(value) is not int or not least <= value <= LARGEST:
         raise InputError(f"{name} is {value!r:.40}, an integer from {least} to 2³¹-1 is needed")
+
+
+def _is_money(value: Any) -> bool:
+    if isinstance(value, bool | float) or not isinstance(value, Decimal | int):
+        return False
+    return Decimal(value).is_finite() and value >= 0
 
 
 def _seconds(name: str, value: Any) -> None:

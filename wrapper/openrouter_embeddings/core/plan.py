@@ -15,19 +15,36 @@ MAX_TEXT_BYTES = 512 * 1024
 # No cap is documented; 16 MiB of base64 passes the proxies in front of most services.
 MAX_IMAGE_BYTES = 12 * 1024 * 1024
 _BYTES_PER_TOKEN = 4
+_ENVELOPE = 1 << 20
+_LONGEST_VECTOR = 400_000
+_FRAME = 8  # tokens that a model sets around an input
+_IMAGE_TOKENS = 8192  # more than any model documents for one image
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Inputs of one request; `start` is the position of the first in what the caller gave."""
+    """Inputs of one request, and where each stands in what the caller gave."""
 
-    start: int
+    positions: Sequence[int]
     items: Sequence[Loaded]
 
+    def cut(self, start: int, stop: int) -> Batch:
+        """The inputs from `start` up to `stop`, counted in this batch."""
+        return Batch(self.positions[start:stop], self.items[start:stop])
+
+    def pick(self, rows: Sequence[int]) -> Batch:
+        """Only these, counted in this batch."""
+        return Batch([self.positions[row] for row in rows], [self.items[row] for row in rows])
+
     @property
-    def positions(self) -> range:
-        """Where the inputs stand in what the caller gave."""
-        return range(self.start, self.start + len(self.items))
+    def weight(self) -> int:
+        """Bytes of text and images."""
+        return sum(map(sum, map(_weigh, self.items)))
+
+    @property
+    def most_tokens(self) -> int:
+        """Never less than the tokens of the inputs: a byte is one at most, a few frame each."""
+        return sum(map(_most_tokens, self.items))
 
 
 class Planner:
@@ -56,10 +73,15 @@ class Planner:
     def rest(self) -> Iterator[Batch]:
         """The batch that is not full yet, if there is one."""
         if self._items:
-            yield Batch(self._start, self._items)
+            yield Batch(range(self._start, self._start + len(self._items)), self._items)
             self._start += len(self._items)
             self._items = []
             self._text = self._images = 0
+
+
+def longest_reply(inputs: int) -> int:
+    """Bytes that an answer may have: 16,384 dimensions printed as text are 400 KB a vector."""
+    return _ENVELOPE + inputs * _LONGEST_VECTOR
 
 
 def split(items: Iterable[Loaded], batch_size: int) -> Iterator[Batch]:
@@ -79,3 +101,11 @@ def _weigh(item: Loaded) -> tuple[int, int]:
         return _BYTES_PER_TOKEN * len(item), 0
     texts = [_weigh(part)[0] for part in item if isinstance(part, str)]
     return sum(texts), sum(len(part.data) for part in item if not isinstance(part, str))
+
+
+def _most_tokens(item: Loaded) -> int:
+    if isinstance(item, str):
+        return len(item.encode()) + _FRAME
+    if isinstance(item, list):
+        return len(item) + _FRAME
+    return sum(_most_tokens(p) if isinstance(p, str) else _IMAGE_TOKENS for p in item) + _FRAME

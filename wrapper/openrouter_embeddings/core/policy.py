@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from openrouter_embeddings.errors import (
     APIConnectionError,
@@ -72,6 +73,64 @@ def can_retry(error: EmbeddingsError, refused_so_far: int) -> bool:
     if isinstance(error, ResponseError):
         return refused_so_far < RESPONSE_RETRIES
     return isinstance(error, APIConnectionError)
+
+
+# How services say that a request holds too much, and how many inputs are allowed.
+_COUNT = re.compile(
+    r"too many (?!requests|tokens)|batch|\b(?:inputs|texts|items)\b|array (?:is )?too long",
+    re.IGNORECASE,
+)
+_SIZE = re.compile(
+    r"too large|payload|body size|request size|tokens (?:per request|overall)"
+    r"|total (?:number of )?tokens",
+    re.IGNORECASE,
+)
+_CAP = re.compile(
+    r"(?:at most|(?:more|larger|greater) than|up to|between 1 and"
+    r"|(?:max(?:imum)?|limit)\b[^.\d]{0,40})\s*(\d{1,6})\b\s*(\w*)",
+    re.IGNORECASE,
+)
+_NOT_INPUTS = re.compile(r"token|char|byte|dimension|[mk]i?b$", re.IGNORECASE)
+_FLAGGED = re.compile(r"flagged_input|moderation", re.IGNORECASE)
+_ENCODING = re.compile(r"encoding[_ ]format|base64", re.IGNORECASE)
+
+
+def can_divide(error: EmbeddingsError) -> bool:
+    """Whether some of the request's inputs may be accepted without the others."""
+    if isinstance(error, PermissionDeniedError):
+        return _FLAGGED.search(_said(error)) is not None
+    return isinstance(error, BadRequestError | PayloadTooLargeError)
+
+
+def too_much(error: EmbeddingsError) -> Literal["count", "size"] | None:
+    """What a request holds too much of, where the error says so: inputs, or bytes and tokens."""
+    if isinstance(error, PayloadTooLargeError) or _SIZE.search(error.message):
+        return "size"
+    return "count" if _COUNT.search(error.message) else None
+
+
+def named_cap(error: EmbeddingsError) -> int | None:
+    """How many inputs a request may hold, where the error names a number."""
+    if too_much(error) != "count":
+        return None
+    caps = [int(f[1]) for f in _CAP.finditer(error.message) if not _NOT_INPUTS.match(f[2])]
+    return min((cap for cap in caps if cap > 0), default=None)
+
+
+def refuses_base64(error: EmbeddingsError) -> bool:
+    """Whether a request without images is refused for its `encoding_format`."""
+    return isinstance(error, BadRequestError) and _ENCODING.search(_said(error)) is not None
+
+
+def is_overload(error: EmbeddingsError) -> bool:
+    """Whether the service wants fewer requests at once."""
+    return error.status in (503, 529) or (
+        isinstance(error, ServerError) and error.retry_after is not None
+    )
+
+
+def _said(error: EmbeddingsError) -> str:
+    return f"{error.message} {error.body}"
 
 
 def retry_after(reply: Reply) -> float | None:

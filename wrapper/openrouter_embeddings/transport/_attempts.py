@@ -5,8 +5,11 @@ Only `transport` uses this; it is apart because it has to reach below httpx's pu
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import httpcore
@@ -20,21 +23,39 @@ if TYPE_CHECKING:
 LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=128)
 
 _now = threading.local()  # a blocking request is sent and read in one thread
+_attempts: dict[int, _Attempt] = {}  # by thread; an entry is replaced by the thread's next attempt
+
+
+@dataclass
+class _Attempt:
+    ends: float
+    over: bool = False
+    stream: httpcore.NetworkStream | None = None  # where the thread is reading or writing
 
 
 def begin_attempt(timeout: float) -> float:
     """Bound all reading and writing of this thread; returns the monotonic time of its end."""
-    _now.ends = time.monotonic() + timeout
-    ends: float = _now.ends
-    return ends
+    _now.attempt = _attempts[threading.get_ident()] = _Attempt(time.monotonic() + timeout)
+    return time.monotonic() + timeout
 
 
-def _left(timeout: float | None) -> float | None:
-    ends: float | None = getattr(_now, "ends", None)
-    if ends is None:
+def cut(threads: Iterable[int]) -> None:
+    """End the attempts of these threads: what they read or write fails at once."""
+    for thread in threads:
+        if attempt := _attempts.get(thread):
+            attempt.over = True
+            if attempt.stream is not None:
+                with suppress(OSError):  # it may just have been closed
+                    attempt.stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+
+
+def _left(timeout: float | None, stream: httpcore.NetworkStream | None = None) -> float | None:
+    attempt: _Attempt | None = getattr(_now, "attempt", None)
+    if attempt is None:
         return timeout
-    left = ends - time.monotonic()
-    if left <= 0:
+    attempt.stream = stream
+    left = attempt.ends - time.monotonic()
+    if attempt.over or left <= 0:
         raise httpcore.ReadTimeout("the attempt is over")
     return left if timeout is None else min(left, timeout)
 
@@ -46,10 +67,10 @@ class _Stream(httpcore.NetworkStream):
         self._stream = stream
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, _left(timeout))
+        return self._stream.read(max_bytes, _left(timeout, self._stream))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, _left(timeout))
+        self._stream.write(buffer, _left(timeout, self._stream))
 
     def close(self) -> None:
         self._stream.close()

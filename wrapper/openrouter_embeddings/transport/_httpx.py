@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import re
 import time
-from contextlib import closing
+from contextlib import aclosing, closing
 from typing import TYPE_CHECKING
 
 import httpx
@@ -18,17 +18,19 @@ from openrouter_embeddings.errors import (
     APITimeoutError,
     EmbeddingsError,
     InputError,
+    ResponseError,
 )
 
-from ._attempts import LIMITS, begin_attempt, bound
+from ._attempts import LIMITS, begin_attempt, bound, cut
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable
 
     from openrouter_embeddings._secret import Secret
 
 BASE_URL = "https://openrouter.ai/api/v1"
 _CONNECT_TIMEOUT = 15.0
+_LONGEST_ERROR = 1 << 20
 _HEADERS = {
     "Content-Type": "application/json",
     "Accept": "application/json",
@@ -83,9 +85,17 @@ class _Endpoint:
         if isinstance(error, httpx.ConnectTimeout | httpx.ConnectError):
             where = f"{self.url.scheme}://{self.url.netloc.decode()}"
             return APIConnectionError(f"no connection to {where} ({said})")
+        failure: APIConnectionError
         if isinstance(error, httpx.TimeoutException | TimeoutError):
-            return APITimeoutError(f"no whole answer within the time-out of {timeout:g} s ({said})")
-        return APIConnectionError(f"the connection broke before the whole answer came ({said})")
+            failure = APITimeoutError(
+                f"no whole answer within the time-out of {timeout:g} s ({said})"
+            )
+        else:
+            failure = APIConnectionError(
+                f"the connection broke before the whole answer came ({said})"
+            )
+        failure.maybe_billed = not isinstance(error, httpx.PoolTimeout)
+        return failure
 
 
 class Transport:
@@ -100,8 +110,11 @@ class Transport:
             httpx.Client(limits=LIMITS, trust_env=self._endpoint.trust_env)
         )
 
-    def send(self, body: bytes, timeout: float) -> Reply:
-        """The whole answer. Raises APITimeoutError or APIConnectionError."""
+    def send(self, body: bytes, timeout: float, longest: int) -> Reply:
+        """The whole answer. Raises APITimeoutError, APIConnectionError or ResponseError.
+
+        No more than `longest` bytes of it are read.
+        """
         _refuse_closed(self._http)
         request = self._endpoint.request(self._http, body, timeout)
         try:
@@ -110,17 +123,22 @@ class Transport:
                 request, stream=True, auth=self._endpoint.auth, follow_redirects=False
             )
             with closing(response):
-                chunks = []
+                whole = _Body(response, longest)
                 for chunk in response.iter_bytes():
-                    chunks.append(chunk)
+                    if whole.add(chunk):
+                        break
                     if time.monotonic() > ends:
                         raise httpx.ReadTimeout("the answer had not ended")
-            return self._endpoint.reply(response, b"".join(chunks))
+            return self._endpoint.reply(response, whole.bytes())
         except httpx.HTTPStatusError as error:  # a hook of the caller's httpx client
             return self._endpoint.reply(error.response, b"")
         except _FAILURES as error:
             failure = self._endpoint.failure(error, timeout)
         raise failure  # out here: httpx's frames hold the headers, and with them the key
+
+    def cut(self, threads: Iterable[int]) -> None:
+        """End what these threads are sending or reading; only for an httpx client of ours."""
+        cut(threads)
 
     def close(self) -> None:
         """Close the connections, unless the caller brought the httpx client."""
@@ -136,44 +154,81 @@ class AsyncTransport:
             name = type(client).__name__
             raise InputError(f"http_client is {name}; AsyncClient takes httpx.AsyncClient")
         self._endpoint = _Endpoint(base_url, key)
-        self.owns_client = client is None
+        self.make = self._make if client is None else None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._http = client or httpx.AsyncClient(limits=LIMITS, trust_env=self._endpoint.trust_env)
+        self._http = client or self._make()
 
-    async def send(self, body: bytes, timeout: float) -> Reply:  # noqa: ASYNC109 - as Transport
-        """The whole answer. Raises APITimeoutError or APIConnectionError."""
+    def _make(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(limits=LIMITS, trust_env=self._endpoint.trust_env)
+
+    async def send(self, body: bytes, timeout: float, longest: int) -> Reply:  # noqa: ASYNC109 - as Transport
+        """As `Transport.send`."""
         _refuse_closed(self._http)
-        self._refuse_other_loop()
         request = self._endpoint.request(self._http, body, timeout)
         try:
             async with asyncio.timeout(timeout):
                 response = await self._http.send(
                     request, stream=True, auth=self._endpoint.auth, follow_redirects=False
                 )
-                try:
-                    whole = b"".join([chunk async for chunk in response.aiter_bytes()])
-                finally:
-                    await response.aclose()
-            return self._endpoint.reply(response, whole)
+                async with aclosing(response):
+                    whole = _Body(response, longest)
+                    async for chunk in response.aiter_bytes():
+                        if whole.add(chunk):
+                            break
+            return self._endpoint.reply(response, whole.bytes())
         except httpx.HTTPStatusError as error:  # a hook of the caller's httpx client
             return self._endpoint.reply(error.response, b"")
         except _FAILURES as error:
             failure = self._endpoint.failure(error, timeout)
         raise failure  # out here: httpx's frames hold the headers, and with them the key
 
-    def _refuse_other_loop(self) -> None:
+    def bind(self) -> bool:
+        """Belong to the running event loop; True where the connections had to be made anew.
+
+        Raises InputError while another loop has them, or when they are the caller's.
+        """
         loop = asyncio.get_running_loop()
-        self._loop = self._loop or loop
-        if self._loop is not loop:
+        if self._loop is loop:
+            return False
+        before, self._loop = self._loop, self._loop or loop
+        if before is None:
+            return False
+        if self.make is None or not before.is_closed():
             raise InputError(
                 "this AsyncClient was first used in another event loop, and its connections belong "
                 "to that; make one in each loop, or use Client"
             )
+        self._loop, self._http = loop, self.make()
+        return True
 
     async def aclose(self) -> None:
         """Close the connections, unless the caller brought the httpx client."""
-        if self.owns_client:
-            await self._http.aclose()
+        if self.make is not None and not (self._loop and self._loop.is_closed()):
+            await self._http.aclose()  # in a closed loop no connection is left
+
+
+class _Body:
+    """What has been read of an answer, up to a bound."""
+
+    def __init__(self, response: httpx.Response, longest: int) -> None:
+        self._refused = response.status_code >= 400
+        self._room = _LONGEST_ERROR if self._refused else longest
+        self._bound = self._room
+        self._chunks: list[bytes] = []
+
+    def add(self, chunk: bytes) -> bool:
+        """Take a chunk; True where no more is wanted. Raises ResponseError for a success."""
+        self._chunks.append(chunk[: self._room])
+        self._room -= len(chunk)
+        if self._room >= 0:
+            return False
+        if not self._refused:
+            raise ResponseError(f"an answer of more than {self._bound:,} bytes, the most expected")
+        return True
+
+    def bytes(self) -> bytes:
+        """All of it."""
+        return b"".join(self._chunks)
 
 
 def _refuse_closed(client: httpx.Client | httpx.AsyncClient) -> None:

@@ -1,0 +1,174 @@
+"""What becomes of a batch: sent whole, cut where it is too large, searched where an input is bad.
+
+Nothing that was answered is sent again: a search keeps the answers of the halves that succeed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from openrouter_embeddings.result import Usage
+
+from .assemble import same_width
+from .policy import can_divide, named_cap, refuses_base64, too_much
+
+if TYPE_CHECKING:
+    from openrouter_embeddings.errors import EmbeddingsError
+
+    from .decode import Decoded
+    from .plan import Batch
+
+
+@dataclass
+class Learned:
+    """What a client has learned of its models, for as long as it lives.
+
+    Attributes:
+        counts: inputs that a request may hold.
+        weights: bytes of inputs that a request may hold.
+        floats: models whose providers refuse base64.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+    weights: dict[str, int] = field(default_factory=dict)
+    floats: set[str] = field(default_factory=set)
+
+    def fits(self, model: str, batch: Batch) -> bool:
+        """Whether a request may hold the batch, as far as is known. One input always fits."""
+        most = self.counts.get(model, len(batch.items))
+        heaviest = self.weights.get(model)
+        return len(batch.items) == 1 or (
+            len(batch.items) <= most and (heaviest is None or batch.weight <= heaviest)
+        )
+
+
+class Division:
+    """One batch: which pieces to send, what came of them, and when to give up.
+
+    Args:
+        batch: what shall be embedded.
+        learned: of the client; read before a piece is sent, and added to.
+        model: whose limits count.
+        skip: go on without inputs that are refused.
+        ask_again: ask once more for inputs without a usable vector.
+    """
+
+    def __init__(
+        self, batch: Batch, learned: Learned, model: str, *, skip: bool, ask_again: bool
+    ) -> None:
+        self.batch = batch
+        self.done: list[Decoded] = []
+        self.errors: dict[int, EmbeddingsError] = {}
+        self.usage = Usage()
+        self._learned = learned
+        self._model = model
+        self._skip = skip
+        self._to_send = [batch]
+        self._accepted: list[Batch] = []
+        self._asked_again = set() if ask_again else {*batch.positions}
+        self._too_much: Literal["count", "size"] | None = None
+        self._suspect: EmbeddingsError | None = None
+        self._width: int | None = None
+
+    def next(self) -> Batch | None:
+        """The piece to send now; None when all has been dealt with."""
+        while self._to_send:
+            piece = self._to_send.pop()
+            if self._learned.fits(self._model, piece):
+                return piece
+            self._to_send += self._pieces(piece)
+        if self._too_much and not self.errors:
+            self._learn(self._too_much)
+        return None
+
+    def _pieces(self, piece: Batch) -> list[Batch]:
+        """As large as may be, the last one first."""
+        count = len(piece.items)
+        size = self._learned.counts.get(self._model, count)
+        if size >= count:  # too heavy, then
+            size = (count + 1) // 2
+        return [piece.cut(start, start + size) for start in range(0, count, size)][::-1]
+
+    def _learn(self, what: Literal["count", "size"]) -> None:
+        """Where cutting alone has helped, the largest piece that was accepted is the limit."""
+        if what == "size":
+            self._learned.weights[self._model] = max(piece.weight for piece in self._accepted)
+        else:
+            self._learned.counts[self._model] = max(len(p.items) for p in self._accepted)
+
+    def succeeded(self, piece: Batch, decoded: Decoded) -> None:
+        """An answer came. Inputs without a usable vector are asked for once more, alone.
+
+        Raises the error of an input where nothing helps, unless it is skipped.
+        """
+        if len(decoded.matrix):
+            self._width = same_width(self._width, decoded.matrix, decoded.served.positions)
+        self._accepted.append(piece)
+        self.done.append(decoded)
+        if self._suspect is not None:  # others are accepted, so it was that input
+            self._blame(self._suspect)
+            self._suspect = None
+        if decoded.refused is None:
+            return
+        fresh = [p for p in decoded.refused.inputs if p not in self._asked_again]
+        if len(fresh) < len(decoded.refused.inputs):
+            self._blame(decoded.refused)
+        self._asked_again.update(fresh)
+        rows = [row for row, position in enumerate(piece.positions) if position in fresh]
+        if rows:
+            self._to_send.append(piece.pick(rows))
+
+    def failed(
+        self, piece: Batch, error: EmbeddingsError, *, as_base64: bool, proven: bool
+    ) -> None:
+        """No answer came. Raises where no other way of sending the inputs can help.
+
+        `proven` says that the service has accepted other inputs with the same options.
+        """
+        no_images = all(isinstance(item, str | list) for item in piece.items)
+        if as_base64 and no_images and refuses_base64(error):
+            self._learned.floats.add(self._model)
+            self._to_send.append(piece)
+        elif not can_divide(error) or len(self.batch.items) == 1:
+            self._give_up(error)
+        elif len(piece.items) > 1:
+            self._divide(piece, error)
+        elif proven or self._accepted:
+            self._blame(error)
+        else:
+            self._doubt(error)
+
+    def _divide(self, piece: Batch, error: EmbeddingsError) -> None:
+        cap = named_cap(error)
+        count = len(piece.items)
+        if cap is not None and cap < count:
+            self._learned.counts[self._model] = cap
+            self._to_send.append(piece)
+            return
+        self._too_much = too_much(error)
+        self._to_send += [piece.cut(count // 2, count), piece.cut(0, count // 2)]
+
+    def _doubt(self, error: EmbeddingsError) -> None:
+        """One input is refused alone, and none has been accepted: is it the input, or all of it?
+
+        One other input is tried by itself.
+        """
+        if self._suspect is not None:
+            error.inputs = tuple(self.batch.positions)
+            raise error
+        self._suspect = error
+        other = self._to_send.pop()
+        if len(other.items) > 1:
+            self._to_send.append(other.cut(1, len(other.items)))
+        self._to_send.append(other.cut(0, 1))
+
+    def _give_up(self, error: EmbeddingsError) -> None:
+        if not (self._skip and can_divide(error)):
+            raise error
+        self._blame(error)
+
+    def _blame(self, error: EmbeddingsError) -> None:
+        if not self._skip:
+            raise error
+        self.errors |= dict.fromkeys(error.inputs, error)
