@@ -224,20 +224,26 @@ def test_the_callers_async_httpx_client_stays_open() -> None:
     assert local._transport._http.is_closed
 
 
+def thrice(server: str) -> list[Any]:
+    """The vectors of one client in three event loops."""
+    client = ore.AsyncClient("local", base_url=server, model="local/hash")
+
+    async def run() -> Any:
+        return (await client.embed(["a", "b"], batch_size=1)).vectors
+
+    found = [asyncio.run(run()) for _ in range(3)]
+    asyncio.run(client.close())
+    return found
+
+
 # A loop that closes leaves idle connections to Python, which closes and mentions them.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_an_async_client_serves_one_event_loop_after_another(server: str) -> None:
     """With connections of its own in each."""
-    client = ore.AsyncClient("local", base_url=server, model="local/hash")
     wanted = ore.Client.local(model="local/hash").embed(["a", "b"]).vectors
-
-    async def run() -> ore.EmbeddingResult:
-        return await client.embed(["a", "b"], batch_size=1)
-
-    for _ in range(3):
-        assert np.array_equal(asyncio.run(run()).vectors, wanted)
-    asyncio.run(client.close())
-    gc.collect()  # while what Python says of those connections is ignored
+    for found in thrice(server):
+        assert np.array_equal(found, wanted)
+    gc.collect()  # here, where the mention is ignored
 
 
 def test_an_async_client_serves_one_event_loop_at_a_time() -> None:
