@@ -14,8 +14,10 @@ NEXT = {
     "service": "the address is in transport/_httpx.py; a key is sent as a bearer token",
     "operations": "a new one needs a method of its own, or a line in tests/contract/gaps.toml",
     "request": "a new field needs an option in core/options.py, or a line in gaps.toml",
-    "response": "a new field stays readable in `served[…].body`; see core/decode.py",
-    "errors": "a new status needs its exception in errors.py and core/policy.py",
+    "response": "core/decode.py reads it, and takes a missing or null field but for the vectors; "
+    "what is new stays readable in `served[…].body`",
+    "errors": "a new status needs its exception, if it has none: errors.py, core/policy.py and "
+    "EXCEPTIONS in tests/contract/test_client.py",
 }
 _BROKEN = "make typecheck test says what of ours relies on it; CHANGELOG.md tells who else does"
 
@@ -173,8 +175,19 @@ class _Collector:
         self._document = document
         self.found: dict[str, Field] = {}
 
-    def collect(self, schema: Json, path: str, above: tuple[str, ...], *, required: bool) -> None:
-        """Note a schema at `path` and all in it; `above` are the references that led here."""
+    def collect(
+        self,
+        schema: Json,
+        path: str,
+        above: tuple[str, ...],
+        *,
+        required: bool,
+        one_of_many: bool = False,
+    ) -> None:
+        """Note a schema at `path` and all in it; `above` are the references that led here.
+
+        What one of many alternatives requires is not required of the whole.
+        """
         while isinstance(schema, dict) and isinstance(reference := schema.get("$ref"), str):
             if reference in above:  # a schema that contains itself
                 return
@@ -183,16 +196,20 @@ class _Collector:
         if not isinstance(schema, dict):
             schema = {}
         if alternatives := [*schema.get("anyOf", []), *schema.get("allOf", [])]:
+            several = sum("properties" in self._resolved(a) for a in alternatives) > 1
             for alternative in alternatives:
-                self.collect(alternative, path, above, required=required)
+                self.collect(alternative, path, above, required=required, one_of_many=several)
             if not schema.keys() & {"type", "properties", "items"}:
                 return
         self._note(schema, path, required=required)
         for name, inner in schema.get("properties", {}).items():
-            needed = name in schema.get("required", [])
+            needed = name in schema.get("required", []) and not one_of_many
             self.collect(inner, f"{path}.{name}".lstrip("."), above, required=needed)
         if "items" in schema:
             self.collect(schema["items"], f"{path}[]", above, required=True)
+
+    def _resolved(self, schema: Json) -> Json:
+        return resolve(self._document, schema["$ref"]) if "$ref" in schema else schema
 
     def _note(self, schema: Json, path: str, *, required: bool) -> None:
         here = self.found.setdefault(path, Field(required))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tools import contract, generator_input
 from tools.documents import ROOT, SPEC, Json, SpecError, load, validate
-from tools.names import complain, generated_classes, read_overrides
+from tools.names import complain, generated_classes, read_overrides, reshaped
 from tools.rules import apply
 
 CONFIG = ROOT / "generator-config.yaml"
@@ -51,6 +51,8 @@ def generate(spec: Path, config: Path, package: Path, say: Say) -> None:
     names = [*generated_classes(package), *components]
     if complaints := complain(set(overrides), matched, names):
         raise SpecError(f"{config.name}: " + f"\n{config.name}: ".join(complaints))
+    for line in reshaped(overrides, PACKAGE, package):
+        say(f"LOOK: {line}")
     _finish(package, repaired)
 
 

@@ -54,3 +54,33 @@ def _remedy(key: str, left: list[str]) -> str:
     """Numbers in names shift when the publisher inserts an alternative before another."""
     moved = [name for name in left if re.sub(r"\d+", "", name) == re.sub(r"\d+", "", key)]
     return f"its place may be taken by {' or '.join(moved)}" if moved else "rename or remove it"
+
+
+def reshaped(overrides: dict[str, str], before: Path, after: Path) -> list[str]:
+    """Classes named after a number that hold other fields than they did, a line each.
+
+    An alternative that was inserted takes the number, and so the name, of the one that stood there.
+    """
+    lines = []
+    for key, name in overrides.items():
+        was, now = (_fields(package).get(name, set()) for package in (before, after))
+        if re.search(r"\d", key) and was - now:
+            lines.append(
+                f"{name} had {', '.join(sorted(was))} and has {', '.join(sorted(now))} now: "
+                f"does {key} still mean it, or have the numbers shifted?"
+            )
+    return lines
+
+
+def _fields(package: Path) -> dict[str, set[str]]:
+    """The fields of every model of a generated package."""
+    return {
+        node.name: {
+            line.target.id
+            for line in node.body
+            if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
+        }
+        for module in package.glob("models/*.py")
+        for node in ast.parse(module.read_text()).body
+        if isinstance(node, ast.ClassDef)
+    }

@@ -40,7 +40,7 @@ def respond(body: bytes, headers: Mapping[str, str]) -> LocalReply:
         _refuse_on_request(request["model"], headers.get(STATUS_HEADER))
         embedded = _embed(request)
     except Refusal as refusal:
-        return _error(refusal)
+        return error_reply(refusal)
     return LocalReply(200, orjson.dumps(_success(request, embedded, body)))
 
 
@@ -81,7 +81,7 @@ def _embed(request: dict[str, Any]) -> Embedded:
     )  # 64.0 is an integer in JSON Schema
     inputs = read_inputs(request["input"])
     needed = {part.modality for parts in inputs for part in parts}
-    if lacking := sorted(needed - model.modalities):
+    if model.modalities is not None and (lacking := sorted(needed - model.modalities)):
         raise Refusal(404, f"No endpoints found that support {lacking[0]} input")
     try:
         return model.embed(inputs, dimensions)
@@ -119,7 +119,8 @@ def _success(request: dict[str, Any], embedded: Embedded, body: bytes) -> dict[s
     }
 
 
-def _error(refusal: Refusal) -> LocalReply:
+def error_reply(refusal: Refusal) -> LocalReply:
+    """The contract's error body."""
     error: dict[str, Any] = {"code": refusal.status, "message": refusal.message}
     if refusal.metadata is not None:
         error["metadata"] = refusal.metadata

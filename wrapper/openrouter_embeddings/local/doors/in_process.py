@@ -3,40 +3,90 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from typing import TYPE_CHECKING
 
 import httpx
 
 from openrouter_embeddings._extras import need
-from openrouter_embeddings.local.respond import respond
+from openrouter_embeddings.local.faults import Faults
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from openrouter_embeddings.local.faults import Played
+
+_RESETS = {
+    "reset-before-headers": "Connection reset by peer",
+    "accept-and-close": "Server disconnected without sending a response.",
+}
 
 
 class LocalTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
-    """Answers every request as the stand-in does; for `httpx.Client` and `httpx.AsyncClient`."""
+    """Answers every request as the stand-in does; for `httpx.Client` and `httpx.AsyncClient`.
 
-    def __init__(self) -> None:
+    Args:
+        faults: what goes wrong. What would take longer than the request's time-out ends as that
+            does, at once; other delays are left out.
+    """
+
+    def __init__(self, faults: Faults | None = None) -> None:
         need("jsonschema_rs", "local")  # now, and not in the middle of the first request
+        self._faults = faults or Faults()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Answer in the calling thread."""
-        return _answer(request, request.read())
+        return self._answer(request, request.read())
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Answer in another thread, so that the loop goes on while a model computes."""
         body = await request.aread()
-        return await asyncio.to_thread(_answer, request, body)
+        return await asyncio.to_thread(self._answer, request, body)
+
+    def _answer(self, request: httpx.Request, body: bytes) -> httpx.Response:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        played = self._faults.play(body, headers, time.monotonic())
+        said = {"Content-Type": "application/json", **played.reply.headers}
+        if played.delivery is None:
+            return httpx.Response(played.reply.status, headers=said, content=played.reply.body)
+        if message := _RESETS.get(played.delivery):
+            raise httpx.ReadError(message, request=request)
+        timeout = request.extensions.get("timeout", {}).get("read")
+        too_slow = timeout is not None and played.seconds > timeout
+        if played.delivery == "slow-headers" and too_slow:
+            raise httpx.ReadTimeout("timed out", request=request)
+        stream = _Body(played, too_slow=too_slow)
+        return httpx.Response(played.reply.status, headers=said, stream=stream)
 
 
-def _answer(request: httpx.Request, body: bytes) -> httpx.Response:
-    reply = respond(body, {name.lower(): value for name, value in request.headers.items()})
-    headers = {"Content-Type": "application/json", **reply.headers}
-    return httpx.Response(reply.status, headers=headers, content=reply.body)
+class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body that breaks off, or does not, as its delivery says."""
+
+    def __init__(self, played: Played, *, too_slow: bool) -> None:
+        self._played = played
+        self._too_slow = too_slow
+
+    def __iter__(self) -> Iterator[bytes]:
+        body = self._played.reply.body
+        if self._played.delivery == "reset-after-headers":
+            raise httpx.ReadError("Connection reset by peer")
+        yield body[: len(body) // 2]
+        if self._played.delivery == "reset-mid-body":
+            raise httpx.ReadError("Connection reset by peer")
+        if self._too_slow:
+            raise httpx.ReadTimeout("timed out")
+        yield body[len(body) // 2 :]
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for chunk in self:
+            yield chunk
 
 
-def http_client() -> httpx.Client:
+def http_client(faults: Faults | None = None) -> httpx.Client:
     """An httpx client that only ever talks to the stand-in."""
-    return httpx.Client(transport=LocalTransport())
+    return httpx.Client(transport=LocalTransport(faults))
 
 
-def async_http_client() -> httpx.AsyncClient:
+def async_http_client(faults: Faults | None = None) -> httpx.AsyncClient:
     """The same for asyncio."""
-    return httpx.AsyncClient(transport=LocalTransport())
+    return httpx.AsyncClient(transport=LocalTransport(faults))

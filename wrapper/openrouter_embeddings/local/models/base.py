@@ -37,8 +37,12 @@ class Model(Protocol):
     """A model: pure, thread-safe, and slow only on its first use."""
 
     name: str
-    modalities: frozenset[str]
     dimensions: range
+
+    @property
+    def modalities(self) -> frozenset[str] | None:
+        """What it takes; None: everything."""
+        ...
 
     def embed(self, inputs: Sequence[Sequence[Part]], dimensions: int | None) -> Embedded:
         """One unit vector an input. Raises Unsupported."""

@@ -29,7 +29,7 @@ class HashModel:
     """Noise that is always the same for the same input."""
 
     name = "local/hash"
-    modalities = frozenset({"text", "image"})
+    modalities = None  # all, those of a coming edition too
     dimensions = range(1, 16_385)
 
     def embed(self, inputs: Sequence[Sequence[Part]], dimensions: int | None) -> Embedded:
@@ -38,7 +38,7 @@ class HashModel:
         vectors = np.empty((len(inputs), width), np.float32)
         for row, parts in enumerate(inputs):
             vectors[row] = _draw(parts, width)
-        images = sum(part.modality == "image" for parts in inputs for part in parts)
+        images = sum(part.modality != "text" for parts in inputs for part in parts)
         tokens = {"text": _count(inputs), "image": images * TOKENS_PER_IMAGE}
         return Embedded(vectors, {k: v for k, v in tokens.items() if v})
 

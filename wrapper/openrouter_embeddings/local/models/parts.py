@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,9 +31,13 @@ def _parts(item: Any) -> list[Part]:
         return [Part("text", text=item)]
     if isinstance(item, list):
         return [Part("text", tokens=tuple(item))]
-    return [
-        Part("text", text=part["text"])
-        if part["type"] == "text"
-        else Part("image", url=part["image_url"]["url"])
-        for part in item["content"]
-    ]
+    return [_part(part) for part in item["content"]]
+
+
+def _part(part: dict[str, Any]) -> Part:
+    if part["type"] == "text":
+        return Part("text", text=part["text"])
+    if part["type"] == "image_url":
+        return Part("image", url=part["image_url"]["url"])
+    # of an edition that this stand-in was not written for
+    return Part(part["type"], url=json.dumps(part, sort_keys=True))
