@@ -1,6 +1,5 @@
 """What every test lives in: no sleeping, no environment, no network beyond this machine."""
 
-import asyncio
 import ipaddress
 import os
 import re
@@ -8,14 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import hypothesis
 import pytest
-import stamina
-from openrouter_embeddings.client import _turnstile
+from openrouter_embeddings.testing import JumpingClock, no_waiting
 
 # `make test` tries the same examples everywhere, so that a red run is red again for whoever looks;
 # `make contract` tries new ones each time.
@@ -25,10 +22,10 @@ if "CONTRACT_EXAMPLES" not in os.environ:
 
 
 @pytest.fixture(autouse=True)
-def no_waiting() -> Iterator[None]:
-    """Retries happen at once; their number stays what the call says."""
-    with stamina.set_testing(True, attempts=1000, cap=True):
-        yield
+def clock() -> Iterator[JumpingClock]:
+    """Retries and turns come at once; what was waited for can be read."""
+    with no_waiting() as jumping:
+        yield jumping
 
 
 @pytest.fixture(autouse=True)
@@ -74,41 +71,3 @@ def server() -> Iterator[str]:
         yield found[1]
         process.send_signal(signal.SIGINT)
         assert process.wait(30) in (0, 130)
-
-
-class JumpingClock(_turnstile.Clock):
-    """Time that passes only by waiting for it, and then at once."""
-
-    def __init__(self) -> None:
-        self._now = 0.0
-        self.waited: list[float] = []
-
-    def now(self) -> float:
-        """Seconds since the test began, as far as anybody waited."""
-        return self._now
-
-    def wait(self, changed: threading.Condition, seconds: float | None) -> None:
-        """Jump; or wait for a change, where only that helps."""
-        if seconds is None:
-            changed.wait()
-        else:
-            self._jump(seconds)
-
-    async def wait_async(self, changed: asyncio.Future[None], seconds: float | None) -> None:
-        """The same for asyncio."""
-        if seconds is None:
-            await asyncio.wait([changed])
-        else:
-            self._jump(seconds)
-
-    def _jump(self, seconds: float) -> None:
-        self.waited.append(seconds)
-        self._now += seconds
-
-
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> JumpingClock:
-    """Turns come at once; what was waited for can be read."""
-    jumping = JumpingClock()
-    monkeypatch.setattr(_turnstile, "clock", jumping)
-    return jumping

@@ -49,6 +49,8 @@ any client, this one or another; a request has to name one of its models:
 
 To see an error, send the header X-Local-Status with a status from 400 to 599, or ask for the model
 local/status-429 (or any other status): the answer has the body that the specification gives.
+--faults reads a script of what shall go wrong: statuses, resets, stalls, spoilt answers, caps and
+rate limits, by request number or probability; docs/reliability.md has them all.
 It refuses what the specification refuses; the providers behind the service refuse more, empty
 texts for one. The cost in its answers is a pretence: 0.02 credits per million tokens."""
 
@@ -83,8 +85,18 @@ def parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only")
     serve.add_argument("--port", type=_port, default=8900, help="default: 8900; 0 takes a free one")
+    serve.add_argument("--faults", type=_faults, metavar="FILE.toml", help="what shall go wrong")
     serve.set_defaults(run=_serve)
     return top
+
+
+def _faults(text: str) -> Any:
+    from .local.faults import Faults  # noqa: PLC0415 - behind an extra
+
+    try:
+        return Faults.from_toml(Path(text).read_text("utf-8"))
+    except (OSError, ValueError, TypeError) as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}") from None
 
 
 def _port(text: str) -> int:
@@ -218,7 +230,7 @@ def _save(client: Client, given: argparse.Namespace) -> Any:
 def _serve(given: argparse.Namespace) -> None:
     from .local.doors.serve import serve  # noqa: PLC0415 - behind an extra
 
-    serve(given.host, given.port)
+    serve(given.host, given.port, given.faults)
 
 
 if __name__ == "__main__":

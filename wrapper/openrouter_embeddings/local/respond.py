@@ -24,6 +24,9 @@ STATUS_MODEL = "local/status-"
 # Pretend credits per token, so that code that adds up costs has something to add up.
 PRICE = 2e-8
 _PROVIDER = "Local"
+# What a request may be, so that nobody's mistake fills this machine.
+MAX_BODY = 64 << 20
+MAX_INPUTS = 2048
 
 
 def respond(body: bytes, headers: Mapping[str, str]) -> LocalReply:
@@ -45,6 +48,8 @@ def respond(body: bytes, headers: Mapping[str, str]) -> LocalReply:
 
 
 def _parsed(body: bytes) -> Any:
+    if len(body) > MAX_BODY:
+        raise Refusal(413, f"the request has {len(body)} bytes; {MAX_BODY} are taken")
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -80,6 +85,8 @@ def _embed(request: dict[str, Any]) -> Embedded:
         None if dimensions is None else int(dimensions)
     )  # 64.0 is an integer in JSON Schema
     inputs = read_inputs(request["input"])
+    if len(inputs) > MAX_INPUTS:
+        raise Refusal(400, f"input: {len(inputs)} inputs, at most {MAX_INPUTS} inputs are taken")
     needed = {part.modality for parts in inputs for part in parts}
     if model.modalities is not None and (lacking := sorted(needed - model.modalities)):
         raise Refusal(404, f"No endpoints found that support {lacking[0]} input")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from openrouter_embeddings._extras import need
-from openrouter_embeddings.local.respond import respond
+from openrouter_embeddings.local.respond import MAX_BODY, respond
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -20,7 +20,10 @@ async def _embeddings(request: Request) -> Response:
     from starlette.concurrency import run_in_threadpool  # noqa: PLC0415 - behind an extra
     from starlette.responses import Response as Answer  # noqa: PLC0415 - behind an extra
 
-    body = await request.body()
+    body = b""
+    async for chunk in request.stream():
+        if len(body) <= MAX_BODY:  # the rest is read, so that the client hears of it, and not kept
+            body += chunk
     reply = await run_in_threadpool(respond, body, dict(request.headers))
     return Answer(
         reply.body, reply.status, headers=dict(reply.headers), media_type="application/json"

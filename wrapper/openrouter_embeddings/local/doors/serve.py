@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from typing import TYPE_CHECKING
 
 from openrouter_embeddings._extras import need
 
 from .asgi import PREFIX, make_app
+from .faulty import FaultyServer
+
+if TYPE_CHECKING:
+    from openrouter_embeddings.local.faults import Faults
 
 
-def serve(host: str, port: int) -> None:
+def serve(host: str, port: int, faults: Faults | None = None) -> None:
     """Serve until interrupted; prints what a client needs as soon as it can connect.
 
-    Raises OSError where the address cannot be had.
+    With faults it says at the end what it has billed. Raises OSError where the address cannot be
+    had.
     """
     uvicorn = need("uvicorn", "local")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -22,5 +29,22 @@ def serve(host: str, port: int) -> None:
         shown = f"[{host}]" if ":" in host else host
         print(f"export OPENROUTER_BASE_URL=http://{shown}:{port}{PREFIX}")
         print("export OPENROUTER_API_KEY=local", flush=True)
+        if faults is not None:
+            _serve_faults(faults, listener)
+            return
         server = uvicorn.Server(uvicorn.Config(make_app(), log_level="warning"))
         server.run(sockets=[listener])
+
+
+def _serve_faults(faults: Faults, listener: socket.socket) -> None:
+    try:
+        asyncio.run(FaultyServer(faults).serve(listener))
+    finally:
+        refused = ", ".join(f"{n} × {status}" for status, n in sorted(faults.refused.items()))
+        inputs = sum(len(bill.inputs) for bill in faults.billed)
+        print(f"{faults.requests} requests came; refused: {refused or 'none'}")
+        print(
+            f"{len(faults.billed)} requests of {inputs} inputs were billed, "
+            f"{faults.billed_twice()} inputs more than once",
+            flush=True,
+        )

@@ -1,0 +1,114 @@
+"""For tests of your own code: the stand-in in this process, with faults, and without waiting.
+
+# conftest.py
+pytest_plugins = ["openrouter_embeddings.testing"]
+
+# test_search.py
+def test_my_search_survives_a_rate_limit(embeddings_service):
+service = embeddings_service(Fault("status", status=429, requests=[0]))
+client = service.client()
+assert my_search(client, "a cat") == ...
+assert service.faults.requests == 2
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import stamina
+
+from .client import AsyncClient, Client, _turnstile
+from .local.doors.in_process import async_http_client, http_client
+from .local.faults import Fault, Faults
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterator
+    from typing import Unpack
+
+    from .core.options import EmbedOptions
+
+__all__ = ["Fault", "Faults", "JumpingClock", "Service", "no_waiting"]
+
+_KEY = "local"
+_URL = "http://127.0.0.1/api/v1"  # never dialled
+
+
+class Service:
+    """The stand-in with faults; its clients never leave this process.
+
+    Attributes:
+        faults: the script, what came, and what was billed.
+    """
+
+    def __init__(self, *faults: Fault, seed: int = 0) -> None:
+        self.faults = Faults(faults, seed)
+
+    def client(self, **defaults: Unpack[EmbedOptions]) -> Client:
+        """A blocking client of this service; its model is `local/hash` unless you say another."""
+        defaults.setdefault("model", "local/hash")
+        return Client(_KEY, base_url=_URL, http_client=http_client(self.faults), **defaults)
+
+    def async_client(self, **defaults: Unpack[EmbedOptions]) -> AsyncClient:
+        """The same for asyncio."""
+        defaults.setdefault("model", "local/hash")
+        http = async_http_client(self.faults)
+        return AsyncClient(_KEY, base_url=_URL, http_client=http, **defaults)
+
+
+class JumpingClock(_turnstile.Clock):
+    """Time that passes only by waiting for it, and then at once.
+
+    Attributes:
+        waited: seconds that clients waited for their turn.
+    """
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self.waited: list[float] = []
+
+    def now(self) -> float:
+        """Seconds since the clock was made, as far as anybody waited."""
+        return self._now
+
+    def wait(self, changed: threading.Condition, seconds: float | None) -> None:
+        """Jump; or wait for a change, where only that helps."""
+        if seconds is None:
+            changed.wait()
+        else:
+            self._jump(seconds)
+
+    async def wait_async(self, changed: asyncio.Future[None], seconds: float | None) -> None:
+        """The same for asyncio."""
+        if seconds is None:
+            await asyncio.wait([changed])
+        else:
+            self._jump(seconds)
+
+    def _jump(self, seconds: float) -> None:
+        self.waited.append(seconds)
+        self._now += seconds
+
+
+@contextmanager
+def no_waiting() -> Iterator[JumpingClock]:
+    """Retries and turns come at once, in this whole process; their number stays the same."""
+    before, _turnstile.clock = _turnstile.clock, JumpingClock()
+    try:
+        with stamina.set_testing(True, attempts=1000, cap=True):
+            yield _turnstile.clock
+    finally:
+        _turnstile.clock = before
+
+
+if find_spec("pytest"):
+    import pytest
+
+    @pytest.fixture
+    def embeddings_service() -> Iterator[Callable[..., Service]]:
+        """Makes a `Service` of the faults it is given; nobody waits while the test runs."""
+        with no_waiting():
+            yield Service
