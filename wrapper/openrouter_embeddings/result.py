@@ -38,6 +38,8 @@ class Usage:
         requests: answers counted.
         unanswered: attempts that were sent and got no whole answer. The service may have billed
             them; it reported nothing.
+        refused: vectors that came and could not be used, and were asked for again or raised. They
+            were billed.
     """
 
     prompt_tokens: int = 0
@@ -46,6 +48,7 @@ class Usage:
     prompt_tokens_details: Mapping[str, int] = field(default_factory=dict)
     requests: int = 0
     unanswered: int = 0
+    refused: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         """Both together."""
@@ -60,6 +63,7 @@ class Usage:
             },
             requests=self.requests + other.requests,
             unanswered=self.unanswered + other.unanswered,
+            refused=self.refused + other.refused,
         )
 
 

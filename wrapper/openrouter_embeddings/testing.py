@@ -18,10 +18,11 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+import httpx
 import stamina
 
 from .client import AsyncClient, Client, _turnstile
-from .local.doors.in_process import async_http_client, http_client
+from .local.doors.in_process import LocalTransport
 from .local.faults import Fault, Faults
 
 if TYPE_CHECKING:
@@ -47,16 +48,25 @@ class Service:
     def __init__(self, *faults: Fault, seed: int = 0) -> None:
         self.faults = Faults(faults, seed)
 
+    def transport(self) -> LocalTransport:
+        """For an `httpx.Client` or `httpx.AsyncClient` of yours."""
+        return LocalTransport(self.faults, _now)
+
     def client(self, **defaults: Unpack[EmbedOptions]) -> Client:
         """A blocking client of this service; its model is `local/hash` unless you say another."""
         defaults.setdefault("model", "local/hash")
-        return Client(_KEY, base_url=_URL, http_client=http_client(self.faults), **defaults)
+        http = httpx.Client(transport=self.transport())
+        return Client(_KEY, base_url=_URL, http_client=http, **defaults)
 
     def async_client(self, **defaults: Unpack[EmbedOptions]) -> AsyncClient:
         """The same for asyncio."""
         defaults.setdefault("model", "local/hash")
-        http = async_http_client(self.faults)
+        http = httpx.AsyncClient(transport=self.transport())
         return AsyncClient(_KEY, base_url=_URL, http_client=http, **defaults)
+
+
+def _now() -> float:
+    return _turnstile.clock.now()  # whichever clock is there by then
 
 
 class JumpingClock(_turnstile.Clock):

@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from openrouter_embeddings.core import assemble
@@ -211,14 +212,19 @@ class Exchange:
         """The piece's vectors. What refused answers have cost is counted too."""
         try:
             decoded = decode(reply, self._piece, self.call.options.dimensions)
+        except ResponseError as error:
+            self._count(error.usage, refused=len(self._piece.items))
+            raise
         except EmbeddingsError as error:
             self._count(error.usage)
             raise
-        self._count(decoded.served.usage)
+        refused = len(decoded.refused.inputs) if decoded.refused else 0
+        self._count(decoded.served.usage, refused=refused)
         return decoded
 
-    def _count(self, usage: Usage | None) -> None:
+    def _count(self, usage: Usage | None, refused: int = 0) -> None:
         if usage is not None:
+            usage = replace(usage, refused=refused)
             self._division.usage += usage
             self.call.spend(usage)
 

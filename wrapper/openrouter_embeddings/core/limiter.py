@@ -21,6 +21,7 @@ _FINER = 0.25  # of the growth before, once it was too fast
 _STEADY_SECONDS = 30.0  # until a rate that is known is tried a little above: no sooner, and …
 _STEADY_ANSWERS = 100.0  # … not before so many answers
 _MEASURED_SECONDS = 5.0
+_SPREAD_SECONDS = 1.0  # over which requests begin after a pause
 _FREE = 10_000.0  # requests per second; a rate as high limits nobody, and is forgotten
 
 
@@ -53,8 +54,12 @@ class Limiter:
     def begin(self, now: float) -> None:
         """A request begins, to which `wait` has said 0."""
         self.in_flight += 1
-        if math.isfinite(self.rate):
-            self._next_start = max(now, self._next_start) + 1 / self.rate
+        spacing = 1 / self.rate
+        just_paused = now < self._paused_until + _SPREAD_SECONDS
+        if not spacing and just_paused and math.isfinite(self.window):
+            spacing = _SPREAD_SECONDS / self.window
+        if spacing:
+            self._next_start = max(now, self._next_start) + spacing
 
     def end(self) -> None:
         """A request has ended, however it did."""
@@ -114,8 +119,6 @@ class Limiter:
             self._paused_until = max(self._paused_until, now + seconds)
 
     def _measured(self, now: float) -> float:
-        """Answers per second of late."""
+        """Answers per second of late; a burst of less than a second is no rate."""
         recent = [at for at in self._served if at >= now - _MEASURED_SECONDS]
-        if len(recent) < 2:
-            return float(len(recent))
-        return len(recent) / max(now - recent[0], 1e-3)
+        return len(recent) / max(now - recent[0], 1.0) if recent else 0.0

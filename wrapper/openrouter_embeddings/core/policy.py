@@ -104,9 +104,11 @@ def can_divide(error: EmbeddingsError) -> bool:
 
 def too_much(error: EmbeddingsError) -> Literal["count", "size"] | None:
     """What a request holds too much of, where the error says so: inputs, or bytes and tokens."""
-    if isinstance(error, PayloadTooLargeError) or _SIZE.search(error.message):
+    if isinstance(error, PayloadTooLargeError):
         return "size"
-    return "count" if _COUNT.search(error.message) else None
+    if _COUNT.search(error.message):
+        return "count"
+    return "size" if _SIZE.search(error.message) else None
 
 
 def named_cap(error: EmbeddingsError) -> int | None:

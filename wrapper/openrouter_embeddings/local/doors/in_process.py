@@ -12,7 +12,7 @@ from openrouter_embeddings._extras import need
 from openrouter_embeddings.local.faults import Faults
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from openrouter_embeddings.local.faults import Played
 
@@ -28,11 +28,15 @@ class LocalTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
     Args:
         faults: what goes wrong. What would take longer than the request's time-out ends as that
             does, at once; other delays are left out.
+        now: the clock of rate limits.
     """
 
-    def __init__(self, faults: Faults | None = None) -> None:
+    def __init__(
+        self, faults: Faults | None = None, now: Callable[[], float] = time.monotonic
+    ) -> None:
         need("jsonschema_rs", "local")  # now, and not in the middle of the first request
         self._faults = faults or Faults()
+        self._now = now
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Answer in the calling thread."""
@@ -45,7 +49,7 @@ class LocalTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
     def _answer(self, request: httpx.Request, body: bytes) -> httpx.Response:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        played = self._faults.play(body, headers, time.monotonic())
+        played = self._faults.play(body, headers, self._now())
         said = {"Content-Type": "application/json", **played.reply.headers}
         if played.delivery is None:
             return httpx.Response(played.reply.status, headers=said, content=played.reply.body)
@@ -82,11 +86,11 @@ class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
             yield chunk
 
 
-def http_client(faults: Faults | None = None) -> httpx.Client:
+def http_client() -> httpx.Client:
     """An httpx client that only ever talks to the stand-in."""
-    return httpx.Client(transport=LocalTransport(faults))
+    return httpx.Client(transport=LocalTransport())
 
 
-def async_http_client(faults: Faults | None = None) -> httpx.AsyncClient:
+def async_http_client() -> httpx.AsyncClient:
     """The same for asyncio."""
-    return httpx.AsyncClient(transport=LocalTransport(faults))
+    return httpx.AsyncClient(transport=LocalTransport())
