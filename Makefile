@@ -89,6 +89,18 @@ contract-live: .venv/.ready ## MODEL=… PRICE=… : does the service keep the c
 contract-prism: .venv/prism/.ready ## our client against Stoplight Prism, which serves the contract too (needs node)
 	@$(BIN)/python -m pytest tests/contract/against_prism.py
 
+.PHONY: faults
+faults: .venv/.ready ## every fault over a socket; makes the table in docs/reliability.md
+	@$(BIN)/python -m tools.faults
+
+.PHONY: soak
+soak: .venv/.ready ## 200,000 texts through faults, and rate limits; about four minutes
+	@$(BIN)/python -m tools.soak
+
+.PHONY: fuzz
+fuzz: .venv/.ready ## a million mutated answers against a plain reference decoder; about four minutes
+	@$(BIN)/python -m tools.fuzz
+
 .PHONY: build
 build: .venv/.ready ## the wheel, into dist/
 	@$(BIN)/python -m hatchling build -t wheel

@@ -51,6 +51,7 @@ class Call:
         self.learned = learned
         self.over = threading.Event()
         self.budget = None if options.budget is None else Budget(options.budget)
+        self._failed_from = math.inf
         self._divisions: dict[int, Division] = {}
         self._spent = Usage()
         self._spending = threading.Lock()
@@ -72,6 +73,20 @@ class Call:
         """What the call has used so far; None before the first answer."""
         spent = self._spent
         return spent if spent.requests or spent.unanswered else None
+
+    @contextmanager
+    def watched(self, batch: Batch) -> Iterator[None]:
+        """Around a batch: when it fails, none behind it sends any more. Those before it go on."""
+        try:
+            yield
+        except EmbeddingsError:
+            with self._spending:
+                self._failed_from = min(self._failed_from, batch.positions[0])
+            raise
+
+    def wants(self, piece: Batch) -> bool:
+        """Whether anybody still wants a piece."""
+        return not self.over.is_set() and piece.positions[0] <= self._failed_from
 
     @property
     def proven(self) -> bool:
@@ -174,7 +189,7 @@ class Exchange:
 
         Raises DeadlineExceededError or BudgetExceededError, or ends a call that is over.
         """
-        if self.call.over.is_set():
+        if not self.call.wants(self._piece):
             raise EmbeddingsError("the call has ended without this request")
         remaining = self.call.remaining()
         if remaining <= 0 or (remaining < wait < math.inf):
@@ -242,7 +257,7 @@ class Exchange:
 
     def _wait_before_retry(self, error: Exception) -> bool | float:
         """Stamina's hook: False to give up, True for its own wait, seconds for one of ours."""
-        if not isinstance(error, EmbeddingsError) or self.call.over.is_set():
+        if not isinstance(error, EmbeddingsError) or not self.call.wants(self._piece):
             return False
         if not can_retry(error, self._refused):
             return False

@@ -215,14 +215,15 @@ class Client:
 
     def _batch(self, call: Call, batch: Batch) -> EmbeddingResult:
         division = call.divide(batch)
-        while (piece := division.next()) is not None:
-            exchange = Exchange(call, division, piece)
-            try:
-                decoded = self._exchange(exchange)
-            except EmbeddingsError as error:
-                division.failed(piece, error, as_base64=exchange.as_base64, proven=call.proven)
-            else:
-                division.succeeded(piece, decoded)
+        with call.watched(batch):
+            while (piece := division.next()) is not None:
+                exchange = Exchange(call, division, piece)
+                try:
+                    decoded = self._exchange(exchange)
+                except EmbeddingsError as error:
+                    division.failed(piece, error, as_base64=exchange.as_base64, proven=call.proven)
+                else:
+                    division.succeeded(piece, decoded)
         return call.part(division)
 
     def _exchange(self, exchange: Exchange) -> Decoded:

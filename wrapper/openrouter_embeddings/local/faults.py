@@ -148,7 +148,7 @@ class Faults:
             befallen = [fault for fault in self.faults if _befalls(fault, number, chance)]
             refusal = self._limit(befallen, body, now)
         played = refusal or self._answer(befallen, body, headers, number, chance)
-        if played.reply.status >= 400:
+        if played.reply.status >= 400 and played.delivery is None:
             with self._lock:
                 self.refused[played.reply.status] += 1
         return played

@@ -41,7 +41,7 @@ class FaultyServer:
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         h11 = self._h11
         connection = h11.Connection(h11.SERVER)
-        with suppress(ConnectionError, h11.RemoteProtocolError, asyncio.IncompleteReadError):
+        with suppress(ConnectionError, h11.RemoteProtocolError, asyncio.CancelledError):
             while (request := await self._request(connection, reader)) is not None:
                 played = await self._play(*request)
                 if not await self._deliver(played, writer):

@@ -1,0 +1,355 @@
+"""How calls end before they are done: cancelled, failed, out of money, in another process."""
+
+import asyncio
+import json
+import multiprocessing
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import numpy as np
+import openrouter_embeddings as ore
+import pytest
+from openrouter_embeddings.client import _call
+from openrouter_embeddings.local.faults import Fault
+from openrouter_embeddings.testing import JumpingClock, Service
+
+from tests.support import KEY, KINDS, MODEL, Kind, answer, expected
+from tests.support import Service as Scripted
+
+both = pytest.mark.parametrize("kind", KINDS)
+
+
+class Silent:
+    """A server that answers a text "first" and nothing else; it notices when it is given up."""
+
+    def __init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}/api/v1"
+        self.came = threading.Semaphore(0)
+        self.gone = threading.Semaphore(0)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._hold, args=(connection,), daemon=True).start()
+
+    def _hold(self, connection: socket.socket) -> None:
+        with connection:
+            request = b""
+            while b'"input"' not in request:  # headers and body come by themselves
+                request += connection.recv(1 << 16)
+            if b'"first"' in request:
+                body = json.dumps(answer(["first"])).encode()
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
+                connection.sendall(body)
+                connection.recv(1 << 16)
+            self.came.release()
+            try:
+                while connection.recv(1 << 16):
+                    pass
+            except OSError:
+                pass
+            self.gone.release()
+
+    def wait_for(self, event: threading.Semaphore, times: int) -> None:
+        """Until it has happened so often."""
+        for _ in range(times):
+            assert event.acquire(timeout=10)
+
+
+@contextmanager
+def silent() -> Iterator[Silent]:
+    """A silent server."""
+    server = Silent()
+    with closing(server.listener):
+        yield server
+
+
+def embed(kind: Kind, service: Service, inputs: list[str], **options: Any) -> ore.EmbeddingResult:
+    """One call of a new client of the service."""
+    if kind == "sync":
+        with service.client() as client:
+            return client.embed(inputs, **options)
+
+    async def run() -> ore.EmbeddingResult:
+        async with service.async_client() as client:
+            return await client.embed(inputs, **options)
+
+    return asyncio.run(run())
+
+
+def our_threads() -> list[threading.Thread]:
+    """Threads of this package that are alive."""
+    return [t for t in threading.enumerate() if t.name == "openrouter-embeddings"]
+
+
+def test_leaving_a_stream_cuts_its_requests() -> None:
+    """No request is under way and no thread alive when it has been left."""
+    with silent() as server, ore.Client(KEY, base_url=server.url, model=MODEL) as client:
+        parts = client.embed_stream(["first", *"abc"], batch_size=1, concurrency=4)
+        assert isinstance(parts, Generator)
+        assert next(parts).start == 0
+        server.wait_for(server.came, 3)
+        parts.close()
+        assert our_threads() == []
+        server.wait_for(server.gone, 3)
+
+
+def test_leaving_an_asynchronous_stream_cuts_its_requests() -> None:
+    """The same for tasks."""
+
+    async def run() -> None:
+        with silent() as server:
+            async with ore.AsyncClient(KEY, base_url=server.url, model=MODEL) as client:
+                parts = client.embed_stream(["first", *"abc"], batch_size=1, concurrency=4)
+                assert (await anext(parts)).start == 0
+                await asyncio.to_thread(server.wait_for, server.came, 3)
+                await parts.aclose()
+                assert asyncio.all_tasks() == {asyncio.current_task()}
+                await asyncio.to_thread(server.wait_for, server.gone, 3)
+
+    asyncio.run(run())
+
+
+def test_ctrl_c_cuts_what_is_under_way() -> None:
+    """KeyboardInterrupt reaches the caller at once; no connection and no thread is left."""
+    code = """
+import signal, sys, threading
+import openrouter_embeddings as ore
+signal.signal(signal.SIGINT, signal.default_int_handler)
+client = ore.Client("k", base_url=sys.argv[1], model="m")
+try:
+    client.embed(["a"] * 4, batch_size=1, concurrency=4)
+except KeyboardInterrupt:
+    left = [t.name for t in threading.enumerate() if t.name == "openrouter-embeddings"]
+    print("interrupted", left, flush=True)
+    sys.stdin.read()
+"""
+    with silent() as server:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, server.url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        with process:
+            server.wait_for(server.came, 4)
+            process.send_signal(2)
+            assert process.stdout is not None
+            assert process.stdout.readline() == "interrupted []\n"
+            server.wait_for(server.gone, 4)
+            process.communicate("", timeout=30)
+
+
+def test_a_cancelled_task_leaves_nothing_under_way() -> None:
+    """Neither a request nor a task."""
+
+    async def run() -> None:
+        with silent() as server:
+            async with ore.AsyncClient(KEY, base_url=server.url, model=MODEL) as client:
+                call = asyncio.create_task(client.embed(["a"] * 4, batch_size=1))
+                await asyncio.to_thread(server.wait_for, server.came, 4)
+                call.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await call
+                await asyncio.to_thread(server.wait_for, server.gone, 4)
+                assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(run())
+
+
+def test_a_call_that_ends_in_its_back_off_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other threads do not sleep on: stamina waits by something that can be cut short."""
+    import stamina
+
+    monkeypatch.setattr(_call, "GRACE", 30.0)
+    retrying = threading.Semaphore(0)
+
+    def script(body: dict[str, Any], _: int) -> Any:
+        if body["input"] == ["a"]:
+            assert retrying.acquire(timeout=30)
+            return lambda: httpx.Response(401, json={"error": {"code": 401, "message": "no"}})
+        retrying.release()
+        return lambda: httpx.Response(
+            500, json={"error": {"code": 500, "message": "no"}}, headers={"retry-after": "200"}
+        )
+
+    stamina.set_testing(False)
+    with pytest.raises(ore.AuthenticationError):
+        Scripted(script).embed("sync", ["a", "b"], batch_size=1, concurrency=2)
+    assert our_threads() == []
+
+
+@both
+def test_what_is_in_flight_when_a_call_fails_is_handed_over(kind: Kind) -> None:
+    """It is being paid for; what has not begun is not sent."""
+    both_came = threading.Barrier(2, timeout=30)
+
+    class Paired(httpx.BaseTransport, httpx.AsyncBaseTransport):
+        requests = 0
+
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            Paired.requests += 1
+            both_came.wait()
+            if b'"a"' in request.content:
+                return httpx.Response(402, json={"error": {"code": 402, "message": "no"}})
+            return httpx.Response(200, json=answer(["b"]))
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            return await asyncio.to_thread(self.handle_request, request)
+
+    service = Service()
+    service.transport = Paired  # type: ignore[assignment,method-assign]
+    with pytest.raises(ore.PaymentRequiredError) as caught:
+        embed(kind, service, ["a", "b", "c", "d"], batch_size=1, concurrency=2)
+    assert Paired.requests == 2
+    partial = caught.value.partial
+    assert partial is not None
+    assert partial.mask.tolist() == [False, True, False, False]
+    assert np.array_equal(partial.vectors, expected(["b"]))
+    assert caught.value.usage == partial.usage
+    Paired.requests = 0
+
+
+@both
+def test_a_failed_stream_hands_over_what_nobody_has_seen(kind: Kind) -> None:
+    """Parts that were taken are the caller's already."""
+    service = Service(Fault("status", status=402, requests=[2]))
+    seen: list[int] = []
+
+    async def take() -> None:
+        async with service.async_client(batch_size=1, concurrency=1) as client:
+            async for part in client.embed_stream([*"abcd"]):
+                seen.extend([part.start])
+
+    def take_here() -> None:
+        with service.client(batch_size=1, concurrency=1) as client:
+            seen.extend(part.start for part in client.embed_stream([*"abcd"]))
+
+    with pytest.raises(ore.PaymentRequiredError) as caught:
+        take_here() if kind == "sync" else asyncio.run(take())
+    assert seen == [0, 1]
+    assert caught.value.partial is None
+    assert caught.value.usage is not None
+    assert caught.value.usage.requests == 2
+
+
+@both
+def test_a_budget_stops_a_call(kind: Kind) -> None:
+    """With what was paid for, and never past it."""
+    service = Service()
+    texts = [f"text {i}" for i in range(64)]
+    options: Any = {"batch_size": 1, "concurrency": 8, "budget": Decimal("0.000002")}
+    with pytest.raises(ore.BudgetExceededError, match="could pass the budget") as caught:
+        embed(kind, service, texts, **options)
+    spent = sum(Decimal(str(bill.cost)) for bill in service.faults.billed)
+    assert Decimal("0.000001") < spent <= Decimal("0.000002")
+    partial = caught.value.partial
+    assert partial is not None
+    assert len(partial) == len(service.faults.billed)
+    assert partial.usage.cost == spent
+
+
+@both
+def test_a_budget_that_suffices_changes_nothing(kind: Kind) -> None:
+    """All rows come."""
+    service = Service()
+    options: Any = {"batch_size": 4, "budget": Decimal(1)}
+    assert len(embed(kind, service, [*"abcdefgh"], **options)) == 8
+
+
+@both
+def test_retry_after_holds_for_every_request_of_the_client(kind: Kind, clock: JumpingClock) -> None:
+    """Also for those of another call."""
+    service = Service(Fault("status", status=429, retry_after=20, requests=[0]))
+    embed(kind, service, ["a"])
+    assert 20 <= max(clock.waited) <= 22
+
+
+@both
+def test_a_closed_client_says_so(kind: Kind) -> None:
+    """Whosever httpx client it was; and closing twice is fine."""
+    if kind == "sync":
+        with httpx.Client(transport=httpx.MockTransport(Scripted().handle)) as http:
+            client = ore.Client(KEY, http_client=http, model=MODEL)
+            client.close()
+            client.close()
+            with pytest.raises(ore.InputError, match="the client is closed"):
+                client.embed("a")
+        return
+
+    async def run() -> None:
+        other = ore.AsyncClient.local()
+        await other.close()
+        await other.close()
+        with pytest.raises(ore.InputError, match="the client is closed"):
+            await other.embed("a")
+
+    asyncio.run(run())
+
+
+def _embed_in_child(client: ore.Client, said: Any) -> None:
+    try:
+        client.embed("a")
+    except ore.InputError as error:
+        said.send(str(error))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_client_says_so() -> None:
+    """Connections and locks cannot be shared among processes."""
+    client = ore.Client.local(model="local/hash")
+    client.embed("a")
+    fork = multiprocessing.get_context("fork")
+    here, there = fork.Pipe()
+    child = fork.Process(target=_embed_in_child, args=(client, there))
+    child.start()
+    assert here.poll(30)
+    assert "made in another process" in here.recv()
+    child.join(30)
+
+
+def test_a_client_is_not_pickled() -> None:
+    """It holds a key."""
+    with pytest.raises(TypeError):
+        pickle.dumps(ore.Client(KEY))
+
+
+def test_an_answer_longer_than_could_be_right_is_not_read_on() -> None:
+    """Memory is bounded by what was asked."""
+
+    class Endless(httpx.SyncByteStream):
+        sent = 0
+
+        def __iter__(self) -> Iterator[bytes]:
+            while True:
+                Endless.sent += 1 << 20
+                yield b" " * (1 << 20)
+
+    def handle(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, stream=Endless())
+
+    with (
+        httpx.Client(transport=httpx.MockTransport(handle)) as http,
+        pytest.raises(ore.ResponseError, match="more than 1,448,576 bytes"),
+    ):
+        ore.Client(KEY, http_client=http, model=MODEL, max_retries=0).embed("a")
+    assert Endless.sent <= 3 << 20
+
+
+def test_the_environment_is_the_same_process() -> None:
+    """The check above compares process identifiers."""
+    assert ore.Client(KEY)._settings._process == os.getpid()

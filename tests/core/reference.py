@@ -1,0 +1,144 @@
+"""The plainest decoder that could be right: standard library, one value after another.
+
+tests/core/test_fuzz.py and `make fuzz` hold what `core/decode.py` makes of an answer to this.
+"""
+
+import binascii
+import json
+import math
+import random
+import re
+import struct
+from collections import Counter
+from typing import Any
+
+import openrouter_embeddings as ore
+import orjson
+from openrouter_embeddings.core.decode import decode
+from openrouter_embeddings.core.plan import Batch
+from openrouter_embeddings.core.wire import Reply
+
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?", re.ASCII)
+Verdict = tuple[Any, ...]
+
+
+def reference(body: bytes, count: int, dimensions: int | None) -> Verdict:
+    """("vectors", {row: values}), ("refused",) or ("error",): what an answer of 200 means."""
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return ("refused",)
+    if isinstance(answer, dict) and answer.get("error"):
+        return ("error",)
+    items = answer.get("data") if isinstance(answer, dict) else None
+    if not isinstance(items, list) or len(items) != count:
+        return ("refused",)
+    if not all(isinstance(item, dict) for item in items):
+        return ("refused",)
+    order = [item.get("index") for item in items]
+    if all(index is None for index in order):
+        order = [*range(count)]
+    if any(type(index) is not int for index in order) or sorted(order) != [*range(count)]:
+        return ("refused",)
+    rows = {index: _values(item.get("embedding")) for index, item in zip(order, items, strict=True)}
+    readable = {row: values for row, values in sorted(rows.items()) if values}
+    widths = Counter(len(values) for values in readable.values())
+    if dimensions and readable and dimensions not in widths:
+        return ("refused",)
+    width = dimensions or (widths.most_common(1)[0][0] if widths else 0)
+    return (
+        "vectors",
+        {
+            row: tuple(values)
+            for row, values in readable.items()
+            if len(values) == width and all(map(math.isfinite, values)) and any(values)
+        },
+    )
+
+
+def _values(embedding: Any) -> list[float]:
+    """As float32; empty where there are none."""
+    if isinstance(embedding, str):
+        if not _BASE64.fullmatch(embedding):
+            return []
+        raw = binascii.a2b_base64(embedding)
+        return [value for (value,) in struct.iter_unpack("<f", raw)] if len(raw) % 4 == 0 else []
+    if not isinstance(embedding, list) or any(type(v) not in (int, float) for v in embedding):
+        return []
+    try:
+        return [*map(_float32, map(float, embedding))]
+    except OverflowError:  # an integer of hundreds of digits
+        return []
+
+
+def _float32(value: float) -> float:
+    try:
+        (rounded,) = struct.unpack("<f", struct.pack("<f", value))
+    except OverflowError:
+        return math.copysign(math.inf, value)
+    return float(rounded)
+
+
+def verdict(body: bytes, count: int, dimensions: int | None) -> Verdict:
+    """The same of the decoder under test."""
+    try:
+        decoded = decode(Reply(200, {}, body), Batch(range(count), ["a"] * count), dimensions)
+    except ore.APIStatusError:
+        return ("error",)
+    except ore.ResponseError:
+        return ("refused",)
+    rows = decoded.served.positions
+    return (
+        "vectors",
+        {row: (*map(float, v),) for row, v in zip(rows, decoded.matrix, strict=True)},
+    )
+
+
+_TOKENS = [b'"', b"\\", b"[", b"]", b"{", b"}", b",", b":", b"null", b"true", b"NaN", b"-Infinity"]
+_TOKENS += [b'"index"', b'"embedding"', b'"data"', b'"error"', b"0", b"1e400", b"-0.0", b"\xff"]
+_TOKENS += [b"\\ud800", b"\\u0022", b" \n", b"AAAA", b"=", b"==", b"123456789012345678901234567890"]
+
+
+def mutated(chance: random.Random) -> tuple[bytes, int, int | None]:
+    """A right answer with a few places changed, the inputs it is for, and the width asked for."""
+    count, width = chance.randint(1, 4), chance.randint(1, 4)
+    rows = [
+        [chance.choice([0.0, 0.5, -1.0, 3e38, 1e-45]) for _ in range(width)] for _ in range(count)
+    ]
+    data = [
+        {
+            "object": "embedding",
+            "index": index,
+            "embedding": ore.encode_base64(row) if chance.random() < 0.7 else row,
+        }
+        for index, row in enumerate(rows)
+    ]
+    chance.shuffle(data)
+    body = bytearray(orjson.dumps({"object": "list", "data": data, "model": "m", "usage": {}}))
+    for _ in range(chance.randint(0, 3)):
+        at = chance.randrange(len(body) + 1)
+        match chance.randrange(5):
+            case 0:
+                body[at : at + 1] = bytes([chance.randrange(256)])
+            case 1:
+                body[at:at] = chance.choice(_TOKENS)
+            case 2:
+                del body[at : at + chance.randint(1, 9)]
+            case 3:
+                other = chance.randrange(len(body) + 1)
+                body[at:at] = body[other : other + chance.randint(1, 30)]
+            case _:
+                body[at : at + 1] = (
+                    b"" if at >= len(body) else bytes([body[at] ^ 1 << chance.randrange(8)])
+                )
+    return bytes(body), count, chance.choice([None, None, width])
+
+
+def differing(seed: int, bodies: int) -> tuple[bytes, int, int | None] | None:
+    """The first of so many mutated bodies on which the two decoders differ."""
+    chance = random.Random(seed)
+    for _ in range(bodies):
+        case = mutated(chance)
+        if verdict(*case) != reference(*case):
+            return case
+    return None
