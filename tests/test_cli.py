@@ -168,3 +168,34 @@ def test_an_interrupt_is_said_shortly(
 def test_the_version_is_the_packages() -> None:
     """One number in one place."""
     assert orembed("--version").stdout == f"orembed {ore.__version__}\n"
+
+
+def test_standard_input_is_read_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """A second - could only find it empty."""
+    assert cli.main(["embed", "--local", "-", "a", "-"]) == cli.EXIT_USAGE
+    assert "so - stands once" in capsys.readouterr().err
+
+
+def test_a_directory_is_no_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Said before anything is paid for."""
+    (tmp_path / "d.npy").mkdir()
+    with pytest.raises(SystemExit):
+        cli.main(["embed", "--local", "--output", str(tmp_path / "d.npy"), "a"])
+    assert "is a directory" in capsys.readouterr().err
+
+
+def test_a_script_of_faults_is_read_before_anything_is_served(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is wrong with it is said in a line."""
+    script = tmp_path / "faults.toml"
+    for text, words in [
+        ('[[fault]]\nkind = "meteor"', "no fault is called 'meteor'; known are status,"),
+        ('[[fault]]\nkind = "drip"\nspeed = 3', "fault 0: speed is not known"),
+        ("sead = 3", "sead is not known"),
+        ("[[fault]", "Expected"),
+    ]:
+        script.write_text(text)
+        with pytest.raises(SystemExit):
+            cli.main(["serve", "--faults", str(script)])
+        assert words in capsys.readouterr().err

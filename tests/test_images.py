@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from openrouter_embeddings import Content, Image, InputError
+from openrouter_embeddings import Content, Image, InputError, images
 from openrouter_embeddings.images import load, load_content, sniff
 from openrouter_embeddings.inputs import LoadedImage
 
@@ -220,3 +220,26 @@ def test_reprs_are_short() -> None:
         "Image(<data URL of 121 characters>)"
     )
     assert repr(Image("cat.png", max_side=5)) == "Image('cat.png', 5)"
+
+
+def test_a_file_that_is_too_large_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From wherever it comes, before it fills memory."""
+    monkeypatch.setattr(images, "LARGEST_FILE", len(PNG) - 1)
+    path = tmp_path / "large.png"
+    path.write_bytes(PNG)
+    url = "data:image/png;base64," + base64.b64encode(PNG).decode()
+    for source in (path, PNG, io.BytesIO(PNG), url):
+        with pytest.raises(ValueError, match="more than 0 MB; shrink it before"):
+            load(Image(source))
+
+
+def test_a_decompression_bomb_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its header says how many pixels it would be; a PIL image of as many is refused too."""
+    monkeypatch.setattr(images, "MOST_PIXELS", 1_000)
+    bomb = picture(40, 40)
+    with pytest.raises(ValueError, match="40 × 40 pixels"):
+        load(Image(bomb, max_side=10))
+    with pytest.raises(ValueError, match="40 × 40 pixels"):
+        load(Image(PIL.Image.new("L", (40, 40))))

@@ -69,7 +69,7 @@ def served(script: str, books: list[str]) -> Iterator[str]:
             try:
                 yield url
             finally:
-                process.send_signal(signal.SIGINT)
+                process.send_signal(signal.SIGTERM)
                 books += process.stdout.read().splitlines()
 
 
@@ -117,7 +117,7 @@ def soak() -> tuple[list[str], bool]:
         ),
         (
             f"- {sent / least:.3f} × the fewest requests. {books[0]}. {books[1]}; "
-            f"the usage says {usage.refused} vectors refused and {usage.unanswered} requests unanswered."
+            f"the usage says {usage.refused} vectors refused and {usage.unanswered} unanswered."
         ),
         f"- Resident memory: {early:.0f} MB after a tenth of it, {late:.0f} MB at its end.",
     ]

@@ -220,6 +220,7 @@ def test_key_and_address_come_from_the_environment(monkeypatch: pytest.MonkeyPat
         ({"api_key": "two words"}, "it is not shown here"),
         ({"base_url": "http://example.org/v1"}, "over plain http"),
         ({"base_url": "http://10.0.0.1"}, "over plain http"),
+        ({"base_url": "https://a.org/api/v1/embeddings"}, "leave /embeddings out"),
         ({"base_url": "example.org"}, "is no http"),
         ({"base_url": "ftp://example.org"}, "is no http"),
         ({"base_url": "https://u:p@example.org"}, "user name or password"),
@@ -290,3 +291,10 @@ def test_a_result_behaves_as_its_matrix() -> None:
     assert repr(result) == (
         "EmbeddingResult(shape=(2, 4), model='embed-1', prompt_tokens=2, cost=0.00000014)"
     )
+
+
+@pytest.mark.parametrize("make", [ore.Client, ore.AsyncClient])
+def test_plain_http_can_be_allowed(make: Any) -> None:
+    """In a network that is trusted, and never by accident."""
+    client = make("k", base_url="http://embeddings.internal/v1", allow_http=True)
+    assert "embeddings.internal" in repr(client)

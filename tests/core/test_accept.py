@@ -1,14 +1,16 @@
 """What is taken as input, what is refused, and in which words."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openrouter_embeddings import Content, Image, InputError
-from openrouter_embeddings.core.accept import accept
+from openrouter_embeddings.core.accept import accept, checked_iterable
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 TOKENS = st.lists(st.integers(0, 2**31 - 1), min_size=1)
@@ -93,7 +95,7 @@ WIRE = '{"content": [{"type": "text", "text": "…"}, {"type": "image_url", "ima
         ([101, -1], 0, "token 1 is -1; tokens are integers"),
         ([[2**31]], 0, "token 0 is 2147483648"),
         ([[1], []], 1, "the list of tokens is empty"),
-        ([["a"]], 0, "token 0 is a str"),
+        ([["a"]], 0, "texts are not nested"),
         (b"text", 0, "bytes are not text"),
         (["a", bytearray(b"x")], 1, "bytes are not text"),
         (["ab\ud83d"], 0, "a lone surrogate (U+D83D) at character 2"),
@@ -113,7 +115,7 @@ WIRE = '{"content": [{"type": "text", "text": "…"}, {"type": "image_url", "ima
         (["a", {1, 2}], 1, "a set is not taken"),
         ([int], 0, "a type is not taken"),
         (np.array(b"abc"), 0, "bytes are not text"),
-        ([Path("cat.png")], 0, "Image(path) reads an image"),
+        ([Path("cat.png")], 0, "Image(…) reads an image"),
     ],
 )
 def test_refusals_name_the_position_and_what_would_be_right(
@@ -152,3 +154,28 @@ def test_anything_is_either_uniform_or_refused(anything: Any) -> None:
         return
     assert len({type(item) for item in items}) == 1
     assert isinstance(items[0], str | list | Content)
+
+
+class Table:
+    """As pandas and Polars have them: iterating gives the names of the columns."""
+
+    columns = ("title", "text")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+
+def test_a_table_is_refused() -> None:
+    """Its column names would be embedded, and billed."""
+    with pytest.raises(InputError, match="a Table is a table; give one column of it"):
+        accept(Table())
+    with pytest.raises(InputError, match="give one column"):
+        checked_iterable(Table())
+
+
+@pytest.mark.parametrize("bare", [Path("cat.png"), PIL.Image.new("L", (1, 1))])
+def test_a_bare_image_says_how_it_is_given(bare: Any) -> None:
+    """Alone and in a list."""
+    for given_ in (bare, [bare]):
+        with pytest.raises(InputError, match=r"input 0: a \w+ is not taken by itself; Image\(…\)"):
+            accept(given_)

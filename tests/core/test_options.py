@@ -4,6 +4,7 @@ import re
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pytest
 from openrouter_embeddings import InputError, ProviderPreferences
 from openrouter_embeddings.core.options import Options, merged
@@ -34,6 +35,14 @@ def test_everything_that_was_set_is_sent() -> None:
         "encoding_format": "float",
         "provider": {"zdr": True},
     }
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    """`dimensions=matrix.shape[1]` and the like; what is sent is plain."""
+    given: Any = {"dimensions": np.int64(3), "batch_size": np.uint8(5), "timeout": np.float32(2)}
+    options = merged({"model": "m"}, given)
+    assert type(options.request_fields()["dimensions"]) is int
+    assert (options.batch_size, options.timeout) == (5, 2.0)
 
 
 def test_a_call_overrides_the_client() -> None:

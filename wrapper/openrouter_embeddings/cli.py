@@ -107,6 +107,8 @@ def _port(text: str) -> int:
 
 def _npy(text: str) -> Path:
     if text.endswith(".npy"):
+        if Path(text).is_dir():
+            raise argparse.ArgumentTypeError(f"{text!r} is a directory")
         return Path(text)
     raise argparse.ArgumentTypeError(f"{text!r} does not end in .npy, which is what is written")
 
@@ -143,6 +145,8 @@ def _embed(given: argparse.Namespace) -> None:
     from .errors import InputError  # noqa: PLC0415 - --help needs no imports
 
     _say_retries()
+    if given.texts.count("-") > 1:
+        raise InputError("standard input can be read once, so - stands once")
     if not given.local:
         if not os.environ.get("OPENROUTER_API_KEY"):
             raise InputError("no API key: set OPENROUTER_API_KEY, or say --local to need none")

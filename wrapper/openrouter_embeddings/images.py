@@ -44,6 +44,10 @@ _PNG_MODES = {mode: mode for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"
     "HSV": "RGB",
 }
 RIGHT = "png, jpeg, webp and gif are taken"
+# No service documents more; what is larger is a mistake, and would fill memory several times over.
+LARGEST_FILE = 32 << 20
+# A small file can hold an image that fills memory when it is decoded.
+MOST_PIXELS = 100_000_000
 
 
 def load_content(item: str | list[int] | Content, position: int) -> Loaded:
@@ -102,9 +106,10 @@ def _read(source: Any) -> bytes:
     if isinstance(source, str | PathLike):
         if not fspath(source):
             raise ValueError("the path of the image is empty")
-        return Path(fspath(source)).read_bytes()
+        with Path(fspath(source)).open("rb") as file:
+            return _bounded(file.read(LARGEST_FILE + 1))
     if isinstance(source, bytes | bytearray | memoryview):
-        return bytes(source)
+        return _bounded(bytes(source))
     if type(source).__module__.partition(".")[0] == "PIL":
         return _from_pil(source)
     if hasattr(source, "read"):
@@ -116,16 +121,23 @@ def _read(source: Any) -> bytes:
 
 
 def _from_file(file: Any) -> bytes:
-    data = file.read()
+    data = file.read(LARGEST_FILE + 1)
     if not isinstance(data, bytes):
         raise ValueError('the file is open as text; open it with mode "rb"')
     if not data:
         raise ValueError("nothing is left to read in the file; seek(0) rewinds it")
+    return _bounded(data)
+
+
+def _bounded(data: bytes) -> bytes:
+    if len(data) > LARGEST_FILE:
+        raise ValueError(f"more than {LARGEST_FILE >> 20} MB; shrink it before")
     return data
 
 
 def _from_data_url(url: str) -> bytes:
     head, comma, payload = url.partition(",")
+    _bounded(payload.encode(errors="replace"))
     if not comma:
         raise ValueError("the data: URL has no comma; data:image/png;base64,… is right")
     if not head.endswith(";base64"):
@@ -138,6 +150,7 @@ def _from_data_url(url: str) -> bytes:
 
 def _from_pil(picture: Any) -> bytes:
     """As PNG, which loses nothing; turned by EXIF, which PNG readers may overlook."""
+    _few_pixels(picture)
     picture = need("PIL.ImageOps", "images").exif_transpose(picture)
     if (target := _PNG_MODES.get(picture.mode)) is None:
         raise ValueError(f"a PIL image of mode {picture.mode} has no exact PNG; convert it first")
@@ -150,6 +163,7 @@ def _shrink(data: bytes, saved_as: str, max_side: int) -> bytes:
         with pil.open(io.BytesIO(data)) as picture:
             if max(picture.size) <= max_side:
                 return data
+            _few_pixels(picture)
             # max_side bounds a square, so turning after shrinking is the same and far cheaper
             picture.thumbnail((max_side, max_side))
             turned = ops.exif_transpose(picture)
@@ -158,8 +172,16 @@ def _shrink(data: bytes, saved_as: str, max_side: int) -> bytes:
             return _save(turned, saved_as, quality=90)
     except pil.DecompressionBombError as error:
         raise ValueError(f"too many pixels: {error}") from None
+    except ValueError:
+        raise
     except Exception as error:  # noqa: BLE001 - Pillow raises whatever its parsers do
         raise ValueError(f"the image is damaged: {error}") from None
+
+
+def _few_pixels(picture: Any) -> None:
+    width, height = picture.size
+    if width * height > MOST_PIXELS:
+        raise ValueError(f"{width} × {height} pixels; {MOST_PIXELS // 10**6} million are taken")
 
 
 def _save(picture: Any, saved_as: str, **options: int) -> bytes:

@@ -53,6 +53,7 @@ class AsyncClient:
         base_url: default: the environment's OPENROUTER_BASE_URL, else the service itself.
         http_client: an `httpx.AsyncClient` of yours, for proxies, TLS or instrumentation. It stays
             yours to close. Its time-outs and authentication are replaced for each request.
+        allow_http: send the key over plain http to another machine, in a network that you trust.
         **defaults: any option of `embed`, for all calls of this client.
 
     Raises:
@@ -67,13 +68,16 @@ class AsyncClient:
         *,
         base_url: str | None = None,
         http_client: httpx.AsyncClient | None = None,
+        allow_http: bool = False,
         **defaults: Unpack[EmbedOptions],
     ) -> None:
         key = Secret(api_key or "")
         del api_key  # an error below would show it among the locals of this traceback
         self._settings = Settings(key, base_url, defaults)
         self._said = self._settings.describe("AsyncClient")
-        self._transport = AsyncTransport(self._settings.base_url, self._settings.key, http_client)
+        self._transport = AsyncTransport(
+            self._settings.base_url, self._settings.key, http_client, allow_http=allow_http
+        )
         self._turnstile = AsyncTurnstile(self._settings.options({}).concurrency)
         self._sending: set[asyncio.Task[EmbeddingResult]] = set()
 
@@ -82,7 +86,8 @@ class AsyncClient:
         """A client of the stand-in, in this process; see `Client.local`."""
         from openrouter_embeddings.local.doors.in_process import async_http_client  # noqa: PLC0415 - behind an extra
 
-        defaults.setdefault("model", LOCAL_MODEL)
+        if not defaults.get("model"):
+            defaults["model"] = LOCAL_MODEL
         client = cls(LOCAL_KEY, base_url=LOCAL_URL, http_client=async_http_client(), **defaults)
         client._transport.make = async_http_client
         client._said = f"AsyncClient.local(model={defaults.get('model')!r})"

@@ -21,6 +21,7 @@ from openrouter_embeddings.errors import (
     BudgetExceededError,
     DeadlineExceededError,
     EmbeddingsError,
+    NotFoundError,
     ResponseError,
 )
 from openrouter_embeddings.result import Usage
@@ -251,6 +252,8 @@ class Exchange:
         except EmbeddingsError as error:
             error.inputs = error.inputs or tuple(self._piece.positions)
             error.usage = self.call.total()
+            if isinstance(error, NotFoundError) and (asked := self.call.fields.get("provider")):
+                error.message += f" (provider preferences of the call: {', '.join(asked)})"
             if self._out_of_time:
                 raise self._deadline_error(error) from error
             raise

@@ -44,6 +44,7 @@ class Client:
         base_url: default: the environment's OPENROUTER_BASE_URL, else the service itself.
         http_client: an `httpx.Client` of yours, for proxies, TLS or instrumentation. It stays
             yours to close. Its time-outs and authentication are replaced for each request.
+        allow_http: send the key over plain http to another machine, in a network that you trust.
         **defaults: any option of `embed`, for all calls of this client.
 
     Raises:
@@ -58,13 +59,16 @@ class Client:
         *,
         base_url: str | None = None,
         http_client: httpx.Client | None = None,
+        allow_http: bool = False,
         **defaults: Unpack[EmbedOptions],
     ) -> None:
         key = Secret(api_key or "")
         del api_key  # an error below would show it among the locals of this traceback
         self._settings = Settings(key, base_url, defaults)
         self._said = self._settings.describe("Client")
-        self._transport = Transport(self._settings.base_url, self._settings.key, http_client)
+        self._transport = Transport(
+            self._settings.base_url, self._settings.key, http_client, allow_http=allow_http
+        )
         self._turnstile = Turnstile(self._settings.options({}).concurrency)
 
     @classmethod
@@ -76,7 +80,8 @@ class Client:
         """
         from openrouter_embeddings.local.doors.in_process import http_client  # noqa: PLC0415 - behind an extra
 
-        defaults.setdefault("model", LOCAL_MODEL)
+        if not defaults.get("model"):
+            defaults["model"] = LOCAL_MODEL
         client = cls(LOCAL_KEY, base_url=LOCAL_URL, http_client=http_client(), **defaults)
         client._transport.owns_client = True
         client._said = f"Client.local(model={defaults.get('model')!r})"

@@ -81,6 +81,8 @@ def _listed(inputs: Any) -> list[Any]:
         return [inputs]
     if inputs is None or isinstance(inputs, bytes | bytearray | memoryview):
         _item(inputs, 0)
+    if hasattr(inputs, "__fspath__") or _is_pil(inputs):
+        _item(inputs, 0)
     _has_order(inputs)
     if not isinstance(inputs, Iterable):
         raise InputError(f"inputs of type {type(inputs).__name__} are not taken; give {_TAKEN}")
@@ -90,6 +92,8 @@ def _listed(inputs: Any) -> list[Any]:
 def _has_order(inputs: Any) -> None:
     if isinstance(inputs, set | frozenset):
         raise InputError("a set has no order for the rows to follow; give a list")
+    if hasattr(inputs, "columns"):  # iterating a table gives the names of its columns
+        raise InputError(f"a {type(inputs).__name__} is a table; give one column of it")
 
 
 def _item(value: Any, position: int) -> Item:
@@ -107,8 +111,8 @@ def _item(value: Any, position: int) -> Item:
         _refuse(position, "a number among texts; token inputs are lists of integers: [[101, 102]]")
     if isinstance(value, list | tuple | range):
         return _tokens(value, position)
-    if hasattr(value, "__fspath__"):
-        _refuse(position, "a path is not taken by itself; Image(path) reads an image")
+    if hasattr(value, "__fspath__") or _is_pil(value):
+        _refuse(position, f"{_name(value)} is not taken by itself; Image(…) reads an image")
     _refuse(position, f"{_name(value)} is not taken; give {_TAKEN}")
 
 
@@ -131,6 +135,8 @@ def _text(text: str, position: int, where: str = "") -> str:
 def _tokens(values: Iterable[Any], position: int) -> list[int]:
     tokens: list[int] = []
     for number, value in enumerate(values):
+        if isinstance(value, str):
+            _refuse(position, "a list of texts among the inputs; texts are not nested")
         if type(value) is int:
             token = value
         elif isinstance(value, bool) or not hasattr(type(value), "__index__"):
@@ -186,6 +192,10 @@ def _part_from_wire(part: Any, position: int) -> str | Image:
 def _without_numpy(value: Any) -> Any:
     """numpy, pandas, array.array and torch give their plain values by `tolist`."""
     return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _is_pil(value: Any) -> bool:
+    return type(value).__module__.partition(".")[0] == "PIL"
 
 
 def _is_number(value: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal
@@ -105,11 +106,10 @@ class Options:
     budget: Decimal | None = None
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "concurrency"):
-            _whole(name, getattr(self, name), 1)
-        _whole("max_retries", self.max_retries, 0)
-        if self.dimensions is not None:
-            _whole("dimensions", self.dimensions, 1)
+        self._whole("batch_size", 1)
+        self._whole("concurrency", 1)
+        self._whole("max_retries", 0)
+        self._whole("dimensions", 1)
         _seconds("timeout", self.timeout)
         if self.deadline is not None:
             _seconds("deadline", self.deadline)
@@ -127,6 +127,18 @@ class Options:
             raise InputError(
                 f"budget is {self.budget!r:.40}, a Decimal of credits ≥ 0 is needed: Decimal('0.5')"
             )
+
+    def _whole(self, name: str, least: int) -> None:
+        """Check an integer, and make a plain one of numpy's."""
+        value = getattr(self, name)
+        if value is None and name == "dimensions":
+            return
+        if isinstance(value, bool) or not hasattr(type(value), "__index__"):
+            value = least - 1
+        if not least <= (plain := operator.index(value)) <= LARGEST:
+            said = getattr(self, name)
+            raise InputError(f"{name} is {said!r:.40}, an integer from {least} to 2³¹-1 is needed")
+        object.__setattr__(self, name, plain)
 
     def request_fields(self) -> dict[str, Any]:
         """The JSON object of a request, with empty `input` and without what is unset."""
@@ -247,11 +259,6 @@ def _or_unset(value: T | None) -> T | Unset:
     return UNSET if value is None else value
 
 
-def _whole(name: str, value: Any, least: int) -> None:
-    if type(value) is not int or not least <= value <= LARGEST:
-        raise InputError(f"{name} is {value!r:.40}, an integer from {least} to 2³¹-1 is needed")
-
-
 def _is_money(value: Any) -> bool:
     if isinstance(value, bool | float) or not isinstance(value, Decimal | int):
         return False
@@ -259,6 +266,6 @@ def _is_money(value: Any) -> bool:
 
 
 def _seconds(name: str, value: Any) -> None:
-    right = isinstance(value, int | float) and not isinstance(value, bool)
+    right = hasattr(type(value), "__float__") and not isinstance(value, bool)
     if not right or not 0 < value <= LONGEST:
         raise InputError(f"{name} is {value!r:.40}, a number of seconds > 0 is needed, up to 10⁶")

@@ -55,8 +55,8 @@ class _Bearer(httpx.Auth):
 class _Endpoint:
     """Where requests go and with which key: what both transports share."""
 
-    def __init__(self, base_url: str, key: Secret) -> None:
-        url = _checked(base_url)
+    def __init__(self, base_url: str, key: Secret, *, allow_http: bool) -> None:
+        url = _checked(base_url, allow_http=allow_http)
         self.url = url.copy_with(path=url.path.rstrip("/") + "/embeddings")
         # A proxy would read the key of a plain request to this machine, and cannot reach it anyway.
         self.trust_env = url.scheme == "https"
@@ -101,10 +101,17 @@ class _Endpoint:
 class Transport:
     """Sends request bodies, blocking. Safe to share among threads."""
 
-    def __init__(self, base_url: str, key: Secret, client: httpx.Client | None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        key: Secret,
+        client: httpx.Client | None,
+        *,
+        allow_http: bool = False,
+    ) -> None:
         if client is not None and not isinstance(client, httpx.Client):
             raise InputError(f"http_client is {type(client).__name__}; Client takes httpx.Client")
-        self._endpoint = _Endpoint(base_url, key)
+        self._endpoint = _Endpoint(base_url, key, allow_http=allow_http)
         self.owns_client = client is None
         self._http = client or bound(
             httpx.Client(limits=LIMITS, trust_env=self._endpoint.trust_env)
@@ -149,11 +156,18 @@ class Transport:
 class AsyncTransport:
     """The same for asyncio."""
 
-    def __init__(self, base_url: str, key: Secret, client: httpx.AsyncClient | None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        key: Secret,
+        client: httpx.AsyncClient | None,
+        *,
+        allow_http: bool = False,
+    ) -> None:
         if client is not None and not isinstance(client, httpx.AsyncClient):
             name = type(client).__name__
             raise InputError(f"http_client is {name}; AsyncClient takes httpx.AsyncClient")
-        self._endpoint = _Endpoint(base_url, key)
+        self._endpoint = _Endpoint(base_url, key, allow_http=allow_http)
         self.make = self._make if client is None else None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._http = client or self._make()
@@ -236,7 +250,7 @@ def _refuse_closed(client: httpx.Client | httpx.AsyncClient) -> None:
         raise InputError("the client, or the httpx client it was given, is closed; make a new one")
 
 
-def _checked(base_url: str) -> httpx.URL:
+def _checked(base_url: str, *, allow_http: bool) -> httpx.URL:
     """Refuse what would send the key where it can be read on the way."""
     right = f"{BASE_URL}, say, is right"
     try:
@@ -251,10 +265,13 @@ def _checked(base_url: str) -> httpx.URL:
         raise InputError(
             f"base_url {base_url!r} has more than scheme, host, port and path; {right}"
         )
-    if url.scheme == "http" and not _is_loopback(url.host):
+    if url.path.rstrip("/").endswith("/embeddings"):
+        raise InputError(f"base_url {base_url!r} names the operation; leave /embeddings out")
+    if url.scheme == "http" and not allow_http and not _is_loopback(url.host):
         raise InputError(
             f"base_url goes to {url.host} over plain http, where the API key can be read on the "
-            "way; https is right, and http only to this machine itself"
+            "way; https is right, and http only to this machine itself. In a network that you "
+            "trust, say allow_http=True"
         )
     return url
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from openrouter_embeddings._extras import need
@@ -37,8 +39,15 @@ def serve(host: str, port: int, faults: Faults | None = None) -> None:
 
 
 def _serve_faults(faults: Faults, listener: socket.socket) -> None:
+    async def until_told_to_end() -> None:
+        serving = asyncio.ensure_future(FaultyServer(faults).serve(listener))
+        with suppress(NotImplementedError):  # Windows has no signals for a loop
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
+        with suppress(asyncio.CancelledError):
+            await serving
+
     try:
-        asyncio.run(FaultyServer(faults).serve(listener))
+        asyncio.run(until_told_to_end())
     finally:
         refused = ", ".join(f"{n} × {status}" for status, n in sorted(faults.refused.items()))
         inputs = sum(len(bill.inputs) for bill in faults.billed)
