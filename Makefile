@@ -44,10 +44,11 @@ check: .venv/.ready ## fail when generated/ is not what openapi.yaml gives
 	@$(BIN)/python -m tools.generate --check
 
 .PHONY: lint
-lint: .venv/.ready ## ruff and the layers
+lint: .venv/.ready ## ruff, the layers, and known vulnerabilities where they can be asked for
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m tools.audit
 
 .PHONY: format
 format: .venv/.ready ## let ruff mend what it can

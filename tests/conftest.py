@@ -12,7 +12,7 @@ from typing import Any
 
 import hypothesis
 import pytest
-from openrouter_embeddings.testing import JumpingClock, no_waiting
+from openrouter_embeddings.testing import JumpingClock, embeddings_service, no_waiting  # noqa: F401 - a fixture
 
 # `make test` tries the same examples everywhere, so that a red run is red again for whoever looks;
 # `make contract` tries new ones each time.

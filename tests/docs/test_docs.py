@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from openrouter_embeddings.local.doors.in_process import LocalTransport
+from openrouter_embeddings.local.faults import Faults
 from openrouter_embeddings.local.models import MODELS
 from openrouter_embeddings.local.models.hash import HashModel
 
@@ -47,6 +48,19 @@ def test_the_readmes_code_runs(
     assert "900 (100, 256)" in said
     assert "input 1: the text is empty; every provider refuses that, leave it out\n(1,)\n" in said
     assert said.endswith("402 Local None None\n")
+
+
+def test_the_reliability_pages_code_prints_what_it_says(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The example for tests of one's own, and the faults of the script below it."""
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    code, said, script = re.findall(
+        r"^```(?:python|toml|)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE
+    )
+    exec(compile(code, "reliability.md", "exec"), {})
+    assert capsys.readouterr().out == said
+    assert len(Faults.from_toml(script).faults) == 3
 
 
 def test_the_readmes_commands_print_what_it_says() -> None:

@@ -32,7 +32,13 @@ if TYPE_CHECKING:
 
     from .core.options import EmbedOptions
 
-__all__ = ["Fault", "Faults", "JumpingClock", "Service", "no_waiting"]
+__all__ = [
+    "Fault",
+    "Faults",
+    "JumpingClock",
+    "Service",
+    "no_waiting",
+]  # and `embeddings_service`, where pytest is
 
 _KEY = "local"
 _URL = "http://127.0.0.1/api/v1"  # never dialled

@@ -1,6 +1,6 @@
 """Faults in front of the stand-in: what a script says shall go wrong, and what was billed then.
 
-A script is a list of `Fault`, or a TOML file of them:
+A script is a list of `Fault`, the first that befalls a request wins, or a TOML file of them:
 
     seed = 7
 
@@ -159,18 +159,21 @@ class Faults:
         return sum(count - 1 for count in times.values())
 
     def _limit(self, befallen: list[Fault], body: bytes, now: float) -> Played | None:
+        """A refusal by a limit that comes before any other fault in the script."""
         for fault in befallen:
+            if fault.kind not in LIMITS:
+                return None
             if fault.kind == "rate-limit":
                 bucket = self._buckets.setdefault(
                     id(fault), Bucket(fault.per_second, fault.burst or fault.per_second, now)
                 )
                 if not bucket.take(now):
                     return Played(_refuse(429, "Rate limit exceeded", fault))
-            elif fault.kind in LIMITS:
-                try:
-                    Limits(body).check(fault.kind, fault.at_most, fault.text)
-                except Refusal as refusal:
-                    return Played(error_reply(refusal))
+                continue
+            try:
+                Limits(body).check(fault.kind, fault.at_most, fault.text)
+            except Refusal as refusal:
+                return Played(error_reply(refusal))
         return None
 
     def _answer(
