@@ -126,8 +126,12 @@ class AsyncTurnstile:
     @asynccontextmanager
     async def turn(self, exchange: Exchange) -> AsyncIterator[float]:
         """As `Turnstile.turn`."""
-        while (wait := self._turns.wait(exchange)) > 0:
-            await self._sleep(exchange.at_most(wait))
+        try:
+            while (wait := self._turns.wait(exchange)) > 0:
+                await self._sleep(exchange.at_most(wait))
+        except BaseException:
+            self._wake(1)  # it may have been this one's turn, which it does not take
+            raise
         began = self._turns.begin(exchange)
         outcome: BaseException | None = None
         try:
@@ -144,10 +148,6 @@ class AsyncTurnstile:
         self._waiting.append(changed)
         try:
             await clock.wait_async(changed, seconds)
-        except BaseException:
-            if changed.done():  # it was this task's turn, which it does not take
-                self._wake(1)
-            raise
         finally:
             if not changed.done():
                 self._waiting.remove(changed)
