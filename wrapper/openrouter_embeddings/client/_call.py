@@ -114,11 +114,7 @@ class Call:
         """A part goes to the caller. Raises ResponseError where it is of another width."""
         if len(part):
             positions = range(part.start, part.start + len(part) + len(part.missing))
-            try:
-                self._width = assemble.same_width(self._width, part.vectors, positions)
-            except ResponseError as error:
-                error.usage = self.total()
-                raise
+            self._width = assemble.same_width(self._width, part.vectors, positions)
         del self._divisions[part.start]
 
     def conclude(self, error: EmbeddingsError, handed_over: assemble.Whole | None = None) -> None:
