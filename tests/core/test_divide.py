@@ -147,6 +147,18 @@ def test_a_bad_input_teaches_no_cap() -> None:
     assert run.learned == Learned()
 
 
+def test_an_input_that_is_too_large_by_itself_teaches_no_cap() -> None:
+    """The others would fit together."""
+
+    def service(texts: list[str]) -> ore.EmbeddingsError | set[int]:
+        too_long = any(len(text) > 9 for text in texts)
+        return ore.PayloadTooLargeError("Payload Too Large") if too_long else set()
+
+    run = Run(["a", "b", "x" * 10, "d"], service, skip=True)
+    assert {*run.division.errors} == {12}
+    assert run.learned == Learned()
+
+
 @pytest.mark.parametrize("skip", [True, False])
 def test_a_request_that_is_wrong_as_a_whole_is_not_searched_to_the_end(skip: bool) -> None:
     """Two inputs are refused alone and none was accepted: it is not the inputs."""
