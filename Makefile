@@ -91,7 +91,7 @@ contract-prism: .venv/prism/.ready ## our client against Stoplight Prism, which 
 	@$(BIN)/python -m pytest tests/contract/against_prism.py
 
 .PHONY: faults
-faults: .venv/.ready ## every fault over a socket; makes the table in docs/reliability.md
+faults: .venv/.ready ## every fault over a socket; writes the table in docs/reliability.md
 	@$(BIN)/python -m tools.faults
 
 .PHONY: soak

@@ -194,6 +194,9 @@ def test_a_script_of_faults_is_read_before_anything_is_served(
         ('[[fault]]\nkind = "drip"\nspeed = 3', "fault 0: speed is not known"),
         ("sead = 3", "sead is not known"),
         ("[[fault]", "Expected"),
+        ('[fault]\nkind = "drip"', "under [[fault]], in two pairs of brackets"),
+        ("[[fault]]\nstatus = 500", "fault 0: it has no kind"),
+        ('seed = "x"', "seed = 'x' is no integer"),
     ]:
         script.write_text(text)
         with pytest.raises(SystemExit):

@@ -29,13 +29,17 @@ both = pytest.mark.parametrize("kind", KINDS)
 
 
 class Silent:
-    """A server that answers a text "first" and nothing else; it notices when it is given up."""
+    """A server that answers a text "first", when three others have come, and nothing else.
+
+    It notices when a request is given up.
+    """
 
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}/api/v1"
         self.came = threading.Semaphore(0)
         self.gone = threading.Semaphore(0)
+        self.others = threading.Semaphore(0)
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -52,11 +56,13 @@ class Silent:
             while b'"input"' not in request:  # headers and body come by themselves
                 request += connection.recv(1 << 16)
             if b'"first"' in request:
+                self.wait_for(self.others, 3)
                 body = json.dumps(answer(["first"])).encode()
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
                 connection.sendall(body)
                 connection.recv(1 << 16)
             self.came.release()
+            self.others.release()
             try:
                 while connection.recv(1 << 16):
                     pass

@@ -161,7 +161,7 @@ def test_an_input_that_is_too_large_by_itself_teaches_no_cap() -> None:
 
 @pytest.mark.parametrize("skip", [True, False])
 def test_a_request_that_is_wrong_as_a_whole_is_not_searched_to_the_end(skip: bool) -> None:
-    """Two inputs are refused alone and none was accepted: it is not the inputs."""
+    """Nine inputs here and there are refused alone, none was accepted: it is not the inputs."""
     texts = [str(i) for i in range(64)]
     sent: list[int] = []
 
@@ -172,7 +172,39 @@ def test_a_request_that_is_wrong_as_a_whole_is_not_searched_to_the_end(skip: boo
     with pytest.raises(ore.BadRequestError) as caught:
         Run(texts, service, skip=skip)
     assert caught.value.inputs == (*range(10, 74),)
-    assert sent == [64, 32, 16, 8, 4, 2, 1, 1]
+    assert sent == [64, 32, 16, 8, 4, 2, *[1] * 9]
+
+
+@pytest.mark.parametrize(
+    "texts", [["bad", "bad"] + ["ok"] * 100, ["ok"] * 60 + ["bad"] * 3, ["bad"] * 40 + ["ok"] * 9]
+)
+def test_skipping_does_not_depend_on_where_the_bad_ones_stand(texts: list[str]) -> None:
+    """Others are tried before the request as a whole is blamed."""
+    run = Run(texts, picky({"bad"}), skip=True)
+    assert {*run.division.errors} == {10 + i for i, text in enumerate(texts) if text == "bad"}
+    assert run.came == [10 + i for i, text in enumerate(texts) if text == "ok"]
+
+
+def test_a_few_inputs_that_are_all_bad_are_skipped() -> None:
+    """Each was tried by itself."""
+    run = Run("abc", picky({*"abc"}), skip=True)
+    assert {*run.division.errors} == {10, 11, 12}
+    with pytest.raises(ore.BadRequestError) as caught:
+        Run("abc", picky({*"abc"}))
+    assert caught.value.inputs == (10,)
+
+
+def test_where_the_price_is_unknown_the_first_input_goes_alone() -> None:
+    """So that a budget can be passed by one input at most."""
+    division = Division(
+        Batch(range(3), ["a", "b", "c"]),
+        Learned(),
+        "m",
+        skip=False,
+        ask_again=True,
+        cautious=lambda: True,
+    )
+    assert (division.next() or Batch([], [])).items == ["a"]
 
 
 def test_inputs_that_are_all_bad_are_skipped_once_others_were_accepted() -> None:

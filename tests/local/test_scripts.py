@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -73,6 +74,50 @@ def test_every_fault_changes_something(kind: str) -> None:
     right = respond(body("a", "b", "c", encoding_format="base64"), HEADERS)
     played = faults.play(body("a", "b", "c", encoding_format="base64"), HEADERS, 0.0)
     assert played.delivery == kind if kind in DELIVERIES else played.reply != right
+
+
+def test_a_fault_without_more_befalls_every_request() -> None:
+    """The first thing that anybody writes."""
+    faults = Faults([Fault("status", status=429)])
+    assert [play(faults, body("a"))[0] for _ in range(3)] == [429, 429, 429]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"requests": 1},
+        {"probability": 2},
+        {"status": "429"},
+        {"status": 200},
+        {"retry_after": "soon"},
+        {"at_most": -3},
+        {"per_second": 0},
+        {"text": ""},
+        {"seconds": "x"},
+        {"as_date": 1},
+    ],
+)
+def test_a_fault_that_cannot_be_right_is_refused(wrong: dict[str, Any]) -> None:
+    """Before anything is served, naming the field and the fault."""
+    (name,) = wrong
+    with pytest.raises(ValueError, match=f"{name} = .* of the fault 'drip' cannot be right"):
+        Fault("drip", **wrong)
+
+
+def test_every_kind_is_in_the_documentation() -> None:
+    """docs/reliability.md has a row for it, or a place in one."""
+    page = Path("docs/reliability.md").read_text("utf-8")
+    assert [kind for kind in KINDS if f"`{kind}`" not in page] == []
+
+
+def test_the_socket_door_speaks_the_rest_of_http() -> None:
+    """Other methods, queries, and clients that wait for 100 Continue."""
+    with served(Faults()) as url, httpx.Client() as client:
+        where = f"{url}/embeddings"
+        assert client.get(where).status_code == 405
+        assert client.post(f"{where}?x=1", content=body("a"), headers=HEADERS).status_code == 200
+        waiting = {**HEADERS, "Expect": "100-continue"}
+        assert client.post(where, content=body("a"), headers=waiting).status_code == 200
 
 
 def test_who_is_billed_twice() -> None:

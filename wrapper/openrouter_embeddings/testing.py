@@ -1,14 +1,17 @@
 """For tests of your own code: the stand-in in this process, with faults, and without waiting.
 
-# conftest.py
-pytest_plugins = ["openrouter_embeddings.testing"]
+In `conftest.py`:
 
-# test_search.py
-def test_my_search_survives_a_rate_limit(embeddings_service):
-service = embeddings_service(Fault("status", status=429, requests=[0]))
-client = service.client()
-assert my_search(client, "a cat") == ...
-assert service.faults.requests == 2
+    from openrouter_embeddings.testing import embeddings_service  # noqa: F401
+
+In a test:
+
+    from openrouter_embeddings.testing import Fault
+
+    def test_my_search_survives_a_rate_limit(embeddings_service):
+        service = embeddings_service(Fault("status", status=429, requests=[0]))
+        assert my_search(service.client(), "a cat") == ...
+        assert service.faults.requests == 2
 """
 
 from __future__ import annotations

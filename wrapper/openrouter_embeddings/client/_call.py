@@ -102,6 +102,7 @@ class Call:
             self.options.model,
             skip=self.options.on_error == "skip",
             ask_again=self.options.max_retries > 0,
+            cautious=lambda: self.budget is not None and self.budget.needs_price,
         )
         self._divisions[batch.positions[0]] = division
         return division

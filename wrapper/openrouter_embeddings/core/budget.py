@@ -17,7 +17,7 @@ class Budget:
     """Credits of one call: spent, possibly spent, and promised to requests in flight.
 
     The price of a token is learned from answers: the dearest so far counts. Until there is one,
-    only one request is in flight.
+    only one request is in flight, of one input.
 
     Attributes:
         total: what the call may cost at most.
@@ -31,11 +31,16 @@ class Budget:
     _in_flight: int = 0
     _silent: bool = False  # an answer named no cost
 
+    @property
+    def needs_price(self) -> bool:
+        """Whether no answer has told the price of a token yet."""
+        return self._price is None
+
     def verdict(self, tokens: int) -> Literal["go", "wait", "stop"]:
         """Whether a request of at most so many tokens may begin, now or when others have ended."""
         if self._silent or self.total <= 0:
             return "stop"
-        if self._price is None:
+        if self.needs_price:
             return "wait" if self._in_flight else "go"
         if self._cost(tokens) > self.total:
             return "stop"

@@ -14,10 +14,15 @@ from .assemble import same_width
 from .policy import can_divide, named_cap, refuses_base64, too_much
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from openrouter_embeddings.errors import EmbeddingsError
 
     from .decode import Decoded
     from .plan import Batch
+
+# Inputs that are tried alone before a request is held to be wrong as a whole.
+_PROBES = 8
 
 
 @dataclass
@@ -52,10 +57,18 @@ class Division:
         model: whose limits count.
         skip: go on without inputs that are refused.
         ask_again: ask once more for inputs without a usable vector.
+        cautious: says whether the first input shall go alone, to learn its price.
     """
 
     def __init__(
-        self, batch: Batch, learned: Learned, model: str, *, skip: bool, ask_again: bool
+        self,
+        batch: Batch,
+        learned: Learned,
+        model: str,
+        *,
+        skip: bool,
+        ask_again: bool,
+        cautious: Callable[[], bool] = lambda: False,
     ) -> None:
         self.batch = batch
         self.done: list[Decoded] = []
@@ -68,16 +81,20 @@ class Division:
         self._accepted: list[Batch] = []
         self._asked_again = set() if ask_again else {*batch.positions}
         self._too_much: Literal["count", "size"] | None = None
-        self._suspect: EmbeddingsError | None = None
+        self._suspects: list[EmbeddingsError] = []
+        self._cautious = cautious
         self._width: int | None = None
 
     def next(self) -> Batch | None:
         """The piece to send now; None when all has been dealt with."""
         while self._to_send:
             piece = self._to_send.pop()
-            if self._learned.fits(self._model, piece):
+            if not self._learned.fits(self._model, piece):
+                self._to_send += self._pieces(piece)
+            elif len(piece.items) > 1 and self._cautious():
+                self._to_send += [piece.cut(1, len(piece.items)), piece.cut(0, 1)]
+            else:
                 return piece
-            self._to_send += self._pieces(piece)
         if self._too_much and not self.errors:
             self._learn(self._too_much)
         return None
@@ -106,9 +123,9 @@ class Division:
             self._width = same_width(self._width, decoded.matrix, decoded.served.positions)
         self._accepted.append(piece)
         self.done.append(decoded)
-        if self._suspect is not None:  # others are accepted, so it was that input
-            self._blame(self._suspect)
-            self._suspect = None
+        for suspect in self._suspects:  # others are accepted, so it was those inputs
+            self._blame(suspect)
+        self._suspects = []
         if decoded.refused is None:
             return
         fresh = [p for p in decoded.refused.inputs if p not in self._asked_again]
@@ -152,16 +169,22 @@ class Division:
     def _doubt(self, error: EmbeddingsError) -> None:
         """One input is refused alone, and none has been accepted: is it the input, or all of it?
 
-        One other input is tried by itself.
+        Others are tried alone, here and there, until one is accepted or enough were refused.
         """
-        if self._suspect is not None:
+        self._suspects.append(error)
+        if not self._to_send:
+            for suspect in self._suspects:
+                self._blame(suspect)
+        elif len(self._suspects) > _PROBES:
             error.inputs = tuple(self.batch.positions)
             raise error
-        self._suspect = error
-        other = self._to_send.pop()
-        if len(other.items) > 1:
-            self._to_send.append(other.cut(1, len(other.items)))
-        self._to_send.append(other.cut(0, 1))
+        else:
+            self._to_send.sort(key=lambda piece: len(piece.items))
+            largest = self._to_send.pop()
+            middle, count = len(largest.items) // 2, len(largest.items)
+            around = [largest.cut(middle + 1, count), largest.cut(0, middle)]
+            self._to_send += [piece for piece in around if piece.items]
+            self._to_send.append(largest.cut(middle, middle + 1))
 
     def _give_up(self, error: EmbeddingsError) -> None:
         if not (self._skip and can_divide(error)):

@@ -64,10 +64,12 @@ class EmbedOptions(TypedDict, total=False):
         max_retries: retries (not attempts) of a request; default 4; 0 means one attempt.
         on_error: what becomes of an input that the service refuses (400, 413, 422, moderation), or
             for which no usable vector comes: `"raise"` (default) names its position; `"skip"` goes
-            on without it, and the result has `mask` and `errors`. Other errors always raise.
+            on without it, and the result has `mask` and `errors`. Other errors always raise, and
+            what is refused before anything is sent (an empty text, a broken image) does too.
         budget: credits (US dollars) that the call may cost at most, as a Decimal; default: no
             limit. Nothing is sent that could pass it, by the dearest price per token seen in the
-            call and a token for every byte; the first request goes alone, to learn the price.
+            call and a token for every byte: a call may so end below it. The first input goes alone,
+            to learn the price, and is the only one that can pass it.
 
     None takes a default of the client back, where an option may be None.
     """

@@ -26,7 +26,7 @@ import threading
 import tomllib
 from collections import Counter
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -36,7 +36,7 @@ from .respond import error_reply, respond
 from .spoil import SPOILS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 # How an answer travels, when not as it should. `seconds` is how long the first three take.
 DELIVERIES = {
@@ -59,7 +59,7 @@ class Fault:
     Attributes:
         kind: one of `KINDS`.
         requests: which requests it befalls, counted from 0 in the order of arrival.
-        probability: how likely it befalls any other. A limit befalls all, without these two.
+        probability: how likely it befalls any other. Without these two it befalls all.
         status: of the kind `status`, and the code of `error-in-200`.
         retry_after: seconds in a Retry-After header; `as_date` writes it as an HTTP date.
         at_most: inputs (`batch-cap`), bytes (`payload-cap`) or tokens (`token-cap`) of a request.
@@ -84,10 +84,28 @@ class Fault:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"no fault is called {self.kind!r}; known are {', '.join(KINDS)}")
-        if not 400 <= self.status <= 599:
-            raise ValueError(f"status {self.status} is no error; 400 to 599 are")
-        if not 0 <= self.probability <= 1:
-            raise ValueError(f"a probability of {self.probability} is not from 0 to 1")
+        wrong = [name for name, right in _RIGHT.items() if not right(getattr(self, name))]
+        if wrong:
+            value = getattr(self, wrong[0])
+            raise ValueError(f"{wrong[0]} = {value!r} of the fault {self.kind!r} cannot be right")
+
+
+def _is_number(value: object, least: float = 0.0) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= least
+
+
+_RIGHT: dict[str, Callable[[Any], bool]] = {
+    "requests": lambda v: isinstance(v, list | tuple | range) and all(type(n) is int for n in v),
+    "probability": lambda v: _is_number(v) and v <= 1,
+    "status": lambda v: type(v) is int and 400 <= v <= 599,
+    "retry_after": lambda v: v is None or _is_number(v),
+    "as_date": lambda v: isinstance(v, bool),
+    "at_most": lambda v: type(v) is int and v >= 1,
+    "text": lambda v: isinstance(v, str) and v != "",
+    "per_second": lambda v: _is_number(v) and v > 0,
+    "burst": lambda v: v is None or (_is_number(v) and v > 0),
+    "seconds": _is_number,
+}
 
 
 @dataclass(frozen=True)
@@ -135,10 +153,17 @@ class Faults:
         known = {f.name for f in fields(Fault)}
         if unknown := {*whole} - {"seed", "fault"}:
             raise ValueError(f"{', '.join(sorted(unknown))} is not known; seed and [[fault]] are")
-        for number, entry in enumerate(whole.get("fault", [])):
+        entries = whole.get("fault", [])
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise ValueError("each fault stands under [[fault]], in two pairs of brackets")
+        for number, entry in enumerate(entries):
             if unknown := {*entry} - known:
                 raise ValueError(f"fault {number}: {', '.join(sorted(unknown))} is not known")
-        return cls([Fault(**entry) for entry in whole.get("fault", [])], whole.get("seed", 0))
+            if "kind" not in entry:
+                raise ValueError(f"fault {number}: it has no kind; known are {', '.join(KINDS)}")
+        if type(seed := whole.get("seed", 0)) is not int:
+            raise ValueError(f"seed = {seed!r} is no integer")
+        return cls([Fault(**entry) for entry in entries], seed)
 
     def play(self, body: bytes, headers: Mapping[str, str], now: float) -> Played:
         """Answer one request; `now` is any clock's seconds, `headers` have lower-case names."""
@@ -154,7 +179,10 @@ class Faults:
         return played
 
     def billed_twice(self) -> int:
-        """Inputs that were billed more than once, each counted as often as it was in excess."""
+        """Inputs that were billed more than once, each counted as often as it was in excess.
+
+        Equal texts are one input to it, so give it different ones.
+        """
         times = Counter(text for bill in self.billed for text in bill.inputs)
         return sum(count - 1 for count in times.values())
 
@@ -212,7 +240,7 @@ class Faults:
 def _befalls(fault: Fault, number: int, chance: random.Random) -> bool:
     if fault.requests or fault.probability:
         return number in fault.requests or chance.random() < fault.probability
-    return fault.kind in LIMITS
+    return True
 
 
 def _refuse(status: int, message: str, fault: Fault) -> LocalReply:

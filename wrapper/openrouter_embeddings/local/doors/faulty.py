@@ -42,7 +42,7 @@ class FaultyServer:
         h11 = self._h11
         connection = h11.Connection(h11.SERVER)
         with suppress(ConnectionError, h11.RemoteProtocolError, asyncio.CancelledError):
-            while (request := await self._request(connection, reader)) is not None:
+            while (request := await self._request(connection, reader, writer)) is not None:
                 played = await self._play(*request)
                 if not await self._deliver(played, writer):
                     break
@@ -50,33 +50,38 @@ class FaultyServer:
         writer.close()
 
     async def _request(
-        self, connection: Any, reader: asyncio.StreamReader
+        self, connection: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> tuple[str, dict[str, str], bytes] | None:
-        """Path, headers and body of the next request; None when there is no more."""
+        """Method and path, headers and body of the next request; None when there is no more."""
         h11 = self._h11
-        head, body = None, []
+        head, body = None, bytearray()
         while True:
             event = connection.next_event()
             if event is h11.NEED_DATA:
+                if connection.they_are_waiting_for_100_continue:
+                    writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                    connection.send(h11.InformationalResponse(status_code=100, headers=[]))
                 connection.receive_data(await reader.read(1 << 16))
             elif isinstance(event, h11.Request):
                 head = event
             elif isinstance(event, h11.Data):
-                body.append(event.data)
+                body += event.data if len(body) <= MAX_BODY else b""  # so that the client hears it
             elif isinstance(event, h11.EndOfMessage) and head is not None:
                 headers = {name.decode(): value.decode("latin-1") for name, value in head.headers}
                 # h11 wants to have sent an answer before the next request; ours goes by itself
                 connection.send(h11.Response(status_code=200, headers=[("Content-Length", "0")]))
                 connection.send(h11.EndOfMessage())
-                return head.target.decode(), headers, b"".join(body)
+                path = head.target.decode().partition("?")[0]
+                return f"{head.method.decode()} {path}", headers, bytes(body)
             else:
                 return None
 
-    async def _play(self, path: str, headers: dict[str, str], body: bytes) -> Played:
+    async def _play(self, asked: str, headers: dict[str, str], body: bytes) -> Played:
+        method, _, path = asked.partition(" ")
         if path not in _PATHS:
             return Played(error_reply(Refusal(404, "Not Found")))
-        if len(body) > MAX_BODY:
-            return Played(error_reply(Refusal(413, f"more than {MAX_BODY} bytes")))
+        if method != "POST":
+            return Played(error_reply(Refusal(405, "Method Not Allowed")))
         return await asyncio.to_thread(self._faults.play, body, headers, time.monotonic())
 
     async def _deliver(self, played: Played, writer: asyncio.StreamWriter) -> bool:

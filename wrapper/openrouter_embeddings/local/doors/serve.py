@@ -43,8 +43,7 @@ def _serve_faults(faults: Faults, listener: socket.socket) -> None:
         serving = asyncio.ensure_future(FaultyServer(faults).serve(listener))
         with suppress(NotImplementedError):  # Windows has no signals for a loop
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
-        with suppress(asyncio.CancelledError):
-            await serving
+        await asyncio.wait([serving])
 
     try:
         asyncio.run(until_told_to_end())
