@@ -227,9 +227,9 @@ def test_an_attempt_has_no_more_time_than_is_left() -> None:
     assert exchange(timeout=3).timeout() == 3
     assert 0 < exchange(timeout=30, deadline=2).timeout() <= 2
     with pytest.raises(ore.DeadlineExceededError, match="the deadline of 1e-09 s"):
-        exchange(deadline=1e-9).admitted_in(0)
+        exchange(deadline=1e-9).check(0)
     with pytest.raises(ore.DeadlineExceededError, match="the deadline of 5 s"):
-        exchange(deadline=5).admitted_in(7)
+        exchange(deadline=5).check(7)
 
 
 @both

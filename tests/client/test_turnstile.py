@@ -1,8 +1,11 @@
 """Whoever waits for a turn gets one, whatever becomes of those before."""
 
 import asyncio
+import threading
+from decimal import Decimal
 from typing import Any, cast
 
+import numpy as np
 import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings.client._call import Call, Exchange
@@ -10,6 +13,12 @@ from openrouter_embeddings.client._turnstile import AsyncTurnstile
 from openrouter_embeddings.core.divide import Learned
 from openrouter_embeddings.core.options import Options
 from openrouter_embeddings.core.plan import Batch
+from openrouter_embeddings.local.faults import Fault, Faults
+from openrouter_embeddings.result import Usage
+from openrouter_embeddings.testing import JumpingClock, Service
+
+from tests.support import KINDS
+from tools.faults import served
 
 
 def exchange() -> Exchange:
@@ -33,7 +42,7 @@ def test_a_turn_that_is_not_taken_is_passed_on(how: str) -> None:
         turnstile, done = AsyncTurnstile(1), asyncio.Event()
         ones = [exchange() for _ in range(4)]
         tasks = [asyncio.create_task(pass_through(turnstile, one, done)) for one in ones]
-        while len(turnstile._waiting) < 3:  # noqa: ASYNC110 - nothing tells when a task waits
+        while len(turnstile._queue._waiting) < 3:  # noqa: ASYNC110 - nothing tells when a task waits
             await asyncio.sleep(0)
         for one, task in zip(ones[1:3], tasks[1:3], strict=True):
             if how == "its call is over":
@@ -49,3 +58,108 @@ def test_a_turn_that_is_not_taken_is_passed_on(how: str) -> None:
     gone = ore.EmbeddingsError if how == "its call is over" else asyncio.CancelledError
     assert isinstance(second, gone)
     assert isinstance(third, gone)
+
+
+def test_first_come_first_served() -> None:
+    """Nobody who comes later slips past somebody who waits."""
+
+    async def run() -> list[int]:
+        turnstile, served = AsyncTurnstile(2), list[int]()
+
+        async def user(number: int) -> None:
+            for _ in range(3):
+                async with turnstile.turn(exchange()):
+                    served.append(number)
+                    await asyncio.sleep(0)
+
+        await asyncio.gather(*map(user, range(10)))
+        return served
+
+    served = asyncio.run(run())
+    for start in (0, 10, 20):
+        assert sorted(served[start : start + 10]) == [*range(10)]
+
+
+def test_a_call_that_waits_for_its_budget_holds_nobody_up() -> None:
+    """Others have the place that it cannot use."""
+    passed = []
+
+    async def run() -> None:
+        turnstile, done = AsyncTurnstile(2), asyncio.Event()
+        call = Call(Options(model="m", budget=Decimal(1)), Learned())
+        careful = [Exchange(call, call.divide(b), b) for b in (Batch([0], "a"), Batch([1], "b"))]
+        first = asyncio.create_task(pass_through(turnstile, careful[0], done))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(pass_through(turnstile, careful[1], done))
+        await asyncio.sleep(0)
+        for _ in range(5):
+            async with asyncio.timeout(10), turnstile.turn(exchange()):
+                passed.append(second.done())
+        call.spend(Usage(total_tokens=1, cost=Decimal("0.001"), requests=1))
+        done.set()
+        async with asyncio.timeout(10):
+            await asyncio.gather(first, second)
+
+    asyncio.run(run())
+    assert passed == [False] * 5
+
+
+def test_calls_of_many_threads_leave_each_others_connections_alone() -> None:
+    """A call that ends cuts nothing that a thread of its own once used."""
+    faults = Faults()
+    wanted = ore.Client.local(model="local/hash").embed([*"abcdefgh"], dimensions=8).vectors
+    wrong: list[object] = []
+    with (
+        served(faults) as url,
+        ore.Client("local", base_url=url, model="local/hash", max_retries=0) as client,
+    ):
+
+        def work() -> None:
+            for _ in range(25):
+                try:
+                    found = client.embed([*"abcdefgh"], batch_size=1, dimensions=8)
+                except ore.EmbeddingsError as error:
+                    wrong.append(error)
+                else:
+                    wrong.extend([] if np.array_equal(found.vectors, wanted) else [found])
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert wrong == []
+    assert faults.requests == 4 * 25 * 8
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nobody_waits_longer_than_a_retry_after_may_ask(kind: str, clock: JumpingClock) -> None:
+    """An hour is raised for the request that was told so, and is no pause for the others."""
+    service = Service(Fault("status", status=429, retry_after=3600, requests=[0]))
+
+    async def run() -> None:
+        async with service.async_client() as client:
+            with pytest.raises(ore.RateLimitError):
+                await client.embed("a")
+            await client.embed("a")
+
+    if kind == "async":
+        asyncio.run(run())
+    else:
+        with service.client() as client:
+            with pytest.raises(ore.RateLimitError):
+                client.embed("a")
+            client.embed("a")
+    assert max(clock.waited) <= 300
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_deadline_and_a_full_turnstile_do_not_spin(kind: str) -> None:
+    """Waiting for another request to end is no waiting for time."""
+    service = Service(Fault("status", status=503, requests=range(4)))
+    options: Any = {"batch_size": 1, "concurrency": 4, "deadline": 60}
+    if kind == "sync":
+        with service.client() as client:
+            assert len(client.embed([*"abcdefgh"], **options)) == 8
+    else:
+        assert len(asyncio.run(service.async_client().embed([*"abcdefgh"], **options))) == 8

@@ -83,3 +83,15 @@ def test_an_answer_without_a_cost_ends_it() -> None:
 def test_nothing_may_be_spent() -> None:
     """Not even a first request."""
     assert Budget(Decimal(0)).verdict(1) == "stop"
+
+
+def test_attempts_without_an_answer_are_charged_when_there_is_a_price() -> None:
+    """They may have been billed before anybody knew how dearly."""
+    budget = Budget(Decimal(1))
+    for _ in range(3):
+        budget.begin(20)
+        budget.end(20, maybe_billed=True)
+    budget.begin(20)
+    budget.spend(usage(20, "0.2"))
+    budget.end(20, maybe_billed=False)
+    assert budget.spent == Decimal("0.8")

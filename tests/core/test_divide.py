@@ -270,6 +270,8 @@ def test_base64_is_given_up_once() -> None:
         ("Too many inputs in request. Split into more batches.", None),
         ("This model's maximum context length is 8192 tokens, requested 9000 tokens", None),
         ("inputs must be at most 512 tokens", None),
+        ("Invalid inputs: limit is 1 language per request", None),
+        ("Could not process one of the inputs: 'there were at most 2'", None),
         ("cannot process the request", None),
     ],
 )

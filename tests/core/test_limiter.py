@@ -157,3 +157,22 @@ def test_a_limit_that_is_gone_is_forgotten() -> None:
         limiter.served(now)
         limiter.end()
     assert math.isinf(limiter.rate)
+
+
+def test_an_outage_is_not_taken_for_a_rate() -> None:
+    """After ten minutes of nothing but refusals the next answers soon come as before."""
+    limiter, now = Limiter(), 0.0
+    while now < 600:
+        now += limiter.wait(now, 8)
+        limiter.begin(now)
+        limiter.too_fast(now + 0.1, now, None)
+        limiter.end()
+        now += 0.1
+    began = now
+    for _ in range(300):
+        now += limiter.wait(now, 8)
+        limiter.begin(now)
+        limiter.served(now + 0.1)
+        limiter.end()
+        now += 0.1
+    assert now - began < 60

@@ -16,7 +16,6 @@ In a test:
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -29,6 +28,7 @@ from .local.doors.in_process import LocalTransport
 from .local.faults import Fault, Faults
 
 if TYPE_CHECKING:
+    import asyncio
     import threading
     from collections.abc import Callable, Iterator
     from typing import Unpack
@@ -93,19 +93,13 @@ class JumpingClock(_turnstile.Clock):
         """Seconds since the clock was made, as far as anybody waited."""
         return self._now
 
-    def wait(self, changed: threading.Condition, seconds: float | None) -> None:
-        """Jump; or wait for a change, where only that helps."""
-        if seconds is None:
-            changed.wait()
-        else:
-            self._jump(seconds)
+    def wait(self, called: threading.Event, seconds: float) -> None:  # noqa: ARG002
+        """Jump."""
+        self._jump(seconds)
 
-    async def wait_async(self, changed: asyncio.Future[None], seconds: float | None) -> None:
+    async def wait_async(self, called: asyncio.Event, seconds: float) -> None:  # noqa: ARG002
         """The same for asyncio."""
-        if seconds is None:
-            await asyncio.wait([changed])
-        else:
-            self._jump(seconds)
+        self._jump(seconds)
 
     def _jump(self, seconds: float) -> None:
         self.waited.append(seconds)

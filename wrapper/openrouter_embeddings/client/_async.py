@@ -25,7 +25,7 @@ from ._settings import LOCAL_KEY, LOCAL_MODEL, LOCAL_URL, Settings, with_role
 from ._turnstile import AsyncTurnstile
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+    from collections.abc import AsyncGenerator, Iterable
     from types import TracebackType
     from typing import Self, Unpack
 
@@ -166,7 +166,7 @@ class AsyncClient:
         return Call(self._settings.options(options), self._settings.learned)
 
     async def _stream(
-        self, call: Call, batches: AsyncIterator[Batch]
+        self, call: Call, batches: AsyncGenerator[Batch]
     ) -> AsyncGenerator[EmbeddingResult]:
         try:
             async with aclosing(self._parts(call, batches)) as parts:
@@ -177,7 +177,7 @@ class AsyncClient:
             raise
 
     async def _parts(
-        self, call: Call, batches: AsyncIterator[Batch]
+        self, call: Call, batches: AsyncGenerator[Batch]
     ) -> AsyncGenerator[EmbeddingResult]:
         """Parts in order, with up to `concurrency` requests under way."""
         concurrency = call.options.concurrency
@@ -213,6 +213,7 @@ class AsyncClient:
         finally:
             call.over.set()
             await _cancelled(pending)
+            await coming.aclose()
 
     async def _batch(self, call: Call, batch: Batch) -> EmbeddingResult:
         division = call.divide(batch)
@@ -273,7 +274,7 @@ async def _load(item: Item, position: int) -> Loaded:
 
 async def _batches(
     inputs: Iterable[EmbedInput] | AsyncIterable[EmbedInput], batch_size: int
-) -> AsyncIterator[Batch]:
+) -> AsyncGenerator[Batch]:
     gate, planner = Gate(), Planner(batch_size)
     position = 0
     async for value in inputs if isinstance(inputs, AsyncIterable) else _each(inputs):
@@ -285,19 +286,20 @@ async def _batches(
 
 
 async def _until_failure(
-    batches: AsyncIterator[Batch], failed: list[Exception]
-) -> AsyncIterator[Batch]:
+    batches: AsyncGenerator[Batch], failed: list[Exception]
+) -> AsyncGenerator[Batch]:
     """Batches until there are no more; an error among the inputs is put into `failed`.
 
     It is raised when the parts before it, which are being paid for, have been handed over.
     """
     try:
-        async for batch in batches:
-            yield batch
+        async with aclosing(batches):
+            async for batch in batches:
+                yield batch
     except Exception as error:  # noqa: BLE001 - the caller's iterable may raise anything
         failed.append(error)
 
 
-async def _each(values: Iterable[T]) -> AsyncIterator[T]:
+async def _each(values: Iterable[T]) -> AsyncGenerator[T]:
     for value in values:
         yield value

@@ -7,7 +7,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from openrouter_embeddings.core import assemble
 from openrouter_embeddings.core.budget import Budget
@@ -55,7 +55,7 @@ class Call:
         self._failed_from = math.inf
         self._divisions: dict[int, Division] = {}
         self._spent = Usage()
-        self._spending = threading.Lock()
+        self.spending = threading.Lock()
         self._width: int | None = None
         self._ends = None if options.deadline is None else time.monotonic() + options.deadline
 
@@ -65,7 +65,7 @@ class Call:
 
     def spend(self, usage: Usage) -> None:
         """Count an answer, from whichever thread; a refused one was billed, too."""
-        with self._spending:
+        with self.spending:
             self._spent += usage
             if self.budget is not None:
                 self.budget.spend(usage)
@@ -81,7 +81,7 @@ class Call:
         try:
             yield
         except EmbeddingsError:
-            with self._spending:
+            with self.spending:
                 self._failed_from = min(self._failed_from, batch.positions[0])
             raise
 
@@ -129,11 +129,13 @@ class Call:
             handed_over = assemble.Whole(inputs, begun[0][0] if begun else 0)
         for _, division in begun:
             part = assemble.part(division, self.options.model)
-            if len(part) and self._width in (None, part.vectors.shape[1]):
+            if len(part):
+                if self._width not in (None, part.vectors.shape[1]):
+                    continue
                 self._width = part.vectors.shape[1]
-                handed_over.add(part)
+            handed_over.add(part)
         result = handed_over.result(self.options.model)
-        error.partial = result if len(result) else None
+        error.partial = result if len(result) or result.errors else None
         error.usage = self.total()
 
 
@@ -182,32 +184,34 @@ class Exchange:
         """What stamina will wait, without jitter, should the coming attempt fail."""
         self._backoff = seconds
 
-    def admitted_in(self, wait: float) -> float:
-        """Seconds until a request may begin, given that the turnstile lets it begin in `wait`.
+    def verdict(self) -> Literal["go", "wait", "stop"]:
+        """What the call itself has to say of the request now; `check` raises where it stops."""
+        if not self.call.wants(self._piece):
+            return "stop"
+        with self.call.spending:
+            return self.call.budget.verdict(self._tokens) if self.call.budget else "go"
+
+    def check(self, wait: float) -> float:
+        """Seconds until the deadline, for a request that may begin in `wait`.
 
         Raises DeadlineExceededError or BudgetExceededError, or ends a call that is over.
         """
         if not self.call.wants(self._piece):
             raise EmbeddingsError("the call has ended without this request")
+        with self.call.spending:
+            budget = self.call.budget
+            if budget is not None and budget.verdict(self._tokens) == "stop":
+                raise BudgetExceededError(budget.reason, inputs=self._piece.positions)
         remaining = self.call.remaining()
-        if remaining <= 0 or (remaining < wait < math.inf):
+        if remaining <= 0 or remaining < wait < math.inf:
             raise self._deadline_error()
-        if self.call.budget is not None:
-            verdict = self.call.budget.verdict(self._tokens)
-            if verdict == "stop":
-                raise BudgetExceededError(self.call.budget.reason, inputs=self._piece.positions)
-            return math.inf if verdict == "wait" else wait
-        return wait
-
-    def at_most(self, wait: float) -> float | None:
-        """How long to wait before looking again; None: until something changes."""
-        wait = min(wait, max(self.call.remaining(), 0.0))
-        return wait if math.isfinite(wait) else None
+        return remaining
 
     def begun(self) -> None:
         """The request is sent now."""
         if self.call.budget is not None:
-            self.call.budget.begin(self._tokens)
+            with self.call.spending:
+                self.call.budget.begin(self._tokens)
 
     def ended(self, outcome: BaseException | None) -> None:
         """The attempt has ended, with an error or without."""
@@ -215,7 +219,8 @@ class Exchange:
         if unanswered:
             self._count(Usage(unanswered=1))
         if self.call.budget is not None:
-            self.call.budget.end(self._tokens, maybe_billed=unanswered)
+            with self.call.spending:
+                self.call.budget.end(self._tokens, maybe_billed=unanswered)
 
     def timeout(self) -> float:
         """Seconds that the attempt may take."""
@@ -260,6 +265,9 @@ class Exchange:
         if not isinstance(error, EmbeddingsError) or not self.call.wants(self._piece):
             return False
         if not can_retry(error, self._refused):
+            return False
+        if self.call.remaining() <= 0:
+            self._out_of_time = True
             return False
         if self._retries == self.call.options.max_retries:
             return False

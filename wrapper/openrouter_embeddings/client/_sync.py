@@ -198,7 +198,8 @@ class Client:
                         break
                 if not pending:
                     break
-                part = pending.popleft().result()
+                part = pending[0].result()
+                pending.popleft()
                 call.hand_over(part)
                 yield part
             if failed:
@@ -209,8 +210,9 @@ class Client:
             raise
         finally:
             self._end(call, workers)
-            self._transport.cut(workers.join(0))
-            workers.join(_call.GRACE)
+            if pending:  # somebody has left before the end
+                self._transport.cut(workers.join(0))
+                workers.join(_call.GRACE)
 
     def _end(self, call: Call, workers: Workers[EmbeddingResult]) -> None:
         """No more requests, and nobody waits for one any more."""

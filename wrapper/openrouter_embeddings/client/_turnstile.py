@@ -1,8 +1,13 @@
-"""Where requests wait for their turn: one turnstile for all calls of a client."""
+"""Where requests wait for their turn: one turnstile for all calls of a client.
+
+First come, first served. Whoever changes something lets in those whose turn it is then, so that
+nobody can slip past a request that has been told to go.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import threading
 import time
@@ -24,135 +29,186 @@ _JITTER = 0.1
 
 
 class Clock:
-    """The time, and waiting for it or for a change; tests put their own in its place."""
+    """The time, and waiting for it; tests put their own in its place."""
 
     def now(self) -> float:
         """Seconds, from some beginning."""
         return time.monotonic()
 
-    def wait(self, changed: threading.Condition, seconds: float | None) -> None:
-        """Until notified, or so long."""
-        changed.wait(seconds)
+    def wait(self, called: threading.Event, seconds: float) -> None:
+        """Until called, or until so much time has passed."""
+        called.wait(seconds)
 
-    async def wait_async(self, changed: asyncio.Future[None], seconds: float | None) -> None:
+    async def wait_async(self, called: asyncio.Event, seconds: float) -> None:
         """The same for asyncio."""
-        await asyncio.wait([changed], timeout=seconds)
+        await _called(called, seconds)
 
 
 clock: Clock = Clock()
 
 
-class _Turns:
-    """What both turnstiles decide alike."""
+class _Ticket:
+    """One request's place in the queue, and later among those that are under way."""
+
+    def __init__(self, exchange: Exchange, called: threading.Event | asyncio.Event) -> None:
+        self.exchange = exchange
+        self.called = called
+        self.began: float | None = None
+        self.wait = math.inf  # for time; infinite: for somebody else to end
+        self.over = False
+
+
+class _Queue:
+    """What both turnstiles decide alike; the blocking one holds a lock around every call."""
 
     def __init__(self, concurrency: int) -> None:
         self._concurrency = concurrency
         self._limiter = Limiter()
+        self._waiting: deque[_Ticket] = deque()
 
-    def wait(self, exchange: Exchange) -> float:
-        """Seconds until the exchange may send; infinite: until another has ended.
+    def join(self, ticket: _Ticket) -> None:
+        """Stand at the end."""
+        self._waiting.append(ticket)
+        self.call()
 
-        Raises EmbeddingsError where it never may.
+    def call(self) -> None:
+        """Let in, in order, everyone who may begin now.
+
+        A call that waits for its own budget holds nobody up; one that waits for the service does.
         """
-        concurrency = max(self._concurrency, exchange.call.options.concurrency)
-        return exchange.admitted_in(self._limiter.wait(clock.now(), concurrency))
-
-    def begin(self, exchange: Exchange) -> float:
-        """The request is sent now; gives the time."""
         now = clock.now()
-        self._limiter.begin(now)
-        exchange.begun()
-        return now
+        for ticket in list(self._waiting):
+            verdict = ticket.exchange.verdict()
+            if verdict == "stop":
+                ticket.called.set()  # to hear why
+            if verdict != "go":
+                continue
+            concurrency = max(self._concurrency, ticket.exchange.call.options.concurrency)
+            wait = self._limiter.wait(now, concurrency)
+            if wait > 0:
+                if ticket.wait != wait:
+                    ticket.wait = wait
+                    ticket.called.set()  # to wait anew, for so long
+                return
+            self._waiting.remove(ticket)
+            self._limiter.begin(now)
+            ticket.exchange.begun()
+            ticket.began = now
+            ticket.called.set()
 
-    def end(self, exchange: Exchange, began: float, outcome: BaseException | None) -> None:
-        """It has ended."""
+    def leave(self, ticket: _Ticket, outcome: BaseException | None) -> None:
+        """Give a place back, in the queue or under way. Doing so twice is fine."""
+        if ticket.over:
+            return
+        ticket.over = True
+        if ticket.began is None:
+            self._waiting.remove(ticket)
+        else:
+            self._learn(ticket.began, outcome)
+            self._limiter.end()
+            ticket.exchange.ended(outcome)
+        self.call()
+
+    def call_everyone(self) -> None:
+        """Let everyone look whether their call is over."""
+        for ticket in self._waiting:
+            ticket.called.set()
+
+    def _learn(self, began: float, outcome: BaseException | None) -> None:
         now = clock.now()
-        if isinstance(outcome, EmbeddingsError):
-            self._learn(now, began, outcome)
-        elif outcome is None:
+        if outcome is None or isinstance(outcome, ResponseError):
             self._limiter.served(now)
-        self._limiter.end()
-        exchange.ended(outcome)
-
-    def _learn(self, now: float, began: float, error: EmbeddingsError) -> None:
-        wait = error.retry_after
+        if not isinstance(outcome, EmbeddingsError):
+            return
+        wait = outcome.retry_after
         wait = None if wait is None else wait * (1 + random.uniform(0, _JITTER))  # noqa: S311 - no secret
-        if isinstance(error, RateLimitError):
+        if isinstance(outcome, RateLimitError):
             self._limiter.too_fast(now, began, wait)
-        elif is_overload(error):
+        elif is_overload(outcome):
             self._limiter.overloaded(now, began, wait)
-        elif isinstance(error, ResponseError):
-            self._limiter.served(now)
 
 
 class Turnstile:
     """For threads."""
 
     def __init__(self, concurrency: int) -> None:
-        self._turns = _Turns(concurrency)
-        self._changed = threading.Condition()
+        self._queue = _Queue(concurrency)
+        self._lock = threading.Lock()
 
     @contextmanager
     def turn(self, exchange: Exchange) -> Iterator[float]:
         """Around one attempt, when its turn has come; gives the seconds that it may take."""
-        with self._changed:
-            while (wait := self._turns.wait(exchange)) > 0:
-                clock.wait(self._changed, exchange.at_most(wait))
-            began = self._turns.begin(exchange)
+        exchange.check(0.0)
+        called = threading.Event()
+        ticket = _Ticket(exchange, called)
         outcome: BaseException | None = None
         try:
+            with self._lock:
+                self._queue.join(ticket)
+            while ticket.began is None:
+                remaining = exchange.check(ticket.wait)
+                if math.isfinite(ticket.wait):
+                    clock.wait(called, min(ticket.wait, remaining))
+                else:
+                    called.wait(remaining if math.isfinite(remaining) else None)
+                called.clear()
+                with self._lock:
+                    self._queue.call()
             yield exchange.timeout()
         except BaseException as error:
             outcome = error
             raise
         finally:
-            with self._changed:
-                self._turns.end(exchange, began, outcome)
-                self._changed.notify_all()
+            try:
+                self._leave(ticket, outcome)
+            except KeyboardInterrupt:  # in here, of all places
+                self._leave(ticket, outcome)
+                raise
+
+    def _leave(self, ticket: _Ticket, outcome: BaseException | None) -> None:
+        with self._lock:
+            self._queue.leave(ticket, outcome)
 
     def wake(self) -> None:
-        """Let everyone look whether their call has ended."""
-        with self._changed:
-            self._changed.notify_all()
+        """Let everyone look whether their call is over."""
+        with self._lock:
+            self._queue.call_everyone()
 
 
 class AsyncTurnstile:
-    """For tasks. They are woken in the order in which they came."""
+    """For tasks."""
 
     def __init__(self, concurrency: int) -> None:
-        self._turns = _Turns(concurrency)
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._queue = _Queue(concurrency)
 
     @asynccontextmanager
     async def turn(self, exchange: Exchange) -> AsyncIterator[float]:
         """As `Turnstile.turn`."""
-        try:
-            while (wait := self._turns.wait(exchange)) > 0:
-                await self._sleep(exchange.at_most(wait))
-        except BaseException:
-            self._wake(1)  # it may have been this one's turn, which it does not take
-            raise
-        began = self._turns.begin(exchange)
+        exchange.check(0.0)
+        called = asyncio.Event()
+        ticket = _Ticket(exchange, called)
+        self._queue.join(ticket)
         outcome: BaseException | None = None
         try:
+            while ticket.began is None:
+                remaining = exchange.check(ticket.wait)
+                if math.isfinite(ticket.wait):
+                    await clock.wait_async(called, min(ticket.wait, remaining))
+                else:
+                    await _called(called, remaining)
+                called.clear()
+                self._queue.call()
             yield exchange.timeout()
         except BaseException as error:
             outcome = error
             raise
         finally:
-            self._turns.end(exchange, began, outcome)
-            self._wake(2)  # one for the place that is free, one for a window that has grown
+            self._queue.leave(ticket, outcome)
 
-    async def _sleep(self, seconds: float | None) -> None:
-        changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(changed)
-        try:
-            await clock.wait_async(changed, seconds)
-        finally:
-            if not changed.done():
-                self._waiting.remove(changed)
-                changed.cancel()
 
-    def _wake(self, count: int) -> None:
-        for _ in range(min(count, len(self._waiting))):
-            self._waiting.popleft().set_result(None)
+async def _called(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds if math.isfinite(seconds) else None):
+            await event.wait()
+    except TimeoutError:
+        pass

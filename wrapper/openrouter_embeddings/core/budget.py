@@ -29,6 +29,7 @@ class Budget:
     _price: Decimal | None = None
     _tokens: int = 0  # of requests in flight, at most
     _in_flight: int = 0
+    _unpriced: int = 0  # tokens of attempts without an answer, while no price was known
     _silent: bool = False  # an answer named no cost
 
     @property
@@ -56,7 +57,9 @@ class Budget:
 
     def end(self, tokens: int, *, maybe_billed: bool) -> None:
         """It has ended. What it cost was told to `spend`, unless no answer came."""
-        if maybe_billed:
+        if maybe_billed and self._price is None:
+            self._unpriced += tokens
+        elif maybe_billed:
             self.spent = self._cost(tokens)
         self._tokens -= tokens
         self._in_flight -= 1
@@ -69,6 +72,7 @@ class Budget:
         self.spent = EXACT.add(self.spent, usage.cost)
         price = EXACT.divide(usage.cost, Decimal(max(usage.total_tokens, 1)))
         self._price = max(price, self._price or price)
+        self.spent, self._unpriced = self._cost(self._unpriced), 0
 
     @property
     def reason(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from openrouter_embeddings.errors import ResponseError
 from openrouter_embeddings.result import Usage
 
 from .assemble import same_width
@@ -120,7 +121,13 @@ class Division:
         Raises the error of an input where nothing helps, unless it is skipped.
         """
         if len(decoded.matrix):
-            self._width = same_width(self._width, decoded.matrix, decoded.served.positions)
+            try:
+                self._width = same_width(self._width, decoded.matrix, decoded.served.positions)
+            except ResponseError as error:
+                if not self._asked_again.issuperset(piece.positions):
+                    raise
+                self._blame(error)
+                return
         self._accepted.append(piece)
         self.done.append(decoded)
         for suspect in self._suspects:  # others are accepted, so it was those inputs
@@ -194,4 +201,6 @@ class Division:
     def _blame(self, error: EmbeddingsError) -> None:
         if not self._skip:
             raise error
+        # a kept error would keep, by its traceback, the request and the answer alive
+        error.__traceback__ = error.__context__ = error.__cause__ = None
         self.errors |= dict.fromkeys(error.inputs, error)

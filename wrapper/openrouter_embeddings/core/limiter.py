@@ -12,14 +12,19 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
+from .policy import LONGEST_WAIT
+
 FEWER = 0.5  # of the requests in flight, when the service is overloaded
 _FEWER_TOO = 0.8  # when it counts requests: the rate does most
 _SLOWER = 0.95  # of the rate that was too fast
 _ROUND = 1.0  # seconds that a round takes at least; else, as long as a request
 _COARSE = 1.0  # growth in one round, while the rate is searched for
 _FINER = 0.25  # of the growth before, once it was too fast
+_FINEST = 1e-4
+_SLOWEST = 0.2  # requests per second, whatever the service says
 _STEADY_SECONDS = 30.0  # until a rate that is known is tried a little above: no sooner, and …
 _STEADY_ANSWERS = 100.0  # … not before so many answers
+_MOMENT = 1e-6  # seconds; a clock may be too coarse to tell less from nothing
 _MEASURED_SECONDS = 5.0
 _SPREAD_SECONDS = 1.0  # over which requests begin after a pause
 _FREE = 10_000.0  # requests per second; a rate as high limits nobody, and is forgotten
@@ -49,7 +54,8 @@ class Limiter:
         """Seconds until a request may begin: 0 now, infinite when another has to end first."""
         if self.in_flight >= max(1, math.floor(min(self.window, concurrency))):
             return math.inf
-        return max(0.0, self._paused_until - now, self._next_start - now)
+        wait = max(self._paused_until - now, self._next_start - now)
+        return wait if wait > _MOMENT else 0.0
 
     def begin(self, now: float) -> None:
         """A request begins, to which `wait` has said 0."""
@@ -102,6 +108,8 @@ class Limiter:
         self._pause(now, retry_after)
         if began < self._decreased_at:
             return
+        if math.isfinite(self.rate) and not self._answers:
+            return  # nothing was served since: an outage, which tells of no rate
         self._decreased_at = now
         self._answers = 0
         self.window = max(1.0, _FEWER_TOO * min(self.window, self.in_flight))
@@ -110,13 +118,14 @@ class Limiter:
             self._growth = _COARSE
         else:
             self.rate *= _SLOWER / (1 + self._growth)
-            self._growth *= _FINER
+            self._growth = max(self._growth * _FINER, _FINEST)
+            self.rate = max(self.rate, _SLOWEST)
         self._next_start = max(self._next_start, now + 1 / self.rate)
 
     def _pause(self, now: float, seconds: float | None) -> None:
         """Nobody begins before the service wants to be asked again."""
         if seconds:
-            self._paused_until = max(self._paused_until, now + seconds)
+            self._paused_until = max(self._paused_until, now + min(seconds, LONGEST_WAIT))
 
     def _measured(self, now: float) -> float:
         """Answers per second of late; a burst of less than a second is no rate."""

@@ -90,7 +90,12 @@ _CAP = re.compile(
     r"|(?:max(?:imum)?|limit)\b[^.\d]{0,40})\s*(\d{1,6})\b\s*(\w*)",
     re.IGNORECASE,
 )
-_NOT_INPUTS = re.compile(r"token|char|byte|dimension|[mk]i?b$", re.IGNORECASE)
+_INPUTS = re.compile(
+    r"(?:inputs?|texts?|items?|requests?|documents?|strings?|elements?|sentences?|and|but|per|in)?$"
+    r"|received",
+    re.IGNORECASE,
+)
+_QUOTED = re.compile(r"'[^']{12,}'|\"[^\"]*\"|`[^`]*`")  # texts of the caller, echoed
 _FLAGGED = re.compile(r"flagged_input|moderation", re.IGNORECASE)
 _ENCODING = re.compile(r"encoding[_ ]format|base64", re.IGNORECASE)
 
@@ -106,16 +111,18 @@ def too_much(error: EmbeddingsError) -> Literal["count", "size"] | None:
     """What a request holds too much of, where the error says so: inputs, or bytes and tokens."""
     if isinstance(error, PayloadTooLargeError):
         return "size"
-    if _COUNT.search(error.message):
+    said = _QUOTED.sub("", error.message)
+    if _COUNT.search(said):
         return "count"
-    return "size" if _SIZE.search(error.message) else None
+    return "size" if _SIZE.search(said) else None
 
 
 def named_cap(error: EmbeddingsError) -> int | None:
     """How many inputs a request may hold, where the error names a number."""
     if too_much(error) != "count":
         return None
-    caps = [int(f[1]) for f in _CAP.finditer(error.message) if not _NOT_INPUTS.match(f[2])]
+    said = _QUOTED.sub("", error.message)
+    caps = [int(found[1]) for found in _CAP.finditer(said) if _INPUTS.match(found[2])]
     return min((cap for cap in caps if cap > 0), default=None)
 
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=128)
 
 _now = threading.local()  # a blocking request is sent and read in one thread
-_attempts: dict[int, _Attempt] = {}  # by thread; an entry is replaced by the thread's next attempt
+_lock = threading.Lock()
+_attempts: dict[int, _Attempt] = {}  # by thread
 
 
 @dataclass
@@ -35,28 +36,42 @@ class _Attempt:
 
 def begin_attempt(timeout: float) -> float:
     """Bound all reading and writing of this thread; returns the monotonic time of its end."""
-    _now.attempt = _attempts[threading.get_ident()] = _Attempt(time.monotonic() + timeout)
-    return time.monotonic() + timeout
+    attempt = _Attempt(time.monotonic() + timeout)
+    with _lock:
+        _now.attempt = _attempts[threading.get_ident()] = attempt
+    return attempt.ends
+
+
+def end_attempt() -> None:
+    """This thread's connection goes back to the pool, where it may be another's next."""
+    with _lock:
+        _attempts.pop(threading.get_ident(), None)
+        _now.attempt = None
 
 
 def cut(threads: Iterable[int]) -> None:
     """End the attempts of these threads: what they read or write fails at once."""
     for thread in threads:
-        if attempt := _attempts.get(thread):
-            attempt.over = True
-            if attempt.stream is not None:
-                with suppress(OSError):  # it may just have been closed
-                    attempt.stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+        with _lock:
+            if attempt := _attempts.get(thread):
+                attempt.over = True
+                if attempt.stream is not None:
+                    with suppress(OSError, AttributeError):  # it may just have been closed
+                        # not SSLSocket's own, which would let what is sent go out in the clear
+                        socket.socket.shutdown(
+                            attempt.stream.get_extra_info("socket"), socket.SHUT_RDWR
+                        )
 
 
 def _left(timeout: float | None, stream: httpcore.NetworkStream | None = None) -> float | None:
     attempt: _Attempt | None = getattr(_now, "attempt", None)
     if attempt is None:
         return timeout
-    attempt.stream = stream
-    left = attempt.ends - time.monotonic()
-    if attempt.over or left <= 0:
-        raise httpcore.ReadTimeout("the attempt is over")
+    with _lock:
+        attempt.stream = stream
+        left = attempt.ends - time.monotonic()
+        if attempt.over or left <= 0:
+            raise httpcore.ReadTimeout("the attempt is over")
     return left if timeout is None else min(left, timeout)
 
 
@@ -81,7 +96,9 @@ class _Stream(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
-        return _Stream(self._stream.start_tls(ssl_context, server_hostname, _left(timeout)))
+        return _Stream(
+            self._stream.start_tls(ssl_context, server_hostname, _left(timeout, self._stream))
+        )
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import re
+import threading
 import time
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from openrouter_embeddings.errors import (
     ResponseError,
 )
 
-from ._attempts import LIMITS, begin_attempt, bound, cut
+from ._attempts import LIMITS, begin_attempt, bound, cut, end_attempt
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -113,6 +114,7 @@ class Transport:
             raise InputError(f"http_client is {type(client).__name__}; Client takes httpx.Client")
         self._endpoint = _Endpoint(base_url, key, allow_http=allow_http)
         self.owns_client = client is None
+        self._live: set[int] = set()  # threads with a request under way
         self._http = client or bound(
             httpx.Client(limits=LIMITS, trust_env=self._endpoint.trust_env)
         )
@@ -124,8 +126,9 @@ class Transport:
         """
         _refuse_closed(self._http)
         request = self._endpoint.request(self._http, body, timeout)
+        ends = begin_attempt(timeout)
+        self._live.add(threading.get_ident())
         try:
-            ends = begin_attempt(timeout)
             response = self._http.send(
                 request, stream=True, auth=self._endpoint.auth, follow_redirects=False
             )
@@ -141,6 +144,9 @@ class Transport:
             return self._endpoint.reply(error.response, b"")
         except _FAILURES as error:
             failure = self._endpoint.failure(error, timeout)
+        finally:
+            self._live.discard(threading.get_ident())
+            end_attempt()
         raise failure  # out here: httpx's frames hold the headers, and with them the key
 
     def cut(self, threads: Iterable[int]) -> None:
@@ -148,8 +154,12 @@ class Transport:
         cut(threads)
 
     def close(self) -> None:
-        """Close the connections, unless the caller brought the httpx client."""
+        """Close the connections, unless the caller brought the httpx client.
+
+        Requests that other threads have under way end with an error.
+        """
         if self.owns_client:
+            cut(list(self._live))
             self._http.close()
 
 

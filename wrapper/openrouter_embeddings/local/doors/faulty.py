@@ -46,6 +46,8 @@ class FaultyServer:
                 played = await self._play(*request)
                 if not await self._deliver(played, writer):
                     break
+                if connection.our_state is h11.MUST_CLOSE:
+                    break
                 connection.start_next_cycle()
         writer.close()
 
