@@ -1,5 +1,6 @@
 """What every answer is held to, and how each failure is said."""
 
+import base64
 import json
 from decimal import Decimal, localcontext
 from typing import Any
@@ -144,6 +145,14 @@ def test_the_rows_of_the_wrong_width_are_named() -> None:
     body = answer(INPUTS, data=items_of([1.0], [1.0], [1.0]))
     with pytest.raises(ore.ResponseError, match="2 dimensions were asked for, 1 came"):
         read(body, dimensions=2)
+
+
+@pytest.mark.parametrize("bits", ["0100807f", "010080ff", "0000c07f"])
+def test_a_nan_of_any_kind_is_refused_in_silence(bits: str) -> None:
+    """Signalling ones too: numpy's warning is no way to say so."""
+    signalling = base64.b64encode(bytes.fromhex(bits) + bytes.fromhex("0000803f")).decode()
+    with pytest.raises(ore.ResponseError, match="a value that is not finite"):
+        read(answer(INPUTS, data=items_of(signalling, signalling, signalling)))
 
 
 def test_a_refused_success_tells_what_it_cost() -> None:

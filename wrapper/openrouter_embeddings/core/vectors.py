@@ -85,6 +85,7 @@ def _from_numbers(values: list[Any]) -> Matrix:
 def unusable_rows(matrix: Matrix) -> dict[int, str]:
     """The rows that would poison an index, each with the reason: not finite, or all zero."""
     finite = np.isfinite(matrix).all(axis=1)
-    zero = ~matrix.any(axis=1)
+    with np.errstate(invalid="ignore"):  # a signalling NaN, which numpy would warn of
+        zero = ~matrix.any(axis=1)
     reasons = {int(row): "a value that is not finite" for row in np.flatnonzero(~finite)}
     return reasons | {int(row): "a zero vector" for row in np.flatnonzero(zero)}
