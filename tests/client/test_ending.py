@@ -279,9 +279,12 @@ def test_a_budget_that_suffices_changes_nothing(kind: Kind) -> None:
 
 
 @both
-def test_retry_after_holds_for_every_request_of_the_client(kind: Kind, clock: JumpingClock) -> None:
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_holds_for_every_request_of_the_client(
+    kind: Kind, status: int, clock: JumpingClock
+) -> None:
     """Also for those of another call."""
-    service = Service(Fault("status", status=429, retry_after=20, requests=[0]))
+    service = Service(Fault("status", status=status, retry_after=20, requests=[0]))
     embed(kind, service, ["a"])
     assert 20 <= max(clock.waited) <= 22
 
