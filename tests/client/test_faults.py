@@ -61,7 +61,7 @@ def test_a_poisonous_input_is_named(kind: Kind, batches: str) -> None:
 def test_poisonous_inputs_are_skipped(kind: Kind, batches: str) -> None:
     """The rest comes, with a mask and the errors by position."""
     service = Service(Fault("poison", text="number 3"), Fault("poison", text="number 17"))
-    result = run(kind, service, on_error="skip", **BATCHES[batches])
+    result = run(kind, service, **{**BATCHES[batches], "on_error": "skip"})
     assert [*np.flatnonzero(~result.mask)] == [3, 17]
     assert [*result.missing] == [3, 17]
     assert np.array_equal(result.vectors, EXPECTED[result.mask])

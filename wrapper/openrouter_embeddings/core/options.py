@@ -13,6 +13,7 @@ from typing import (
     TYPE_CHECKING,
     Any,
     Literal,
+    SupportsIndex,
     TypedDict,
     TypeVar,
     get_args,
@@ -111,7 +112,8 @@ class Options:
         self._whole("batch_size", 1)
         self._whole("concurrency", 1)
         self._whole("max_retries", 0)
-        self._whole("dimensions", 1)
+        if self.dimensions is not None:
+            self._whole("dimensions", 1)
         _seconds("timeout", self.timeout)
         if self.deadline is not None:
             _seconds("deadline", self.deadline)
@@ -132,14 +134,11 @@ class Options:
 
     def _whole(self, name: str, least: int) -> None:
         """Check an integer, and make a plain one of numpy's."""
-        value = getattr(self, name)
-        if value is None and name == "dimensions":
-            return
-        if isinstance(value, bool) or not hasattr(type(value), "__index__"):
-            value = least - 1
-        if not least <= (plain := operator.index(value)) <= LARGEST:
-            said = getattr(self, name)
-            raise InputError(f"{name} is {said!r:.40}, an integer from {least} to 2³¹-1 is needed")
+        given: Any = getattr(self, name)
+        whole = isinstance(given, SupportsIndex) and not isinstance(given, bool)
+        plain = operator.index(given) if whole else least - 1
+        if not least <= plain <= LARGEST:
+            raise InputError(f"{name} is {given!r:.40}, an integer from {least} to 2³¹-1 is needed")
         object.__setattr__(self, name, plain)
 
     def request_fields(self) -> dict[str, Any]:
