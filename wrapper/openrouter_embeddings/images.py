@@ -13,7 +13,7 @@ import pybase64
 
 from ._extras import need
 from .errors import InputError
-from .inputs import Content, Image, Loaded, LoadedImage
+from .inputs import Content, Image, Loaded, LoadedImage, is_pil
 
 _SAVED_AS = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP", "image/gif": "PNG"}
 _MAGIC: tuple[tuple[re.Pattern[bytes], str], ...] = (
@@ -110,7 +110,7 @@ def _read(source: Any) -> bytes:
             return _bounded(file.read(LARGEST_FILE + 1))
     if isinstance(source, bytes | bytearray | memoryview):
         return _bounded(bytes(source))
-    if type(source).__module__.partition(".")[0] == "PIL":
+    if is_pil(source):
         return _from_pil(source)
     if hasattr(source, "read"):
         return _from_file(source)

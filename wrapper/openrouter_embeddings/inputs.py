@@ -69,6 +69,11 @@ class LoadedImage:
     url: str = ""
 
 
+def is_pil(value: object) -> bool:
+    """Whether a value is one of Pillow's, told without importing it."""
+    return type(value).__module__.partition(".")[0] == "PIL"
+
+
 Loaded = str | list[int] | tuple[str | LoadedImage, ...]  # an input, ready to be sent
 
 # The wire's own form of a multimodal input, {"content": [part, …]}, is taken as well.

@@ -78,7 +78,7 @@ class AsyncClient:
         self._transport = AsyncTransport(
             self._settings.base_url, self._settings.key, http_client, allow_http=allow_http
         )
-        self._turnstile = AsyncTurnstile(self._settings.options({}).concurrency)
+        self._turnstile = AsyncTurnstile(self._settings.concurrency)
         self._sending: set[asyncio.Task[EmbeddingResult]] = set()
 
     @classmethod
@@ -254,7 +254,7 @@ class AsyncClient:
     def _turnstile_here(self) -> AsyncTurnstile:
         """The turnstile and the connections of this event loop, made anew when the last closed."""
         if self._transport.bind():
-            self._turnstile = AsyncTurnstile(self._settings.options({}).concurrency)
+            self._turnstile = AsyncTurnstile(self._settings.concurrency)
         return self._turnstile
 
 

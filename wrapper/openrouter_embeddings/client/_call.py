@@ -128,7 +128,7 @@ class Call:
             inputs = sum(len(division.batch.items) for _, division in begun)
             handed_over = assemble.Whole(inputs, begun[0][0] if begun else 0)
         for _, division in begun:
-            part = assemble.part(division, self.options.model)
+            part = self.part(division)
             if len(part):
                 if self._width not in (None, part.vectors.shape[1]):
                     continue

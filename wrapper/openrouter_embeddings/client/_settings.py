@@ -29,7 +29,8 @@ class Settings:
             raise InputError(f"base_url is a {type(base_url).__name__}, a str is needed")
         self.base_url = base_url or os.environ.get("OPENROUTER_BASE_URL") or BASE_URL
         self._defaults = defaults
-        merged(defaults, {})  # complains now about what would be wrong in every call
+        # complains now about what would be wrong in every call
+        self.concurrency = merged(defaults, {}).concurrency
         self.learned = Learned()
         self.closed = False
         self._process = os.getpid()

@@ -69,7 +69,7 @@ class Client:
         self._transport = Transport(
             self._settings.base_url, self._settings.key, http_client, allow_http=allow_http
         )
-        self._turnstile = Turnstile(self._settings.options({}).concurrency)
+        self._turnstile = Turnstile(self._settings.concurrency)
 
     @classmethod
     def local(cls, **defaults: Unpack[EmbedOptions]) -> Self:

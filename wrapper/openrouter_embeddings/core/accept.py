@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from openrouter_embeddings.errors import InputError
-from openrouter_embeddings.inputs import Content, Image
+from openrouter_embeddings.inputs import Content, Image, is_pil
 
 Item = str | list[int] | Content
 
@@ -81,7 +81,7 @@ def _listed(inputs: Any) -> list[Any]:
         return [inputs]
     if inputs is None or isinstance(inputs, bytes | bytearray | memoryview):
         _item(inputs, 0)
-    if hasattr(inputs, "__fspath__") or _is_pil(inputs):
+    if hasattr(inputs, "__fspath__") or is_pil(inputs):
         _item(inputs, 0)
     _has_order(inputs)
     if not isinstance(inputs, Iterable):
@@ -111,7 +111,7 @@ def _item(value: Any, position: int) -> Item:
         _refuse(position, "a number among texts; token inputs are lists of integers: [[101, 102]]")
     if isinstance(value, list | tuple | range):
         return _tokens(value, position)
-    if hasattr(value, "__fspath__") or _is_pil(value):
+    if hasattr(value, "__fspath__") or is_pil(value):
         _refuse(position, f"{_name(value)} is not taken by itself; Image(…) reads an image")
     _refuse(position, f"{_name(value)} is not taken; give {_TAKEN}")
 
@@ -192,10 +192,6 @@ def _part_from_wire(part: Any, position: int) -> str | Image:
 def _without_numpy(value: Any) -> Any:
     """numpy, pandas, array.array and torch give their plain values by `tolist`."""
     return value.tolist() if hasattr(value, "tolist") else value
-
-
-def _is_pil(value: Any) -> bool:
-    return type(value).__module__.partition(".")[0] == "PIL"
 
 
 def _is_number(value: Any) -> bool:

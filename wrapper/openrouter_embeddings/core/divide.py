@@ -154,8 +154,8 @@ class Division:
         if as_base64 and no_images and refuses_base64(error):
             self._learned.floats.add(self._model)
             self._to_send.append(piece)
-        elif not can_divide(error) or len(self.batch.items) == 1:
-            self._give_up(error)
+        elif not can_divide(error):
+            raise error
         elif len(piece.items) > 1:
             self._divide(piece, error)
         elif proven or self._accepted:
@@ -192,11 +192,6 @@ class Division:
             around = [largest.cut(middle + 1, count), largest.cut(0, middle)]
             self._to_send += [piece for piece in around if piece.items]
             self._to_send.append(largest.cut(middle, middle + 1))
-
-    def _give_up(self, error: EmbeddingsError) -> None:
-        if not (self._skip and can_divide(error)):
-            raise error
-        self._blame(error)
 
     def _blame(self, error: EmbeddingsError) -> None:
         if not self._skip:

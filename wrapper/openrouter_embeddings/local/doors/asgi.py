@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 PREFIX = "/api/v1"
+PATHS = (f"{PREFIX}/embeddings", "/embeddings")
 
 
 async def _embeddings(request: Request) -> Response:
@@ -47,6 +48,5 @@ def make_app() -> Starlette:
     from starlette.exceptions import HTTPException  # noqa: PLC0415 - behind an extra
     from starlette.routing import Route  # noqa: PLC0415 - behind an extra
 
-    paths = (f"{PREFIX}/embeddings", "/embeddings")
-    routes = [Route(path, _embeddings, methods=["POST"]) for path in paths]
+    routes = [Route(path, _embeddings, methods=["POST"]) for path in PATHS]
     return App(routes=routes, exception_handlers={HTTPException: _refused})

@@ -15,9 +15,8 @@ from openrouter_embeddings.local.faults import Faults, Played
 from openrouter_embeddings.local.reply import LocalReply, Refusal
 from openrouter_embeddings.local.respond import MAX_BODY, error_reply
 
-from .asgi import PREFIX
+from .asgi import PATHS
 
-_PATHS = (f"{PREFIX}/embeddings", "/embeddings")
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: closing sends RST
 
 
@@ -80,7 +79,7 @@ class FaultyServer:
 
     async def _play(self, asked: str, headers: dict[str, str], body: bytes) -> Played:
         method, _, path = asked.partition(" ")
-        if path not in _PATHS:
+        if path not in PATHS:
             return Played(error_reply(Refusal(404, "Not Found")))
         if method != "POST":
             return Played(error_reply(Refusal(405, "Method Not Allowed")))
