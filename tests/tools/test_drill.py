@@ -93,7 +93,8 @@ def test_a_harmless_edition_leaves_the_wrapper_working(name: str, base: Path) ->
     """The wrapper's own tests pass with the new client, or one says what the stand-in lacks."""
     done = run(_folder(base, name), "pytest", "-x", "-q", "-p", "no:cacheprovider", *OWN_TESTS)
     if missing := EDITIONS[name].tests:
-        assert f"::{missing}\n" in done.stdout
+        # where CI is set, pytest cuts nothing off, and the error's text follows the name
+        assert re.search(rf"::{missing}\b", done.stdout)
     else:
         assert done.returncode == 0, done.stdout[-2000:]
 
