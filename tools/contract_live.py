@@ -19,6 +19,7 @@ import orjson
 from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.core.decode import decode
 from openrouter_embeddings.core.plan import Batch
+from openrouter_embeddings.core.scan import Scan
 from openrouter_embeddings.core.wire import Reply
 from openrouter_embeddings.errors import (
     APIConnectionError,
@@ -92,7 +93,7 @@ class Examination:
     def _send(self, probe: Probe) -> Reply:
         body = orjson.dumps({"model": self._model, **probe.request})
         if probe.with_key:
-            return self._transport.send(body, _TIMEOUT, _LONGEST)
+            return self._transport.send(body, _TIMEOUT, Scan(0, _LONGEST))
         headers = {"Content-Type": "application/json"}
         answer = self._bare.post(self._url, content=body, headers=headers, timeout=_TIMEOUT)
         return Reply(answer.status_code, dict(answer.headers), answer.content)

@@ -10,12 +10,16 @@ import random
 import re
 import struct
 from collections import Counter
+from collections.abc import Iterable
+from itertools import pairwise
+from operator import itemgetter
 from typing import Any
 
 import openrouter_embeddings as ore
 import orjson
 from openrouter_embeddings.core.decode import decode
 from openrouter_embeddings.core.plan import Batch
+from openrouter_embeddings.core.scan import Scan
 from openrouter_embeddings.core.wire import Reply
 
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?", re.ASCII)
@@ -94,27 +98,75 @@ def verdict(body: bytes, count: int, dimensions: int | None) -> Verdict:
     )
 
 
+def streamed(body: bytes, cuts: Iterable[int], rows: int) -> Reply:
+    """The answer as it is after coming in pieces that end at `cuts`."""
+    scan = Scan(rows, len(body))
+    for start, stop in pairwise([0, *sorted(cuts), len(body)]):
+        scan.add(body[start:stop])
+    left, cut = scan.end()
+    return Reply(200, {}, left, cut=cut)
+
+
+def outcome(reply: Reply, count: int, dimensions: int | None) -> Verdict:
+    """All that an answer comes to: each bit of each vector, or each word of the error."""
+    try:
+        decoded = decode(reply, Batch(range(10, 10 + count), ["a"] * count), dimensions)
+    except ore.EmbeddingsError as error:
+        return _said(error)
+    refused = decoded.refused and _said(decoded.refused)
+    served = decoded.served
+    vectors = (decoded.matrix.shape, decoded.matrix.tobytes(), [*served.positions])
+    return (vectors, served.usage, repr(served.body), refused)
+
+
+def _said(error: ore.EmbeddingsError) -> Verdict:
+    return type(error), repr(error), repr({**vars(error), "inputs": [*error.inputs]})
+
+
+def changed_by_streaming(body: bytes, cuts: Iterable[int], count: int, width: int | None) -> bool:
+    """Whether an answer in pieces comes to anything else than the same answer whole."""
+    in_pieces = streamed(body, cuts, count)
+    return outcome(in_pieces, count, width) != outcome(Reply(200, {}, body), count, width)
+
+
 _TOKENS = [b'"', b"\\", b"[", b"]", b"{", b"}", b",", b":", b"null", b"true", b"NaN", b"-Infinity"]
 _TOKENS += [b'"index"', b'"embedding"', b'"data"', b'"error"', b"0", b"1e400", b"-0.0", b"\xff"]
 _TOKENS += [b"\\ud800", b"\\u0022", b" \n", b"AAAA", b"=", b"==", b"123456789012345678901234567890"]
+_TOKENS += [
+    b'"embedding":"AACAPw=="',
+    b'"embedding": "AACAP5=="',
+    b'\\"embedding":"',
+    b'","embedding"',
+]
+_TOKENS += [
+    b" 7318349394000000000 ",
+    b"7318349394000000001",
+    b"7.318349394e18",
+    b"7318349394000000000.0",
+]
 
 
 def mutated(chance: random.Random) -> tuple[bytes, int, int | None]:
     """A right answer with a few places changed, the inputs it is for, and the width asked for."""
     count, width = chance.randint(1, 4), chance.randint(1, 4)
-    rows = [
-        [chance.choice([0.0, 0.5, -1.0, 3e38, 1e-45]) for _ in range(width)] for _ in range(count)
-    ]
+    base64 = chance.choice([0.7, 1.0])
+    values = chance.choice([[0.5, -1.0, 0.25], [0.0, 0.5, -1.0, 3e38, 1e-45]])
+    rows = [[chance.choice(values) for _ in range(width)] for _ in range(count)]
     data = [
         {
             "object": "embedding",
             "index": index,
-            "embedding": ore.encode_base64(row) if chance.random() < 0.7 else row,
+            "embedding": ore.encode_base64(row) if chance.random() < base64 else row,
         }
         for index, row in enumerate(rows)
     ]
     chance.shuffle(data)
-    body = bytearray(orjson.dumps({"object": "list", "data": data, "model": "m", "usage": {}}))
+    if chance.random() < 0.8:
+        data.sort(key=itemgetter("index"))
+    answer = {"object": "list", "data": data, "model": "m", "usage": {}}
+    body = bytearray(orjson.dumps(answer))
+    if chance.random() < 0.2:
+        body = bytearray(json.dumps(answer, indent=chance.choice([None, 2])).encode())
     for _ in range(chance.randint(0, 3)):
         at = chance.randrange(len(body) + 1)
         match chance.randrange(5):
@@ -135,10 +187,14 @@ def mutated(chance: random.Random) -> tuple[bytes, int, int | None]:
 
 
 def differing(seed: int, bodies: int) -> tuple[bytes, int, int | None] | None:
-    """The first of so many mutated bodies on which the two decoders differ."""
+    """The first of so many mutated bodies on which two of the decoders differ."""
     chance = random.Random(seed)
     for _ in range(bodies):
         case = mutated(chance)
+        body, count, width = case
         if verdict(*case) != reference(*case):
+            return case
+        cuts = [chance.randrange(len(body) + 1) for _ in range(chance.choice([0, 1, 2, 9]))]
+        if changed_by_streaming(body, cuts, count, width):
             return case
     return None

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import stamina
 
 from openrouter_embeddings._secret import Secret
-from openrouter_embeddings.core import assemble
 from openrouter_embeddings.core.accept import Gate, accept, checked_iterable
 from openrouter_embeddings.core.plan import Planner, split
 from openrouter_embeddings.errors import EmbeddingsError
@@ -99,7 +98,7 @@ class AsyncClient:
         items = accept(inputs)
         loaded = [await _load(item, position) for position, item in enumerate(items)]
         batches = [*split(loaded, call.options.batch_size)]
-        whole = assemble.Whole(len(items))
+        whole = call.gather(len(items))
         try:
             if len(batches) == 1:
                 return await self._batch(call, batches[0])
@@ -107,7 +106,7 @@ class AsyncClient:
                 async for part in parts:
                     whole.add(part)
         except EmbeddingsError as error:
-            call.conclude(error, whole)
+            call.conclude(error)
             raise
         return whole.result(call.options.model)
 
@@ -242,7 +241,7 @@ class AsyncClient:
         task = cast("asyncio.Task[EmbeddingResult]", asyncio.current_task())
         self._sending.add(task)
         try:
-            return await self._transport.send(exchange.body, timeout, exchange.longest)
+            return await self._transport.send(exchange.body, timeout, exchange.scan())
         finally:
             self._sending.discard(task)
 

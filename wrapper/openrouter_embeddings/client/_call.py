@@ -16,6 +16,7 @@ from openrouter_embeddings.core.divide import Division
 from openrouter_embeddings.core.encode import encode
 from openrouter_embeddings.core.plan import longest_reply
 from openrouter_embeddings.core.policy import can_retry
+from openrouter_embeddings.core.scan import Scan
 from openrouter_embeddings.errors import (
     APIConnectionError,
     BudgetExceededError,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from openrouter_embeddings.core.options import Options
     from openrouter_embeddings.core.plan import Batch
     from openrouter_embeddings.core.wire import Reply
-    from openrouter_embeddings.result import EmbeddingResult
+    from openrouter_embeddings.result import EmbeddingResult, Matrix
 
 # Seconds for requests that are in flight, and are being paid for, when another ends the call.
 GRACE = 5.0
@@ -57,6 +58,8 @@ class Call:
         self._spent = Usage()
         self.spending = threading.Lock()
         self._width: int | None = None
+        self._running = 0
+        self.whole: assemble.Whole | None = None
         self._ends = None if options.deadline is None else time.monotonic() + options.deadline
 
     def remaining(self) -> float:
@@ -78,12 +81,17 @@ class Call:
     @contextmanager
     def watched(self, batch: Batch) -> Iterator[None]:
         """Around a batch: when it fails, none behind it sends any more. Those before it go on."""
+        with self.spending:
+            self._running += 1
         try:
             yield
         except EmbeddingsError:
             with self.spending:
                 self._failed_from = min(self._failed_from, batch.positions[0])
             raise
+        finally:
+            with self.spending:
+                self._running -= 1
 
     def wants(self, piece: Batch) -> bool:
         """Whether anybody still wants a piece."""
@@ -118,15 +126,23 @@ class Call:
             self._width = assemble.same_width(self._width, part.vectors, positions)
         del self._divisions[part.start]
 
-    def conclude(self, error: EmbeddingsError, handed_over: assemble.Whole | None = None) -> None:
+    def gather(self, inputs: int) -> assemble.Whole:
+        """Where the vectors of all inputs shall go, in a call that gives one matrix."""
+        self.whole = assemble.Whole(inputs)
+        return self.whole
+
+    def conclude(self, error: EmbeddingsError) -> None:
         """Give an error what the call has cost and brought until it ended.
 
-        `handed_over` has the parts that nobody but the call itself has seen.
+        Of a stream, that is what came and was not handed over.
         """
         begun = sorted(self._divisions.items())
+        handed_over, self.whole = self.whole, None
         if handed_over is None:
             inputs = sum(len(division.batch.items) for _, division in begun)
             handed_over = assemble.Whole(inputs, begun[0][0] if begun else 0)
+        elif self._running:  # requests that could not be cut
+            handed_over.leave()
         for _, division in begun:
             part = self.part(division)
             if len(part):
@@ -166,7 +182,17 @@ class Exchange:
             self.as_base64 = False
             fields = {**fields, "encoding_format": "float"}
         self.body = encode(fields, piece)
-        self.longest = longest_reply(len(piece.items))
+
+    def scan(self) -> Scan:
+        """What takes an attempt's answer, and puts its vectors where they belong."""
+        inputs = len(self._piece.items)
+        return Scan(inputs, longest_reply(inputs), self._room)
+
+    def _room(self, width: int) -> Matrix | None:
+        if self.call.whole is None or self.call.options.dimensions not in (None, width):
+            return None
+        with self.call.spending:
+            return self.call.whole.room(self._piece.positions, width)
 
     @property
     def retrying(self) -> _RetryOptions:

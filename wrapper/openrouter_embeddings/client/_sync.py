@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import stamina
 
 from openrouter_embeddings._secret import Secret
-from openrouter_embeddings.core import assemble
 from openrouter_embeddings.core.accept import Gate, accept, checked_iterable
 from openrouter_embeddings.core.plan import split
 from openrouter_embeddings.errors import EmbeddingsError
@@ -108,14 +107,14 @@ class Client:
         items = accept(inputs)
         loaded = [load_content(item, position) for position, item in enumerate(items)]
         batches = [*split(loaded, call.options.batch_size)]
-        whole = assemble.Whole(len(items))
+        whole = call.gather(len(items))
         try:
             if len(batches) == 1:
                 return self._batch(call, batches[0])
             for part in self._parts(call, batches):
                 whole.add(part)
         except EmbeddingsError as error:
-            call.conclude(error, whole)
+            call.conclude(error)
             raise
         return whole.result(call.options.model)
 
@@ -240,7 +239,7 @@ class Client:
                 with attempt:
                     exchange.expect_backoff(attempt.next_wait)
                     with self._turnstile.turn(exchange) as timeout:
-                        reply = self._transport.send(exchange.body, timeout, exchange.longest)
+                        reply = self._transport.send(exchange.body, timeout, exchange.scan())
                         return exchange.read(reply)
         raise AssertionError("stamina ends with a result or an error")
 

@@ -46,6 +46,10 @@ def _missing(positions: Sequence[int], came: list[int]) -> tuple[int, ...]:
     return tuple(sorted({*positions} - {*came})) if len(came) < len(positions) else ()
 
 
+def _same(one: Matrix, other: Matrix) -> bool:
+    return bool(one.ctypes.data == other.ctypes.data)
+
+
 class Whole:
     """The matrix of a call, filled as its parts come, in the order of the inputs.
 
@@ -65,14 +69,34 @@ class Whole:
         self._served: list[Served] = []
         self._errors: dict[int, EmbeddingsError] = {}
 
+    def room(self, positions: Sequence[int], width: int) -> Matrix | None:
+        """Where the vectors of these inputs belong; None where there is no such place.
+
+        Whoever holds a place may write to it until its part is added.
+        """
+        first, count = positions[0] - self._start, len(positions)
+        if positions[-1] - positions[0] + 1 != count:
+            return None
+        if not self._matrix.size:
+            self._matrix = np.empty((self._inputs, width), np.float32)
+        return self._matrix[first : first + count] if self._matrix.shape[1] == width else None
+
+    def leave(self) -> None:
+        """Go on in other memory, since somebody may still write to this."""
+        rows = self._matrix[: self._rows]
+        self._matrix = np.empty(self._matrix.shape, np.float32)
+        self._matrix[: self._rows] = rows
+
     def add(self, part: EmbeddingResult) -> None:
-        """Copy a part to its place. Inputs between it and the part before have no row."""
+        """Put a part to its place. Inputs between it and the part before have no row."""
         self._missing += [*range(self._next, part.start), *part.missing]
         self._next = part.start + len(part) + len(part.missing)
         if len(part):
-            if not self._rows:
+            if part.vectors.shape[1] != self._matrix.shape[1]:
                 self._matrix = np.empty((self._inputs, part.vectors.shape[1]), np.float32)
-            self._matrix[self._rows : self._rows + len(part)] = part.vectors
+            place = self._matrix[self._rows : self._rows + len(part)]
+            if not _same(place, part.vectors):
+                place[:] = part.vectors
             self._rows += len(part)
         self._usages.append(part.usage)
         self._served += part.served

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from openrouter_embeddings.result import Matrix
 
     from .plan import Batch
+    from .scan import Cut
     from .wire import Reply
 
 _LONGEST_MESSAGE = 600
@@ -58,6 +59,10 @@ def decode(reply: Reply, batch: Batch, dimensions: int | None) -> Decoded:
         APIStatusError: by the status, or by an error inside a success.
         ResponseError: a success that cannot be trusted as a whole.
     """
+    if reply.cut is not None:
+        if (decoded := _decode_cut(reply, reply.cut, batch, dimensions)) is not None:
+            return decoded
+        reply = replace(reply, body=reply.cut.restore(reply.body), cut=None)
     answer = _parse(reply.body)
     if not 200 <= reply.status <= 299 or (isinstance(answer, dict) and answer.get("error")):
         raise _status_error(reply, answer, batch)
@@ -71,6 +76,32 @@ def decode(reply: Reply, batch: Batch, dimensions: int | None) -> Decoded:
     error = _response_error(f"{_summary(unusable)} came back", [*unusable], reply, batch, served)
     usable = [position for row, position in enumerate(batch.positions) if row not in unusable]
     return Decoded(matrix, replace(served, positions=usable), error)
+
+
+def _decode_cut(reply: Reply, cut: Cut, batch: Batch, dimensions: int | None) -> Decoded | None:
+    """What `decode` gives for an answer that is entirely as expected; None for any other."""
+    count = len(batch.items)
+    if cut.doubtful or cut.matrix.shape != (count, dimensions or cut.matrix.shape[1]):
+        return None
+    try:
+        answer = orjson.loads(reply.body)
+        marks = [item["embedding"] for item in answer["data"]]
+        indices = [item.get("index") for item in answer["data"]]
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        return None
+    inputs = [*range(count)]
+    if indices == [None] * count:
+        indices = inputs
+    if answer.get("error") or not 200 <= reply.status <= 299:
+        return None
+    # by type, too: True and 1.0 equal 1
+    if {*map(type, marks), *map(type, indices)} != {int} or cut.order(marks) != inputs:
+        return None
+    if indices != inputs:
+        if sorted(indices) != inputs:
+            return None
+        cut.matrix[indices] = cut.matrix.copy()
+    return Decoded(cut.matrix, _served(answer, batch.positions))
 
 
 def _response_error(

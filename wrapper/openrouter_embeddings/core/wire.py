@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .scan import Cut
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -18,9 +20,11 @@ class Reply:
         headers: with lower-case names.
         body: decompressed.
         received_at: seconds since the epoch, for a Retry-After that is a date.
+        cut: the vectors that were cut out of the body, which has marks for them then.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     received_at: float = 0.0
+    cut: Cut | None = None

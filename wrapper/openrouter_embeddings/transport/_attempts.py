@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 # httpx keeps only 20 idle connections by default and reconnects for every request above that
 LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=128)
 
+# httpcore asks for 64 KB at a time, whose handling costs more than reading them
+_CHUNK = 1 << 18
+
 _now = threading.local()  # a blocking request is sent and read in one thread
 _lock = threading.Lock()
 _attempts: dict[int, _Attempt] = {}  # by thread
@@ -82,7 +85,7 @@ class _Stream(httpcore.NetworkStream):
         self._stream = stream
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, _left(timeout, self._stream))
+        return self._stream.read(max(max_bytes, _CHUNK), _left(timeout, self._stream))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._stream.write(buffer, _left(timeout, self._stream))

@@ -19,7 +19,6 @@ from openrouter_embeddings.errors import (
     APITimeoutError,
     EmbeddingsError,
     InputError,
-    ResponseError,
 )
 
 from ._attempts import LIMITS, begin_attempt, bound, cut, end_attempt
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
     from openrouter_embeddings._secret import Secret
+    from openrouter_embeddings.core.scan import Cut, Scan
 
 BASE_URL = "https://openrouter.ai/api/v1"
 _CONNECT_TIMEOUT = 15.0
@@ -72,12 +72,12 @@ class _Endpoint:
             "POST", self.url, content=body, headers=_HEADERS, timeout=limits
         )
 
-    def reply(self, response: httpx.Response, body: bytes) -> Reply:
+    def reply(self, response: httpx.Response, body: bytes, cut: Cut | None = None) -> Reply:
         headers = {
             name: self.key.redact(value.encode()).decode()
             for name, value in response.headers.items()
         }
-        return Reply(response.status_code, headers, self.key.redact(body), time.time())
+        return Reply(response.status_code, headers, self.key.redact(body), time.time(), cut)
 
     def failure(self, error: Exception, timeout: float) -> EmbeddingsError:
         """The error of this package for one of httpx or of the system, as text alone."""
@@ -119,10 +119,10 @@ class Transport:
             httpx.Client(limits=LIMITS, trust_env=self._endpoint.trust_env)
         )
 
-    def send(self, body: bytes, timeout: float, longest: int) -> Reply:
-        """The whole answer. Raises APITimeoutError, APIConnectionError or ResponseError.
+    def send(self, body: bytes, timeout: float, scan: Scan) -> Reply:
+        """The whole answer, which a success puts into `scan` as it comes.
 
-        No more than `longest` bytes of it are read.
+        Raises APITimeoutError, APIConnectionError or ResponseError.
         """
         _refuse_closed(self._http)
         request = self._endpoint.request(self._http, body, timeout)
@@ -133,13 +133,13 @@ class Transport:
                 request, stream=True, auth=self._endpoint.auth, follow_redirects=False
             )
             with closing(response):
-                whole = _Body(response, longest)
+                receiver = _receiver(response, scan)
                 for chunk in response.iter_bytes():
-                    if whole.add(chunk):
+                    if receiver.add(chunk):
                         break
                     if time.monotonic() > ends:
                         raise httpx.ReadTimeout("the answer had not ended")
-            return self._endpoint.reply(response, whole.bytes())
+            return self._endpoint.reply(response, *receiver.end())
         except httpx.HTTPStatusError as error:  # a hook of the caller's httpx client
             return self._endpoint.reply(error.response, b"")
         except _FAILURES as error:
@@ -185,7 +185,7 @@ class AsyncTransport:
     def _make(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(limits=LIMITS, trust_env=self._endpoint.trust_env)
 
-    async def send(self, body: bytes, timeout: float, longest: int) -> Reply:  # noqa: ASYNC109 - as Transport
+    async def send(self, body: bytes, timeout: float, scan: Scan) -> Reply:  # noqa: ASYNC109 - as Transport
         """As `Transport.send`."""
         _refuse_closed(self._http)
         request = self._endpoint.request(self._http, body, timeout)
@@ -195,11 +195,11 @@ class AsyncTransport:
                     request, stream=True, auth=self._endpoint.auth, follow_redirects=False
                 )
                 async with aclosing(response):
-                    whole = _Body(response, longest)
+                    receiver = _receiver(response, scan)
                     async for chunk in response.aiter_bytes():
-                        if whole.add(chunk):
+                        if receiver.add(chunk):
                             break
-            return self._endpoint.reply(response, whole.bytes())
+            return self._endpoint.reply(response, *receiver.end())
         except httpx.HTTPStatusError as error:  # a hook of the caller's httpx client
             return self._endpoint.reply(error.response, b"")
         except _FAILURES as error:
@@ -231,28 +231,26 @@ class AsyncTransport:
             await self._http.aclose()  # in a closed loop no connection is left
 
 
-class _Body:
-    """What has been read of an answer, up to a bound."""
+class _Refusal:
+    """The body of an error, up to a bound."""
 
-    def __init__(self, response: httpx.Response, longest: int) -> None:
-        self._refused = response.status_code >= 400
-        self._room = _LONGEST_ERROR if self._refused else longest
-        self._bound = self._room
+    def __init__(self) -> None:
+        self._room = _LONGEST_ERROR
         self._chunks: list[bytes] = []
 
     def add(self, chunk: bytes) -> bool:
-        """Take a chunk; True where no more is wanted. Raises ResponseError for a success."""
+        """Take a chunk; True where no more is wanted."""
         self._chunks.append(chunk[: self._room])
         self._room -= len(chunk)
-        if self._room >= 0:
-            return False
-        if not self._refused:
-            raise ResponseError(f"an answer of more than {self._bound:,} bytes, the most expected")
-        return True
+        return self._room < 0
 
-    def bytes(self) -> bytes:
-        """All of it."""
-        return b"".join(self._chunks)
+    def end(self) -> tuple[bytes, None]:
+        """What came."""
+        return b"".join(self._chunks), None
+
+
+def _receiver(response: httpx.Response, scan: Scan) -> Scan | _Refusal:
+    return _Refusal() if response.status_code >= 400 else scan
 
 
 def _refuse_closed(client: httpx.Client | httpx.AsyncClient) -> None:
