@@ -9,11 +9,14 @@ the latency of a request: `http://host:port/latency/0.05/v1`.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import base64
 import re
+import socket
 import ssl
 import sys
+import threading
+import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -67,44 +70,47 @@ def respond(body: bytes) -> bytes:
     return answer(which, len(inputs), request.get("dimensions") or 1536, encoding)
 
 
-class _Connection(asyncio.Protocol):
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
-        self.received = bytearray()
-
-    def data_received(self, data: bytes) -> None:
-        self.received += data
-        end = self.received.find(b"\r\n\r\n")
-        if end < 0:
-            return
-        head = bytes(self.received[:end])
-        length = _LENGTH.search(head)
-        whole = end + 4 + (int(length[1]) if length else 0)
-        if len(self.received) < whole:
-            return
-        reply = respond(bytes(self.received[end + 4 : whole]))
-        del self.received[:whole]
-        latency = _LATENCY.search(head)
-        delay = float(latency[1]) if latency else 0.0
-        if delay:
-            asyncio.get_running_loop().call_later(delay, self.transport.write, reply)
-        else:
-            self.transport.write(reply)
+def converse(connection: socket.socket) -> None:
+    """Answer the requests of one connection. A thread each: asyncio would copy every answer."""
+    received = bytearray()
+    with connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while data := connection.recv(1 << 20):
+            received += data
+            end = received.find(b"\r\n\r\n")
+            head = bytes(received[:end])
+            length = _LENGTH.search(head)
+            if end < 0 or length is None or len(received) < end + 4 + int(length[1]):
+                continue
+            reply = respond(bytes(received[end + 4 :]))
+            received.clear()
+            if latency := _LATENCY.search(head):
+                time.sleep(float(latency[1]))
+            connection.sendall(reply)
 
 
-async def serve(*, tls: bool) -> None:
+def serve(*, tls: bool) -> None:
     """Say the port, then answer until standard input ends."""
-    context = None
-    if tls:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if tls else None
+    if context:
         context.load_cert_chain(CERTIFICATE)
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(_Connection, "127.0.0.1", 0, ssl=context, backlog=1024)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await loop.run_in_executor(None, sys.stdin.read)
+
+    def accept() -> None:
+        while True:
+            connection, _ = listener.accept()
+            threading.Thread(target=begin, args=[connection], daemon=True).start()
+
+    def begin(connection: socket.socket) -> None:
+        with suppress(OSError):  # the client has gone
+            converse(context.wrap_socket(connection, server_side=True) if context else connection)
+
+    threading.Thread(target=accept, daemon=True).start()
+    print(listener.getsockname()[1], flush=True)
+    sys.stdin.read()
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tls", action="store_true")
-    asyncio.run(serve(tls=parser.parse_args().tls))
+    serve(tls=parser.parse_args().tls)

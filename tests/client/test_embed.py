@@ -1,6 +1,7 @@
 """What a call gives back, with either client."""
 
 import asyncio
+import tracemalloc
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support import KEY, KINDS, MODEL, PNG, Kind, Service, answer, expected
+from tests.support import KEY, KINDS, MODEL, PNG, Kind, Service, answer, expected, items_of
 
 both = pytest.mark.parametrize("kind", KINDS)
 
@@ -298,3 +299,26 @@ def test_plain_http_can_be_allowed(make: Any) -> None:
     """In a network that is trusted, and never by accident."""
     client = make("k", base_url="http://embeddings.internal/v1", allow_http=True)
     assert "embeddings.internal" in repr(client)
+
+
+@both
+def test_the_matrix_is_never_there_twice(kind: Kind) -> None:
+    """Memory is one matrix and the batches under way."""
+    width = 4096
+    rows = np.random.default_rng(0).standard_normal((1200, width), np.float32)
+
+    def script(body: dict[str, Any], _: int) -> dict[str, Any]:
+        vectors = [ore.encode_base64(rows[int(text)]) for text in body["input"]]
+        return answer(body["input"], data=items_of(*vectors))
+
+    def embed(client: Any) -> Any:
+        tracemalloc.start()
+        return client.embed([*map(str, range(1200))], batch_size=4, concurrency=2)
+
+    try:
+        result = Service(script).run(kind, embed)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert np.array_equal(result.vectors, rows)
+    assert peak < 1.4 * rows.nbytes

@@ -96,7 +96,10 @@ class AsyncClient:
         """Embed inputs, one row each, in their order; see `Client.embed`."""
         call = self._call(options)
         items = accept(inputs)
-        loaded = [await _load(item, position) for position, item in enumerate(items)]
+        loaded = [
+            item if isinstance(item, str) else await _load(item, position)
+            for position, item in enumerate(items)
+        ]
         batches = [*split(loaded, call.options.batch_size)]
         whole = call.gather(len(items))
         try:

@@ -268,7 +268,8 @@ class Exchange:
 
     def _count(self, usage: Usage | None, refused: int = 0) -> None:
         if usage is not None:
-            usage = replace(usage, refused=refused)
+            if refused:
+                usage = replace(usage, refused=refused)
             self._division.usage += usage
             self.call.spend(usage)
 

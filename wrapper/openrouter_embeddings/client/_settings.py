@@ -30,7 +30,8 @@ class Settings:
         self.base_url = base_url or os.environ.get("OPENROUTER_BASE_URL") or BASE_URL
         self._defaults = defaults
         # complains now about what would be wrong in every call
-        self.concurrency = merged(defaults, {}).concurrency
+        self._plain = merged(defaults, {})
+        self.concurrency = self._plain.concurrency
         self.learned = Learned()
         self.closed = False
         self._process = os.getpid()
@@ -47,7 +48,7 @@ class Settings:
 
     def options(self, call: EmbedOptions) -> Options:
         """The defaults, overridden by a call's own options."""
-        return merged(self._defaults, call)
+        return merged(self._defaults, call) if call else self._plain
 
     def describe(self, name: str) -> str:
         """For a repr: what is safe to show."""

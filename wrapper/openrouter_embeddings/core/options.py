@@ -135,6 +135,8 @@ class Options:
     def _whole(self, name: str, least: int) -> None:
         """Check an integer, and make a plain one of numpy's."""
         given: Any = getattr(self, name)
+        if type(given) is int and least <= given <= LARGEST:
+            return
         whole = isinstance(given, SupportsIndex) and not isinstance(given, bool)
         plain = operator.index(given) if whole else least - 1
         if not least <= plain <= LARGEST:

@@ -59,24 +59,26 @@ class Planner:
         self._items: list[Loaded] = []
         self._text = self._images = 0
 
-    def add(self, item: Loaded) -> Iterator[Batch]:
+    def add(self, item: Loaded) -> list[Batch]:
         """Take one more input; gives the batches that are full now."""
         text, images = _weigh(item)
+        full: list[Batch] = []
         if self._text + text > MAX_TEXT_BYTES or self._images + images > MAX_IMAGE_BYTES:
-            yield from self.rest()
+            full = self.rest()
         self._items.append(item)
         self._text += text
         self._images += images
-        if len(self._items) == self._batch_size:
-            yield from self.rest()
+        return full + self.rest() if len(self._items) == self._batch_size else full
 
-    def rest(self) -> Iterator[Batch]:
+    def rest(self) -> list[Batch]:
         """The batch that is not full yet, if there is one."""
-        if self._items:
-            yield Batch(range(self._start, self._start + len(self._items)), self._items)
-            self._start += len(self._items)
-            self._items = []
-            self._text = self._images = 0
+        if not self._items:
+            return []
+        batch = Batch(range(self._start, self._start + len(self._items)), self._items)
+        self._start += len(self._items)
+        self._items = []
+        self._text = self._images = 0
+        return [batch]
 
 
 def longest_reply(inputs: int) -> int:

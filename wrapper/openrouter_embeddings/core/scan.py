@@ -37,7 +37,7 @@ _MARKED = re.compile(rb" (%b\d{9}) " % _DIGITS)
 # Zeros, NaN and infinities have sums of squares outside of this; others there need a closer look.
 _SMALLEST, _LARGEST = 1e-30, 1e30
 # The last character before padding, where the bits that the padding leaves unused are zero.
-_CANONICAL = {1: b"AQgw", 2: b"AEIMQUYcgkosw048"}
+_CANONICAL = {2: b"AQgw", 1: b"AEIMQUYcgkosw048"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +83,9 @@ class Scan:
         self._place = place
         self._done = not rows or sys.byteorder != "little"  # there is nothing (more) to cut out
         self._key = b""  # as this server writes it, with the quote that begins the vector
-        self._length = self._bytes = 0  # of a vector in base64 and as float32, as the first had it
+        self._length = self._bytes = 0  # of a vector in base64 and as float32
         self._tail = b""  # may be a key's beginning
-        self._begun: list[bytes] | None = None  # a vector's beginning, after the quote
-        self._have = 0  # characters of it
+        self._begun: list[bytes] = []  # a vector's beginning, with its quote
         self._between: list[bytes] = []  # text since the last vector
         self._pieces: list[bytes] = []  # text before each vector
 
@@ -101,14 +100,10 @@ class Scan:
             raise ResponseError(f"an answer of more than {self._bound:,} bytes, the most expected")
         if self._done:
             self._between.append(chunk)
-            return False
-        before = len(self._pieces)
-        if self._begun is None:
-            self._scan(self._tail + chunk if self._tail else chunk, 0)
+        elif self._begun:
+            self._go_on(chunk)
         else:
-            self._go_on(self._begun, chunk)
-        if len(self._pieces) > before:
-            self._check(before)
+            self._scan(self._tail + chunk if self._tail else chunk, 0)
         return False
 
     def end(self) -> tuple[bytes, Cut | None]:
@@ -116,10 +111,7 @@ class Scan:
 
         Called once, after the last chunk.
         """
-        rest = [*self._between, self._tail]
-        if self._begun is not None:
-            rest += [b'"', *self._begun]
-        self._pieces.append(b"".join(rest))
+        self._pieces.append(b"".join([*self._between, *self._begun, self._tail]))
         count = len(self._pieces) - 1
         if not count:
             return self._pieces[0], None
@@ -135,96 +127,130 @@ class Scan:
         whole[1::2] = vectors
         return b"".join(whole)
 
-    def _scan(self, data: bytes, position: int) -> None:
-        """Cut out the vectors from `position` on; what is before is a vector, and taken."""
-        find, view, take = data.find, memoryview(data), self._take
-        searched, size = position, len(data)
-        while not self._done:
-            key = find(self._key, searched) if self._key else self._first(data)
-            if key < 0:
-                if self._done:
-                    break
-                kept = max(position, size - _LONGEST_KEY - 1)  # and the byte before a key
-                self._between.append(data[position:kept])
-                self._tail = data[kept:]
-                return
-            start = searched = key + len(self._key)
-            # An unescaped quote before `embedding` can end no text in valid JSON: this is a key.
-            if key > position and data[key - 1] == _BACKSLASH:
-                continue
-            end = start + self._length if self._length else find(b'"', start)
-            if not 0 <= end < size:
-                self._between.append(data[position : start - 1])
-                self._tail, self._begun, self._have = b"", [data[start:]], size - start
-                return
-            if data[end] == _QUOTE and take(view[start:end], data[position : start - 1]):
-                position = searched = end + 1
-        self._between.append(data[position:])
-        self._tail = b""
-
-    def _go_on(self, begun: list[bytes], chunk: bytes) -> None:
+    def _go_on(self, chunk: bytes) -> None:
         """The vector that was begun goes on in this chunk."""
-        end = self._length - self._have if self._length else chunk.find(b'"')
-        if not 0 <= end < len(chunk) and self._have < _LONGEST_VECTOR:
-            begun.append(chunk)
-            self._have += len(chunk)
+        end = self._length + 1 - sum(map(len, self._begun))
+        if end >= len(chunk):
+            self._begun.append(chunk)
             return
-        self._begun = None
-        if 0 <= end < len(chunk) and chunk[end] == _QUOTE:
-            vector = b"".join([*begun, chunk[:end]])
-            if self._take(memoryview(vector), b""):
-                self._scan(chunk, end + 1)
-                return
-        self._between.append(b'"')
-        self._scan(b"".join([*begun, chunk]), 0)
+        vector = b"".join([*self._begun, chunk[:end]])
+        self._begun = []
+        if chunk[end] == _QUOTE and self._take([memoryview(vector)[1:]], [b""]):
+            self._scan(chunk, end + 1)
+        else:
+            self._give_up(vector + chunk[end:])
 
-    def _first(self, data: bytes) -> int:
-        """Learn from the first key how this server writes it."""
-        for match in _KEY.finditer(data):
-            if match.start() and data[match.start() - 1] == _BACKSLASH:
-                continue
-            if match[1] == b'"':
+    def _scan(self, data: bytes, start: int) -> None:
+        """Cut out the vectors from `start` on; what is before is a vector, and taken."""
+        if not self._key and not self._learn(data):
+            return
+        find, key, length, view = data.find, self._key, self._length, memoryview(data)
+        ahead, last = len(key), len(data) - length - 1
+        wanted = self._rows - len(self._pieces)
+        vectors: list[memoryview] = []
+        texts: list[bytes] = []
+        position = start
+        while len(vectors) < wanted and (at := find(key, position)) >= 0:
+            begin = at + ahead
+            if begin > last or data[begin + length] != _QUOTE or data[at - 1] == _BACKSLASH:
+                break
+            vectors.append(view[begin : begin + length])
+            texts.append(data[position : begin - 1])
+            position = begin + length + 1
+        if vectors and not self._take(vectors, texts):
+            self._give_up(data[start:])
+        else:
+            self._keep(data, position)
+
+    def _keep(self, data: bytes, position: int) -> None:
+        """What follows the last vector that has come whole."""
+        self._tail = b""
+        if self._done:
+            self._between.append(data[position:])
+            return
+        at = data.find(self._key, position)
+        if at < 0:
+            kept = max(position, len(data) - _LONGEST_KEY - 1)  # and the byte before a key
+            self._between.append(data[position:kept])
+            self._tail = data[kept:]
+            return
+        quote = at + len(self._key) - 1
+        if quote + self._length + 1 < len(data) or data[at - 1] == _BACKSLASH:
+            self._give_up(data[position:])
+            return
+        self._between.append(data[position:quote])
+        self._begun = [data[quote:]]
+
+    def _give_up(self, data: bytes) -> None:
+        """The answer is not as expected: what follows stays as it is."""
+        self._done = True
+        self._tail = b""
+        self._between.append(data)
+
+    def _learn(self, data: bytes) -> bool:
+        """From the first vector: how this server writes the key, and how long a vector is.
+
+        False where it has not come, or is none.
+        """
+        match = _KEY.search(data)
+        end = data.find(b'"', match.end()) if match else -1
+        if match and (match[1] != b'"' or data[match.start() - 1] == _BACKSLASH):
+            self._give_up(data)  # numbers, say
+        elif match and end >= 0:
+            try:
+                self._begin(data[match.end() : end])
+            except ValueError:
+                self._give_up(data)
+            else:
                 self._key = match[0]
-                return match.start()
-            self._done = True  # numbers, say
-            break
-        return -1
+                return True
+        elif match and len(data) - match.start() > _LONGEST_VECTOR:
+            self._give_up(data)
+        else:
+            kept = match.start() if match else max(0, len(data) - _LONGEST_KEY)
+            kept = max(0, kept - 1)  # and the byte before a key
+            self._between.append(data[:kept])
+            self._tail = data[kept:]
+        return False
 
-    def _take(self, encoded: memoryview, before: bytes) -> bool:
-        """Decode a vector into the next row; False where that could not be undone exactly."""
-        try:
-            if not self._length:
-                self._begin(encoded)
-            if self._padding and encoded[-1 - self._padding] not in self._canonical:
-                return False
-            start = len(self._pieces) * self._bytes
-            self._out[start : start + self._bytes] = pybase64.b64decode(encoded, validate=True)
-        except ValueError:  # not base64, or of another length
-            self._done = not self._pieces
-            return False
-        if self._between:
-            before = b"".join([*self._between, before])
-            self._between.clear()
-        self._pieces.append(before)
-        self._done = len(self._pieces) == self._rows
-        return True
-
-    def _begin(self, encoded: memoryview) -> None:
-        """Learn from the first vector how long they are. Raises ValueError where it is none."""
+    def _begin(self, encoded: bytes) -> None:
         width, rest = divmod(len(pybase64.b64decode(encoded, validate=True)), _FLOAT)
         if rest or not width:
             raise ValueError("no whole number of float32 values")
         self._length, self._bytes = len(encoded), width * _FLOAT
         self._padding = -self._bytes % 3
-        self._canonical = _CANONICAL.get(3 - self._padding, b"")
         matrix = self._place(width)
         self._matrix = np.empty((self._rows, width), np.float32) if matrix is None else matrix
         self._out = self._matrix.data.cast("B")
         self._doubtful = False
 
-    def _check(self, before: int) -> None:
-        """Look at rows while they are in the cache."""
-        rows = self._matrix[before : len(self._pieces)]
+    def _take(self, vectors: list[memoryview], texts: list[bytes]) -> bool:
+        """Decode vectors into the next rows; False where that could not be undone exactly."""
+        first = len(self._pieces)
+        after = first + len(vectors)
+        try:
+            # one call for all where no padding is between them: a thread that decodes lets others
+            # run, and at 32 threads each such change costs more than the decoding
+            raw = (
+                b"".join([self._decoded(vector) for vector in vectors])
+                if self._padding
+                else pybase64.b64decode(b"".join(vectors), validate=True)
+            )
+            self._out[first * self._bytes : after * self._bytes] = raw
+        except ValueError:  # not base64, or of another length
+            return False
+        texts[0] = b"".join([*self._between, texts[0]])
+        self._between.clear()
+        self._pieces += texts
+        self._done = after == self._rows
+        # while the rows are in the cache: a tenth of what it costs at the end
+        rows = self._matrix[first:after]
         with np.errstate(all="ignore"):
             sums = np.vecdot(rows, rows).tolist()
         self._doubtful |= not all(_SMALLEST < total < _LARGEST for total in sums)
+        return True
+
+    def _decoded(self, vector: memoryview) -> bytes:
+        if vector[-1 - self._padding] not in _CANONICAL[self._padding]:
+            raise ValueError("bits that the padding leaves unused are set")
+        return pybase64.b64decode(vector, validate=True)

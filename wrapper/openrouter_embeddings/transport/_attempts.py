@@ -13,17 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import httpcore
-import httpx
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable
 
-# httpx keeps only 20 idle connections by default and reconnects for every request above that
-LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=128)
-
 # httpcore asks for 64 KB at a time, whose handling costs more than reading them
-_CHUNK = 1 << 18
+CHUNK = 1 << 18
 
 _now = threading.local()  # a blocking request is sent and read in one thread
 _lock = threading.Lock()
@@ -85,7 +81,7 @@ class _Stream(httpcore.NetworkStream):
         self._stream = stream
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max(max_bytes, _CHUNK), _left(timeout, self._stream))
+        return self._stream.read(max(max_bytes, CHUNK), _left(timeout, self._stream))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._stream.write(buffer, _left(timeout, self._stream))
@@ -108,6 +104,8 @@ class _Stream(httpcore.NetworkStream):
 
 
 class _Backend(httpcore.SyncBackend):
+    """Makes connections that keep to `begin_attempt`."""
+
     def connect_tcp(
         self,
         host: str,
@@ -121,13 +119,4 @@ class _Backend(httpcore.SyncBackend):
         )
 
 
-def bound(client: httpx.Client) -> httpx.Client:
-    """Make every connection of a client of ours keep to `begin_attempt`, proxied ones too.
-
-    httpx takes no network backend, though httpcore below it does: hence the private names. A test
-    with a server that drips its headers fails should they change.
-    """
-    for transport in (client._transport, *client._mounts.values()):  # noqa: SLF001 - see above
-        if isinstance(transport, httpx.HTTPTransport):
-            transport._pool._network_backend = _Backend()  # noqa: SLF001 - see above
-    return client
+BACKEND = _Backend()
