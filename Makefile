@@ -70,6 +70,8 @@ lock: .venv/.ready ## write requirements/*.txt anew from pyproject.toml
 	  --generate-hashes --no-emit-index-url --no-header -o requirements/dev.txt
 	@$(BIN)/uv pip compile -q pyproject.toml --extra local --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header -c requirements/dev.txt -o requirements/local.txt
+	@$(BIN)/uv pip compile -q pyproject.toml requirements/bench.in --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header -o requirements/bench.txt
 
 .PHONY: contract
 contract: .venv/.ready ## conformance of server and client, a thousand examples each, and over a socket
@@ -101,6 +103,23 @@ soak: .venv/.ready ## 200,000 texts through faults, and rate limits; about four 
 .PHONY: fuzz
 fuzz: .venv/.ready ## a million mutated answers against a plain reference decoder; about four minutes
 	@$(BIN)/python -m tools.fuzz
+
+.venv/bench/.ready: .venv/.ready requirements/bench.txt
+	@echo "setting up .venv/bench (once)"
+	@$(BIN)/python -m venv --clear .venv/bench
+	@.venv/bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/bench.txt
+	@touch $@
+
+# outside of it, the other clients would be measured with what this project locks for itself
+BENCH := PYTHONPATH=wrapper:generated .venv/bench/bin/python -W ignore -m benchmarks.run
+
+.PHONY: bench
+bench: .venv/bench/.ready ## speed and memory beside other clients; writes docs/performance.*; about a quarter of an hour
+	@$(BENCH)
+
+.PHONY: bench-quick
+bench-quick: .venv/bench/.ready ## the everyday part of it: ours, the floor, openai
+	@$(BENCH) --quick
 
 .PHONY: build
 build: .venv/.ready ## the wheel, into dist/

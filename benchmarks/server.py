@@ -1,9 +1,9 @@
 """A server whose own cost does not matter: prepared answers, sent after a latency.
 
-    python -m benchmarks.server [--latency 0.05] [--tls]
+    python -m benchmarks.server [--tls FOLDER]
 
-prints its address, and answers until its standard input ends. `/latency/S` in the path changes
-the latency of a request: `http://host:port/latency/0.05/v1`.
+prints its port, and answers until its standard input ends. `/latency/S` in the path is how long
+it waits before an answer: `http://127.0.0.1:PORT/latency/0.05/v1`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ import orjson
 
 from .vectors import matrix, variant
 
-CERTIFICATE = Path(__file__).parent / "localhost.pem"
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 _LATENCY = re.compile(rb"/latency/([0-9.]+)/")
 _LARGE = 4 << 20  # of images; not worth parsing
@@ -89,12 +88,12 @@ def converse(connection: socket.socket) -> None:
             connection.sendall(reply)
 
 
-def serve(*, tls: bool) -> None:
+def serve(folder: Path | None) -> None:
     """Say the port, then answer until standard input ends."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if tls else None
-    if context:
-        context.load_cert_chain(CERTIFICATE)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if folder else None
+    if folder and context:
+        context.load_cert_chain(folder / "server.pem")
 
     def accept() -> None:
         while True:
@@ -112,5 +111,5 @@ def serve(*, tls: bool) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tls", action="store_true")
-    serve(tls=parser.parse_args().tls)
+    parser.add_argument("--tls", type=Path, help="a folder with server.pem")
+    serve(parser.parse_args().tls)

@@ -83,7 +83,8 @@ class _AsyncStream(httpx.AsyncByteStream):
 class _Connections(Generic[C]):
     """As many httpx clients as there are requests at a time; the one used last is taken first."""
 
-    def __init__(self, kind: type[C], *, trust_env: bool) -> None:
+    def __init__(self, kind: type[C], backend: Any, *, trust_env: bool) -> None:
+        self._backend = backend
         self.is_closed = False
         context = httpx.create_ssl_context(trust_env=trust_env)  # takes 30 ms: one for all
         self._make: Callable[[], C] = partial(
@@ -98,6 +99,10 @@ class _Connections(Generic[C]):
             return self._idle.pop()
         except IndexError:
             made = self._make()
+            httpx_s: Any = made
+            for transport in (httpx_s._transport, *httpx_s._mounts.values()):  # noqa: SLF001 - see below
+                if isinstance(transport, httpx.HTTPTransport | httpx.AsyncHTTPTransport):
+                    transport._pool._network_backend = self._backend  # noqa: SLF001 - see below
             self._all.append(made)
             return made
 
@@ -114,14 +119,13 @@ class OwnClient(_Connections[httpx.Client]):
     """
 
     def __init__(self, *, trust_env: bool) -> None:
-        super().__init__(httpx.Client, trust_env=trust_env)
+        super().__init__(httpx.Client, BACKEND, trust_env=trust_env)
 
     def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
         """The answer, of which only the head has been read."""
         client = self.take()
         try:
             transport: Any = client._transport_for_url(request.url)  # noqa: SLF001 - see above
-            transport._pool._network_backend = BACKEND  # noqa: SLF001 - see above
             response: httpx.Response = transport.handle_request(
                 next(options["auth"].auth_flow(request))
             )
@@ -143,14 +147,13 @@ class OwnAsyncClient(_Connections[httpx.AsyncClient]):
     """The same for asyncio."""
 
     def __init__(self, *, trust_env: bool) -> None:
-        super().__init__(httpx.AsyncClient, trust_env=trust_env)
+        super().__init__(httpx.AsyncClient, _ASYNC_BACKEND, trust_env=trust_env)
 
     async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
         """As `OwnClient.send`."""
         client = self.take()
         try:
             transport: Any = client._transport_for_url(request.url)  # noqa: SLF001 - as above
-            transport._pool._network_backend = _ASYNC_BACKEND  # noqa: SLF001 - as above
             response: httpx.Response = await transport.handle_async_request(
                 next(options["auth"].auth_flow(request))
             )

@@ -1,0 +1,104 @@
+"""What needs a process of its own: `python -m benchmarks.alone result|stream|images URL [WHO]`."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+import threading
+import time
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import openrouter_embeddings as ore
+
+from .contenders import KEY, MODEL, WIDTH
+from .vectors import BATCH, differences, text, texts
+from .worker import cpu, peak
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MILLION = 1_000_000
+
+
+def memory(url: str, *, stream: bool) -> dict[str, Any]:
+    """The most memory that a million vectors take, over that before the first request."""
+    inputs = [] if stream else texts(MILLION)
+    client = ore.Client(KEY, base_url=url, model=MODEL, concurrency=8, batch_size=BATCH)
+    client.embed(texts(BATCH))
+    baseline = peak()
+    if not stream:
+        vectors = client.embed(inputs).vectors
+        highest = peak()
+        wrong = differences(vectors, MILLION, WIDTH, BATCH)
+    else:
+        rows, wrong, middle = 0, "", 0
+        for part in client.embed_stream(map(text, range(MILLION))):
+            rows += len(part)
+            middle = middle or (peak() if rows > MILLION // 10 else 0)
+        highest = peak()
+        wrong = wrong or ("" if rows == MILLION else f"{rows} rows")
+    if wrong:
+        raise AssertionError(wrong)
+    figures = {"baseline": baseline, "peak": highest, "matrix": MILLION * WIDTH * 4}
+    return {**figures, "after a tenth": middle} if stream else figures
+
+
+def _picture() -> bytes:
+    """A PNG of about a megabyte."""
+    side = 590
+    pixels = np.random.default_rng(0).integers(0, 256, (side, 1 + 3 * side), np.uint8)
+    pixels[:, 0] = 0
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        checked = kind + data
+        return len(data).to_bytes(4, "big") + checked + zlib.crc32(checked).to_bytes(4, "big")
+
+    head = side.to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(pixels.tobytes())) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def images(url: str, who: str) -> dict[str, Any]:
+    """CPU and memory of 16 images of a megabyte in one request."""
+    import httpx
+
+    picture = _picture()
+    pictures = [picture] * 16
+    if who == "ours":
+        client = ore.Client(KEY, base_url=url, model=MODEL)
+
+        def embed() -> None:
+            client.embed([ore.Image(data) for data in pictures])
+
+    else:
+        http = httpx.Client(timeout=60)
+
+        def embed() -> None:
+            parts = [
+                {"url": f"data:image/png;base64,{base64.b64encode(data).decode()}"}
+                for data in pictures
+            ]
+            inputs = [{"content": [{"type": "image_url", "image_url": part}]} for part in parts]
+            http.post(f"{url}/embeddings", json={"model": MODEL, "input": inputs}).raise_for_status()
+
+    before = peak()
+    embed()
+    after = peak()
+    took = []
+    for _ in range(9):
+        began = cpu()
+        embed()
+        took.append(cpu() - began)
+    return {"cpu": float(np.median(took)), "memory": after - before, "bytes": 16 * len(picture)}
+
+
+if __name__ == "__main__":
+    what, url = sys.argv[1:3]
+    if what == "images":
+        print(json.dumps(images(url, sys.argv[3])))
+    else:
+        print(json.dumps(memory(url, stream=what == "stream")))

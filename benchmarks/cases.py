@@ -1,0 +1,93 @@
+"""What is measured, and with whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from .vectors import BATCH
+
+SLOW = 3.0  # seconds; a contender that takes longer gets fewer rounds
+LATENCY = 0.05
+CORPUS = 100_000
+
+
+@dataclass(frozen=True)
+class Case:
+    """One measurement.
+
+    Attributes:
+        name: as the report calls it.
+        rows: texts.
+        width: dimensions.
+        contenders: by name, "floor" among them.
+        concurrency: requests at a time.
+        batch: texts of a request.
+        latency: seconds before the server answers.
+        tls: over https.
+        repeats: how many times in a row, where once is too short to be measured.
+        rounds: how many times, in turn with the others.
+        fewer: rows for contenders that would take minutes.
+    """
+
+    name: str
+    rows: int
+    width: int
+    contenders: tuple[str, ...]
+    concurrency: int = 1
+    batch: int = 2048
+    latency: float = 0.0
+    tls: bool = False
+    repeats: int = 1
+    rounds: int = 9
+    fewer: tuple[tuple[str, int], ...] = ()
+
+
+_ONE = (
+    "floor", "ours", "ours async", "bare httpx", "requests", "openai", "openai base64",
+    "openrouter", "litellm", "langchain-openai", "baseten",
+)  # fmt: skip
+_MANY = ("ours", "ours async", "ours aiohttp", "openai async", "langchain-openai", "litellm")
+_FEWER = (("langchain-openai", 12_800), ("litellm", 1_280), ("openai async", 25_600))
+
+DECODE = [
+    Case("1 × 1536", 1, 1536, _ONE, repeats=50),
+    Case("64 × 1536", 64, 1536, _ONE, repeats=5),
+    Case("2048 × 1536", 2048, 1536, (*_ONE, "ours unchecked")),
+    Case("2048 × 3072", 2048, 3072, ("floor", "ours", "bare httpx", "openai", "openai base64")),
+]
+OVER_HTTP = [
+    Case(
+        f"corpus, {concurrency} at a time", CORPUS, 1536, (*_MANY, "baseten"),
+        concurrency=concurrency, batch=BATCH, latency=LATENCY, rounds=5, fewer=_FEWER,
+    )
+    for concurrency in (8, 16, 32)
+]  # fmt: skip
+OVER_TLS = [
+    replace(
+        case,
+        name=f"{case.name}, https",
+        tls=True,
+        rounds=3,
+        contenders=("ours", "ours async", "ours aiohttp", "openai async"),
+    )
+    for case in OVER_HTTP
+]
+GROWTH = [
+    Case(f"growth {rows} × {width}", rows, width, ("ours",), repeats=max(1, 256 // rows), rounds=5)
+    for rows in (1, 16, 64, 256, 1024, 2048)
+    for width in (256, 1536, 3072)
+] + [
+    Case(
+        f"growth, {concurrency} at a time", 25_600, 1536, ("ours", "ours async"),
+        concurrency=concurrency, batch=BATCH, latency=LATENCY, rounds=3,
+    )
+    for concurrency in (2, 4, 8, 16, 32)
+]  # fmt: skip
+_QUICK = ("floor", "ours", "ours async", "bare httpx", "openai", "openai base64")
+QUICK = [
+    *(replace(case, contenders=_QUICK, rounds=5) for case in DECODE[:3]),
+    replace(
+        OVER_HTTP[2], contenders=("ours", "ours async", "openai async"), rounds=3,
+        fewer=(("openai async", 12_800),),
+    ),
+]  # fmt: skip

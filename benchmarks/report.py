@@ -1,0 +1,212 @@
+"""Figures to tables, a chart, and how they compare with the goals."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from .run import Results
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+BEGIN, END = "<!-- made by make bench -->", "<!-- end -->"
+MB = 1e6
+
+
+def _row(record: dict[str, Any]) -> list[str]:
+    """Contender, CPU per vector with its spread, vectors a second, fraction of the limit, peak."""
+    rows = record["rows"]
+    per = sorted(seconds / rows * 1e6 for seconds in record["cpu"])
+    rate = rows / statistics.median(record["wall"])
+    return [
+        record["contender"],
+        f"{statistics.median(per):,.1f} ({per[0]:,.1f}-{per[-1]:,.1f})",
+        f"{rate:,.0f}",
+        f"{rate / record['limit']:.2f}" if "limit" in record else "",
+        f"{record['peak'] / MB:,.0f}",
+    ]
+
+
+HEAD = ["", "CPU, µs a vector", "vectors a second", "of the limit", "peak MB"]
+
+
+def _table(head: list[str], rows: Iterable[list[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield f"|{'---|' * len(head)}"
+    yield from (f"| {' | '.join(row)} |" for row in rows)
+
+
+def _by_case(results: Results) -> dict[str, Results]:
+    grouped: dict[str, Results] = {}
+    for record in results:
+        grouped.setdefault(record["case"], []).append(record)
+    return grouped
+
+
+def show(results: Results) -> None:
+    """Print the tables."""
+    for case, records in _by_case(results).items():
+        print(f"\n{case}")
+        rows = [HEAD, *map(_row, records)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            print("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
+
+
+def _compare(results: Results) -> Iterator[list[str]]:
+    """The goals: what, how much, and the median found."""
+
+    def of(case: str, who: str, what: str) -> float:
+        for record in results:
+            if (record["case"], record["contender"]) == (case, who):
+                return statistics.median(record[what]) / record["rows"]
+        return float("nan")
+
+    def goal(text: str, limit: float, found: float, *, least: bool = False) -> list[str]:
+        met = found >= limit if least else found <= limit
+        return [text, f"{'≥' if least else '≤'} {limit:g}", f"{found:.2f}", "yes" if met else "**no**"]
+
+    bound = "2048 × 1536"
+    ours = of(bound, "ours", "cpu")
+    yield goal("2048 × 1536: CPU, of the floor in C", 4.5, ours / of(bound, "floor", "cpu"))
+    for who, times in (("openai", 10), ("openai base64", 4)):
+        found = of(bound, who, "cpu") / ours
+        yield goal(f"2048 × 1536: less CPU than {who}, times", times, found, least=True)
+    one = of("1 × 1536", "ours", "cpu")
+    yield goal("one request: CPU, of bare httpx", 1.15, one / of("1 × 1536", "bare httpx", "cpu"))
+    yield goal("one request: CPU, of openai", 0.6, one / of("1 × 1536", "openai", "cpu"))
+    case = "corpus, 32 at a time"
+    limit = 32 * 128 / 0.05
+    for who, least in (("ours async", 0.7), ("ours", 0.75)):
+        found = 1 / of(case, who, "wall") / limit
+        yield goal(f"corpus, 32 at a time, {who}: of the limit", least, found, least=True)
+    wall, cpu = of(case, "ours", "wall"), of(case, "ours", "cpu")
+    found = of(case, "openai async", "wall") / wall
+    yield goal("corpus, 32 at a time: faster than openai, times", 5, found, least=True)
+    found = of(case, "baseten", "wall") / wall
+    yield goal("corpus, 32 at a time: faster than baseten, times", 2, found, least=True)
+    yield goal("corpus, 32 at a time: CPU, of baseten", 0.25, cpu / of(case, "baseten", "cpu"))
+    checks = 1 - of(bound, "ours unchecked", "cpu") / ours
+    yield goal("share of the checks of every value in the CPU", 0.08, checks)
+
+
+def _elsewhere(found: dict[str, Any]) -> Iterator[list[str]]:
+    """Memory and imports, as in `_compare`."""
+    result, stream, imports = found["result"], found["stream"], found["imports"]
+    share = (result["peak"] - result["baseline"]) / result["matrix"]
+    more = (stream["peak"] - stream["baseline"]) / MB
+    late = imports["openrouter_embeddings"] / imports["httpx"]
+    for text, limit, value in (
+        ("1,000,000 × 1536 in a result: memory, of the matrix", 1.08, share),
+        ("1,000,000 × 1536 in a stream: MB over the baseline", 150, more),
+        ("import: CPU, of `import httpx`", 1.1, late),
+    ):
+        yield [text, f"≤ {limit:g}", f"{value:.2f}", "yes" if value <= limit else "**no**"]
+
+
+def growth(results: Results) -> tuple[float, float, float]:
+    """CPU = a for a request + b for a vector + c for a dimension of each; in µs, least squares."""
+    sizes = []
+    for record in results:
+        if record["case"].startswith("growth") and "limit" not in record:
+            width = int(record["case"].rsplit(" ", 1)[1])
+            sizes.append((record["rows"], width, statistics.median(record["cpu"]) * 1e6))
+    rows, widths, took = np.array(sizes).T
+    terms = np.stack([np.ones(len(rows)), rows, rows * widths], axis=1)
+    # relative errors, or the largest would decide alone
+    solution = np.linalg.lstsq(terms / took[:, None], np.ones(len(took)), rcond=None)[0]
+    return float(solution[0]), float(solution[1]), float(solution[2])
+
+
+def _chart(results: Results, target: Path) -> None:
+    import matplotlib as mpl  # noqa: PLC0415 - only in the benchmark's environment
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt  # noqa: PLC0415 - as above
+
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(16, 5), layout="constrained")
+    grouped = _by_case(results)
+    records = [r for r in grouped["2048 × 1536"] if r["contender"] != "ours unchecked"]
+    records.sort(key=lambda record: -statistics.median(record["cpu"]))
+    names = [record["contender"] for record in records]
+    per = [statistics.median(record["cpu"]) / record["rows"] * 1e6 for record in records]
+    colours = ["tab:orange" if name.startswith("ours") else "tab:gray" for name in names]
+    left.barh(names, per, color=colours, log=True)
+    left.bar_label(left.containers[0], [f" {value:,.1f}" for value in per])
+    left.set(title="2048 × 1536 in one answer", xlabel="CPU, µs a vector")
+    left.margins(x=0.2)
+    series: dict[str, list[tuple[int, float]]] = {}
+    for record in results:
+        if record["case"].startswith("corpus") and "https" not in record["case"]:
+            at = int(record["case"].split()[1])
+            rate = record["rows"] / statistics.median(record["wall"])
+            series.setdefault(record["contender"], []).append((at, rate))
+    for name, points in series.items():
+        middle.plot(*zip(*points, strict=True), marker="o", label=name)
+    at = [8, 16, 32]
+    middle.plot(at, [n * 128 / 0.05 for n in at], "k--", label="limit")
+    middle.set(
+        title="100,000 texts, 50 ms latency", xlabel="requests at a time",
+        ylabel="vectors a second", yscale="log", xticks=at,
+    )  # fmt: skip
+    middle.legend()
+    a, b, c = growth(results)
+    for width, colour in ((256, "tab:blue"), (1536, "tab:orange"), (3072, "tab:green")):
+        points = [
+            (record["rows"], statistics.median(record["cpu"]) * 1e3)
+            for record in results
+            if record["case"].startswith("growth") and record["case"].endswith(f"× {width}")
+        ]
+        right.plot(*zip(*points, strict=True), "o", color=colour, label=f"{width} dimensions")
+        line = np.geomspace(1, 2048)
+        right.plot(line, (a + b * line + c * line * width) / 1e3, color=colour)
+    right.set(title="one request of ours, and the fit", xlabel="vectors", ylabel="CPU, ms")
+    right.set(xscale="log", yscale="log")
+    right.legend()
+    figure.savefig(target, dpi=90)
+
+
+def _lines(found: dict[str, Any]) -> Iterator[str]:
+    yield f"Measured on {found['machine']}, in {found['minutes']} minutes."
+    yield ""
+    yield from _table(
+        ["goal", "", "found", "met"], [*_compare(found["results"]), *_elsewhere(found)]
+    )
+    yield "\n![Charts of the figures below](performance.png)\n"
+    a, b, c = found["fit"]
+    yield (
+        f"A request costs {a:,.0f} µs of CPU, a vector {b:.1f} µs, and each of its dimensions "
+        f"{c * 1e3:.1f} ns: {b + 1536 * c:.1f} µs for 1536 (fitted to the cases named growth).\n"
+    )
+    for case, records in _by_case(found["results"]).items():
+        yield f"### {case}\n"
+        yield from _table(HEAD, map(_row, records))
+        yield ""
+    yield "### 16 images of a megabyte in one request\n"
+    rows = [
+        [who, f"{figures['cpu'] * 1e3:.0f}", f"{figures['memory'] / MB:.0f}"]
+        for who, figures in found["images"].items()
+    ]
+    yield from _table(["", "CPU, ms", "memory, MB"], rows)
+    yield "\n### Imports\n"
+    rows = [[name, f"{seconds * 1e3:.0f}"] for name, seconds in found["imports"].items()]
+    yield from _table(["", "CPU, ms"], rows)
+
+
+def write(found: dict[str, Any]) -> None:
+    """docs/performance.json, .png, and the tables in .md."""
+    found["fit"] = growth(found["results"])
+    (DOCS / "performance.json").write_text(json.dumps(found, indent=1) + "\n")
+    _chart(found["results"], DOCS / "performance.png")
+    page = DOCS / "performance.md"
+    before, rest = page.read_text().split(BEGIN)
+    after = rest.split(END)[1]
+    tables = "\n".join(_lines(found))
+    page.write_text(f"{before}{BEGIN}\n{tables}\n{END}{after}")
+    print(tables)

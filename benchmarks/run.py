@@ -1,0 +1,248 @@
+"""`make bench`: everything, into docs/performance.*; `make bench-quick`: the everyday part.
+
+All contenders of a case are verified, then take turns; what is reported are medians over the
+rounds. Compare ratios: the machine's own speed varies more than the contenders do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from . import cases, report
+from .vectors import differences, texts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .cases import Case
+
+HERE = Path(__file__).parent
+# Memory that was used once is used again, without page faults: on a virtual machine, whose host
+# takes back what is free, those would be most of what is measured. For all contenders alike.
+KEEP = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 34),
+}
+Results = list[dict[str, Any]]
+
+
+class Worker:
+    """A contender in its own process."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self._errors = folder / f"{name}.txt"
+        with self._errors.open("w") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "benchmarks.worker", name],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
+                env={**os.environ, **KEEP, "SSL_CERT_FILE": str(folder / "ca.pem")},
+            )  # fmt: skip
+
+    def ask(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Do a job; the answer names an error, or what it took."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(f"{json.dumps(job)}\n")
+            self._process.stdin.flush()
+        except OSError:
+            return {"error": self._errors.read_text()[-300:]}
+        for line in self._process.stdout:
+            if line.startswith("@"):
+                answer: dict[str, Any] = json.loads(line[1:])
+                return answer
+        return {"error": self._errors.read_text()[-300:]}
+
+    def close(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.wait()
+
+
+class Floor:
+    """The floor in C, for the same jobs."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._program = folder / "floor"
+        options = ["-O3", "-march=native", "-D_GNU_SOURCE"]
+        subprocess.run(["cc", *options, "-o", self._program, HERE / "floor.c"], check=True)
+
+    def ask(self, job: dict[str, Any]) -> dict[str, Any]:
+        """As a worker does."""
+        rows, width = job["rows"], job["width"]
+        asked = {"model": "benchmark", "input": texts(rows), "encoding_format": "base64"}
+        body = orjson.dumps({**asked, "dimensions": width})
+        port = job["url"].split(":")[2].split("/")[0]
+        head = f"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        request, found = self._folder / "request", self._folder / "matrix"
+        request.write_bytes(head.encode() + body)
+        repeats = job.get("repeats", 1)
+        orders = f"run 1\nrun {repeats}\nwrite {found}\n"
+        done = subprocess.run(
+            [self._program, port, request, str(rows), str(width)],
+            input=orders, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        cpu, wall, peak = done.stdout.splitlines()[1].split()
+        matrix = np.fromfile(found, np.float32).reshape(rows, width)
+        if job["verify"] and (wrong := differences(matrix, rows, width, job["batch"])):
+            return {"error": wrong}
+        return {
+            "cpu": float(cpu) / repeats,
+            "wall": float(wall) / repeats,
+            "peak": int(peak) * 1024,
+        }
+
+    def close(self) -> None:
+        """Nothing runs between jobs."""
+
+
+@contextmanager
+def served(folder: Path, *, tls: bool) -> Iterator[str]:
+    """The server's address; `/latency/S` is put behind it."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.server", *(["--tls", str(folder)] if tls else [])],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        try:
+            port = int(process.stdout.readline())
+            yield f"https://localhost:{port}" if tls else f"http://127.0.0.1:{port}"
+        finally:
+            process.kill()
+
+
+def measured(case: Case, url: str, folder: Path) -> Results:
+    """Every contender's figures for one case."""
+    turns: list[tuple[str, Worker | Floor, dict[str, Any], dict[str, Any]]] = []
+    for name in case.contenders:
+        if name == "floor" and not shutil.which("cc"):
+            print("  no C compiler here: the floor is left out")
+            continue
+        one = Floor(folder) if name == "floor" else Worker(name, folder)
+        job = {
+            "url": f"{url}/latency/{case.latency}/v1",
+            "rows": dict(case.fewer).get(name, case.rows),
+            "width": case.width,
+            "batch": case.batch,
+            "concurrency": case.concurrency,
+            "repeats": case.repeats,
+            "verify": True,
+        }
+        first = one.ask(job)
+        if "error" in first:
+            print(f"  {name} is left out: {first['error']}")
+            one.close()
+            continue
+        record = {"case": case.name, "contender": name, "rows": job["rows"], "cpu": [], "wall": []}
+        if case.latency:
+            record["limit"] = case.concurrency * case.batch / case.latency
+        turns.append((name, one, {**job, "verify": False}, record))
+        record["slow"] = first["wall"] * case.repeats > cases.SLOW
+    for number in range(case.rounds):
+        for _, one, job, record in turns:
+            if record["slow"] and number >= 3:
+                continue
+            took = one.ask(job)
+            record["cpu"].append(took["cpu"])
+            record["wall"].append(took["wall"])
+            record["peak"] = took["peak"]
+    for _, one, _, _ in turns:
+        one.close()
+    for _, _, _, record in turns:
+        per = statistics.median(record["cpu"]) / record["rows"] * 1e6
+        print(f"  {record['contender']:18}{per:10.1f} µs CPU a vector", flush=True)
+    return [record for *_, record in turns]
+
+
+def certificate(folder: Path) -> None:
+    """For https on this machine."""
+    import trustme  # noqa: PLC0415 - only in the benchmark's environment
+
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(
+        folder / "server.pem"
+    )
+
+
+def run(chosen: list[Case]) -> Results:
+    """The figures of all these cases."""
+    results: Results = []
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        certificate(folder)
+        urls = {tls: stack.enter_context(served(folder, tls=tls)) for tls in (False, True)}
+        for case in chosen:
+            print(case.name, flush=True)
+            results += measured(case, urls[case.tls], folder)
+    return results
+
+
+def alone(what: str, *arguments: str) -> dict[str, Any]:
+    """The figures that `benchmarks.alone` prints, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.alone", what, *arguments],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    figures: dict[str, Any] = json.loads(done.stdout)
+    return figures
+
+
+def imports(names: tuple[str, ...], rounds: int = 11) -> dict[str, float]:
+    """Seconds of CPU to import each, in new processes, over those of an empty one."""
+    took: dict[str, list[float]] = {name: [] for name in ("", *names)}
+    for _ in range(rounds):
+        for name, figures in took.items():
+            before = os.times()
+            subprocess.run([sys.executable, "-c", f"import {name}" if name else ""], check=True)
+            after = os.times()
+            figures.append(sum(after[2:4]) - sum(before[2:4]))
+    medians = {name: statistics.median(figures) for name, figures in took.items()}
+    return {name: medians[name] - medians[""] for name in names}
+
+
+def main() -> None:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    if parser.parse_args().quick:
+        report.show(run(cases.QUICK))
+        return
+    began = time.time()
+    found: dict[str, Any] = {
+        "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
+        "results": run([*cases.DECODE, *cases.OVER_HTTP, *cases.OVER_TLS, *cases.GROWTH]),
+    }
+    with tempfile.TemporaryDirectory() as name, served(Path(name), tls=False) as url:
+        for what in ("result", "stream"):
+            print(f"memory of a million in a {what}", flush=True)
+            found[what] = alone(what, f"{url}/v1")
+        print("images", flush=True)
+        found["images"] = {who: alone("images", f"{url}/v1", who) for who in ("ours", "plain")}
+    print("imports", flush=True)
+    found["imports"] = imports(
+        ("httpx", "openrouter_embeddings", "openai", "openrouter", "langchain_openai", "litellm")
+    )
+    found["minutes"] = round((time.time() - began) / 60, 1)
+    report.write(found)
+
+
+if __name__ == "__main__":
+    main()
