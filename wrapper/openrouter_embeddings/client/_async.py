@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterable
 from contextlib import aclosing
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import stamina
@@ -100,12 +101,14 @@ class AsyncClient:
             item if isinstance(item, str) else await _load(item, position)
             for position, item in enumerate(items)
         ]
-        batches = [*split(loaded, call.options.batch_size)]
+        batches = split(loaded, call.options.batch_size)
+        first, second = next(batches), next(batches, None)
         whole = call.gather(len(items))
         try:
-            if len(batches) == 1:
-                return await self._batch(call, batches[0])
-            async with aclosing(self._parts(call, _each(batches))) as parts:
+            if second is None:
+                return await self._batch(call, first)
+            coming = _each(chain([first, second], batches))
+            async with aclosing(self._parts(call, coming)) as parts:
                 async for part in parts:
                     whole.add(part)
         except EmbeddingsError as error:

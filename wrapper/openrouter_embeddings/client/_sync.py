@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import stamina
@@ -105,13 +106,17 @@ class Client:
         """
         call = self._call(options)
         items = accept(inputs)
-        loaded = [load_content(item, position) for position, item in enumerate(items)]
-        batches = [*split(loaded, call.options.batch_size)]
+        loaded = [
+            item if isinstance(item, str) else load_content(item, position)
+            for position, item in enumerate(items)
+        ]
+        batches = split(loaded, call.options.batch_size)
+        first, second = next(batches), next(batches, None)
         whole = call.gather(len(items))
         try:
-            if len(batches) == 1:
-                return self._batch(call, batches[0])
-            for part in self._parts(call, batches):
+            if second is None:
+                return self._batch(call, first)
+            for part in self._parts(call, chain([first, second], batches)):
                 whole.add(part)
         except EmbeddingsError as error:
             call.conclude(error)

@@ -15,6 +15,7 @@ MAX_TEXT_BYTES = 512 * 1024
 # No cap is documented; 16 MiB of base64 passes the proxies in front of most services.
 MAX_IMAGE_BYTES = 12 * 1024 * 1024
 _BYTES_PER_TOKEN = 4
+_BYTES_PER_CHARACTER = 2
 _ENVELOPE = 1 << 20
 _LONGEST_VECTOR = 400_000
 _FRAME = 8  # tokens that a model sets around an input
@@ -70,6 +71,14 @@ class Planner:
         self._images += images
         return full + self.rest() if len(self._items) == self._batch_size else full
 
+    def extend(self, items: list[Loaded]) -> list[Batch]:
+        """Take as many as a batch may hold; together, where that is the same."""
+        alone = not self._items and len(items) == self._batch_size and {*map(type, items)} == {str}
+        if alone and _BYTES_PER_CHARACTER * sum(map(len, items)) <= MAX_TEXT_BYTES:
+            self._items = items
+            return self.rest()
+        return [batch for item in items for batch in self.add(item)]
+
     def rest(self) -> list[Batch]:
         """The batch that is not full yet, if there is one."""
         if not self._items:
@@ -89,16 +98,20 @@ def longest_reply(inputs: int) -> int:
 def split(items: Iterable[Loaded], batch_size: int) -> Iterator[Batch]:
     """All batches, in order."""
     planner = Planner(batch_size)
-    for item in items:
-        yield from planner.add(item)
+    if isinstance(items, list):
+        for start in range(0, len(items), batch_size):
+            yield from planner.extend(items[start : start + batch_size])
+    else:  # in a stream, where an image more is memory
+        for item in items:
+            yield from planner.add(item)
     yield from planner.rest()
 
 
 def _weigh(item: Loaded) -> tuple[int, int]:
     """Bytes of text (tokens count as some) and bytes of images."""
     if isinstance(item, str):
-        # two bytes a character is right for most scripts, and need not encode the text
-        return len(item) if item.isascii() else 2 * len(item), 0
+        # right for most scripts, and need not encode the text
+        return len(item) if item.isascii() else _BYTES_PER_CHARACTER * len(item), 0
     if isinstance(item, list):
         return _BYTES_PER_TOKEN * len(item), 0
     texts = [_weigh(part)[0] for part in item if isinstance(part, str)]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 # httpcore asks for 64 KB at a time, whose handling costs more than reading them
-CHUNK = 1 << 18
+_CHUNK = 1 << 18
 
 _now = threading.local()  # a blocking request is sent and read in one thread
 _lock = threading.Lock()
@@ -81,7 +81,7 @@ class _Stream(httpcore.NetworkStream):
         self._stream = stream
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max(max_bytes, CHUNK), _left(timeout, self._stream))
+        return self._stream.read(max(max_bytes, _CHUNK), _left(timeout, self._stream))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._stream.write(buffer, _left(timeout, self._stream))

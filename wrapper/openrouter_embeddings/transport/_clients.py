@@ -11,10 +11,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import httpcore
 import httpx
 
-from ._attempts import BACKEND, CHUNK
+from ._asyncio import Backend
+from ._attempts import BACKEND
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -38,31 +38,6 @@ class _Stream(httpx.SyncByteStream):
             self._stream.close()
         finally:
             self._give_back()
-
-
-class _LargeReads(httpcore.AsyncNetworkStream):
-    """A connection of asyncio's that reads as much at once as the blocking ones do."""
-
-    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
-        self._stream = stream
-        self.write = stream.write  # type: ignore[method-assign]
-        self.aclose = stream.aclose  # type: ignore[method-assign]
-        self.get_extra_info = stream.get_extra_info  # type: ignore[method-assign]
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's
-        return await self._stream.read(max(max_bytes, CHUNK), timeout)
-
-    async def start_tls(self, *arguments: Any, **options: Any) -> httpcore.AsyncNetworkStream:
-        return _LargeReads(await self._stream.start_tls(*arguments, **options))
-
-
-class _AsyncBackend(httpcore.AsyncNetworkBackend):
-    async def connect_tcp(self, *arguments: Any, **options: Any) -> httpcore.AsyncNetworkStream:
-        backend: Any = httpcore.AnyIOBackend()
-        return _LargeReads(await backend.connect_tcp(*arguments, **options))
-
-
-_ASYNC_BACKEND = _AsyncBackend()
 
 
 class _AsyncStream(httpx.AsyncByteStream):
@@ -147,7 +122,7 @@ class OwnAsyncClient(_Connections[httpx.AsyncClient]):
     """The same for asyncio."""
 
     def __init__(self, *, trust_env: bool) -> None:
-        super().__init__(httpx.AsyncClient, _ASYNC_BACKEND, trust_env=trust_env)
+        super().__init__(httpx.AsyncClient, Backend(), trust_env=trust_env)
 
     async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
         """As `OwnClient.send`."""

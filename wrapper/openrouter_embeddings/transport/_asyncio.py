@@ -1,0 +1,171 @@
+"""Connections of asyncio's own for httpcore, instead of anyio's.
+
+anyio's tell the selector twice for every chunk and open a cancel scope for it, which at 32 requests
+at a time is a quarter of all CPU. `AsyncTransport` bounds an attempt as a whole, so that no
+operation but connecting needs a time-out here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import httpcore
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterable
+
+_MOST_UNREAD = 1 << 20
+
+
+class _Protocol(asyncio.Protocol):
+    """What has come and was not read, and whether more may be written."""
+
+    def __init__(self) -> None:
+        self.chunks: deque[bytes] = deque()
+        self.ended = False
+        self.error: Exception | None = None
+        self._unread = 0
+        self._reading: asyncio.Transport | None = None
+        self._paused = self._may_write = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        self._reading = transport
+        self._may_write = True
+
+    def data_received(self, data: bytes) -> None:
+        self.chunks.append(data)
+        self._unread += len(data)
+        if self._unread > _MOST_UNREAD and self._reading and not self._paused:
+            self._paused = True
+            self._reading.pause_reading()
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ended = True
+        self.error = exc
+        self._wake()
+
+    def eof_received(self) -> None:
+        self.ended = True
+        self._wake()
+
+    def pause_writing(self) -> None:
+        self._may_write = False
+
+    def resume_writing(self) -> None:
+        self._may_write = True
+        self._wake()
+
+    def take(self) -> bytes:
+        """All that has come."""
+        whole = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
+        self.chunks.clear()
+        self._unread = 0
+        if self._paused and self._reading:
+            self._paused = False
+            self._reading.resume_reading()
+        return whole
+
+    async def readable(self) -> None:
+        """Until something has come, or nothing more will."""
+        while not self.chunks and not self.ended:
+            await self._wait()
+
+    async def writable(self) -> None:
+        """Until what was written is on its way, nearly."""
+        while not self._may_write and not self.ended:
+            await self._wait()
+
+    async def _wait(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class _Stream(httpcore.AsyncNetworkStream):
+    def __init__(self, transport: asyncio.Transport, protocol: _Protocol) -> None:
+        self._transport = transport
+        self._protocol = protocol
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002, ASYNC109 - see the module
+        await self._protocol.readable()
+        if self._protocol.chunks:
+            return self._protocol.take()
+        if self._protocol.error is not None:
+            raise httpcore.ReadError(str(self._protocol.error))
+        return b""
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109 - see the module
+        if self._protocol.ended:
+            raise httpcore.WriteError("the connection is closed")
+        self._transport.write(buffer)
+        await self._protocol.writable()
+
+    async def aclose(self) -> None:
+        self._transport.abort()
+        await asyncio.sleep(0)  # for the socket to be closed
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            transport: Any = await asyncio.get_running_loop().start_tls(
+                self._transport,
+                self._protocol,
+                ssl_context,
+                server_hostname=server_hostname,
+                ssl_handshake_timeout=timeout,
+            )
+        except TimeoutError as error:
+            raise httpcore.ConnectTimeout(str(error)) from error
+        except OSError as error:
+            self._transport.abort()
+            raise httpcore.ConnectError(str(error)) from error
+        self._protocol.connection_made(transport)
+        return _Stream(transport, self._protocol)
+
+    def get_extra_info(self, info: str) -> Any:
+        if info == "is_readable":  # where nothing was asked for, that is an end
+            return bool(self._protocol.chunks) or self._protocol.ended
+        return self._transport.get_extra_info(info)
+
+
+class Backend(httpcore.AsyncNetworkBackend):
+    """Makes such connections."""
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002 - httpx sets none
+    ) -> httpcore.AsyncNetworkStream:
+        """A connection. Raises ConnectTimeout or ConnectError."""
+        try:
+            async with asyncio.timeout(timeout):
+                transport, protocol = await asyncio.get_running_loop().create_connection(
+                    _Protocol,
+                    host,
+                    port,
+                    local_addr=None if local_address is None else (local_address, 0),
+                    happy_eyeballs_delay=0.25,
+                )
+        except TimeoutError as error:
+            raise httpcore.ConnectTimeout(str(error)) from error
+        except OSError as error:
+            raise httpcore.ConnectError(str(error)) from error
+        return _Stream(transport, protocol)
