@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import sys
-import threading
-import time
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import openrouter_embeddings as ore
@@ -17,9 +14,6 @@ import openrouter_embeddings as ore
 from .contenders import KEY, MODEL, WIDTH
 from .vectors import BATCH, differences, text, texts
 from .worker import cpu, peak
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MILLION = 1_000_000
 
@@ -58,7 +52,9 @@ def _picture() -> bytes:
         return len(data).to_bytes(4, "big") + checked + zlib.crc32(checked).to_bytes(4, "big")
 
     head = side.to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
-    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(pixels.tobytes())) + chunk(b"IEND", b"")
+    body = (
+        chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(pixels.tobytes())) + chunk(b"IEND", b"")
+    )
     return b"\x89PNG\r\n\x1a\n" + body
 
 
@@ -83,7 +79,9 @@ def images(url: str, who: str) -> dict[str, Any]:
                 for data in pictures
             ]
             inputs = [{"content": [{"type": "image_url", "image_url": part}]} for part in parts]
-            http.post(f"{url}/embeddings", json={"model": MODEL, "input": inputs}).raise_for_status()
+            http.post(
+                f"{url}/embeddings", json={"model": MODEL, "input": inputs}
+            ).raise_for_status()
 
     before = peak()
     embed()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from .vectors import BATCH
 
-SLOW = 3.0  # seconds; a contender that takes longer gets fewer rounds
+SLOW, FEWEST = 3.0, 3  # a contender that takes more seconds gets so many rounds
 LATENCY = 0.05
 CORPUS = 100_000
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .vectors import BATCH, Matrix
+from .vectors import Matrix
 
 Embed = Callable[[list[str]], Matrix]
 MODEL, KEY, WIDTH = "benchmark", "sk-or-v1-benchmark", 1536
@@ -94,14 +94,17 @@ def ours_unchecked(url: str, concurrency: int, size: int, width: int) -> Embed:
 
     ones = np.ones(2048)
     unchecked: Any = SimpleNamespace(
-        empty=np.empty, float32=np.float32, errstate=lambda **_: nullcontext(), vecdot=lambda a, _: ones[: len(a)]
+        empty=np.empty,
+        float32=np.float32,
+        errstate=lambda **_: nullcontext(),
+        vecdot=lambda a, _: ones[: len(a)],
     )
     scan.np = unchecked
     return ours(url, concurrency, size, width)
 
 
 def bare_httpx(url: str, concurrency: int, size: int, width: int) -> Embed:
-    """httpx + orjson + pybase64, with no checks."""
+    """Httpx + orjson + pybase64, with no checks."""
     import httpx
     import orjson
     import pybase64
@@ -184,7 +187,7 @@ def openai_base64(url: str, concurrency: int, size: int, width: int) -> Embed:
 
 
 def openrouter_sdk(url: str, concurrency: int, size: int, width: int) -> Embed:
-    """openrouter (the official SDK), floats."""
+    """Openrouter (the official SDK), floats."""
     from openrouter import OpenRouter
 
     client = OpenRouter(api_key=KEY, server_url=url)
@@ -197,12 +200,16 @@ def openrouter_sdk(url: str, concurrency: int, size: int, width: int) -> Embed:
 
 
 def litellm(url: str, concurrency: int, size: int, width: int) -> Embed:
-    """litellm."""
+    """Litellm."""
     import litellm as module
 
     def embed(texts: list[str]) -> Matrix:
         reply = module.embedding(
-            model="openai/text-embedding-3-small", input=texts, api_base=url, api_key=KEY, dimensions=width
+            model="openai/text-embedding-3-small",
+            input=texts,
+            api_base=url,
+            api_key=KEY,
+            dimensions=width,
         )
         return np.asarray([item["embedding"] for item in reply.data], np.float32)
 
@@ -228,7 +235,9 @@ def baseten(url: str, concurrency: int, size: int, width: int) -> Embed:
     from baseten_performance_client import PerformanceClient, RequestProcessingPreference
 
     client = PerformanceClient(base_url=url.removesuffix("/v1"), api_key=KEY)
-    preference = RequestProcessingPreference(batch_size=size, max_concurrent_requests=concurrency)
+    preference = RequestProcessingPreference(
+        batch_size=min(size, 1024), max_concurrent_requests=concurrency
+    )
 
     def embed(texts: list[str]) -> Matrix:
         reply = client.embed(texts, model=MODEL, dimensions=width, preference=preference)

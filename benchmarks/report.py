@@ -70,7 +70,12 @@ def _compare(results: Results) -> Iterator[list[str]]:
 
     def goal(text: str, limit: float, found: float, *, least: bool = False) -> list[str]:
         met = found >= limit if least else found <= limit
-        return [text, f"{'≥' if least else '≤'} {limit:g}", f"{found:.2f}", "yes" if met else "**no**"]
+        return [
+            text,
+            f"{'≥' if least else '≤'} {limit:g}",
+            f"{found:.2f}",
+            "yes" if met else "**no**",
+        ]
 
     bound = "2048 × 1536"
     ours = of(bound, "ours", "cpu")
@@ -125,10 +130,10 @@ def growth(results: Results) -> tuple[float, float, float]:
 
 
 def _chart(results: Results, target: Path) -> None:
-    import matplotlib as mpl  # noqa: PLC0415 - only in the benchmark's environment
+    import matplotlib as mpl
 
     mpl.use("Agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415 - as above
+    from matplotlib import pyplot as plt
 
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(16, 5), layout="constrained")
     grouped = _by_case(results)

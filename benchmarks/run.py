@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,14 +129,23 @@ def served(folder: Path, *, tls: bool) -> Iterator[str]:
             process.kill()
 
 
-def measured(case: Case, url: str, folder: Path) -> Results:
-    """Every contender's figures for one case."""
-    turns: list[tuple[str, Worker | Floor, dict[str, Any], dict[str, Any]]] = []
+@dataclass
+class Turn:
+    """A contender in a case."""
+
+    who: Worker | Floor
+    job: dict[str, Any]
+    record: dict[str, Any]
+    slow: bool
+
+
+def _turns(case: Case, url: str, folder: Path) -> Iterator[Turn]:
+    """The contenders, each verified; one that fails is left out, which is said."""
     for name in case.contenders:
         if name == "floor" and not shutil.which("cc"):
             print("  no C compiler here: the floor is left out")
             continue
-        one = Floor(folder) if name == "floor" else Worker(name, folder)
+        who = Floor(folder) if name == "floor" else Worker(name, folder)
         job = {
             "url": f"{url}/latency/{case.latency}/v1",
             "rows": dict(case.fewer).get(name, case.rows),
@@ -143,37 +153,40 @@ def measured(case: Case, url: str, folder: Path) -> Results:
             "batch": case.batch,
             "concurrency": case.concurrency,
             "repeats": case.repeats,
-            "verify": True,
         }
-        first = one.ask(job)
+        first = who.ask({**job, "verify": True})
         if "error" in first:
             print(f"  {name} is left out: {first['error']}")
-            one.close()
+            who.close()
             continue
         record = {"case": case.name, "contender": name, "rows": job["rows"], "cpu": [], "wall": []}
         if case.latency:
             record["limit"] = case.concurrency * case.batch / case.latency
-        turns.append((name, one, {**job, "verify": False}, record))
-        record["slow"] = first["wall"] * case.repeats > cases.SLOW
+        slow = first["wall"] * case.repeats > cases.SLOW
+        yield Turn(who, {**job, "verify": False}, record, slow)
+
+
+def measured(case: Case, url: str, folder: Path) -> Results:
+    """Every contender's figures for one case."""
+    turns = [*_turns(case, url, folder)]
     for number in range(case.rounds):
-        for _, one, job, record in turns:
-            if record["slow"] and number >= 3:
+        for turn in turns:
+            if turn.slow and number >= cases.FEWEST:
                 continue
-            took = one.ask(job)
-            record["cpu"].append(took["cpu"])
-            record["wall"].append(took["wall"])
-            record["peak"] = took["peak"]
-    for _, one, _, _ in turns:
-        one.close()
-    for _, _, _, record in turns:
-        per = statistics.median(record["cpu"]) / record["rows"] * 1e6
-        print(f"  {record['contender']:18}{per:10.1f} µs CPU a vector", flush=True)
-    return [record for *_, record in turns]
+            took = turn.who.ask(turn.job)
+            turn.record["cpu"].append(took["cpu"])
+            turn.record["wall"].append(took["wall"])
+            turn.record["peak"] = took["peak"]
+    for turn in turns:
+        turn.who.close()
+        per = statistics.median(turn.record["cpu"]) / turn.record["rows"] * 1e6
+        print(f"  {turn.record['contender']:18}{per:10.1f} µs CPU a vector", flush=True)
+    return [turn.record for turn in turns]
 
 
 def certificate(folder: Path) -> None:
     """For https on this machine."""
-    import trustme  # noqa: PLC0415 - only in the benchmark's environment
+    import trustme
 
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.pem")

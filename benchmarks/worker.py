@@ -1,7 +1,7 @@
-"""One contender in a process of its own: `python -m benchmarks.worker NAME` reads jobs as JSON lines.
+"""One contender in a process of its own: `python -m benchmarks.worker NAME`.
 
-A job names the address, how many texts, in batches of what size, and so on; the answer says what
-it took. A process each keeps memory and imports apart.
+It reads jobs as JSON lines: the address, how many texts, in batches of what size, and so on; the
+answer says what it took. A process each keeps memory and imports apart.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .contenders import CONTENDERS, Embed
 from .vectors import differences, texts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def peak() -> int:
