@@ -85,6 +85,21 @@ def ours_aiohttp(url: str, concurrency: int, size: int, width: int) -> Embed:
     return lambda texts: loop.run_until_complete(client.embed(texts)).vectors
 
 
+def ours_pyreqwest(url: str, concurrency: int, size: int, width: int) -> Embed:
+    """openrouter-embeddings, AsyncClient over pyreqwest (Rust)."""
+    import httpx
+    import openrouter_embeddings as ore
+    from pyreqwest.compatibility.httpx import HttpxTransport
+
+    http = httpx.AsyncClient(transport=HttpxTransport())
+    client = ore.AsyncClient(
+        KEY, base_url=url, model=MODEL, concurrency=concurrency, batch_size=size,
+        dimensions=width, http_client=http,
+    )  # fmt: skip
+    loop = asyncio.new_event_loop()
+    return lambda texts: loop.run_until_complete(client.embed(texts)).vectors
+
+
 def ours_unchecked(url: str, concurrency: int, size: int, width: int) -> Embed:
     """openrouter-embeddings without its look at every value, for what that costs."""
     from contextlib import nullcontext
@@ -235,9 +250,7 @@ def baseten(url: str, concurrency: int, size: int, width: int) -> Embed:
     from baseten_performance_client import PerformanceClient, RequestProcessingPreference
 
     client = PerformanceClient(base_url=url.removesuffix("/v1"), api_key=KEY)
-    preference = RequestProcessingPreference(
-        batch_size=min(size, 1024), max_concurrent_requests=concurrency
-    )
+    preference = RequestProcessingPreference(batch_size=size, max_concurrent_requests=concurrency)
 
     def embed(texts: list[str]) -> Matrix:
         reply = client.embed(texts, model=MODEL, dimensions=width, preference=preference)
@@ -250,6 +263,7 @@ CONTENDERS: dict[str, Callable[[str, int, int, int], Embed]] = {
     "ours": ours,
     "ours async": ours_async,
     "ours aiohttp": ours_aiohttp,
+    "ours pyreqwest": ours_pyreqwest,
     "ours unchecked": ours_unchecked,
     "bare httpx": bare_httpx,
     "requests": requests_floats,

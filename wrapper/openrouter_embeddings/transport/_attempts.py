@@ -6,6 +6,7 @@ Only `transport` uses this; it is apart because it has to reach below httpx's pu
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from contextlib import suppress
@@ -15,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import httpcore
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Iterable
 
 # httpcore asks for 64 KB at a time, whose handling costs more than reading them
-_CHUNK = 1 << 18
+_CHUNK = 1 << 20
+
+_RECORD = 1 << 14
 
 _now = threading.local()  # a blocking request is sent and read in one thread
 _lock = threading.Lock()
@@ -81,7 +83,11 @@ class _Stream(httpcore.NetworkStream):
         self._stream = stream
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max(max_bytes, _CHUNK), _left(timeout, self._stream))
+        left = _left(timeout, self._stream)
+        line = self._stream.get_extra_info("socket")
+        if not isinstance(line, ssl.SSLSocket):
+            return self._stream.read(max(max_bytes, _CHUNK), left)
+        return self._stream.read(max_bytes, left) + _at_hand(line)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._stream.write(buffer, _left(timeout, self._stream))
@@ -101,6 +107,18 @@ class _Stream(httpcore.NetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
+
+
+def _at_hand(line: ssl.SSLSocket) -> bytes:
+    """What can be read without waiting: TLS gives 16 KB at a time, however much was asked for."""
+    records: list[bytes] = []
+    size = 0
+    line.settimeout(0)  # set anew for every operation
+    with suppress(OSError):  # nothing more; an end or an error shows again at the next read
+        while size < _CHUNK and (record := line.recv(_RECORD)):
+            records.append(record)
+            size += len(record)
+    return b"".join(records)
 
 
 class _Backend(httpcore.SyncBackend):
