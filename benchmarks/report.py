@@ -176,7 +176,8 @@ def _chart(results: Results, target: Path) -> None:
     figure.savefig(target, dpi=90)
 
 
-def _lines(found: dict[str, Any]) -> Iterator[str]:
+def lines(found: dict[str, Any]) -> Iterator[str]:
+    """The tables of docs/performance.md."""
     yield f"Measured on {found['machine']}, in {found['minutes']} minutes."
     yield ""
     yield from _table(
@@ -211,6 +212,6 @@ def write(found: dict[str, Any]) -> None:
     page = DOCS / "performance.md"
     before, rest = page.read_text().split(BEGIN)
     after = rest.split(END)[1]
-    tables = "\n".join(_lines(found))
+    tables = "\n".join(lines(found))
     page.write_text(f"{before}{BEGIN}\n{tables}\n{END}{after}")
     print(tables)

@@ -1,6 +1,7 @@
 """The documentation cannot lie: its code runs, its output is compared, its links lead somewhere."""
 
 import itertools
+import json
 import re
 import shlex
 import subprocess
@@ -16,6 +17,7 @@ from openrouter_embeddings.local.faults import Faults
 from openrouter_embeddings.local.models import MODELS
 from openrouter_embeddings.local.models.hash import HashModel
 
+from benchmarks import report
 from tests.support import KEY, PNG
 from tools import helptexts
 
@@ -94,6 +96,15 @@ def test_the_readme_knows_the_defaults() -> None:
     assert f"time-out | {default.max_retries} |" in README
     for name in EmbedOptions.__annotations__:
         assert f"`{name}`" in README, name
+
+
+def test_the_figures_are_those_that_were_measured() -> None:
+    """docs/performance.md has what `make bench` wrote into docs/performance.json, and no other."""
+    found = json.loads((ROOT / "docs" / "performance.json").read_text())
+    page = (ROOT / "docs" / "performance.md").read_text()
+    assert (
+        "\n".join(report.lines(found)) == page.split(report.BEGIN)[1].split(report.END)[0].strip()
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
