@@ -8,7 +8,6 @@ from .vectors import BATCH
 
 SLOW, FEWEST = 3.0, 3  # a contender that takes more seconds gets so many rounds
 LATENCY = 0.05
-LARGEST = {"baseten": 1024}  # batch that a contender takes
 CORPUS = 100_000
 
 
@@ -54,7 +53,8 @@ _FEWER = (("langchain-openai", 6_400), ("litellm", 1_280), ("openai async", 25_6
 DECODE = [
     Case("1 × 1536", 1, 1536, _ONE, repeats=50),
     Case("64 × 1536", 64, 1536, _ONE, repeats=5),
-    Case("2048 × 1536", 2048, 1536, _ONE),
+    # baseten cuts large batches by characters, in its own way
+    Case("2048 × 1536", 2048, 1536, tuple(name for name in _ONE if name != "baseten")),
     Case("checks", 2048, 1536, ("ours", "ours unchecked"), repeats=10, rounds=11),
     Case("2048 × 3072", 2048, 3072, ("floor", "ours", "bare httpx", "openai", "openai base64")),
 ]

@@ -65,7 +65,7 @@ def _compare(results: Results) -> Iterator[list[str]]:
     def of(case: str, who: str, what: str) -> float:
         for record in results:
             if (record["case"], record["contender"]) == (case, who):
-                return statistics.median(record[what]) / record["rows"]
+                return statistics.median(record[what]) / float(record["rows"])
         return float("nan")
 
     def goal(text: str, limit: float, found: float, *, least: bool = False) -> list[str]:
@@ -153,11 +153,11 @@ def _chart(results: Results, target: Path) -> None:
             series.setdefault(record["contender"], []).append((at, rate))
     for name, points in series.items():
         middle.plot(*zip(*points, strict=True), marker="o", label=name)
-    at = [8, 16, 32]
-    middle.plot(at, [n * 128 / 0.05 for n in at], "k--", label="limit")
+    ticks = [8, 16, 32]
+    middle.plot(ticks, [n * 128 / 0.05 for n in ticks], "k--", label="limit")
     middle.set(
         title="100,000 texts, 50 ms latency", xlabel="requests at a time",
-        ylabel="vectors a second", yscale="log", xticks=at,
+        ylabel="vectors a second", yscale="log", xticks=ticks,
     )  # fmt: skip
     middle.legend(ncols=2, fontsize="small")
     a, b, c = growth(results)

@@ -150,7 +150,7 @@ def _turns(case: Case, url: str, folder: Path) -> Iterator[Turn]:
             "url": f"{url}/latency/{case.latency}/v1",
             "rows": dict(case.fewer).get(name, case.rows),
             "width": case.width,
-            "batch": min(case.batch, cases.LARGEST.get(name, case.batch)),
+            "batch": case.batch,
             "concurrency": case.concurrency,
             "repeats": case.repeats,
         }

@@ -1,6 +1,8 @@
 """Parts to one matrix, in place."""
 
 import numpy as np
+import openrouter_embeddings as ore
+import pytest
 from openrouter_embeddings.core.assemble import Whole
 from openrouter_embeddings.result import EmbeddingResult, Usage
 
@@ -44,6 +46,12 @@ def test_rows_move_up_where_inputs_have_none() -> None:
     result = whole.result("m")
     assert np.array_equal(result.vectors, ROWS[2:])
     assert result.missing == (0, 1)
+
+
+def test_vectors_for_which_there_is_no_memory_are_an_error_of_ours() -> None:
+    """A server may name a width that nobody has asked for."""
+    with pytest.raises(ore.ResponseError, match=r"200,000 dimensions .* 10,000,000,000 of"):
+        Whole(10**10).room(range(2), 200_000)
 
 
 def test_a_straggler_changes_nothing_after_the_call() -> None:

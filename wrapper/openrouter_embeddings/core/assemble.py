@@ -78,8 +78,17 @@ class Whole:
         if positions[-1] - positions[0] + 1 != count:
             return None
         if not self._matrix.size:
-            self._matrix = np.empty((self._inputs, width), np.float32)
+            self._begin(width)
         return self._matrix[first : first + count] if self._matrix.shape[1] == width else None
+
+    def _begin(self, width: int) -> None:
+        try:
+            self._matrix = np.empty((self._inputs, width), np.float32)
+        except MemoryError:
+            raise ResponseError(
+                f"vectors of {width:,} dimensions came back; this machine has no memory for "
+                f"{self._inputs:,} of them. embed_stream needs none for all at once"
+            ) from None
 
     def leave(self) -> None:
         """Go on in other memory, since somebody may still write to this."""
@@ -93,7 +102,7 @@ class Whole:
         self._next = part.start + len(part) + len(part.missing)
         if len(part):
             if part.vectors.shape[1] != self._matrix.shape[1]:
-                self._matrix = np.empty((self._inputs, part.vectors.shape[1]), np.float32)
+                self._begin(part.vectors.shape[1])
             place = self._matrix[self._rows : self._rows + len(part)]
             if not _same(place, part.vectors):
                 place[:] = part.vectors

@@ -86,6 +86,7 @@ class Scan:
         self._length = self._bytes = 0  # of a vector in base64 and as float32
         self._tail = b""  # may be a key's beginning
         self._begun: list[bytes] = []  # a vector's beginning, with its quote
+        self._missing = 0  # characters of it
         self._between: list[bytes] = []  # text since the last vector
         self._pieces: list[bytes] = []  # text before each vector
 
@@ -129,9 +130,10 @@ class Scan:
 
     def _go_on(self, chunk: bytes) -> None:
         """The vector that was begun goes on in this chunk."""
-        end = self._length + 1 - sum(map(len, self._begun))
+        end = self._missing
         if end >= len(chunk):
             self._begun.append(chunk)
+            self._missing -= len(chunk)
             return
         vector = b"".join([*self._begun, chunk[:end]])
         self._begun = []
@@ -180,6 +182,7 @@ class Scan:
             return
         self._between.append(data[position:quote])
         self._begun = [data[quote:]]
+        self._missing = quote + 1 + self._length - len(data)
 
     def _give_up(self, data: bytes) -> None:
         """The answer is not as expected: what follows stays as it is."""
@@ -215,8 +218,8 @@ class Scan:
 
     def _begin(self, encoded: bytes) -> None:
         width, rest = divmod(len(pybase64.b64decode(encoded, validate=True)), _FLOAT)
-        if rest or not width:
-            raise ValueError("no whole number of float32 values")
+        if rest or not width or len(encoded) > _LONGEST_VECTOR:
+            raise ValueError("no vector of float32 values")
         self._length, self._bytes = len(encoded), width * _FLOAT
         self._padding = -self._bytes % 3
         matrix = self._place(width)
