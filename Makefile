@@ -114,7 +114,7 @@ fuzz: .venv/.ready ## a million mutated answers against a plain reference decode
 BENCH := PYTHONPATH=wrapper:generated .venv/bench/bin/python -W ignore -m benchmarks.run
 
 .PHONY: bench
-bench: .venv/bench/.ready ## speed and memory beside other clients; writes docs/performance.*; about a quarter of an hour
+bench: .venv/bench/.ready ## speed and memory beside other clients; writes docs/performance.*; twenty minutes
 	@$(BENCH)
 
 .PHONY: bench-quick

@@ -1,9 +1,14 @@
-"""What needs a process of its own: `python -m benchmarks.alone result|stream|images URL [WHO]`."""
+"""What needs a process of its own: `python -m benchmarks.alone WHAT URL [WHO or ROWS]`.
+
+WHAT is result, stream, images or profile.
+"""
 
 from __future__ import annotations
 
 import base64
+import cProfile
 import json
+import pstats
 import sys
 import zlib
 from typing import Any
@@ -94,9 +99,40 @@ def images(url: str, who: str) -> dict[str, Any]:
     return {"cpu": float(np.median(took)), "memory": after - before, "bytes": 16 * len(picture)}
 
 
+def profile(url: str, rows: int) -> dict[str, float]:
+    """Shares of the time of requests of so many texts, by the package that spends it."""
+    client = ore.Client(KEY, base_url=url, model=MODEL, batch_size=rows)
+    inputs = texts(rows)
+    client.embed(inputs)
+    profiler = cProfile.Profile()
+    profiler.enable()
+    for _ in range(500 // rows + 5):
+        client.embed(inputs)
+    profiler.disable()
+    spent: dict[str, float] = {}
+    stats: Any = pstats.Stats(profiler)
+    for (file, _, name), (_, _, own, _, _) in stats.stats.items():
+        if "'recv' of '_socket" not in name:  # mostly waiting
+            spent[_owner(file)] = spent.get(_owner(file), 0) + own
+    whole = sum(spent.values())
+    return {owner: own / whole for owner, own in sorted(spent.items(), key=lambda item: -item[1])}
+
+
+def _owner(file: str) -> str:
+    for package in ("httpx", "httpcore", "h11", "stamina", "tenacity", "openrouter_embeddings_api"):
+        if f"/{package}/" in file:
+            return package
+    if "/openrouter_embeddings/" in file:
+        inside = file.split("/openrouter_embeddings/")[1]
+        return f"ours: {inside.split('/')[0].removesuffix('.py')}"
+    return "the standard library, and what is written in C"
+
+
 if __name__ == "__main__":
     what, url = sys.argv[1:3]
-    if what == "images":
+    if what == "profile":
+        print(json.dumps(profile(url, int(sys.argv[3]))))
+    elif what == "images":
         print(json.dumps(images(url, sys.argv[3])))
     else:
         print(json.dumps(memory(url, stream=what == "stream")))

@@ -38,7 +38,7 @@ class Case:
     latency: float = 0.0
     tls: bool = False
     repeats: int = 1
-    rounds: int = 9
+    rounds: int = 7
     fewer: tuple[tuple[str, int], ...] = ()
 
 

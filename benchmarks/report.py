@@ -65,7 +65,7 @@ def _compare(results: Results) -> Iterator[list[str]]:
     def of(case: str, who: str, what: str) -> float:
         for record in results:
             if (record["case"], record["contender"]) == (case, who):
-                return statistics.median(record[what]) / float(record["rows"])
+                return float(statistics.median(record[what]) / record["rows"])
         return float("nan")
 
     def goal(text: str, limit: float, found: float, *, least: bool = False) -> list[str]:
@@ -192,6 +192,12 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
     for case, records in _by_case(found["results"]).items():
         yield f"### {case}\n"
         yield from _table(HEAD, map(_row, records))
+        yield ""
+    for rows, shares in found["profile"].items():
+        yield f"### Where the time of a request of {rows} goes\n"
+        yield "cProfile, by whose code it is, without waiting for the answer.\n"
+        few = [(owner, share) for owner, share in shares.items() if share >= 0.02]
+        yield from _table(["", "share"], [[owner, f"{share:.0%}"] for owner, share in few])
         yield ""
     yield "### 16 images of a megabyte in one request\n"
     rows = [

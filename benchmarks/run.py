@@ -218,7 +218,7 @@ def alone(what: str, *arguments: str) -> dict[str, Any]:
     return figures
 
 
-def imports(names: tuple[str, ...], rounds: int = 11) -> dict[str, float]:
+def imports(names: tuple[str, ...], rounds: int = 7) -> dict[str, float]:
     """Seconds of CPU to import each, in new processes, over those of an empty one."""
     took: dict[str, list[float]] = {name: [] for name in ("", *names)}
     for _ in range(rounds):
@@ -247,6 +247,8 @@ def main() -> None:
         for what in ("result", "stream"):
             print(f"memory of a million in a {what}", flush=True)
             found[what] = alone(what, f"{url}/v1")
+        print("profile", flush=True)
+        found["profile"] = {rows: alone("profile", f"{url}/v1", rows) for rows in ("1", "2048")}
         print("images", flush=True)
         found["images"] = {who: alone("images", f"{url}/v1", who) for who in ("ours", "plain")}
     print("imports", flush=True)

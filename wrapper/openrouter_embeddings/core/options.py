@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from difflib import get_close_matches
 from functools import cache
@@ -107,6 +107,7 @@ class Options:
     max_retries: int = 4
     on_error: OnError = "raise"
     budget: Decimal | None = None
+    _fields: dict[str, Any] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self._whole("batch_size", 1)
@@ -145,6 +146,11 @@ class Options:
 
     def request_fields(self) -> dict[str, Any]:
         """The JSON object of a request, with empty `input` and without what is unset."""
+        if self._fields is None:
+            object.__setattr__(self, "_fields", self._request_fields())
+        return dict(self._fields or {})
+
+    def _request_fields(self) -> dict[str, Any]:
         if not self.model:
             raise InputError(
                 'no model; say model="openai/text-embedding-3-small", in the call or the client'
@@ -171,7 +177,7 @@ def merged(defaults: EmbedOptions, call: EmbedOptions) -> Options:
     Raises InputError, and TypeError for a name that is none, as Python does for keywords.
     """
     both: Any = {**defaults, **call}
-    known = [field.name for field in fields(Options)]
+    known = [option.name for option in fields(Options) if option.init]
     for name in both:
         if name not in known:
             near = get_close_matches(name, known, 1)
