@@ -1,5 +1,6 @@
 """The documentation cannot lie: its code runs, its output is compared, its links lead somewhere."""
 
+import asyncio
 import itertools
 import json
 import re
@@ -20,6 +21,7 @@ from openrouter_embeddings.local.models.hash import HashModel
 from benchmarks import report
 from tests.support import KEY, PNG
 from tools import helptexts
+from tools.faults import served
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -96,6 +98,22 @@ def test_the_readme_knows_the_defaults() -> None:
     assert f"time-out | {default.max_retries} |" in README
     for name in EmbedOptions.__annotations__:
         assert f"`{name}`" in README, name
+
+
+def test_the_performance_pages_code_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another transport below httpx, over a socket."""
+    (code,) = re.findall(
+        r"^```python\n(.*?)^```$",
+        (ROOT / "docs" / "performance.md").read_text(),
+        re.DOTALL | re.MULTILINE,
+    )
+    monkeypatch.setenv("OPENROUTER_API_KEY", KEY)
+    monkeypatch.setitem(MODELS, "openai/text-embedding-3-small", HashModel())
+    scope: dict[str, Any] = {}
+    with served(Faults([])) as url:
+        monkeypatch.setenv("OPENROUTER_BASE_URL", url)
+        exec(compile(code, "performance.md", "exec"), scope)
+        assert len(asyncio.run(scope["main"]())) == 2
 
 
 def test_the_figures_are_those_that_were_measured() -> None:
