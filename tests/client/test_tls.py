@@ -20,11 +20,16 @@ LARGE, MUCH = 5_000_000, 1_200_000  # characters, of a request and of an answer
 both = pytest.mark.parametrize("kind", KINDS)
 
 
+together = threading.Barrier(4)
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if asked["model"] == "together":
+            together.wait(20)
         much = "x" * (MUCH if len(asked["input"][0]) == LARGE else 0)
         body = json.dumps(answer(asked["input"], much=much)).encode()
         self.send_response(200)
@@ -63,9 +68,9 @@ def url(authority: trustme.CA) -> Iterator[str]:
         server.shutdown()
 
 
-def embed(kind: Kind, url: str, texts: list[str]) -> ore.EmbeddingResult:
+def embed(kind: Kind, url: str, texts: list[str], **more: Any) -> ore.EmbeddingResult:
     """With a client of our own making."""
-    options: dict[str, Any] = {"model": "m", "max_retries": 0, "batch_size": 16}
+    options: dict[str, Any] = {"model": "m", "max_retries": 0, "batch_size": 16, **more}
     if kind == "sync":
         with ore.Client(KEY, base_url=url, **options) as client:
             return client.embed(texts)
@@ -104,6 +109,18 @@ def test_a_certificate_for_another_name_is_refused(
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     with pytest.raises(ore.APIConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
         embed(kind, url.replace("localhost", "127.0.0.1"), ["a"])
+
+
+@both
+def test_requests_go_at_the_same_time_on_connections_of_their_own(
+    kind: Kind, url: str, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service answers only when four are there, again and again."""
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    texts = ["x" * (n + 1) for n in range(12)]
+    result = embed(kind, url, texts, model="together", batch_size=1, concurrency=4)
+    assert np.array_equal(result.vectors, expected(texts))
 
 
 @both

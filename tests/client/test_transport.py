@@ -16,7 +16,7 @@ import httpx
 import numpy as np
 import openrouter_embeddings as ore
 import pytest
-from openrouter_embeddings.transport import _attempts
+from openrouter_embeddings.transport import _asyncio, _attempts
 
 from tests.support import KEY, KINDS, MODEL, Kind, Service, answer
 
@@ -284,3 +284,59 @@ client.embed(["a", "b"], batch_size=1)
     )
     assert done.returncode == 1
     assert "BadRequestError" in done.stderr.splitlines()[-1]
+
+
+class _Line(asyncio.Transport):
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def pause_reading(self) -> None:
+        self.said.append("pause")
+
+    def resume_reading(self) -> None:
+        self.said.append("resume")
+
+    def write(self, data: Any) -> None:
+        self.said.append("write")
+
+
+def test_asyncio_reads_no_further_ahead_than_a_megabyte() -> None:
+    """And goes on when what has come was taken."""
+    line, protocol = _Line(), _asyncio._Protocol()
+    protocol.connection_made(line)
+    protocol.data_received(b"x" * 1_000_000)
+    assert line.said == []
+    protocol.data_received(b"x" * 100_000)
+    protocol.data_received(b"x")
+    assert line.said == ["pause"]
+    assert len(protocol.take()) == 1_100_001
+    assert line.said == ["pause", "resume"]
+
+
+def test_asyncio_writes_no_further_ahead_than_the_connection_takes() -> None:
+    """A write waits where the transport says so, and ends with the connection."""
+
+    async def run() -> None:
+        line, protocol = _Line(), _asyncio._Protocol()
+        protocol.connection_made(line)
+        stream = _asyncio._Stream(line, protocol)
+        protocol.pause_writing()
+        writing = asyncio.create_task(stream.write(b"a"))
+        await asyncio.sleep(0)
+        assert not writing.done()
+        protocol.resume_writing()
+        await writing
+        protocol.pause_writing()
+        writing = asyncio.create_task(stream.write(b"b"))
+        await asyncio.sleep(0)
+        protocol.connection_lost(None)
+        await writing
+        assert line.said == ["write", "write"]
+        with pytest.raises(httpcore.WriteError):
+            await stream.write(b"c")
+        assert await stream.read(1) == b""
+
+    asyncio.run(run())

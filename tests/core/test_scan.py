@@ -82,6 +82,10 @@ OTHER = ore.encode_base64(ROWS[1]).encode()
         body().replace(b'"index":1', b'"embedding":"%b","index":1' % VECTOR),
         body().replace(b'"index":1', b'"nested":{"embedding":"%b"},"index":1' % VECTOR),
         body().replace(OTHER, b"[3.0,0.25,-4.0]"),
+        body()
+        .replace(b'{"data"', b'{"embedding":"%b","data"' % OTHER)
+        .replace(b'"%b"},{"object"' % VECTOR, b'7},{"object"'),
+        body().replace(b'"model"', b'"\\"embedding":"%b","model"' % VECTOR),
         body().replace(OTHER, OTHER.replace(b"A", b"\\u0041", 1)),
         body().replace(OTHER, OTHER[:-4]),
         body().replace(OTHER, OTHER[:-1] + b"*"),

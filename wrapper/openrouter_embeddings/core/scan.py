@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 
     from openrouter_embeddings.result import Matrix
 
-# White space has a bound, so that a key which a chunk's end has cut in two can be recognised.
+# What this finds in valid JSON is a key, or the end of one, and the beginning of its value: within
+# a text, the quotes would be escaped. White space has a bound, so that a key which a chunk's end
+# has cut in two can be recognised.
 _KEY = re.compile(rb'"embedding"[ \t\r\n]{0,4}:[ \t\r\n]{0,4}(.)', re.DOTALL)
 _LONGEST_KEY = 21
-_QUOTE, _BACKSLASH = b'"\\'
+_QUOTE = ord('"')
 _LONGEST_VECTOR = 1 << 19  # characters; whatever is longer is no vector
 _FLOAT = 4  # bytes
 # Stands for a vector in what is left of the answer: a number, since numbers, unlike texts, cannot
@@ -154,7 +156,7 @@ class Scan:
         position = start
         while len(vectors) < wanted and (at := find(key, position)) >= 0:
             begin = at + ahead
-            if begin > last or data[begin + length] != _QUOTE or data[at - 1] == _BACKSLASH:
+            if begin > last or data[begin + length] != _QUOTE:
                 break
             vectors.append(view[begin : begin + length])
             texts.append(data[position : begin - 1])
@@ -172,12 +174,12 @@ class Scan:
             return
         at = data.find(self._key, position)
         if at < 0:
-            kept = max(position, len(data) - _LONGEST_KEY - 1)  # and the byte before a key
+            kept = max(position, len(data) - _LONGEST_KEY)
             self._between.append(data[position:kept])
             self._tail = data[kept:]
             return
         quote = at + len(self._key) - 1
-        if quote + self._length + 1 < len(data) or data[at - 1] == _BACKSLASH:
+        if quote + self._length + 1 < len(data):
             self._give_up(data[position:])
             return
         self._between.append(data[position:quote])
@@ -197,7 +199,7 @@ class Scan:
         """
         match = _KEY.search(data)
         end = data.find(b'"', match.end()) if match else -1
-        if match and (match[1] != b'"' or data[match.start() - 1] == _BACKSLASH):
+        if match and match[1] != b'"':
             self._give_up(data)  # numbers, say
         elif match and end >= 0:
             try:
@@ -211,7 +213,6 @@ class Scan:
             self._give_up(data)
         else:
             kept = match.start() if match else max(0, len(data) - _LONGEST_KEY)
-            kept = max(0, kept - 1)  # and the byte before a key
             self._between.append(data[:kept])
             self._tail = data[kept:]
         return False

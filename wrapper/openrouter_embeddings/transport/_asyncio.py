@@ -49,10 +49,6 @@ class _Protocol(asyncio.Protocol):
         self.error = exc
         self._wake()
 
-    def eof_received(self) -> None:
-        self.ended = True
-        self._wake()
-
     def pause_writing(self) -> None:
         self._may_write = False
 
