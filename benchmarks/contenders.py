@@ -50,32 +50,17 @@ def ours(url: str, concurrency: int, size: int, width: int) -> Embed:
     return lambda texts: client.embed(texts).vectors
 
 
-def ours_async(url: str, concurrency: int, size: int, width: int) -> Embed:
+def ours_async(
+    url: str, concurrency: int, size: int, width: int, transport: Callable[[], Any] | None = None
+) -> Embed:
     """openrouter-embeddings, AsyncClient."""
-    import openrouter_embeddings as ore
-
-    client = ore.AsyncClient(
-        KEY, base_url=url, model=MODEL, concurrency=concurrency, batch_size=size, dimensions=width
-    )
-    loop = asyncio.new_event_loop()
-    return lambda texts: loop.run_until_complete(client.embed(texts)).vectors
-
-
-def ours_aiohttp(url: str, concurrency: int, size: int, width: int) -> Embed:
-    """openrouter-embeddings, AsyncClient over httpx-aiohttp."""
-    import aiohttp
     import httpx
-    import httpx_aiohttp
     import openrouter_embeddings as ore
 
     loop = asyncio.new_event_loop()
 
     async def make() -> ore.AsyncClient:
-        connector = aiohttp.TCPConnector(limit=0)
-        transport = httpx_aiohttp.AiohttpTransport(
-            client=lambda: aiohttp.ClientSession(connector=connector, read_bufsize=1 << 20)
-        )
-        http = httpx.AsyncClient(transport=transport)
+        http = httpx.AsyncClient(transport=transport()) if transport else None
         return ore.AsyncClient(
             KEY, base_url=url, model=MODEL, concurrency=concurrency, batch_size=size,
             dimensions=width, http_client=http,
@@ -85,19 +70,25 @@ def ours_aiohttp(url: str, concurrency: int, size: int, width: int) -> Embed:
     return lambda texts: loop.run_until_complete(client.embed(texts)).vectors
 
 
+def ours_aiohttp(url: str, concurrency: int, size: int, width: int) -> Embed:
+    """openrouter-embeddings, AsyncClient over httpx-aiohttp."""
+    import aiohttp
+    from httpx_aiohttp import AiohttpTransport
+
+    def transport() -> Any:
+        connector = aiohttp.TCPConnector(limit=0)
+        return AiohttpTransport(
+            client=lambda: aiohttp.ClientSession(connector=connector, read_bufsize=1 << 20)
+        )
+
+    return ours_async(url, concurrency, size, width, transport)
+
+
 def ours_pyreqwest(url: str, concurrency: int, size: int, width: int) -> Embed:
     """openrouter-embeddings, AsyncClient over pyreqwest (Rust)."""
-    import httpx
-    import openrouter_embeddings as ore
     from pyreqwest.compatibility.httpx import HttpxTransport
 
-    http = httpx.AsyncClient(transport=HttpxTransport())
-    client = ore.AsyncClient(
-        KEY, base_url=url, model=MODEL, concurrency=concurrency, batch_size=size,
-        dimensions=width, http_client=http,
-    )  # fmt: skip
-    loop = asyncio.new_event_loop()
-    return lambda texts: loop.run_until_complete(client.embed(texts)).vectors
+    return ours_async(url, concurrency, size, width, HttpxTransport)
 
 
 def ours_unchecked(url: str, concurrency: int, size: int, width: int) -> Embed:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tools.pages import fill
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -59,6 +61,12 @@ def show(results: Results) -> None:
             print("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
 
 
+def _goal(text: str, limit: float, found: float, *, least: bool = False) -> list[str]:
+    met = found >= limit if least else found <= limit
+    sign = "≥" if least else "≤"
+    return [text, f"{sign} {limit:g}", f"{found:.2f}", "yes" if met else "**no**"]
+
+
 def _compare(results: Results) -> Iterator[list[str]]:
     """The goals: what, how much, and the median found."""
 
@@ -68,37 +76,28 @@ def _compare(results: Results) -> Iterator[list[str]]:
                 return float(statistics.median(record[what]) / record["rows"])
         return float("nan")
 
-    def goal(text: str, limit: float, found: float, *, least: bool = False) -> list[str]:
-        met = found >= limit if least else found <= limit
-        return [
-            text,
-            f"{'≥' if least else '≤'} {limit:g}",
-            f"{found:.2f}",
-            "yes" if met else "**no**",
-        ]
-
     bound = "2048 × 1536"
     ours = of(bound, "ours", "cpu")
-    yield goal("2048 × 1536: CPU, of the floor in C", 4.5, ours / of(bound, "floor", "cpu"))
+    yield _goal("2048 × 1536: CPU, of the floor in C", 4.5, ours / of(bound, "floor", "cpu"))
     for who, times in (("openai", 10), ("openai base64", 4)):
         found = of(bound, who, "cpu") / ours
-        yield goal(f"2048 × 1536: less CPU than {who}, times", times, found, least=True)
+        yield _goal(f"2048 × 1536: less CPU than {who}, times", times, found, least=True)
     one = of("1 × 1536", "ours", "cpu")
-    yield goal("one request: CPU, of bare httpx", 1.15, one / of("1 × 1536", "bare httpx", "cpu"))
-    yield goal("one request: CPU, of openai", 0.6, one / of("1 × 1536", "openai", "cpu"))
+    yield _goal("one request: CPU, of bare httpx", 1.15, one / of("1 × 1536", "bare httpx", "cpu"))
+    yield _goal("one request: CPU, of openai", 0.6, one / of("1 × 1536", "openai", "cpu"))
     case = "corpus, 32 at a time"
     limit = 32 * 128 / 0.05
     for who, least in (("ours async", 0.7), ("ours", 0.75)):
         found = 1 / of(case, who, "wall") / limit
-        yield goal(f"corpus, 32 at a time, {who}: of the limit", least, found, least=True)
+        yield _goal(f"corpus, 32 at a time, {who}: of the limit", least, found, least=True)
     wall, cpu = of(case, "ours", "wall"), of(case, "ours", "cpu")
     found = of(case, "openai async", "wall") / wall
-    yield goal("corpus, 32 at a time: faster than openai, times", 5, found, least=True)
+    yield _goal("corpus, 32 at a time: faster than openai, times", 5, found, least=True)
     found = of(case, "baseten", "wall") / wall
-    yield goal("corpus, 32 at a time: faster than baseten, times", 2, found, least=True)
-    yield goal("corpus, 32 at a time: CPU, of baseten", 0.25, cpu / of(case, "baseten", "cpu"))
+    yield _goal("corpus, 32 at a time: faster than baseten, times", 2, found, least=True)
+    yield _goal("corpus, 32 at a time: CPU, of baseten", 0.25, cpu / of(case, "baseten", "cpu"))
     checks = 1 - of("checks", "ours unchecked", "cpu") / of("checks", "ours", "cpu")
-    yield goal("share of the checks of every value in the CPU", 0.08, checks)
+    yield _goal("share of the checks of every value in the CPU", 0.08, checks)
 
 
 def _elsewhere(found: dict[str, Any]) -> Iterator[list[str]]:
@@ -107,12 +106,9 @@ def _elsewhere(found: dict[str, Any]) -> Iterator[list[str]]:
     share = (result["peak"] - result["baseline"]) / result["matrix"]
     more = (stream["peak"] - stream["baseline"]) / MB
     late = imports["openrouter_embeddings"] / imports["httpx"]
-    for text, limit, value in (
-        ("1,000,000 × 1536 in a result: memory, of the matrix", 1.08, share),
-        ("1,000,000 × 1536 in a stream: MB over the baseline", 150, more),
-        ("import: CPU, of `import httpx`", 1.1, late),
-    ):
-        yield [text, f"≤ {limit:g}", f"{value:.2f}", "yes" if value <= limit else "**no**"]
+    yield _goal("1,000,000 × 1536 in a result: memory, of the matrix", 1.08, share)
+    yield _goal("1,000,000 × 1536 in a stream: MB over the baseline", 150, more)
+    yield _goal("import: CPU, of `import httpx`", 1.1, late)
 
 
 def growth(results: Results) -> tuple[float, float, float]:
@@ -215,9 +211,6 @@ def write(found: dict[str, Any]) -> None:
     found["fit"] = growth(found["results"])
     (DOCS / "performance.json").write_text(json.dumps(found, indent=1) + "\n")
     _chart(found["results"], DOCS / "performance.png")
-    page = DOCS / "performance.md"
-    before, rest = page.read_text().split(BEGIN)
-    after = rest.split(END)[1]
     tables = "\n".join(lines(found))
-    page.write_text(f"{before}{BEGIN}\n{tables}\n{END}{after}")
+    fill(DOCS / "performance.md", BEGIN, END, f"{tables}\n")
     print(tables)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
 import sys
 import threading
@@ -18,6 +17,7 @@ from stamina.instrumentation import set_on_retry_hooks
 
 from tools.documents import ROOT
 from tools.fault_scenarios import BATCHES, SCENARIOS, Kind, Outcome, Scenario, embed, judge
+from tools.pages import fill
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from openrouter_embeddings.local.faults import Faults
 
 PAGE = ROOT / "docs" / "reliability.md"
-_TABLE = re.compile(r"(?<=<!-- made by make faults -->\n).*?(?=<!-- end -->)", re.DOTALL)
+_BEGIN, _END = "<!-- made by make faults -->", "<!-- end -->"
 KINDS: tuple[Kind, ...] = ("sync", "async")
 
 
@@ -101,7 +101,7 @@ def main() -> int:
     runs = 8 * len(SCENARIOS)
     print("\n".join([*wrong, f"{runs} runs, {len(wrong)} not as they should be"]))
     if not wrong:
-        PAGE.write_text(_TABLE.sub("\n".join(lines) + "\n", PAGE.read_text("utf-8")), "utf-8")
+        fill(PAGE, _BEGIN, _END, "\n".join(lines) + "\n")
     return bool(wrong)
 
 

@@ -23,12 +23,13 @@ from openrouter_embeddings.local.models.parts import read_inputs
 from stamina.instrumentation import set_on_retry_hooks
 
 from tools.documents import ROOT
+from tools.pages import fill
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PAGE = ROOT / "docs" / "reliability.md"
-_RESULT = re.compile(r"(?<=<!-- made by make soak -->\n).*?(?=<!-- end of soak -->)", re.DOTALL)
+_BEGIN, _END = "<!-- made by make soak -->", "<!-- end of soak -->"
 TEXTS, BATCH, CONCURRENCY, WIDTH = 200_000, 128, 32, 64
 # 5 % of all requests together, each kind as likely.
 KINDS = [
@@ -168,8 +169,7 @@ def main() -> int:
         fine = fine and held
     print("\n".join(lines))
     if fine:
-        text = "\n".join(lines) + "\n"
-        PAGE.write_text(_RESULT.sub(lambda _: text, PAGE.read_text("utf-8")), "utf-8")
+        fill(PAGE, _BEGIN, _END, "\n".join(lines) + "\n")
     return not fine
 
 

@@ -68,6 +68,13 @@ def url(authority: trustme.CA) -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.fixture
+def trusted(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The authority is trusted by this machine."""
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+
+
 def embed(kind: Kind, url: str, texts: list[str], **more: Any) -> ore.EmbeddingResult:
     """With a client of our own making."""
     options: dict[str, Any] = {"model": "m", "max_retries": 0, "batch_size": 16, **more}
@@ -83,12 +90,9 @@ def embed(kind: Kind, url: str, texts: list[str], **more: Any) -> ore.EmbeddingR
 
 
 @both
-def test_vectors_come_over_tls(
-    kind: Kind, url: str, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("trusted")
+def test_vectors_come_over_tls(kind: Kind, url: str) -> None:
     """Many requests over several connections, which are used again and closed without a warning."""
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     texts = ["x" * (n % 900 + 1) for n in range(400)]
     assert np.array_equal(embed(kind, url, texts).vectors, expected(texts))
 
@@ -101,35 +105,26 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(kind: Kind, url: str) 
 
 
 @both
-def test_a_certificate_for_another_name_is_refused(
-    kind: Kind, url: str, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("trusted")
+def test_a_certificate_for_another_name_is_refused(kind: Kind, url: str) -> None:
     """Whoever signed it."""
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     with pytest.raises(ore.APIConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
         embed(kind, url.replace("localhost", "127.0.0.1"), ["a"])
 
 
 @both
-def test_requests_go_at_the_same_time_on_connections_of_their_own(
-    kind: Kind, url: str, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("trusted")
+def test_requests_go_at_the_same_time_on_connections_of_their_own(kind: Kind, url: str) -> None:
     """The service answers only when four are there, again and again."""
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     texts = ["x" * (n + 1) for n in range(12)]
     result = embed(kind, url, texts, model="together", batch_size=1, concurrency=4)
     assert np.array_equal(result.vectors, expected(texts))
 
 
 @both
-def test_large_requests_and_answers_pass(
-    kind: Kind, url: str, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("trusted")
+def test_large_requests_and_answers_pass(kind: Kind, url: str) -> None:
     """Larger than any buffer on the way, in both directions."""
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     texts = ["x" * LARGE, "y"]
     result = embed(kind, url, texts)
     assert np.array_equal(result.vectors, expected(texts))

@@ -10,19 +10,22 @@ import random
 import re
 import struct
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from operator import itemgetter
 from typing import Any
 
+import numpy as np
 import openrouter_embeddings as ore
 import orjson
+from numpy.typing import NDArray
 from openrouter_embeddings.core.decode import decode
 from openrouter_embeddings.core.plan import Batch
 from openrouter_embeddings.core.scan import Scan
 from openrouter_embeddings.core.wire import Reply
 
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?", re.ASCII)
+Matrix = NDArray[np.float32]
 Verdict = tuple[Any, ...]
 
 
@@ -98,9 +101,14 @@ def verdict(body: bytes, count: int, dimensions: int | None) -> Verdict:
     )
 
 
-def streamed(body: bytes, cuts: Iterable[int], rows: int) -> Reply:
+def streamed(
+    body: bytes,
+    cuts: Iterable[int],
+    rows: int,
+    place: Callable[[int], Matrix | None] = lambda _: None,
+) -> Reply:
     """The answer as it is after coming in pieces that end at `cuts`."""
-    scan = Scan(rows, len(body))
+    scan = Scan(rows, len(body), place)
     for start, stop in pairwise([0, *sorted(cuts), len(body)]):
         scan.add(body[start:stop])
     left, cut = scan.end()

@@ -8,15 +8,12 @@ import openrouter_embeddings as ore
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from openrouter_embeddings.core.decode import decode
 from openrouter_embeddings.core.plan import Batch
 from openrouter_embeddings.core.scan import Scan
-from openrouter_embeddings.core.wire import Reply
 
-from tests.core.reference import changed_by_streaming, streamed
+from tests.core.reference import Matrix, changed_by_streaming, streamed
 
-Matrix = NDArray[np.float32]
 ROWS = np.array([[0.5, -1.0, 2.0], [3.0, 0.25, -4.0], [7.0, 8.0, -0.5]], np.float32)
 
 
@@ -32,13 +29,8 @@ def body(rows: Matrix = ROWS, *, order: list[int] | None = None, **more: Any) ->
 def decoded_in_place(raw: bytes, cuts: list[int], rows: Matrix = ROWS) -> Matrix:
     """The matrix that was handed to the scan, after `decode` found nothing to object to."""
     place = np.zeros_like(rows)
-    scan = Scan(len(rows), len(raw), lambda width: place if width == rows.shape[1] else None)
-    for start, stop in zip([0, *cuts], [*cuts, len(raw)], strict=True):
-        scan.add(raw[start:stop])
-    left, cut = scan.end()
-    matrix = decode(
-        Reply(200, {}, left, cut=cut), Batch(range(len(rows)), [""] * len(rows)), None
-    ).matrix
+    reply = streamed(raw, cuts, len(rows), lambda width: place if width == rows.shape[1] else None)
+    matrix = decode(reply, Batch(range(len(rows)), [""] * len(rows)), None).matrix
     assert np.shares_memory(matrix, place)
     return place
 

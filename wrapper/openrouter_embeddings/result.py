@@ -52,8 +52,6 @@ class Usage:
 
     def __add__(self, other: Usage) -> Usage:
         """Both together."""
-        if self == _NOTHING:
-            return other
         mine, theirs = self.prompt_tokens_details, other.prompt_tokens_details
         costs = [c for c in (self.cost, other.cost) if c is not None]
         return Usage(
@@ -67,9 +65,6 @@ class Usage:
             unanswered=self.unanswered + other.unanswered,
             refused=self.refused + other.refused,
         )
-
-
-_NOTHING = Usage()
 
 
 @dataclass(frozen=True, slots=True)

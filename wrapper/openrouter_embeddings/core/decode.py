@@ -85,22 +85,18 @@ def _decode_cut(reply: Reply, cut: Cut, batch: Batch, dimensions: int | None) ->
         return None
     try:
         answer = orjson.loads(reply.body)
-        marks = [item["embedding"] for item in answer["data"]]
-        indices = [item.get("index") for item in answer["data"]]
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        marks = _items(answer, count)
+    except (orjson.JSONDecodeError, _Refused):
         return None
-    inputs = [*range(count)]
-    if indices == [None] * count:
-        indices = inputs
     if answer.get("error") or not 200 <= reply.status <= 299:
         return None
-    # by type, too: True and 1.0 equal 1
-    if {*map(type, marks), *map(type, indices)} != {int} or cut.order(marks) != inputs:
+    if {*map(type, marks)} != {int}:  # by type: a float may equal a mark
         return None
-    if indices != inputs:
-        if sorted(indices) != inputs:
+    rows, inputs = cut.order(marks), [*range(count)]
+    if rows != inputs:
+        if sorted(rows) != inputs:
             return None
-        cut.matrix[indices] = cut.matrix.copy()
+        cut.matrix[:] = cut.matrix[rows]
     return Decoded(cut.matrix, _served(answer, batch.positions))
 
 
@@ -158,15 +154,15 @@ def _items(answer: Any, count: int) -> list[Any]:
     if strange := [row for row, item in enumerate(items) if not isinstance(item, dict)]:
         raise _Refused("an item of `data` that is no object", strange)
     indices = [item.get("index") for item in items]
-    if all(index is None for index in indices):
-        return [item.get("embedding") for item in items]
+    embeddings = [item.get("embedding") for item in items]
+    if indices == [None] * count:
+        return embeddings
+    # by type, too: True and 1.0 equal 1
+    if {*map(type, indices)} != {int} or sorted(indices) != [*range(count)]:
+        raise _Refused(f"the indices are no permutation of 0-{count - 1}: {_doubt(indices)}")
     placed: list[Any] = [None] * count
-    unseen = set(range(count))
-    for index, item in zip(indices, items, strict=True):
-        if type(index) is not int or index not in unseen:
-            raise _Refused(f"the indices are no permutation of 0-{count - 1}: {_doubt(indices)}")
-        unseen.remove(index)
-        placed[index] = item.get("embedding")
+    for index, embedding in zip(indices, embeddings, strict=True):
+        placed[index] = embedding
     return placed
 
 

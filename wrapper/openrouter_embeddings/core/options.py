@@ -146,9 +146,11 @@ class Options:
 
     def request_fields(self) -> dict[str, Any]:
         """The JSON object of a request, with empty `input` and without what is unset."""
-        if self._fields is None:
-            object.__setattr__(self, "_fields", self._request_fields())
-        return dict(self._fields or {})
+        made = self._fields
+        if made is None:
+            made = self._request_fields()
+            object.__setattr__(self, "_fields", made)
+        return dict(made)
 
     def _request_fields(self) -> dict[str, Any]:
         if not self.model:

@@ -18,6 +18,8 @@ import pybase64
 
 from openrouter_embeddings.errors import ResponseError
 
+from .vectors import encode_base64
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -64,7 +66,7 @@ class Cut:
 
     def encoded(self, row: int) -> bytes:
         """A row as it came."""
-        return b'"%b"' % pybase64.b64encode(self.matrix[row].data)
+        return f'"{encode_base64(self.matrix[row])}"'.encode()
 
 
 class Scan:

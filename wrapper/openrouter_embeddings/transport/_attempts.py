@@ -114,7 +114,7 @@ def _at_hand(line: ssl.SSLSocket) -> bytes:
     records: list[bytes] = []
     size = 0
     line.settimeout(0)  # set anew for every operation
-    with suppress(OSError):  # nothing more; an end or an error shows again at the next read
+    with suppress(OSError):  # nothing more; an end shows again at the next read, a reset as an end
         while size < _CHUNK and (record := line.recv(_RECORD)):
             records.append(record)
             size += len(record)

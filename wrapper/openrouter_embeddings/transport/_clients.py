@@ -23,8 +23,8 @@ _ONE = httpx.Limits(max_connections=1, max_keepalive_connections=1)
 C = TypeVar("C", httpx.Client, httpx.AsyncClient)
 
 
-class _Stream(httpx.SyncByteStream):
-    """A body that gives its connection back when it is closed."""
+class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body, of either kind, that gives its connection back when it is closed."""
 
     def __init__(self, response: httpx.Response, give_back: Callable[[], None]) -> None:
         self._stream: Any = response.stream
@@ -33,20 +33,14 @@ class _Stream(httpx.SyncByteStream):
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._stream)
 
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._stream)
+
     def close(self) -> None:
         try:
             self._stream.close()
         finally:
             self._give_back()
-
-
-class _AsyncStream(httpx.AsyncByteStream):
-    def __init__(self, response: httpx.Response, give_back: Callable[[], None]) -> None:
-        self._stream: Any = response.stream
-        self._give_back = give_back
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return aiter(self._stream)
 
     async def aclose(self) -> None:
         try:
@@ -108,7 +102,7 @@ class OwnClient(_Connections[httpx.Client]):
             self.give_back(client)
             raise
         response.request = request
-        response.stream = _Stream(response, partial(self.give_back, client))
+        response.stream = _Body(response, partial(self.give_back, client))
         return response
 
     def close(self) -> None:
@@ -136,7 +130,7 @@ class OwnAsyncClient(_Connections[httpx.AsyncClient]):
             self.give_back(client)
             raise
         response.request = request
-        response.stream = _AsyncStream(response, partial(self.give_back, client))
+        response.stream = _Body(response, partial(self.give_back, client))
         return response
 
     async def aclose(self) -> None:

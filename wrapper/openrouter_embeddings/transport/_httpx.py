@@ -8,7 +8,7 @@ import re
 import threading
 import time
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import httpx
 
@@ -157,11 +157,6 @@ class Transport:
             end_attempt()
         raise failure  # out here: httpx's frames hold the headers, and with them the key
 
-    def _chunks(self, response: httpx.Response) -> Any:
-        # httpx's own way to the same bytes costs a few µs for each chunk
-        as_sent = isinstance(self._http, OwnClient) and "content-encoding" not in response.headers
-        return response.stream if as_sent else response.iter_bytes()
-
     def cut(self, threads: Iterable[int]) -> None:
         """End what these threads are sending or reading; only for an httpx client of ours."""
         cut(threads)
@@ -218,11 +213,6 @@ class AsyncTransport:
         except _FAILURES as error:
             failure = self._endpoint.failure(error, timeout)
         raise failure  # out here: httpx's frames hold the headers, and with them the key
-
-    def _chunks(self, response: httpx.Response) -> Any:
-        own = isinstance(self._http, OwnAsyncClient)
-        as_sent = own and "content-encoding" not in response.headers
-        return response.stream if as_sent else response.aiter_bytes()
 
     def bind(self) -> bool:
         """Belong to the running event loop; True where the connections had to be made anew.

@@ -1,0 +1,15 @@
+"""Pages of the documentation that a command fills in part."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def fill(page: Path, begin: str, end: str, text: str) -> None:
+    """Put `text`, whole lines, between the lines that begin with two markers."""
+    before, rest = page.read_text("utf-8").split(f"{begin}\n", 1)
+    after = rest.split(end, 1)[1]
+    page.write_text(f"{before}{begin}\n{text}{end}{after}", "utf-8")
