@@ -8,11 +8,13 @@ from typing import Any, Literal, TypeVar, cast
 import httpx
 import numpy as np
 import openrouter_embeddings as ore
+import uvloop
 
 KEY = "sk-or-v1-0123456789abcdef0123456789abcdef"
 MODEL = "acme/embed-1"
 Kind = Literal["sync", "async"]
 KINDS: tuple[Kind, ...] = ("sync", "async")
+LARGE, MUCH = 5_000_000, 1_200_000  # characters, of a request over TLS and of its answer
 T = TypeVar("T")
 
 PNG = bytes.fromhex(
@@ -109,3 +111,18 @@ async def _awaited(outcome: Any) -> Any:
 def expected(inputs: Iterable[Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
     """The matrix that a correct client makes of a correct service's answers."""
     return np.array([vector_of(item) for item in inputs], np.float32)
+
+
+def embed_over(kind: str, url: str, texts: list[str], **more: Any) -> ore.EmbeddingResult:
+    """With connections of our own; the kind `uvloop` is asyncio in that loop."""
+    options: dict[str, Any] = {"model": "m", "max_retries": 0, "batch_size": 16, **more}
+    if kind == "sync":
+        with ore.Client(KEY, base_url=url, **options) as client:
+            return client.embed(texts)
+
+    async def run() -> ore.EmbeddingResult:
+        async with ore.AsyncClient(KEY, base_url=url, **options) as client:
+            return await client.embed(texts)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop if kind == "uvloop" else None) as runner:
+        return runner.run(run())

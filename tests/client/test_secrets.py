@@ -16,6 +16,7 @@ import httpx
 import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings._secret import Secret
+from openrouter_embeddings.transport import _asyncio, _attempts
 
 from tests.support import KEY, KINDS, Kind, Service, answer
 
@@ -171,3 +172,45 @@ def test_only_the_header_holds_the_key() -> None:
     (request,) = service.requests
     assert KEY not in str(request.url) + request.content.decode() + json.dumps(service.bodies)
     assert [n for n, v in request.headers.multi_items() if KEY in v] == ["authorization"]
+
+
+class _Cut(BaseException):
+    """As KeyboardInterrupt, which asyncio and pytest would take for their own."""
+
+
+@both
+@pytest.mark.parametrize("failure", [TypeError("odd"), _Cut("cut"), asyncio.CancelledError()])
+def test_an_error_that_nobody_expected_does_not_show_the_key(
+    kind: Kind, failure: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stays what it is, without the frames that hold the headers, and without its causes."""
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise failure from ValueError(KEY)
+
+    async def fail_async(*_: Any, **__: Any) -> Any:
+        raise failure from ValueError(KEY)
+
+    monkeypatch.setattr(_attempts._Backend, "connect_tcp", fail)
+    monkeypatch.setattr(_asyncio.Backend, "connect_tcp", fail_async)
+    caught: list[BaseException] = []
+
+    async def run() -> None:
+        async with ore.AsyncClient(KEY, base_url="http://localhost:1", model="m") as client:
+            try:
+                await client.embed("a")
+            except BaseException as error:  # noqa: BLE001 - that is the point
+                caught.append(error)
+
+    if kind == "async":
+        asyncio.run(run())
+    else:
+        with (
+            ore.Client(KEY, base_url="http://localhost:1", model="m") as client,
+            pytest.raises(type(failure)) as raised,
+        ):
+            client.embed("a")
+        caught.append(raised.value)
+    assert caught == [failure]
+    assert "transport" in shown(failure)
+    assert KEY not in shown(failure)

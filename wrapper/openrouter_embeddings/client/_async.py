@@ -110,7 +110,7 @@ class AsyncClient:
             coming = _each(chain([first, second], batches))
             async with aclosing(self._parts(call, coming)) as parts:
                 async for part in parts:
-                    whole.add(part)
+                    call.add(whole, part)
         except EmbeddingsError as error:
             call.conclude(error)
             raise

@@ -56,7 +56,7 @@ class Call:
         self._failed_from = math.inf
         self._divisions: dict[int, Division] = {}
         self._spent = Usage()
-        self.spending = threading.Lock()
+        self.lock = threading.Lock()
         self._width: int | None = None
         self._running = 0
         self.whole: assemble.Whole | None = None
@@ -68,7 +68,7 @@ class Call:
 
     def spend(self, usage: Usage) -> None:
         """Count an answer, from whichever thread; a refused one was billed, too."""
-        with self.spending:
+        with self.lock:
             self._spent += usage
             if self.budget is not None:
                 self.budget.spend(usage)
@@ -81,16 +81,16 @@ class Call:
     @contextmanager
     def watched(self, batch: Batch) -> Iterator[None]:
         """Around a batch: when it fails, none behind it sends any more. Those before it go on."""
-        with self.spending:
+        with self.lock:
             self._running += 1
         try:
             yield
         except EmbeddingsError:
-            with self.spending:
+            with self.lock:
                 self._failed_from = min(self._failed_from, batch.positions[0])
             raise
         finally:
-            with self.spending:
+            with self.lock:
                 self._running -= 1
 
     def wants(self, piece: Batch) -> bool:
@@ -131,18 +131,24 @@ class Call:
         self.whole = assemble.Whole(inputs)
         return self.whole
 
+    def add(self, whole: assemble.Whole, part: EmbeddingResult) -> None:
+        """Put a part to its place, while other threads look for theirs."""
+        with self.lock:
+            whole.add(part)
+
     def conclude(self, error: EmbeddingsError) -> None:
         """Give an error what the call has cost and brought until it ended.
 
         Of a stream, that is what came and was not handed over.
         """
         begun = sorted(self._divisions.items())
-        handed_over, self.whole = self.whole, None
+        with self.lock:
+            handed_over, self.whole = self.whole, None
+            if handed_over is not None and self._running:  # requests that could not be cut
+                handed_over.leave()
         if handed_over is None:
             inputs = sum(len(division.batch.items) for _, division in begun)
             handed_over = assemble.Whole(inputs, begun[0][0] if begun else 0)
-        elif self._running:  # requests that could not be cut
-            handed_over.leave()
         for _, division in begun:
             part = self.part(division)
             if len(part):
@@ -189,10 +195,11 @@ class Exchange:
         return Scan(inputs, longest_reply(inputs), self._room)
 
     def _room(self, width: int) -> Matrix | None:
-        if self.call.whole is None or self.call.options.dimensions not in (None, width):
+        if self.call.options.dimensions not in (None, width):
             return None
-        with self.call.spending:
-            return self.call.whole.room(self._piece.positions, width)
+        with self.call.lock:
+            whole = self.call.whole
+            return None if whole is None else whole.room(self._piece.positions, width)
 
     @property
     def retrying(self) -> _RetryOptions:
@@ -214,7 +221,7 @@ class Exchange:
         """What the call itself has to say of the request now; `check` raises where it stops."""
         if not self.call.wants(self._piece):
             return "stop"
-        with self.call.spending:
+        with self.call.lock:
             return self.call.budget.verdict(self._tokens) if self.call.budget else "go"
 
     def check(self, wait: float) -> float:
@@ -224,7 +231,7 @@ class Exchange:
         """
         if not self.call.wants(self._piece):
             raise EmbeddingsError("the call has ended without this request")
-        with self.call.spending:
+        with self.call.lock:
             budget = self.call.budget
             if budget is not None and budget.verdict(self._tokens) == "stop":
                 raise BudgetExceededError(budget.reason, inputs=self._piece.positions)
@@ -236,7 +243,7 @@ class Exchange:
     def begun(self) -> None:
         """The request is sent now."""
         if self.call.budget is not None:
-            with self.call.spending:
+            with self.call.lock:
                 self.call.budget.begin(self._tokens)
 
     def ended(self, outcome: BaseException | None) -> None:
@@ -245,7 +252,7 @@ class Exchange:
         if unanswered:
             self._count(Usage(unanswered=1))
         if self.call.budget is not None:
-            with self.call.spending:
+            with self.call.lock:
                 self.call.budget.end(self._tokens, maybe_billed=unanswered)
 
     def timeout(self) -> float:

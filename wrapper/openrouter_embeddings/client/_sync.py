@@ -117,7 +117,7 @@ class Client:
             if second is None:
                 return self._batch(call, first)
             for part in self._parts(call, chain([first, second], batches)):
-                whole.add(part)
+                call.add(whole, part)
         except EmbeddingsError as error:
             call.conclude(error)
             raise

@@ -8,10 +8,12 @@ operation but connecting needs a time-out here.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import httpcore
+from aiohappyeyeballs import start_connection
 
 if TYPE_CHECKING:
     import ssl
@@ -117,8 +119,9 @@ class _Stream(httpcore.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - httpcore's
     ) -> httpcore.AsyncNetworkStream:
+        transport: Any = None
         try:
-            transport: Any = await asyncio.get_running_loop().start_tls(
+            transport = await asyncio.get_running_loop().start_tls(
                 self._transport,
                 self._protocol,
                 ssl_context,
@@ -128,8 +131,12 @@ class _Stream(httpcore.AsyncNetworkStream):
         except TimeoutError as error:
             raise httpcore.ConnectTimeout(str(error)) from error
         except OSError as error:
-            self._transport.abort()
             raise httpcore.ConnectError(str(error)) from error
+        finally:
+            if transport is None:
+                self._transport.abort()
+        if transport is None:  # it broke just when the handshake was done
+            raise httpcore.ConnectError("the connection broke")
         self._protocol.connection_made(transport)
         return _Stream(transport, self._protocol)
 
@@ -147,21 +154,18 @@ class Backend(httpcore.AsyncNetworkBackend):
         host: str,
         port: int,
         timeout: float | None = None,  # noqa: ASYNC109 - httpcore's
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002 - httpx sets none
+        local_address: str | None = None,  # noqa: ARG002 - we set none
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002 - we set none
     ) -> httpcore.AsyncNetworkStream:
         """A connection. Raises ConnectTimeout or ConnectError."""
+        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout):
-                transport, protocol = await asyncio.get_running_loop().create_connection(
-                    _Protocol,
-                    host,
-                    port,
-                    local_addr=None if local_address is None else (local_address, 0),
-                    happy_eyeballs_delay=0.25,
-                )
+                addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                line = await start_connection(addresses, happy_eyeballs_delay=0.25)
+                transport, protocol = await loop.create_connection(_Protocol, sock=line)
         except TimeoutError as error:
             raise httpcore.ConnectTimeout(str(error)) from error
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # uvloop raises the latter, too
             raise httpcore.ConnectError(str(error)) from error
         return _Stream(transport, protocol)

@@ -79,15 +79,37 @@ def _left(timeout: float | None, stream: httpcore.NetworkStream | None = None) -
 class _Stream(httpcore.NetworkStream):
     """A connection on which no operation outlasts the attempt."""
 
-    def __init__(self, stream: httpcore.NetworkStream) -> None:
+    def __init__(self, stream: httpcore.NetworkStream, *, within_tls: bool = False) -> None:
         self._stream = stream
+        self._broken: OSError | None = None
+        line = stream.get_extra_info("socket")
+        self._is_tls = isinstance(line, ssl.SSLSocket)
+        # TLS within TLS, through a proxy, is httpcore's own; its socket gives what is outside
+        self._records = line if self._is_tls and not within_tls else None
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         left = _left(timeout, self._stream)
-        line = self._stream.get_extra_info("socket")
-        if not isinstance(line, ssl.SSLSocket):
+        if self._broken:
+            raise httpcore.ReadError(str(self._broken))
+        if not self._is_tls:
             return self._stream.read(max(max_bytes, _CHUNK), left)
-        return self._stream.read(max_bytes, left) + _at_hand(line)
+        read = self._stream.read(max_bytes, left)
+        return read + self._at_hand(self._records) if read and self._records else read
+
+    def _at_hand(self, line: ssl.SSLSocket) -> bytes:
+        """What can be read without waiting: TLS gives 16 KB at a time, whatever was asked for."""
+        records: list[bytes] = []
+        size = 0
+        line.settimeout(0)  # set anew for every operation
+        try:
+            while size < _CHUNK and (record := line.recv(_RECORD)):
+                records.append(record)
+                size += len(record)
+        except ssl.SSLWantReadError:
+            pass
+        except OSError as error:  # of the next read
+            self._broken = error
+        return b"".join(records)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._stream.write(buffer, _left(timeout, self._stream))
@@ -101,24 +123,12 @@ class _Stream(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
-        return _Stream(
-            self._stream.start_tls(ssl_context, server_hostname, _left(timeout, self._stream))
-        )
+        left = _left(timeout, self._stream)
+        stream = self._stream.start_tls(ssl_context, server_hostname, left)
+        return _Stream(stream, within_tls=self._is_tls)
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
-
-
-def _at_hand(line: ssl.SSLSocket) -> bytes:
-    """What can be read without waiting: TLS gives 16 KB at a time, however much was asked for."""
-    records: list[bytes] = []
-    size = 0
-    line.settimeout(0)  # set anew for every operation
-    with suppress(OSError):  # nothing more; an end shows again at the next read, a reset as an end
-        while size < _CHUNK and (record := line.recv(_RECORD)):
-            records.append(record)
-            size += len(record)
-    return b"".join(records)
 
 
 class _Backend(httpcore.SyncBackend):

@@ -7,12 +7,12 @@ import ipaddress
 import re
 import threading
 import time
-from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, TypeAlias
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager
+from typing import TYPE_CHECKING, Any
 
+import httpcore
 import httpx
 
-from openrouter_embeddings._version import __version__
 from openrouter_embeddings.core.wire import Reply
 from openrouter_embeddings.errors import (
     APIConnectionError,
@@ -22,27 +22,38 @@ from openrouter_embeddings.errors import (
 )
 
 from ._attempts import begin_attempt, cut, end_attempt
-from ._clients import OwnAsyncClient, OwnClient
+from ._connections import CONNECT_TIMEOUT, HEADERS, AsyncConnections, Connections
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import AsyncIterator, Generator, Iterable, Iterator
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from openrouter_embeddings._secret import Secret
     from openrouter_embeddings.core.scan import Cut, Scan
 
+    from ._connections import Answer, AsyncAnswer
+
 BASE_URL = "https://openrouter.ai/api/v1"
-_CONNECT_TIMEOUT = 15.0
 _LONGEST_ERROR = 1 << 20
-_HEADERS = {
-    "Content-Type": "application/json",
-    "Accept": "application/json",
-    "User-Agent": f"openrouter-embeddings/{__version__} python-httpx/{httpx.__version__}",
-}
-# Base64 of vectors shrinks by a quarter, for several times the CPU of decoding them.
-_OWN_HEADERS = httpx.Headers({**_HEADERS, "Accept-Encoding": "identity"})
-# OSError, which TimeoutError is, from a transport of the caller's; UnicodeError from name look-up
-_FAILURES = (httpx.HTTPError, httpx.StreamError, OSError, UnicodeError)
-_AnyClient: TypeAlias = httpx.Client | httpx.AsyncClient | OwnClient | OwnAsyncClient
+_FAILURES = (
+    httpx.HTTPError,
+    httpx.StreamError,
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.ProxyError,
+    httpcore.TimeoutException,
+    OSError,  # TimeoutError too, from a transport of the caller's
+    UnicodeError,  # from name look-up
+)
+_NOT_SENT = (
+    httpx.ConnectTimeout,
+    httpx.ConnectError,
+    httpx.ProxyError,
+    httpcore.ConnectTimeout,
+    httpcore.ConnectError,
+    httpcore.ProxyError,
+)
+_TOO_LATE = (httpx.TimeoutException, httpcore.TimeoutException, TimeoutError)
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]+")
 
 
@@ -68,36 +79,36 @@ class _Endpoint:
         self.key = key
         self.auth = _Bearer(key)
 
-    def request(self, client: _AnyClient, body: bytes, timeout: float) -> httpx.Request:
-        limits = httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT))
-        if isinstance(client, OwnClient | OwnAsyncClient):  # nothing of the client's to be merged
-            return httpx.Request(
-                "POST",
-                self.url,
-                headers=_OWN_HEADERS,
-                content=body,
-                extensions={"timeout": limits.as_dict()},
+    def reply(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes, cut: Cut | None
+    ) -> Reply:
+        said: dict[str, str] = {}
+        for raw, value in headers:
+            name, text = (
+                raw.decode(errors="replace").lower(),
+                self.key.redact(value).decode(errors="replace"),
             )
-        return client.build_request(
-            "POST", self.url, content=body, headers=_HEADERS, timeout=limits
-        )
+            said[name] = f"{said[name]}, {text}" if name in said else text
+        return Reply(status, said, self.key.redact(body), time.time(), cut)
 
-    def reply(self, response: httpx.Response, body: bytes, cut: Cut | None = None) -> Reply:
-        headers = {
-            name: self.key.redact(value.encode()).decode()
-            for name, value in response.headers.items()
-        }
-        return Reply(response.status_code, headers, self.key.redact(body), time.time(), cut)
+    def outcome(self, error: BaseException, timeout: float) -> Reply | BaseException:
+        """What an attempt comes to that ended with an error: without the frames behind that."""
+        if isinstance(error, httpx.HTTPStatusError):  # a hook of the caller's httpx client
+            return self.reply(error.response.status_code, error.response.headers.raw, b"", None)
+        if isinstance(error, _FAILURES):
+            return self._failure(error, timeout)
+        error.__cause__ = error.__context__ = None
+        return error.with_traceback(None)
 
-    def failure(self, error: Exception, timeout: float) -> EmbeddingsError:
+    def _failure(self, error: Exception, timeout: float) -> EmbeddingsError:
         """The error of this package for one of httpx or of the system, as text alone."""
         text = self.key.redact(str(error).encode(errors="replace")).decode()
         said = f"{type(error).__name__}: {text}" if text else type(error).__name__
-        if isinstance(error, httpx.ConnectTimeout | httpx.ConnectError):
+        if isinstance(error, _NOT_SENT):
             where = f"{self.url.scheme}://{self.url.netloc.decode()}"
             return APIConnectionError(f"no connection to {where} ({said})")
         failure: APIConnectionError
-        if isinstance(error, httpx.TimeoutException | TimeoutError):
+        if isinstance(error, _TOO_LATE):
             failure = APITimeoutError(
                 f"no whole answer within the time-out of {timeout:g} s ({said})"
             )
@@ -125,7 +136,9 @@ class Transport:
         self._endpoint = _Endpoint(base_url, key, allow_http=allow_http)
         self.owns_client = client is None
         self._live: set[int] = set()  # threads with a request under way
-        self._http = client or OwnClient(trust_env=self._endpoint.trust_env)
+        self._http = client or Connections(
+            self._endpoint.url, key, trust_env=self._endpoint.trust_env
+        )
 
     def send(self, body: bytes, timeout: float, scan: Scan) -> Reply:
         """The whole answer, which a success puts into `scan` as it comes.
@@ -133,32 +146,36 @@ class Transport:
         Raises APITimeoutError, APIConnectionError or ResponseError.
         """
         _refuse_closed(self._http)
-        request = self._endpoint.request(self._http, body, timeout)
         ends = begin_attempt(timeout)
         self._live.add(threading.get_ident())
         try:
-            response = self._http.send(
-                request, stream=True, auth=self._endpoint.auth, follow_redirects=False
-            )
-            with closing(response):
-                receiver = _receiver(response, scan)
-                for chunk in response.iter_bytes():
+            with self._post(body, timeout) as (status, headers, chunks):
+                receiver = scan if status < 400 else _Refusal()
+                for chunk in chunks:
                     if receiver.add(chunk):
                         break
                     if time.monotonic() > ends:
                         raise httpx.ReadTimeout("the answer had not ended")
-            return self._endpoint.reply(response, *receiver.end())
-        except httpx.HTTPStatusError as error:  # a hook of the caller's httpx client
-            return self._endpoint.reply(error.response, b"")
-        except _FAILURES as error:
-            failure = self._endpoint.failure(error, timeout)
+            return self._endpoint.reply(status, headers, *receiver.end())
+        except BaseException as error:  # noqa: BLE001 - it is raised below
+            outcome = self._endpoint.outcome(error, timeout)
         finally:
             self._live.discard(threading.get_ident())
             end_attempt()
-        raise failure  # out here: httpx's frames hold the headers, and with them the key
+        if isinstance(outcome, Reply):
+            return outcome
+        try:
+            raise outcome  # out here: the frames below hold the headers, and with them the key
+        finally:
+            del outcome  # or it and this frame would hold each other
+
+    def _post(self, body: bytes, timeout: float) -> AbstractContextManager[Answer]:
+        if isinstance(self._http, Connections):
+            return self._http.post(body, timeout)
+        return _through(self._http, self._endpoint, body, timeout)
 
     def cut(self, threads: Iterable[int]) -> None:
-        """End what these threads are sending or reading; only for an httpx client of ours."""
+        """End what these threads are sending or reading; only on connections of ours."""
         cut(threads)
 
     def close(self) -> None:
@@ -190,29 +207,34 @@ class AsyncTransport:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._http = client or self._make()
 
-    def _make(self) -> httpx.AsyncClient | OwnAsyncClient:
-        return OwnAsyncClient(trust_env=self._endpoint.trust_env)
+    def _make(self) -> httpx.AsyncClient | AsyncConnections:
+        endpoint = self._endpoint
+        return AsyncConnections(endpoint.url, endpoint.key, trust_env=endpoint.trust_env)
 
     async def send(self, body: bytes, timeout: float, scan: Scan) -> Reply:  # noqa: ASYNC109 - as Transport
         """As `Transport.send`."""
         _refuse_closed(self._http)
-        request = self._endpoint.request(self._http, body, timeout)
         try:
             async with asyncio.timeout(timeout):
-                response = await self._http.send(
-                    request, stream=True, auth=self._endpoint.auth, follow_redirects=False
-                )
-                async with aclosing(response):
-                    receiver = _receiver(response, scan)
-                    async for chunk in response.aiter_bytes():
+                async with self._post(body, timeout) as (status, headers, chunks):
+                    receiver = scan if status < 400 else _Refusal()
+                    async for chunk in chunks:
                         if receiver.add(chunk):
                             break
-            return self._endpoint.reply(response, *receiver.end())
-        except httpx.HTTPStatusError as error:  # a hook of the caller's httpx client
-            return self._endpoint.reply(error.response, b"")
-        except _FAILURES as error:
-            failure = self._endpoint.failure(error, timeout)
-        raise failure  # out here: httpx's frames hold the headers, and with them the key
+            return self._endpoint.reply(status, headers, *receiver.end())
+        except BaseException as error:  # noqa: BLE001 - it is raised below
+            outcome = self._endpoint.outcome(error, timeout)
+        if isinstance(outcome, Reply):
+            return outcome
+        try:
+            raise outcome  # out here: the frames below hold the headers, and with them the key
+        finally:
+            del outcome  # or it and this frame would hold each other
+
+    def _post(self, body: bytes, timeout: float) -> AbstractAsyncContextManager[AsyncAnswer]:
+        if isinstance(self._http, AsyncConnections):
+            return self._http.post(body, timeout)
+        return _through_async(self._http, self._endpoint, body, timeout)
 
     def bind(self) -> bool:
         """Belong to the running event loop; True where the connections had to be made anew.
@@ -239,6 +261,36 @@ class AsyncTransport:
             await self._http.aclose()  # in a closed loop no connection is left
 
 
+@contextmanager
+def _through(
+    client: httpx.Client, endpoint: _Endpoint, body: bytes, timeout: float
+) -> Iterator[Answer]:
+    request = _request(client, endpoint, body, timeout)
+    response = client.send(request, stream=True, auth=endpoint.auth, follow_redirects=False)
+    with closing(response):
+        yield response.status_code, response.headers.raw, response.iter_bytes()
+
+
+@asynccontextmanager
+async def _through_async(
+    client: httpx.AsyncClient,
+    endpoint: _Endpoint,
+    body: bytes,
+    timeout: float,  # noqa: ASYNC109 - as above
+) -> AsyncIterator[AsyncAnswer]:
+    request = _request(client, endpoint, body, timeout)
+    response = await client.send(request, stream=True, auth=endpoint.auth, follow_redirects=False)
+    async with aclosing(response):
+        yield response.status_code, response.headers.raw, response.aiter_bytes()
+
+
+def _request(
+    client: httpx.Client | httpx.AsyncClient, endpoint: _Endpoint, body: bytes, timeout: float
+) -> httpx.Request:
+    limits = httpx.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT))
+    return client.build_request("POST", endpoint.url, content=body, headers=HEADERS, timeout=limits)
+
+
 class _Refusal:
     """The body of an error, up to a bound."""
 
@@ -257,11 +309,7 @@ class _Refusal:
         return b"".join(self._chunks), None
 
 
-def _receiver(response: httpx.Response, scan: Scan) -> Scan | _Refusal:
-    return _Refusal() if response.status_code >= 400 else scan
-
-
-def _refuse_closed(client: _AnyClient) -> None:
+def _refuse_closed(client: Any) -> None:
     if client.is_closed:
         raise InputError("the client, or the httpx client it was given, is closed; make a new one")
 

@@ -1,0 +1,252 @@
+"""Connections: how many, kept for how long, and what becomes of them at a cancel."""
+
+import asyncio
+import gzip
+import json
+import threading
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
+from typing import Any
+
+import httpx
+import numpy as np
+import openrouter_embeddings as ore
+import pytest
+from openrouter_embeddings._secret import Secret
+from openrouter_embeddings.transport import _connections
+
+from tests.support import KEY, KINDS, MODEL, Kind, answer, expected
+
+both = pytest.mark.parametrize("kind", KINDS)
+BOMB = gzip.compress(b" " * 300_000_000, 1)
+
+
+class _Counting(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.opened = 0
+        self.gone = threading.Semaphore(0)
+        self.together = threading.Barrier(4)
+        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        self.opened += 1
+        super().process_request_thread(request, client_address)
+        self.gone.release()
+
+    def handle_error(self, *_: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """A client that hangs up is no error here."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        assert isinstance(self.server, _Counting)
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if asked["model"] == "together":
+            self.server.together.wait(20)
+        body = json.dumps(answer(asked["input"])).encode()
+        self.send_response(200)
+        if asked["model"] == "closing":
+            self.send_header("Connection", "close")
+        if asked["model"] in ("gzip", "bomb"):
+            body = BOMB if asked["model"] == "bomb" else gzip.compress(body)
+            self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        self.close_connection |= asked["model"] == "hanging up"
+
+    def log_message(self, *_: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Silence."""
+
+
+@pytest.fixture
+def server() -> Iterator[_Counting]:
+    """A service that counts its connections."""
+    with _Counting() as server:
+        threading.Thread(target=server.serve_forever, args=[0.01]).start()
+        yield server
+        server.shutdown()
+
+
+def calls(
+    kind: Kind, url: str, *calls: dict[str, Any], meanwhile: Callable[[], object] = int
+) -> None:
+    """Calls of one client, one after the other, each with a right outcome; then `meanwhile`."""
+    options: Any = {"base_url": url, "model": MODEL, "max_retries": 0, "batch_size": 1}
+    texts = [*"abcd"]
+
+    async def run() -> None:
+        async with ore.AsyncClient(KEY, **options) as client:
+            for call in calls:
+                found = await client.embed(texts, **call)
+                assert np.array_equal(found.vectors, expected(texts))
+                meanwhile()
+
+    if kind == "async":
+        asyncio.run(run())
+        return
+    with ore.Client(KEY, **options) as client:
+        for call in calls:
+            assert np.array_equal(client.embed(texts, **call).vectors, expected(texts))
+            meanwhile()
+
+
+@both
+def test_a_connection_is_used_again(kind: Kind, server: _Counting) -> None:
+    """One after the other needs one, four at a time need four; all are closed with the client."""
+    calls(kind, server.url, {"concurrency": 1}, {"concurrency": 1})
+    assert server.opened == 1
+    assert server.gone.acquire(timeout=20)
+    both_ways = {"model": "together", "concurrency": 4}, {"concurrency": 1}
+    calls(kind, server.url, *both_ways, both_ways[0])
+    assert server.opened == 5
+    for _ in range(4):
+        assert server.gone.acquire(timeout=20)
+
+
+@both
+def test_a_connection_that_the_service_closes_is_not_used_again(
+    kind: Kind, server: _Counting
+) -> None:
+    """It says so in its answer."""
+    calls(kind, server.url, {"concurrency": 1, "model": "closing"}, {"concurrency": 1})
+    assert server.opened == 5
+
+
+@both
+def test_a_connection_that_the_service_has_closed_is_not_used_again(
+    kind: Kind, server: _Counting
+) -> None:
+    """Without a word, while it was idle: no request is lost on it."""
+    options: Any = {"base_url": server.url, "model": "hanging up", "max_retries": 0}
+
+    async def run() -> None:
+        async with ore.AsyncClient(KEY, **options) as client:
+            for _ in range(3):
+                await client.embed("a")
+                assert await asyncio.to_thread(server.gone.acquire, timeout=20)
+
+    if kind == "async":
+        asyncio.run(run())
+        return
+    with ore.Client(KEY, **options) as client:
+        for _ in range(3):
+            client.embed("a")
+            assert server.gone.acquire(timeout=20)
+
+
+@both
+def test_a_connection_that_nobody_needs_is_closed(
+    kind: Kind, server: _Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the client goes on: what was idle for too long is not kept for a peak to come."""
+
+    def later() -> None:
+        monkeypatch.setattr(_connections, "_KEPT", -1.0)
+
+    calls(
+        kind, server.url, {"model": "together", "concurrency": 4}, {"concurrency": 1},
+        meanwhile=later,
+    )  # fmt: skip
+    assert server.opened == 8
+    for _ in range(8):
+        assert server.gone.acquire(timeout=20)
+
+
+def test_closed_connections_take_no_request() -> None:
+    """Though a thread was about to send one."""
+    connections = _connections.Connections(
+        httpx.URL("http://localhost/v1"), Secret(KEY), trust_env=False
+    )
+    connections.close()
+    with pytest.raises(ore.InputError, match="closed"), connections.post(b"", 1):
+        raise AssertionError
+
+
+@both
+def test_an_answer_compressed_against_our_wish_is_read(kind: Kind, server: _Counting) -> None:
+    """The request says that it should not be."""
+    calls(kind, server.url, {"model": "gzip"})
+
+
+@both
+def test_a_decompression_bomb_takes_no_memory(kind: Kind, server: _Counting) -> None:
+    """300 KB that inflate to 300 MB are given up after the first two."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(ore.ResponseError, match="the most expected"):
+            calls(kind, server.url, {"model": "bomb"})
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+
+
+class _Loop:
+    """A service in the client's own event loop, so that every step can be told apart."""
+
+    def __init__(self) -> None:
+        self.open = 0
+        self.idle = asyncio.Event()
+
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open += 1
+        self.idle.clear()
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+                asked = json.loads(await reader.readexactly(length))
+                body = json.dumps(answer(asked["input"])).encode()
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
+                for at in range(0, len(body), 50):
+                    writer.write(body[at : at + 50])
+                    await writer.drain()
+                    await asyncio.sleep(0)
+        writer.close()
+        self.open -= 1
+        if not self.open:
+            self.idle.set()
+
+
+@pytest.mark.parametrize("cancels", [1, 2])
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_cancel_at_any_step_leaves_a_client_that_works(*, warm: bool, cancels: int) -> None:
+    """Whether the connection was there before or not; and no connection stays open."""
+
+    async def run() -> None:
+        service = _Loop()
+        listener = await asyncio.start_server(service.talk, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        for steps in count():
+            async with ore.AsyncClient(KEY, base_url=url, model=MODEL, max_retries=0) as client:
+                if warm:
+                    await client.embed("before")
+                call = asyncio.create_task(client.embed("cancelled"))
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                if done := call.done():
+                    assert steps > 10
+                for _ in range(cancels):
+                    call.cancel()
+                    await asyncio.sleep(0)
+                with suppress(asyncio.CancelledError):
+                    await call
+                for text in ("after", "and again"):
+                    found = await client.embed(text, timeout=20)
+                    assert np.array_equal(found.vectors, expected([text]))
+            await asyncio.wait_for(service.idle.wait(), 20)  # or a connection has leaked
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+            if done:
+                break
+        listener.close()
+        await listener.wait_closed()
+
+    asyncio.run(run())
