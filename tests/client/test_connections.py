@@ -16,7 +16,7 @@ import numpy as np
 import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings._secret import Secret
-from openrouter_embeddings.transport import _connections
+from openrouter_embeddings.transport import _attempts, _connections
 
 from tests.support import KEY, KINDS, MODEL, Kind, answer, expected
 
@@ -250,3 +250,33 @@ def test_a_cancel_at_any_step_leaves_a_client_that_works(*, warm: bool, cancels:
         await listener.wait_closed()
 
     asyncio.run(run())
+
+
+@both
+def test_a_request_is_sent_at_once(
+    kind: Kind, server: _Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Head and body in one piece, while that is worth it: one packet wakes the service once."""
+    sent: list[bytes] = []
+    take = _attempts.Writes.take
+
+    def noted(self: _attempts.Writes, buffer: bytes) -> tuple[bytes, ...]:
+        sent.extend(pieces := take(self, buffer))
+        return pieces
+
+    monkeypatch.setattr(_attempts.Writes, "take", noted)
+    calls(kind, server.url, {"concurrency": 1})
+    assert [piece[:5] for piece in sent] == [b"POST "] * 4
+    assert all(piece.endswith(b"}") for piece in sent)
+
+
+def test_a_large_body_follows_its_head() -> None:
+    """It is not copied; and a head without a body goes out when that is known."""
+    writes, large = _attempts.Writes(), bytes(2 << 20)
+    assert writes.take(b"head") == ()
+    head, body = writes.take(large)
+    assert head == b"head"
+    assert body is large
+    assert writes.take(b"") == ()
+    assert writes.take(b"CONNECT") == ()
+    assert writes.take(b"") == (b"CONNECT",)

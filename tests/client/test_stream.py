@@ -1,7 +1,9 @@
 """Streams: in order, bounded, and abandoned without harm."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -263,3 +265,41 @@ def test_wrong_options_are_refused_at_once(kind: Kind) -> None:
     with pytest.raises(ore.InputError, match="no model"):
         client.embed_stream(["a"])
     asyncio.run(client.close()) if isinstance(client, ore.AsyncClient) else client.close()
+
+
+@both
+@pytest.mark.parametrize("batch_size", [2, 8])
+@pytest.mark.parametrize("method", ["embed", "embed_stream"])
+def test_what_the_caller_drops_is_freed_at_once(kind: Kind, method: str, batch_size: int) -> None:
+    """No cycle keeps vectors until the garbage collector comes by."""
+    dropped: list[weakref.ref[Any]] = []
+
+    def drop(result: ore.EmbeddingResult) -> None:
+        matrix = result.vectors
+        dropped.append(weakref.ref(matrix if matrix.base is None else matrix.base))
+
+    async def run() -> None:
+        async with ore.AsyncClient.local(batch_size=batch_size) as client:
+            if method == "embed":
+                drop(await client.embed(texts))
+            else:
+                async for part in client.embed_stream(texts):
+                    drop(part)
+
+    def run_here() -> None:
+        with ore.Client.local(batch_size=batch_size) as client:
+            for part in [client.embed(texts)] if method == "embed" else client.embed_stream(texts):
+                drop(part)
+
+    texts = [*"abcdefgh"]
+    gc.collect()
+    gc.disable()
+    try:
+        run_here() if kind == "sync" else asyncio.run(run())
+        for thread in threading.enumerate():
+            if thread.name == "openrouter-embeddings":
+                thread.join(20)
+        assert dropped
+        assert all(matrix() is None for matrix in dropped)
+    finally:
+        gc.enable()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+import weakref
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
@@ -104,13 +105,14 @@ class Call:
 
     def divide(self, batch: Batch) -> Division:
         """Begin with a batch."""
+        budget = self.budget  # not self: a call that held itself would hold its matrix, too
         division = Division(
             batch,
             self.learned,
             self.options.model,
             skip=self.options.on_error == "skip",
             ask_again=self.options.max_retries > 0,
-            cautious=lambda: self.budget is not None and self.budget.needs_price,
+            cautious=lambda: budget is not None and budget.needs_price,
         )
         self._divisions[batch.positions[0]] = division
         return division
@@ -204,8 +206,15 @@ class Exchange:
     @property
     def retrying(self) -> _RetryOptions:
         """Arguments for `stamina.retry_context`."""
+        # stamina's iterator is a cycle; with this in it, every matrix would wait for the collector
+        here = weakref.ref(self)
+
+        def wait_before_retry(error: Exception) -> bool | float:
+            exchange = here()
+            return exchange is not None and exchange._wait_before_retry(error)  # noqa: SLF001
+
         return {
-            "on": self._wait_before_retry,
+            "on": wait_before_retry,
             "attempts": self.call.options.max_retries + 1,
             "timeout": None,  # the deadline is kept below, before it has passed
             "wait_initial": 0.5,

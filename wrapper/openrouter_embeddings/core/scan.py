@@ -252,8 +252,8 @@ class Scan:
         # while the rows are in the cache: a tenth of what it costs at the end
         rows = self._matrix[first:after]
         with np.errstate(all="ignore"):
-            sums = np.vecdot(rows, rows).tolist()
-        self._doubtful |= not all(_SMALLEST < total < _LARGEST for total in sums)
+            sums = np.vecdot(rows, rows)
+        self._doubtful |= not _SMALLEST < sums.min() <= sums.max() < _LARGEST  # nor where NaN
         return True
 
     def _decoded(self, vector: memoryview) -> bytes:

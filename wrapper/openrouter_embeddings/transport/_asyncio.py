@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import httpcore
 from aiohappyeyeballs import start_connection
 
+from ._attempts import Writes
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable
@@ -94,6 +96,7 @@ class _Stream(httpcore.AsyncNetworkStream):
     def __init__(self, transport: asyncio.Transport, protocol: _Protocol) -> None:
         self._transport = transport
         self._protocol = protocol
+        self._writes = Writes()
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002, ASYNC109 - see the module
         await self._protocol.readable()
@@ -106,7 +109,8 @@ class _Stream(httpcore.AsyncNetworkStream):
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109 - see the module
         if self._protocol.ended:
             raise httpcore.WriteError("the connection is closed")
-        self._transport.write(buffer)
+        for data in self._writes.take(buffer):
+            self._transport.write(data)
         await self._protocol.writable()
 
     async def aclose(self) -> None:

@@ -76,12 +76,32 @@ def _left(timeout: float | None, stream: httpcore.NetworkStream | None = None) -
     return left if timeout is None else min(left, timeout)
 
 
+class Writes:
+    """What httpcore writes, with the head of a request kept back until its body comes.
+
+    Together they are one call of the system, one packet and one TLS record. After the body
+    httpcore writes nothing, literally, so that a head without one goes out, too.
+    """
+
+    def __init__(self) -> None:
+        self._head = b""
+
+    def take(self, buffer: bytes) -> tuple[bytes, ...]:
+        """What is to be written now."""
+        head, self._head = self._head, b""
+        if not head:
+            self._head = buffer
+            return ()
+        return (head + buffer,) if len(buffer) < _CHUNK else (head, buffer)
+
+
 class _Stream(httpcore.NetworkStream):
     """A connection on which no operation outlasts the attempt."""
 
     def __init__(self, stream: httpcore.NetworkStream, *, within_tls: bool = False) -> None:
         self._stream = stream
         self._broken: OSError | None = None
+        self._writes = Writes()
         line = stream.get_extra_info("socket")
         self._is_tls = isinstance(line, ssl.SSLSocket)
         # TLS within TLS, through a proxy, is httpcore's own; its socket gives what is outside
@@ -112,7 +132,9 @@ class _Stream(httpcore.NetworkStream):
         return b"".join(records)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, _left(timeout, self._stream))
+        left = _left(timeout, self._stream)
+        for data in self._writes.take(buffer):
+            self._stream.write(data, left)
 
     def close(self) -> None:
         self._stream.close()
