@@ -54,8 +54,8 @@ _FEWER = (("langchain-openai", 6_400), ("litellm", 1_280), ("openai async", 25_6
 DECODE = [
     Case("1 × 1536", 1, 1536, _ONE, repeats=50),
     Case("64 × 1536", 64, 1536, _ONE, repeats=5),
-    Case("2048 × 1536", 2048, 1536, _ONE),
-    Case("checks", 2048, 1536, ("ours", "ours unchecked"), repeats=10, rounds=11),
+    Case("2048 × 1536", 2048, 1536, _ONE, repeats=3, rounds=9),
+    Case("checks", 2048, 1536, ("ours", "ours unchecked"), repeats=10, rounds=21),
     Case("2048 × 3072", 2048, 3072, ("floor", "ours", "bare httpx", "openai", "openai base64")),
 ]
 OVER_HTTP = [

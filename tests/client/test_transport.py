@@ -99,7 +99,7 @@ def test_every_operation_of_an_attempt_has_what_is_left_of_its_time() -> None:
             return b""[:max_bytes]
 
         def write(self, buffer: bytes, timeout: float | None = None) -> None:
-            assert not buffer
+            assert buffer == b"head"
             seen.append(timeout)
 
         def start_tls(self, *_: Any, **__: Any) -> httpcore.NetworkStream:
@@ -108,6 +108,7 @@ def test_every_operation_of_an_attempt_has_what_is_left_of_its_time() -> None:
     stream = _attempts._Stream(Fake())
     _attempts.begin_attempt(5)
     stream.read(1, 100)
+    stream.write(b"head", None)
     stream.write(b"", None)
     stream.start_tls(None).read(1, 2)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert [left is not None and left <= 5 for left in seen] == [True] * 3

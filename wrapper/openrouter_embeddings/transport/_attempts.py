@@ -18,8 +18,10 @@ import httpcore
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# httpcore asks for 64 KB at a time, whose handling costs more than reading them
-_CHUNK = 1 << 20
+# httpcore asks for 64 KB at a time, whose handling costs more than reading them. An answer of usual
+# size fits: every further read gives other threads the interpreter, and waits for it to come back.
+_CHUNK = 1 << 21
+_COPIED = 1 << 16
 
 _RECORD = 1 << 14
 
@@ -92,7 +94,7 @@ class Writes:
         if not head:
             self._head = buffer
             return ()
-        return (head + buffer,) if len(buffer) < _CHUNK else (head, buffer)
+        return (head + buffer,) if len(buffer) < _COPIED else (head, buffer)
 
 
 class _Stream(httpcore.NetworkStream):
