@@ -96,6 +96,10 @@ contract-prism: .venv/prism/.ready ## our client against Stoplight Prism, which 
 faults: .venv/.ready ## every fault over a socket; writes the table in docs/reliability.md
 	@$(BIN)/python -m tools.faults
 
+.PHONY: kills
+kills: .venv/.ready ## jobs that are killed at random moments, until they are done; fills docs/reliability.md
+	@$(BIN)/python -m tools.kills
+
 .PHONY: soak
 soak: .venv/.ready ## 200,000 texts through faults, and rate limits; about four minutes
 	@$(BIN)/python -m tools.soak

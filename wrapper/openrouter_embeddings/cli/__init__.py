@@ -8,16 +8,19 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._version import __version__
+from openrouter_embeddings._version import __version__
+
+from . import _run, _search
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from .client import Client
-    from .result import EmbeddingResult
+    from openrouter_embeddings.client import Client
+    from openrouter_embeddings.result import EmbeddingResult
 
 EXIT_FAILED = 1  # the service, the connection or the machine
 EXIT_USAGE = 2  # what was asked for cannot be right; argparse's own status, too
+EXIT_SPENT = 3  # the credits or the budget
 EXIT_INTERRUPTED = 130
 
 _DESCRIPTION = """\
@@ -77,6 +80,9 @@ def parser() -> argparse.ArgumentParser:
     embed.add_argument("--local", action="store_true", help="use the stand-in, in this process")
     embed.set_defaults(run=_embed)
 
+    _run.add(commands)
+    _search.add(commands)
+
     serve = commands.add_parser(
         "serve",
         help="run the stand-in for the service",
@@ -91,7 +97,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _faults(text: str) -> Any:
-    from .local.faults import Faults  # noqa: PLC0415 - behind an extra
+    from openrouter_embeddings.local.faults import Faults  # noqa: PLC0415 - behind an extra
 
     try:
         return Faults.from_toml(Path(text).read_text("utf-8"))
@@ -115,7 +121,12 @@ def _npy(text: str) -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `orembed`; returns the exit status. Errors go to standard error in a sentence or two."""
-    from .errors import EmbeddingsError, InputError  # noqa: PLC0415 - --help needs no imports
+    from openrouter_embeddings.errors import (  # noqa: PLC0415 - --help needs no imports
+        BudgetExceededError,
+        EmbeddingsError,
+        InputError,
+        PaymentRequiredError,
+    )
 
     given = parser().parse_args(arguments)
     try:
@@ -128,7 +139,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     except (EmbeddingsError, ImportError, OSError) as error:
-        return _fail(str(error), EXIT_FAILED)
+        spent = isinstance(error, BudgetExceededError | PaymentRequiredError)
+        return _fail(str(error), EXIT_SPENT if spent and given.command == "run" else EXIT_FAILED)
     except KeyboardInterrupt:
         return _fail("interrupted", EXIT_INTERRUPTED)
     return 0
@@ -140,13 +152,23 @@ def _fail(message: str, status: int) -> int:
 
 
 def _embed(given: argparse.Namespace) -> None:
-    from .client import Client  # noqa: PLC0415 - --help needs no imports
-    from .core.options import EmbedOptions  # noqa: PLC0415 - --help needs no imports
-    from .errors import InputError  # noqa: PLC0415 - --help needs no imports
+    from openrouter_embeddings.errors import InputError  # noqa: PLC0415 - --help needs no imports
 
-    _say_retries()
     if given.texts.count("-") > 1:
         raise InputError("standard input can be read once, so - stands once")
+    with client_of(given) as client:
+        usage = _save(client, given) if given.output else _print(client, given)
+    cost = "unknown" if usage.cost is None else f"{usage.cost:f}"
+    print(f"{usage.prompt_tokens} tokens, cost {cost} credits", file=sys.stderr)
+
+
+def client_of(given: argparse.Namespace) -> Client:
+    """The client that a command asks for, which says on standard error what it waits for."""
+    from openrouter_embeddings.client import Client  # noqa: PLC0415 - --help needs no imports
+    from openrouter_embeddings.core.options import EmbedOptions  # noqa: PLC0415 - as above
+    from openrouter_embeddings.errors import InputError  # noqa: PLC0415 - as above
+
+    _say_retries()
     if not given.local:
         if not os.environ.get("OPENROUTER_API_KEY"):
             raise InputError("no API key: set OPENROUTER_API_KEY, or say --local to need none")
@@ -157,10 +179,7 @@ def _embed(given: argparse.Namespace) -> None:
         options["model"] = given.model
     if given.dimensions is not None:
         options["dimensions"] = given.dimensions
-    with Client.local(**options) if given.local else Client(**options) as client:
-        usage = _save(client, given) if given.output else _print(client, given)
-    cost = "unknown" if usage.cost is None else f"{usage.cost:f}"
-    print(f"{usage.prompt_tokens} tokens, cost {cost} credits", file=sys.stderr)
+    return Client.local(**options) if given.local else Client(**options)
 
 
 def _say_retries() -> None:
@@ -184,7 +203,7 @@ def _texts(given: argparse.Namespace) -> Iterator[str]:
 
 def _lines() -> Iterator[str]:
     """The lines of standard input, every one a text. Raises InputError with the line's number."""
-    from .errors import InputError  # noqa: PLC0415 - --help needs no imports
+    from openrouter_embeddings.errors import InputError  # noqa: PLC0415 - --help needs no imports
 
     number = 0
     for number, raw in enumerate(sys.stdin.buffer, 1):
@@ -202,7 +221,7 @@ def _lines() -> Iterator[str]:
 def _print(client: Client, given: argparse.Namespace) -> Any:
     import orjson  # noqa: PLC0415 - --help needs no imports
 
-    from .result import Usage  # noqa: PLC0415 - --help needs no imports
+    from openrouter_embeddings.result import Usage  # noqa: PLC0415 - --help needs no imports
 
     usage = Usage()
     for part in client.embed_stream(_texts(given)):
@@ -232,10 +251,6 @@ def _save(client: Client, given: argparse.Namespace) -> Any:
 
 
 def _serve(given: argparse.Namespace) -> None:
-    from .local.doors.serve import serve  # noqa: PLC0415 - behind an extra
+    from openrouter_embeddings.local.doors.serve import serve  # noqa: PLC0415 - behind an extra
 
     serve(given.host, given.port, given.faults)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

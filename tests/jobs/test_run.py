@@ -1,0 +1,194 @@
+"""`orembed run` as a person meets it."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openrouter_embeddings as ore
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from openrouter_embeddings import cli, jobs
+from openrouter_embeddings.cli import _run
+from openrouter_embeddings.local.faults import Fault, Faults
+from openrouter_embeddings.testing import Service
+
+from tools import kills
+from tools.faults import served
+
+TEXTS = ["a", "b", "a", "c", ""]
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    """A few lines."""
+    (tmp_path / "texts.txt").write_text("".join(f"{text}\n" for text in TEXTS))
+    return tmp_path / "texts.txt"
+
+
+def orembed(*arguments: Any, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "openrouter_embeddings.cli", "run", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+def test_a_file_becomes_a_file(texts: Path, tmp_path: Path) -> None:
+    """What it took is said on stderr; done once, it is not done again."""
+    target = tmp_path / "t.npy"
+    arguments = (texts, "-o", target, "--local", "--model", "local/hash", "--dimensions", 4)
+    done = orembed(*arguments)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert f"{target}: 5 rows, vectors of 4 dimensions; 1 duplicates, 0 from the" in done.stderr
+    assert f"1 rows have no vector: {target}.errors.jsonl" in done.stderr
+    wanted = ore.Client.local(model="local/hash", dimensions=4).embed([*"abac"]).vectors
+    assert np.array_equal(np.load(target)[:4], wanted)
+    done = orembed(*arguments)
+    assert "nothing was asked of the service" in done.stderr
+
+
+def test_machines_get_json_lines(texts: Path, tmp_path: Path) -> None:
+    """The last one is the report."""
+    arguments = ("--local", "--model", "local/hash", "--dimensions", 4, "--json")
+    done = orembed(texts, "-o", tmp_path / "t.npy", *arguments)
+    report = json.loads(done.stdout.splitlines()[-1])["report"]
+    assert (report["rows"], report["errors"], report["usage"]["requests"]) == (5, 1, 1)
+    done = orembed(texts, "-o", tmp_path / "u.npy", "--dry-run", "--price", "1", "--json")
+    assert json.loads(done.stdout)["estimate"]["duplicates"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["-o", "t.txt", "--local"], 2, "is no .parquet, .npy or .jsonl file"),
+        (["-o", "t.npy", "--column", "x", "--local"], 2, "there is no column 'x'"),
+        (["-o", "t.npy", "--budget", "much"], 2, "'much' is no amount of credits"),
+        (["-o", "t.npy"], 2, "no API key: set OPENROUTER_API_KEY"),
+        (["-o", "t.npy", "--local", "--model", "local/status-402"], 3, "Payment Required"),
+        (["-o", "t.npy", "--local", "--model", "local/status-401"], 1, "Unauthorized"),
+        (["-o", "/proc/t.npy", "--local"], 1, "unable to open database file"),
+    ],
+)
+def test_a_job_that_cannot_go_on_says_why(
+    texts: Path, arguments: list[str], status: int, words: str
+) -> None:
+    """With a status for every kind of reason, and never a traceback."""
+    done = subprocess.run(
+        [sys.executable, "-m", "openrouter_embeddings.cli", "run", texts, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=texts.parent,
+    )
+    assert done.returncode == status
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    if status == 3:
+        assert "when there are credits again, the same command goes on" in done.stderr
+
+
+def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
+    """What was kept before is there when there is room again."""
+    source, target = tmp_path / "s.parquet", tmp_path / "t.npy"
+    pq.write_table(pa.table({"text": [f"text {n}" for n in range(3000)]}), source)
+    code = """
+import resource, sys
+from openrouter_embeddings.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
+sys.exit(main(sys.argv[1:]))
+"""
+    job = ["run", str(source), "-o", str(target), "--local", "--model", "local/hash"]
+    options = ["--dimensions", "64", "--batch-size", "50", "--concurrency", "1", "--json"]
+    full = subprocess.run(
+        [sys.executable, "-c", code, *job, *options], capture_output=True, text=True, check=False
+    )
+    assert full.returncode == 1
+    assert "what was kept before is safe" in full.stderr
+    assert "Traceback" not in full.stderr
+    done = orembed(*job[1:], *options)
+    report = json.loads(done.stdout.splitlines()[-1])["report"]
+    assert report["embedded"] == 3000
+    assert 0 < report["usage"]["requests"] < 60
+    assert not np.isnan(np.load(target)).any()
+
+
+def test_killed_jobs_lose_nothing_and_pay_for_nothing_twice() -> None:
+    """But for what was in flight; `make kills` does it for longer."""
+    found = kills.killed(rows=2000, kills=3, seed=1)
+    assert (found.kills >= 3, found.differing) == (True, 0)
+    assert found.again <= found.in_flight
+
+
+def test_progress_is_a_bar_or_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A bar in a terminal; elsewhere a line now and then."""
+    usage = ore.Usage(prompt_tokens=2500, cost=Decimal("0.5"), requests=10)
+    progress = jobs.Progress("embedding", 1000, 4000, 900, 0, 0, 3, usage, 10.0)
+    assert _run.line(progress) == (
+        "embedding 1,000 of 4,000 rows: 100 rows/s, 2,500 tokens, 0.5000 of about 2.0000 credits, "
+        "3 under way, 0 min 30 s to go"
+    )
+    given = cli.parser().parse_args(["run", "s.txt", "-o", "t.npy"])
+    monkeypatch.setattr(_run, "EVERY", 0.0)
+    listener, close = _run._listener(given)
+    listener(progress)
+    close()
+    assert capsys.readouterr().err == _run.line(progress) + "\n"
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    listener, close = _run._listener(given)
+    listener(progress)
+    close()
+    assert "2,500 tokens" in terminal.getvalue()
+
+
+def test_an_estimate_counts_and_asks_for_a_price(texts: Path) -> None:
+    """From a price, or from what a few inputs cost."""
+    found = jobs.estimate(texts, price=Decimal(1))
+    assert (found.rows, found.duplicates, found.unusable, found.requests) == (5, 1, 1, 1)
+    assert (found.tokens, found.cost, found.seconds) == (1, Decimal("0.000001"), None)
+    service = Service()
+    with service.client(model="local/hash") as client:
+        found = jobs.estimate(texts, client=client)
+        asked = client.embed([*"abc"]).usage
+    assert (found.tokens, found.cost) == (asked.prompt_tokens, asked.cost)
+    assert found.seconds is not None
+
+
+def test_a_job_goes_on_over_a_socket(texts: Path, tmp_path: Path) -> None:
+    """With the service and the key from the environment."""
+    target = tmp_path / "t.npy"
+    options = ("--model", "local/hash", "--dimensions", 4, "--batch-size", 1, "--concurrency", 1)
+    faults = Faults([Fault("status", status=402, requests=[2])])
+    with served(faults) as url:
+        place = {"OPENROUTER_BASE_URL": url, "OPENROUTER_API_KEY": "local"}
+        assert orembed(texts, "-o", target, *options, **place).returncode == 3
+        assert orembed(texts, "-o", target, *options, **place).returncode == 0
+    assert [bill.inputs for bill in faults.billed] == [('"a"',), ('"b"',), ('"c"',)]
+
+
+def test_a_missing_extra_is_named(
+    texts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the line that installs it."""
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    target = texts.parent / "t.npy"
+    assert cli.main(["run", str(texts), "-o", str(target), "--local"]) == 1
+    assert 'pip install "openrouter-embeddings[jobs]"' in capsys.readouterr().err

@@ -1,0 +1,19 @@
+"""Rows in batches of one size, whatever the source's own pieces are."""
+
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+from openrouter_embeddings.jobs._sources import open_source
+
+
+@given(st.lists(st.integers(0, 9), max_size=12), st.integers(1, 12))
+def test_pieces_are_put_together_and_cut(pieces: list[int], rows: int) -> None:
+    """All rows in order, so many in every batch but the last."""
+    schema = pa.schema([("n", pa.int64())])
+    numbers = iter(range(1000))
+    batches = [pa.record_batch([[next(numbers) for _ in range(size)]], schema) for size in pieces]
+    table = pa.Table.from_batches(batches, schema)
+    found = [batch.column("n").to_pylist() for batch in open_source(table).batches(rows)]
+    assert [n for batch in found for n in batch] == [*range(sum(pieces))]
+    assert all(len(batch) == rows for batch in found[:-1])
+    assert all(0 < len(batch) <= rows for batch in found[-1:])

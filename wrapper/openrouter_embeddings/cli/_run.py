@@ -1,0 +1,246 @@
+"""`orembed run`: a corpus from file to file."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import time
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from openrouter_embeddings.jobs import Estimate, JobReport, Progress
+
+_RUN = """\
+Embed every row of a file, and write the rows with their vectors to another. Run the same command
+again after it was stopped, however it was stopped: it goes on, and pays only for requests that
+were in flight once more. Equal inputs are embedded once.
+
+SOURCE is a .parquet, .jsonl or .csv file, a .txt file with a text a line, several of one kind, or
+a directory of images. TARGET is a .parquet or .jsonl file with the columns of the source and
+`embedding`, or a .npy matrix. Until it is whole, what has come is kept in TARGET.job; rows that
+cannot be embedded stand in TARGET.errors.jsonl, with the reason."""
+
+_EXAMPLES = """\
+examples:
+  orembed run titles.txt -o titles.npy --local
+  orembed run books.parquet -o vectors.parquet --template "{title}: {abstract}" \\
+      --model openai/text-embedding-3-small --budget 2.50
+  orembed run books.parquet -o vectors.parquet --dry-run --price 0.02 --model …
+
+exit status: 0 done, 1 the service or the machine failed, 2 what was asked for cannot be right,
+3 the credits or the budget are used up, 130 interrupted. After 1, 3 and 130 the same command
+goes on where it was stopped."""
+
+EVERY = 10.0  # seconds between lines where nobody watches a terminal
+
+
+def add(commands: Any) -> None:
+    """The command and its options."""
+    run = commands.add_parser(
+        "run",
+        help="embed a file into a file, resumably",
+        description=_RUN,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    run.add_argument("source", nargs="+", metavar="SOURCE", help="what is embedded")
+    run.add_argument("-o", "--output", required=True, type=Path, metavar="TARGET", help="written")
+    run.add_argument("--column", metavar="C", help="with the text, where there are several")
+    run.add_argument("--template", metavar="T", help='the text, as in "{title}: {body}"')
+    run.add_argument("--images", metavar="C", help="a column with images: bytes, paths or URLs")
+    run.add_argument("--key", metavar="C", help="the column that names a row among the errors")
+    run.add_argument("--only-key", action="store_true", help="no other column in the target")
+    run.add_argument("--precision", choices=("float32", "float16"), default="float32")
+    run.add_argument("--model", help="the model; with --local: local/minilm")
+    run.add_argument("--dimensions", type=int, metavar="D", help="shorter vectors")
+    run.add_argument("--batch-size", type=int, metavar="B", help="inputs a request; default: 128")
+    run.add_argument("--concurrency", type=int, metavar="N", help="requests at a time; default: 8")
+    run.add_argument("--cache", type=Path, metavar="DIR", help="remembers vectors across jobs")
+    run.add_argument("--budget", type=_credits, metavar="CREDITS", help="stop before it is passed")
+    run.add_argument("--max-errors", type=int, metavar="N", help="stop when more were refused")
+    run.add_argument("--dry-run", action="store_true", help="say what it would take; see --price")
+    run.add_argument(
+        "--price", type=_credits, metavar="CREDITS",
+        help="for a million tokens; without it --dry-run embeds 16 inputs to learn it",
+    )  # fmt: skip
+    run.add_argument("--json", action="store_true", help="progress and report as JSON lines")
+    run.add_argument("--local", action="store_true", help="use the stand-in, in this process")
+    run.set_defaults(run=_run)
+
+
+def _credits(text: str) -> Decimal:
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        amount = Decimal(-1)
+    if amount.is_finite() and amount >= 0:
+        return amount
+    raise argparse.ArgumentTypeError(f"{text!r} is no amount of credits; 2.50, say, is right")
+
+
+def _run(given: argparse.Namespace) -> None:
+    from openrouter_embeddings import jobs  # noqa: PLC0415 - behind an extra
+    from openrouter_embeddings.errors import EmbeddingsError  # noqa: PLC0415 - --help needs none
+
+    from . import client_of  # noqa: PLC0415 - the two know each other
+
+    source = given.source if len(given.source) > 1 else given.source[0]
+    reading = {name: getattr(given, name) for name in ("column", "template", "images")}
+    tuning = ("batch_size", "concurrency")
+    options: Any = {n: v for n in tuning if (v := getattr(given, n)) is not None}
+    if given.dry_run and given.price is not None:  # which needs no service
+        _say(jobs.estimate(source, **reading, price=given.price, **options), given)
+        return
+    with client_of(given) as client:
+        if given.dry_run:
+            _say(jobs.estimate(source, **reading, client=client, **options), given)
+            return
+        listener, close = _listener(given)
+        try:
+            report = jobs.embed_file(
+                source,
+                given.output,
+                **reading,
+                key=given.key,
+                only_key=given.only_key,
+                precision=given.precision,
+                client=client,
+                cache=given.cache,
+                max_errors=given.max_errors,
+                on_progress=listener,
+                budget=given.budget,
+                **options,
+            )
+        except (EmbeddingsError, KeyboardInterrupt) as error:
+            close()
+            if _job_is_begun(given):
+                print(f"orembed: {_how_to_go_on(error)}", file=sys.stderr)
+            raise
+        close()
+    _report(report, given)
+
+
+def _job_is_begun(given: argparse.Namespace) -> bool:
+    target: Path = given.output
+    return target.with_name(f"{target.name}.job").exists()
+
+
+def _how_to_go_on(error: BaseException) -> str:
+    from openrouter_embeddings.errors import PaymentRequiredError  # noqa: PLC0415 - as above
+
+    if isinstance(error, PaymentRequiredError):
+        return "what came is kept; when there are credits again, the same command goes on"
+    return "what came is kept; the same command goes on from there"
+
+
+def _listener(given: argparse.Namespace) -> tuple[Callable[[Progress], None], Callable[[], None]]:
+    if given.json:
+        return _print_json, _nothing
+    if sys.stderr.isatty():
+        return _bar()
+    last = time.monotonic()
+
+    def say(progress: Progress) -> None:
+        nonlocal last
+        if time.monotonic() - last >= EVERY:
+            last = time.monotonic()
+            print(line(progress), file=sys.stderr, flush=True)
+
+    return say, _nothing
+
+
+def _nothing() -> None:
+    """There is nothing to close."""
+
+
+def line(progress: Progress) -> str:
+    """Where a job is, in a line."""
+    of = f" of {progress.total:,}" if progress.total else ""
+    return f"{progress.stage} {progress.rows:,}{of} rows: {details(progress)}"
+
+
+def details(progress: Progress) -> str:
+    """What it has taken, and will take."""
+    rate = progress.rows / max(progress.seconds, 1e-3)
+    embedding = progress.stage == "embedding"
+    said = [f"{rate:,.0f} rows/s"] if embedding else []
+    said.append(f"{progress.usage.prompt_tokens:,} tokens")
+    known = progress.total if embedding and progress.rows else None
+    if (cost := progress.usage.cost) is not None:
+        of = f" of about {cost * known / progress.rows:.4f}" if known else ""
+        said.append(f"{cost:.4f}{of} credits")
+    if embedding:
+        said.append(f"{progress.in_flight} under way")
+    if progress.usage.unanswered or progress.usage.refused:
+        said.append(f"{progress.usage.unanswered} unanswered, {progress.usage.refused} refused")
+    if known and rate:
+        said.append(f"{_time((known - progress.rows) / rate)} to go")
+    return ", ".join(said)
+
+
+def _time(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
+
+
+def _bar() -> tuple[Callable[[Progress], None], Callable[[], None]]:
+    from openrouter_embeddings._extras import need  # noqa: PLC0415 - --help needs no imports
+
+    console = need("rich.console", "jobs")
+    bar = need("rich.progress", "jobs").Progress(auto_refresh=False)
+    task = bar.add_task("beginning", total=None)
+    live = need("rich.live", "jobs").Live(bar, console=console.Console(stderr=True), transient=True)
+    live.start()
+
+    def show(progress: Progress) -> None:
+        bar.update(task, total=progress.total, completed=progress.rows, description=progress.stage)
+        live.update(console.Group(bar, need("rich.text", "jobs").Text(details(progress))))
+
+    return show, live.stop
+
+
+def _print_json(progress: Progress) -> None:
+    _print({"progress": dataclasses.asdict(progress)})
+
+
+def _print(said: Any) -> None:
+    import orjson  # noqa: PLC0415 - --help needs no imports
+
+    print(orjson.dumps(said, default=str).decode(), flush=True)
+
+
+def _say(estimate: Estimate, given: argparse.Namespace) -> None:
+    if given.json:
+        _print({"estimate": dataclasses.asdict(estimate)})
+        return
+    cost = "unknown" if estimate.cost is None else f"about {estimate.cost:.6f} credits"
+    print(f"rows        {estimate.rows:,}")
+    print(f"duplicates  {estimate.duplicates:,}")
+    print(f"unusable    {estimate.unusable:,}")
+    print(f"requests    {estimate.requests:,}")
+    print(f"tokens      about {estimate.tokens:,}")
+    print(f"cost        {cost}")
+    if estimate.seconds is not None:
+        print(f"time        about {_time(estimate.seconds)}")
+
+
+def _report(report: JobReport, given: argparse.Namespace) -> None:
+    if given.json:
+        _print({"report": dataclasses.asdict(report)})
+        return
+    cost = "an unknown number of" if report.usage.cost is None else f"{report.usage.cost:f}"
+    spent = f"{report.usage.prompt_tokens:,} tokens, {cost} credits, {_time(report.seconds)}"
+    print(
+        f"{report.target}: {report.rows:,} rows, vectors of {report.dimensions} dimensions; "
+        f"{report.duplicates:,} duplicates, {report.reused:,} from the cache; "
+        f"{spent if report.usage.requests else 'nothing was asked of the service'}",
+        file=sys.stderr,
+    )
+    if report.errors_file:
+        print(f"{report.errors:,} rows have no vector: {report.errors_file}", file=sys.stderr)

@@ -1,0 +1,53 @@
+"""`orembed search` and `orembed info`: what a target holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add(commands: Any) -> None:
+    """The commands and their options."""
+    search = commands.add_parser(
+        "search",
+        help="the rows of a target that are nearest to a text",
+        description="Print the rows of what `orembed run` made that are nearest to QUERY, as JSON "
+        "lines. The query is embedded as they were.",
+    )
+    search.add_argument("target", type=Path, metavar="TARGET", help="a .parquet, .jsonl or .npy")
+    search.add_argument("query", metavar="QUERY", help="a text")
+    search.add_argument("-k", type=int, default=10, metavar="N", help="rows at most; default: 10")
+    search.add_argument("--local", action="store_true", help="use the stand-in, in this process")
+    search.set_defaults(run=_search)
+
+    info = commands.add_parser(
+        "info",
+        help="where a target's vectors come from",
+        description="Print where the vectors of what `orembed run` made come from.",
+    )
+    info.add_argument("target", type=Path, metavar="TARGET", help="a .parquet, .jsonl or .npy")
+    info.set_defaults(run=_info)
+
+
+def _search(given: argparse.Namespace) -> None:
+    import orjson  # noqa: PLC0415 - --help needs no imports
+
+    from openrouter_embeddings import jobs  # noqa: PLC0415 - behind an extra
+
+    from . import client_of  # noqa: PLC0415 - the two know each other
+
+    given.model, given.dimensions = jobs.info(given.target)["model"], None
+    with client_of(given) as client:
+        for match in jobs.search(given.target, given.query, k=given.k, client=client):
+            line = {"score": round(match.score, 4), "row": match.row, **match.columns}
+            print(orjson.dumps(line, default=str).decode())
+
+
+def _info(given: argparse.Namespace) -> None:
+    from openrouter_embeddings import jobs  # noqa: PLC0415 - behind an extra
+
+    for name, value in jobs.info(given.target).items():
+        print(f"{name:18}{', '.join(value) if isinstance(value, list) else value}")

@@ -1,0 +1,228 @@
+"""Asks the service for what is not there yet, and keeps each answer before more is asked for."""
+
+from __future__ import annotations
+
+from concurrent.futures import FIRST_COMPLETED, wait
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from openrouter_embeddings.client._workers import Workers
+from openrouter_embeddings.core.budget import Budget
+from openrouter_embeddings.errors import BudgetExceededError, EmbeddingsError
+from openrouter_embeddings.result import Usage
+
+from ._errors import JobError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
+
+    from openrouter_embeddings.client import Client
+    from openrouter_embeddings.core.options import EmbedOptions
+    from openrouter_embeddings.result import EmbeddingResult
+
+    from ._rows import Row
+    from ._store import Store
+
+_FRAME, _IMAGE = 8, 8192  # tokens at most around a text, and of an image
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    rows: list[Row]
+    tokens: int  # at most
+
+
+class Embedding:
+    """The first half of a job.
+
+    Args:
+        client: asked with up to `concurrency` requests at a time.
+        options: of every call; a budget is kept here, over all of them.
+        store: where answers are kept.
+        cache: a store of other jobs' vectors too, if any.
+        tell: called after every step with the rows that are settled.
+        max_errors: inputs that may be refused.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        options: EmbedOptions,
+        store: Store,
+        *,
+        cache: Store | None,
+        tell: Callable[[Embedding, int], None],
+        max_errors: int | None,
+    ) -> None:
+        plain = client._settings.options(options)  # noqa: SLF001 - of the same package
+        self._client = client
+        self._options: Any = {**options, "on_error": "skip", "budget": None}
+        self._batch_size, self._concurrency = plain.batch_size, plain.concurrency
+        self._budget = None if plain.budget is None else Budget(plain.budget)
+        self._store, self._cache = store, cache
+        self._tell = tell
+        self._max_errors = max_errors
+        self._pending: dict[Future[EmbeddingResult], _Asked] = {}
+        self._expected: set[bytes] = set()  # read, and neither kept nor refused yet
+        self._rows = 0
+        self.usage = Usage()
+        self.reused: int = store.fact("reused") or 0
+        self.refused = store.count("refused")
+        self.embedded = store.count("vectors") - self.reused
+
+    @property
+    def in_flight(self) -> int:
+        """Requests under way, nearly: a large batch may take several."""
+        return len(self._pending)
+
+    def run(self, batches: Iterator[list[Row]]) -> None:
+        """Until every input is kept or refused."""
+        workers: Workers[EmbeddingResult] = Workers(self._concurrency)
+        try:
+            for rows in self._new(batches):
+                self._submit(workers, rows)
+            while self._pending:
+                self._collect()
+        except BaseException:
+            self._drain()
+            raise
+        finally:
+            workers.stop()
+
+    def _new(self, batches: Iterator[list[Row]]) -> Iterator[list[Row]]:
+        """Inputs that nobody has embedded yet, in lists of a request's size."""
+        waiting: list[Row] = []
+        for rows in batches:
+            waiting += self._unknown(rows)
+            self._rows += len(rows)
+            self._tell(self, self._rows - len(self._expected))
+            while len(waiting) >= self._batch_size:
+                yield waiting[: self._batch_size]
+                del waiting[: self._batch_size]
+        if waiting:
+            yield waiting
+
+    def _unknown(self, rows: list[Row]) -> list[Row]:
+        new = {row.digest: row for row in rows if row.digest not in self._expected}
+        for digest in self._store.known([*new]):
+            del new[digest]
+        if self._cache and new:
+            found = self._cache.vectors([*new])
+            self._keep_vectors(found, cached=True)
+            for digest in found:
+                del new[digest]
+        if hopeless := [row for row in new.values() if row.value is None]:
+            self._refuse({row.digest: row.reason for row in hopeless})
+            self._store.commit()
+        wanted = [row for row in new.values() if row.value is not None]
+        self._expected |= {row.digest for row in wanted}
+        return wanted
+
+    def _submit(self, workers: Workers[EmbeddingResult], rows: list[Row]) -> None:
+        if self._budget and self._budget.needs_price and len(rows) > 1:
+            self._submit(workers, rows[:1])  # what it costs tells how far the budget goes
+            rows = rows[1:]
+        asked = _Asked(rows, sum(map(_most_tokens, rows)))
+        while len(self._pending) >= self._concurrency:
+            self._collect()
+        if self._budget:
+            self._begin(self._budget, asked.tokens)
+        inputs: Any = [row.value for row in rows]
+        ask = partial(self._client.embed, inputs, **self._options)
+        self._pending[workers.submit(ask)] = asked
+
+    def _begin(self, budget: Budget, tokens: int) -> None:
+        while (verdict := budget.verdict(tokens)) == "wait":
+            self._collect()
+        if verdict == "stop":
+            raise BudgetExceededError(budget.reason)
+        budget.begin(tokens)
+
+    def _collect(self) -> None:
+        """Keep what has come, together; raise what went wrong with any of it."""
+        done, _ = wait(self._pending, return_when=FIRST_COMPLETED)
+        failures = [failure for future in done if (failure := self._take(future)) is not None]
+        self._store.commit()
+        if self._cache:
+            self._cache.commit()
+        self._tell(self, self._rows - len(self._expected))
+        if failures:
+            raise failures[0]
+        if self._max_errors is not None and self.refused > self._max_errors:
+            raise JobError(
+                f"{self.refused} inputs cannot be embedded, and {self._max_errors} may; their "
+                "reasons are kept, and with a higher max_errors the job goes on"
+            )
+
+    def _take(self, future: Future[EmbeddingResult]) -> BaseException | None:
+        asked = self._pending.pop(future)
+        failure = future.exception()
+        usage: Usage | None = None
+        if failure is None:
+            self._keep(asked.rows, future.result())
+            usage = future.result().usage
+        elif isinstance(failure, EmbeddingsError):
+            if failure.partial is not None:
+                self._keep(asked.rows, failure.partial)
+            usage = failure.usage
+        self.usage += usage or Usage()
+        if self._budget:
+            self._budget.spend(usage or Usage())
+            self._budget.end(asked.tokens, maybe_billed=bool(usage and usage.unanswered))
+        return failure
+
+    def _keep(self, rows: list[Row], result: EmbeddingResult) -> None:
+        digests = [rows[position].digest for position in np.flatnonzero(result.mask)]
+        vectors = dict(zip(digests, map(bytes, result.vectors), strict=True))
+        self._keep_vectors(vectors)
+        if self._cache:
+            self._cache.add(vectors.items())
+        self._refuse({rows[p].digest: error.message for p, error in result.errors.items()})
+        self._served_by("models", {one.model for one in result.served if one.model})
+        self._served_by("providers", {*result.providers})
+
+    def _served_by(self, name: str, said: set[str]) -> None:
+        before = self._store.fact(name) or []
+        if new := said - {*before}:
+            self._store.note(name, sorted([*before, *new]))
+
+    def _keep_vectors(self, vectors: dict[bytes, bytes], *, cached: bool = False) -> None:
+        if not vectors:
+            return
+        (width,) = {len(vector) // 4 for vector in vectors.values()}
+        known = self._store.fact("dimensions")
+        if known is None:
+            self._store.note("dimensions", width)
+        elif known != width:
+            raise JobError(
+                f"vectors of {width} dimensions came, and of {known} before: that is another "
+                "vector space, and a target holds one"
+            )
+        self._store.add(vectors.items())
+        self._expected -= vectors.keys()
+        if cached:
+            self.reused += len(vectors)
+            self._store.note("reused", self.reused)
+        else:
+            self.embedded += len(vectors)
+
+    def _refuse(self, reasons: dict[bytes, str]) -> None:
+        self._store.refuse(reasons.items())
+        self._expected -= reasons.keys()
+        self.refused += len(reasons)
+
+    def _drain(self) -> None:
+        """What is in flight is being paid for: wait, and keep it."""
+        while self._pending:
+            done, _ = wait(self._pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                self._take(future)
+            self._store.commit()
+
+
+def _most_tokens(row: Row) -> int:
+    return len(row.value.encode()) + _FRAME if isinstance(row.value, str) else _IMAGE

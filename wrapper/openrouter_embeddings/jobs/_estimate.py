@@ -1,0 +1,121 @@
+"""What a job will take, before it is paid for."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from openrouter_embeddings.client import Client
+
+from ._rows import Reader
+from ._sources import open_source
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from openrouter_embeddings.core.options import EmbedOptions
+
+    from ._rows import Row
+
+_BYTES_PER_TOKEN = 4  # of English text; other scripts take up to a token a byte
+_PROBE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a job will take.
+
+    Attributes:
+        rows: of the source.
+        duplicates: rows whose input is another row's, too.
+        unusable: rows that cannot be embedded: empty texts, images that cannot be read.
+        requests: at least.
+        tokens: about; by the probe's share, or four bytes each.
+        cost: credits, about; None where neither a price nor a probe tells it.
+        seconds: about; None without a probe.
+    """
+
+    rows: int
+    duplicates: int
+    unusable: int
+    requests: int
+    tokens: int
+    cost: Decimal | None
+    seconds: float | None
+
+
+def estimate(
+    source: Any,
+    *,
+    column: str | None = None,
+    template: str | None = None,
+    images: str | None = None,
+    price: Decimal | None = None,
+    client: Client | None = None,
+    **options: Unpack[EmbedOptions],
+) -> Estimate:
+    """Count a source, in memory for 100 bytes of each different input.
+
+    Args:
+        source: as for `embed_file`.
+        column: as for `embed_file`.
+        template: as for `embed_file`.
+        images: as for `embed_file`.
+        price: credits for a million tokens. Without it, the first 16 inputs are embedded to learn
+            what they cost and how long that takes.
+        client: for that; default: `Client()`.
+        **options: as for `embed_file`.
+
+    Raises:
+        As `embed_file`.
+    """
+    rows = open_source(source)
+    reader = Reader(rows, column, template, images)
+    seen: set[bytes] = set()
+    first: list[Row] = []
+    total = unusable = size = 0
+    for batch in rows.batches(reader.rows):
+        for row in reader.read(batch):
+            total += 1
+            if row.value is None:
+                unusable += 1
+            elif row.digest not in seen:
+                seen.add(row.digest)
+                size += row.size
+                if len(first) < _PROBE:
+                    first.append(row)
+    counted = Estimate(
+        rows=total,
+        duplicates=total - unusable - len(seen),
+        unusable=unusable,
+        requests=-(-len(seen) // options.get("batch_size", 128)),
+        tokens=math.ceil(size / _BYTES_PER_TOKEN),
+        cost=None,
+        seconds=None,
+    )
+    if price is not None:
+        return replace(counted, cost=price * counted.tokens / 1_000_000)
+    if not first:
+        return counted
+    share = size / max(1, sum(row.size for row in first))
+    return _probed(counted, client or Client(), options, first, share)
+
+
+def _probed(
+    counted: Estimate, client: Client, options: EmbedOptions, first: list[Row], share: float
+) -> Estimate:
+    """With what some inputs cost, and how long that takes."""
+    concurrency = client._settings.options(options).concurrency  # noqa: SLF001 - one package
+    began = time.monotonic()
+    values: Any = [row.value for row in first]
+    usage = client.embed(values, **options).usage
+    took = time.monotonic() - began
+    return replace(
+        counted,
+        tokens=math.ceil(usage.prompt_tokens * share),
+        cost=None if usage.cost is None else usage.cost * Decimal(f"{share:.6g}"),
+        seconds=counted.requests / concurrency * took,
+    )

@@ -1,0 +1,244 @@
+"""One job: embed what is new, remember it, and write the target when all is there."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from contextlib import ExitStack
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import orjson
+
+from openrouter_embeddings._version import __version__
+from openrouter_embeddings.client import Client
+from openrouter_embeddings.errors import InputError
+from openrouter_embeddings.result import Usage
+
+from ._embed import Embedding
+from ._errors import JobError
+from ._report import JobReport, Progress
+from ._rows import Reader
+from ._sources import open_source
+from ._store import Store
+from ._targets import COLUMN, kind_of, provenance_of
+from ._write import errors_file, write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from os import PathLike
+    from typing import Unpack
+
+    from openrouter_embeddings.core.options import EmbedOptions
+
+_OFTEN = 0.5  # seconds between two tellings
+
+
+def embed_file(
+    source: Any,
+    target: str | PathLike[str],
+    *,
+    column: str | None = None,
+    template: str | None = None,
+    images: str | None = None,
+    key: str | None = None,
+    only_key: bool = False,
+    precision: Literal["float32", "float16"] = "float32",
+    client: Client | None = None,
+    cache: str | PathLike[str] | None = None,
+    max_errors: int | None = None,
+    on_progress: Callable[[Progress], object] | None = None,
+    **options: Unpack[EmbedOptions],
+) -> JobReport:
+    """Embed every row of a source into a target file. Run again, it goes on where it was stopped.
+
+    What comes is kept in `TARGET.job` (SQLite), on the disk before more is asked for: whenever the
+    process ends, only requests in flight may have to be paid for again. The target is written at
+    the end, whole, and is the same to the byte whether or not the job was interrupted. Equal
+    inputs are embedded once.
+
+    Args:
+        source: a .parquet, .jsonl, .csv or .txt file (a text a line), several by a pattern or as a
+            list, a directory of images, or a table in memory that speaks Arrow (pyarrow, pandas,
+            Polars).
+        target: a .parquet file: the columns of the source and `embedding`, a fixed-size list, null
+            where a row has none; or .jsonl, the same as JSON; or .npy, a matrix of shape
+            (rows, dimensions), NaN where a row has none. Provenance is in the Parquet file's
+            metadata, otherwise beside it.
+        column: with the text; default: the only one of text, or the one named "text".
+        template: in place of a column: `"{title}: {body}"`.
+        images: a column with images, as bytes, paths (relative to the source) or URLs.
+        key: the column that names a row in `TARGET.errors.jsonl`; default: its number, from 0.
+        only_key: leave all other columns of the source out of the target.
+        precision: of the vectors in the target.
+        client: default: `Client()`, from the environment.
+        cache: a directory that remembers vectors across jobs.
+        max_errors: inputs that may be refused before the job stops; default: any number.
+        on_progress: is told how far it is, twice a second.
+        **options: as for `Client.embed`; `budget` counts for this run.
+
+    Returns:
+        What it came to. Rows that cannot be embedded stand in `TARGET.errors.jsonl`.
+
+    Raises:
+        InputError: the source, the target or an option cannot be right.
+        JobError: another process works on it, or what was begun had other parameters.
+        EmbeddingsError: the service failed, the credits or the budget are used up; what came until
+            then is kept.
+        KeyboardInterrupt: after what was in flight has been kept.
+        ImportError: the extra `jobs` is not installed.
+    """
+    path = Path(target)
+    kind = kind_of(path)
+    if precision not in ("float32", "float16"):
+        raise InputError(f'precision is {precision!r}; "float32" and "float16" are known')
+    rows = open_source(source)
+    reader = Reader(rows, column, template, images)
+    if only_key and not key:
+        raise InputError("only_key leaves nothing of the source; key=… names the column to keep")
+    if key and key not in rows.schema.names:
+        raise InputError(f"there is no column {key!r}; there are {', '.join(rows.schema.names)}")
+    chosen = [key] if only_key and key else rows.schema.names
+    if COLUMN in chosen and path.suffix != ".npy":
+        raise InputError(f"the source has a column {COLUMN!r} already; leave it out of the source")
+    with ExitStack() as stack:
+        client = client or stack.enter_context(Client())
+        fields = client._settings.options(options).request_fields()  # noqa: SLF001 - one package
+        space = {n: fields.get(n) for n in ("model", "input_type", "provider")}
+        space["asked_dimensions"] = fields.get("dimensions")
+        parameters = {
+            "source": rows.identity,
+            "text": reader.template,
+            "images": reader.images,
+            "key": key,
+            "only_key": only_key,
+            "precision": precision,
+            **space,
+        }
+        beside = path.with_name(f"{path.name}.job")
+        if path.exists() and not beside.exists():
+            return _already_done(path, parameters)
+        store = stack.enter_context(Store(beside))
+        _agree(store, parameters)
+        memory = stack.enter_context(_cache(cache, space)) if cache else None
+        watch = _Watch(on_progress, rows.total)
+        embedding = Embedding(
+            client, options, store, cache=memory, tell=watch.tell, max_errors=max_errors
+        )
+        embedding.run([*reader.read(batch)] for batch in rows.batches(reader.rows))
+        watch.stage = "writing"
+        said = {**parameters, **_served(store), "package": __version__, "specification": _edition()}
+        schema = rows.schema.empty_table().select(chosen).schema
+        counts = write(
+            kind(path, schema, said["dimensions"], precision),
+            store,
+            rows,
+            reader,
+            columns=chosen,
+            key=key,
+            provenance=said,
+            tell=lambda done: watch.tell(embedding, done),
+        )
+        store.remove()
+        return _report(path, {**said, **counts}, embedding, watch.seconds)
+
+
+def _served(store: Store) -> dict[str, Any]:
+    if (width := store.fact("dimensions")) is None:
+        raise JobError("no row could be embedded, so there is nothing to write")
+    names = {name: store.fact(name) or [] for name in ("models", "providers")}
+    return {"dimensions": width, **names}
+
+
+def _agree(store: Store, parameters: dict[str, Any]) -> None:
+    """Go on only with what was begun."""
+    begun = store.fact("parameters")
+    if begun is None:
+        store.note("parameters", parameters)
+        store.commit()
+    elif begun != orjson.loads(orjson.dumps(parameters)):
+        raise JobError(
+            f"{store.path} holds work begun otherwise ({_differences(begun, parameters)}); "
+            "go on with that, name another target, or remove the file, which gives up what it holds"
+        )
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> str:
+    differing = [name for name in now if before.get(name) != now[name]]
+    return ", ".join(
+        "the source was another or has changed"
+        if name == "source"
+        else f"{name}: {before.get(name)!r}, now {now[name]!r}"
+        for name in differing
+    )
+
+
+def _already_done(path: Path, parameters: dict[str, Any]) -> JobReport:
+    said = provenance_of(path)
+    plain = orjson.loads(orjson.dumps(parameters))
+    if said is None or {name: said.get(name) for name in plain} != plain:
+        how = "by something else" if said is None else f"otherwise ({_differences(said, plain)})"
+        raise JobError(f"{path} is there and was made {how}; remove it, or name another target")
+    return _report(path, said, None, 0.0)
+
+
+def _report(
+    path: Path, said: dict[str, Any], embedding: Embedding | None, seconds: float
+) -> JobReport:
+    return JobReport(
+        target=path,
+        rows=said["rows"],
+        dimensions=said["dimensions"],
+        embedded=embedding.embedded if embedding else 0,
+        reused=embedding.reused if embedding else 0,
+        duplicates=said["duplicates"],
+        errors=said["errors"],
+        errors_file=errors_file(path) if said["errors"] else None,
+        usage=embedding.usage if embedding else Usage(),
+        seconds=seconds,
+        models=tuple(said["models"]),
+        providers=tuple(said["providers"]),
+    )
+
+
+def _cache(folder: str | PathLike[str], space: dict[str, Any]) -> Store:
+    """The vectors of one vector space, in a directory that may hold many."""
+    name = hashlib.blake2b(orjson.dumps(space), digest_size=8).hexdigest()
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return Store(Path(folder) / f"{name}.vectors", shared=True)
+
+
+def _edition() -> str:
+    """Which contract this package speaks: its version, and a digest of the document."""
+    data = files("openrouter_embeddings_api").joinpath("contract.json").read_bytes()
+    version = orjson.loads(data)["info"]["version"]
+    return f"{version} {hashlib.blake2b(data, digest_size=8).hexdigest()}"
+
+
+class _Watch:
+    """Tells how far a job is, not too often."""
+
+    def __init__(self, listener: Callable[[Progress], object] | None, total: int | None) -> None:
+        self._listener = listener
+        self._total = total
+        self._began = time.monotonic()
+        self._told = 0.0
+        self.stage = "embedding"
+
+    @property
+    def seconds(self) -> float:
+        """Since the job began."""
+        return time.monotonic() - self._began
+
+    def tell(self, embedding: Embedding, rows: int) -> None:
+        """Where it is now."""
+        if self._listener is None or self.seconds - self._told < _OFTEN:
+            return
+        self._told = self.seconds
+        self._listener(
+            Progress(
+                self.stage, rows, self._total, embedding.embedded, embedding.reused,
+                embedding.refused, embedding.in_flight, embedding.usage, self.seconds,
+            )
+        )  # fmt: skip

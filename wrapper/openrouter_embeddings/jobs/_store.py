@@ -1,0 +1,147 @@
+"""What a job has got so far, in one SQLite file beside its target; a cache is another such file."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from ._errors import JobError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+
+# SQLite takes more variables in a statement, but not everywhere.
+_AT_ONCE = 500
+_TABLES = """
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS vectors (input BLOB PRIMARY KEY, vector BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS refused (input BLOB PRIMARY KEY, reason TEXT NOT NULL);
+"""
+
+
+class Store:
+    """Vectors by input, each written to the disk before `commit` returns.
+
+    Args:
+        path: the file; made where there is none.
+        shared: whether other processes may use it at the same time, as a cache.
+
+    Raises:
+        JobError: another process has it, or it is damaged.
+    """
+
+    def __init__(self, path: Path, *, shared: bool = False) -> None:
+        self.path = path
+        self._shared = shared
+        try:
+            self._database = sqlite3.connect(path, timeout=60 if shared else 0)
+            self._open()
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error):
+                raise JobError(
+                    f"another process works on this: it has {path} open; wait for it, or name "
+                    "another target"
+                ) from None
+            raise JobError(f"{path}: {error}") from None
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(error) from None
+
+    def _open(self) -> None:
+        run = self._database.execute
+        if not self._shared:
+            run("PRAGMA locking_mode = EXCLUSIVE")  # until the process ends, however it ends
+        run("PRAGMA journal_mode = WAL")
+        run("PRAGMA synchronous = FULL")
+        run("BEGIN IMMEDIATE" if self._shared else "BEGIN EXCLUSIVE")
+        for statement in _TABLES.strip().split("\n"):
+            run(statement)
+        self._database.commit()
+        if (said := run("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise sqlite3.DatabaseError(said)
+
+    def _damaged(self, error: sqlite3.Error) -> JobError:
+        return JobError(
+            f"{self.path}, where the work so far is kept, is damaged ({error}); remove it to begin "
+            "anew, which pays for all of it again"
+        )
+
+    def fact(self, name: str) -> Any:
+        """What was noted under a name; None where nothing was."""
+        row = self._database.execute("SELECT value FROM facts WHERE name = ?", [name]).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def note(self, name: str, value: Any) -> None:
+        """Remember something that JSON can say."""
+        self._database.execute(
+            "INSERT OR REPLACE INTO facts VALUES (?, ?)", [name, json.dumps(value)]
+        )
+
+    def add(self, vectors: Iterable[tuple[bytes, bytes]]) -> None:
+        """Keep vectors, float32 little-endian, by their inputs' digests."""
+        self._database.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", vectors)
+
+    def refuse(self, reasons: Iterable[tuple[bytes, str]]) -> None:
+        """Keep why inputs cannot be embedded."""
+        self._database.executemany("INSERT OR REPLACE INTO refused VALUES (?, ?)", reasons)
+
+    def commit(self) -> None:
+        """All of that is on the disk when this returns. Raises JobError where it cannot be."""
+        try:
+            self._database.commit()
+        except sqlite3.DatabaseError as error:
+            raise JobError(f"{self.path}: {error}; what was kept before is safe") from None
+
+    def vectors(self, digests: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Those there are."""
+        return dict(self._chosen("SELECT input, vector FROM vectors WHERE input IN", digests))
+
+    def reasons(self, digests: Sequence[bytes]) -> dict[bytes, str]:
+        """Why some of these were refused."""
+        return dict(self._chosen("SELECT input, reason FROM refused WHERE input IN", digests))
+
+    def known(self, digests: Sequence[bytes]) -> set[bytes]:
+        """Those that need not be asked for: embedded or refused."""
+        found = self._chosen("SELECT input FROM vectors WHERE input IN", digests)
+        refused = self._chosen("SELECT input FROM refused WHERE input IN", digests)
+        return {row[0] for rows in (found, refused) for row in rows}
+
+    def count(self, table: str) -> int:
+        """How many rows a table has."""
+        counted: int = self._database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608 - ours
+        return counted
+
+    def _chosen(self, query: str, digests: Sequence[bytes]) -> Iterator[Any]:
+        try:
+            for start in range(0, len(digests), _AT_ONCE):
+                some = digests[start : start + _AT_ONCE]
+                with closing(self._database.cursor()) as cursor:
+                    yield from cursor.execute(f"{query} ({','.join('?' * len(some))})", some)
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(error) from None
+
+    def remove(self) -> None:
+        """Close it and delete the file: the job is done."""
+        self._database.close()
+        self.path.unlink()
+
+    def close(self) -> None:
+        """Keep the file."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        """The store itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Keep the file."""
+        self.close()

@@ -1,0 +1,187 @@
+"""Where vectors go: Parquet, a .npy matrix, or JSON lines; whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from openrouter_embeddings._extras import need
+from openrouter_embeddings.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+KEY = b"openrouter-embeddings"  # of the provenance, among a Parquet file's own metadata
+COLUMN = "embedding"
+
+
+class Target:
+    """Takes the rows of the source in order, with their vectors.
+
+    Args:
+        path: where the file will stand when it is whole; until then it is `path` + ".part".
+        schema: of the columns of the source that it has.
+        dimensions: of the vectors.
+        precision: "float32" or "float16".
+    """
+
+    def __init__(self, path: Path, schema: Any, dimensions: int, precision: str) -> None:
+        self.path = path
+        self.dimensions = dimensions
+        self._part = path.with_name(f"{path.name}.part")
+        self._schema = schema
+        self._dtype = np.dtype(precision)
+        self._file = self._part.open("wb")
+
+    def write(self, batch: Any, vectors: NDArray[np.float32], mask: NDArray[np.bool_]) -> None:
+        """Rows of the source, of which those in `mask` have a vector."""
+        raise NotImplementedError
+
+    def finish(self, provenance: dict[str, Any]) -> None:
+        """The whole file, on the disk, in its place, and where its vectors come from."""
+        raise NotImplementedError
+
+    def _place(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._part.replace(self.path)
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the new name, too
+        finally:
+            os.close(folder)
+
+    def give_up(self) -> None:
+        """Nothing is left of it."""
+        self._file.close()
+        self._part.unlink(missing_ok=True)
+
+
+class _Parquet(Target):
+    """All columns and one more, a fixed-size list; null where a row has no vector."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._pa = need("pyarrow", "jobs")
+        parquet = need("pyarrow.parquet", "jobs")
+        values = self._pa.float16() if self._dtype == np.float16 else self._pa.float32()
+        self._type = self._pa.list_(self._pa.field("item", values, nullable=False), self.dimensions)
+        schema = self._schema.append(self._pa.field(COLUMN, self._type))
+        others = self._schema.names
+        self._writer = parquet.ParquetWriter(
+            self._file,
+            schema,
+            compression={**dict.fromkeys(others, "zstd"), f"{COLUMN}.list.element": "none"},
+            use_dictionary=others,
+        )
+
+    def write(self, batch: Any, vectors: NDArray[np.float32], mask: NDArray[np.bool_]) -> None:
+        flat = self._pa.array(vectors.astype(self._dtype, copy=False).reshape(-1))
+        column = self._pa.FixedSizeListArray.from_arrays(
+            flat, type=self._type, mask=self._pa.array(~mask)
+        )
+        columns = [*batch.columns, column]
+        table = self._pa.Table.from_arrays(columns, schema=self._writer.schema)
+        self._writer.write_table(table, row_group_size=batch.num_rows)
+
+    def finish(self, provenance: dict[str, Any]) -> None:
+        self._writer.add_key_value_metadata({KEY: json.dumps(provenance)})
+        self._writer.close()
+        self._place()
+
+    def give_up(self) -> None:
+        self._writer.close()
+        super().give_up()
+
+
+class _Matrix(Target):
+    """One row for each row of the source; a row without a vector has NaN, which the mask would say.
+
+    The header stands first and holds the number of rows, which is known when all were written.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._rows = 0
+        self._header()
+
+    def _header(self) -> None:
+        np.lib.format.write_array_header_1_0(
+            self._file,
+            {
+                "descr": np.lib.format.dtype_to_descr(self._dtype),
+                "fortran_order": False,
+                "shape": (self._rows, self.dimensions),
+            },
+        )
+
+    def write(self, batch: Any, vectors: NDArray[np.float32], mask: NDArray[np.bool_]) -> None:  # noqa: ARG002 - a matrix has no columns
+        vectors[~mask] = np.nan
+        self._file.write(vectors.astype(self._dtype, copy=False).tobytes())
+        self._rows += len(vectors)
+
+    def finish(self, provenance: dict[str, Any]) -> None:
+        self._file.seek(0)
+        self._header()
+        _beside(self.path, provenance)
+        self._place()
+
+
+class _Lines(Target):
+    """A JSON object a row: all columns and "embedding"; null where a row has no vector."""
+
+    def write(self, batch: Any, vectors: NDArray[np.float32], mask: NDArray[np.bool_]) -> None:
+        import orjson  # noqa: PLC0415 - the other formats do without
+
+        option = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
+        vectors = vectors.astype(self._dtype, copy=False)
+        for row, vector, there in zip(batch.to_pylist(), vectors, mask, strict=True):
+            line = {**row, COLUMN: vector if there else None}
+            self._file.write(orjson.dumps(line, option=option, default=str))
+
+    def finish(self, provenance: dict[str, Any]) -> None:
+        _beside(self.path, provenance)
+        self._place()
+
+
+def _beside(path: Path, provenance: Mapping[str, Any]) -> None:
+    path.with_name(f"{path.name}.provenance.json").write_text(json.dumps(provenance, indent=1))
+
+
+_KINDS: dict[str, type[Target]] = {
+    ".parquet": _Parquet,
+    ".pq": _Parquet,
+    ".npy": _Matrix,
+    ".jsonl": _Lines,
+    ".ndjson": _Lines,
+}
+
+
+def kind_of(path: Path) -> type[Target]:
+    """What writes such a file. Raises InputError."""
+    if (kind := _KINDS.get(path.suffix.lower())) is None:
+        raise InputError(
+            f"the target {path} is no .parquet, .npy or .jsonl file, which are written"
+        )
+    if path.is_dir():
+        raise InputError(f"the target {path} is a directory")
+    if not path.parent.is_dir():
+        raise InputError(f"there is no directory {path.parent} for the target")
+    return kind
+
+
+def provenance_of(path: Path) -> Any:
+    """What a finished target says of where it comes from; None where it says nothing."""
+    beside = path.with_name(f"{path.name}.provenance.json")
+    if path.suffix.lower() in (".parquet", ".pq"):
+        parquet = need("pyarrow.parquet", "jobs")
+        said = (parquet.read_metadata(path).metadata or {}).get(KEY)
+        return None if said is None else json.loads(said)
+    return json.loads(beside.read_text()) if beside.exists() else None

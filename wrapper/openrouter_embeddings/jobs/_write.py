@@ -1,0 +1,103 @@
+"""Writes the target: the rows of the source again, each with its vector."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from ._errors import JobError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from ._rows import Reader, Row
+    from ._sources import Source
+    from ._store import Store
+    from ._targets import Target
+
+
+def errors_file(path: Path) -> Path:
+    """Where the rows of a target stand that have no vector, with the reasons."""
+    return path.with_name(f"{path.name}.errors.jsonl")
+
+
+def write(
+    target: Target,
+    store: Store,
+    source: Source,
+    reader: Reader,
+    *,
+    columns: list[str],
+    key: str | None,
+    provenance: dict[str, Any],
+    tell: Callable[[int], None],
+) -> dict[str, int]:
+    """The whole target, and what has no vector beside it; gives the counts, in the provenance too.
+
+    Raises JobError: a row is there that was not when the inputs were embedded.
+    """
+    rows = errors = 0
+    try:
+        with _errors(target.path) as file:
+            for batch in source.batches(reader.rows):
+                found = [*reader.read(batch)]
+                lines = _reasons(store, batch, found, key, rows)
+                errors += len(lines)
+                file.writelines(lines)
+                matrix, mask = _vectors(store, found, target.dimensions)
+                if len(lines) != np.count_nonzero(~mask):
+                    raise JobError("the source has changed while it was read; run the job again")
+                target.write(batch.select(columns), matrix, mask)
+                rows += len(found)
+                tell(rows)
+        different = store.count("vectors") + store.count("refused")
+        counts = {"rows": rows, "duplicates": rows - different, "errors": errors}
+        target.finish({**provenance, **counts})
+    except BaseException:
+        target.give_up()
+        raise
+    return counts
+
+
+@contextmanager
+def _errors(target: Path) -> Iterator[BinaryIO]:
+    """The file of errors, whole or not at all, and not where there are none."""
+    path = errors_file(target)
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+            size = file.tell()
+        if size:
+            part.replace(path)
+        else:
+            path.unlink(missing_ok=True)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _reasons(
+    store: Store, batch: Any, found: list[Row], key: str | None, first: int
+) -> list[bytes]:
+    reasons = store.reasons([*{row.digest for row in found}])
+    lines = []
+    for number, row in enumerate(found if reasons else ()):
+        if row.digest in reasons:
+            named = batch.column(key)[number].as_py() if key else first + number
+            line = {"key": named, "reason": reasons[row.digest]}
+            lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE, default=str))
+    return lines
+
+
+def _vectors(store: Store, found: list[Row], width: int) -> tuple[Any, Any]:
+    """The matrix of some rows, zeros where there is no vector, and where there is one."""
+    vectors = store.vectors([*{row.digest for row in found}])
+    blank = bytes(4 * width)
+    mask = np.array([row.digest in vectors for row in found], np.bool_)
+    whole = bytearray(b"".join([vectors.get(row.digest, blank) for row in found]))
+    return np.frombuffer(whole, "<f4").reshape(len(found), width), mask
