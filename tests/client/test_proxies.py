@@ -146,6 +146,10 @@ def test_a_proxy_that_refuses_is_named_and_nothing_was_billed(
         with pytest.raises(ore.APIConnectionError, match="ProxyError: 407 Who are you") as caught:
             embed_over(kind, url, ["a"])
     assert not caught.value.maybe_billed
+    named = serving.address.replace("me:secret@", "")
+    assert f"no connection to {url.removesuffix('/v1')} through the proxy {named}" in str(
+        caught.value
+    )
 
 
 @pytest.mark.parametrize("make", [ore.Client, ore.AsyncClient])

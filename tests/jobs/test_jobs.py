@@ -15,7 +15,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from openrouter_embeddings import jobs
-from openrouter_embeddings.jobs import _embed, _run
+from openrouter_embeddings.jobs import _embed, _run, _write
+from openrouter_embeddings.jobs._rows import Reader
 from openrouter_embeddings.jobs._store import Store
 from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.testing import Service
@@ -204,6 +205,64 @@ def test_a_job_that_failed_goes_on(source: Path, tmp_path: Path, name: str) -> N
     assert not (tmp_path / f"{name}.job").exists()
 
 
+def test_an_input_is_asked_for_once_while_it_is_under_way(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though its duplicate is read before its answer has come."""
+    monkeypatch.setattr(Reader, "rows", 7)
+    again = pa.concat_tables([TABLE.slice(0, 10), TABLE])
+    report, service = run(again, tmp_path / "t.npy", batch_size=64)
+    assert set(billed(service).values()) == {1}
+    assert report.duplicates == 30
+    assert np.array_equal(np.load(tmp_path / "t.npy"), vectors([*TEXTS[:10], *TEXTS]))
+
+
+def test_what_came_of_a_request_that_was_divided_is_kept(source: Path, tmp_path: Path) -> None:
+    """When a later part of it failed."""
+    target = tmp_path / "t.npy"
+    first = Service(Fault("batch-cap", at_most=4), Fault("status", status=402, requests=[4]))
+    with first.client(**OPTIONS) as client, pytest.raises(ore.PaymentRequiredError) as caught:
+        jobs.embed_file(source, target, client=client)
+    assert caught.value.partial is not None
+    _, second = run(source, target)
+    assert set(billed(first, second).values()) == {1}
+
+
+def test_a_target_holds_one_vector_space(tmp_path: Path) -> None:
+    """Vectors of another width stop the job, before any of them is kept."""
+    table = pa.table({"text": [*"abc"]})
+    options: Any = {"dimensions": None, "batch_size": 1}
+    with pytest.raises(jobs.JobError, match="of 255 dimensions came, and of 256 before"):
+        run(table, tmp_path / "t.npy", Fault("wrong-width", requests=[1]), **options)
+    run(table, tmp_path / "t.npy", **options)
+    wanted = ore.Client.local(model="local/hash").embed([*"abc"]).vectors
+    assert np.array_equal(np.load(tmp_path / "t.npy"), wanted)
+
+
+@pytest.mark.parametrize("kind", ["txt", "parquet"])
+def test_a_source_that_changes_meanwhile_is_said(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that nobody has embedded gets no other's vector, and no target is left."""
+    source = tmp_path / f"source.{kind}"
+
+    def fill(name: str) -> None:
+        if kind == "parquet":
+            pq.write_table(TABLE.select([name]).rename_columns(["text"]), source)
+        else:
+            source.write_text("\n".join(TABLE[name].to_pylist()))
+
+    def changed(*arguments: Any, **options: Any) -> Any:
+        fill("more")
+        return _write.write(*arguments, **options)
+
+    fill("text")
+    monkeypatch.setattr(_run, "write", changed)
+    with pytest.raises(jobs.JobError, match=r"the source (has changed|cannot be read)"):
+        run(source, tmp_path / "t.npy")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [source.name, "t.npy.job"]
+
+
 def test_ctrl_c_keeps_what_is_in_flight(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,6 +358,7 @@ def test_a_budget_stops_a_job(source: Path, tmp_path: Path) -> None:
     with pytest.raises(ore.BudgetExceededError):
         run(source, tmp_path / "t.npy", budget=Decimal("0.000003"))
     report, service = run(source, tmp_path / "t.npy", budget=Decimal(1))
+    assert [len(bill.inputs) for bill in service.faults.billed][:2] == [1, 15]  # to learn the price
     assert 0 < sum(billed(service).values()) < 80
     assert report.embedded == 80
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from openrouter_embeddings._extras import need
 from openrouter_embeddings.errors import InputError
 
+from ._errors import JobError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -52,11 +54,14 @@ class Source:
         self.total = tables.total
 
     def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
-        """All rows, so many in every batch but the last, whatever the file's own pieces are."""
+        """All rows, so many in every batch but the last, whatever the file's own pieces are.
+
+        Raises JobError: the source cannot be read to its end.
+        """
         arrow = need("pyarrow", "jobs")
         waiting: list[pa.RecordBatch] = []
         count = 0
-        for batch in self._tables.read():
+        for batch in self._read(arrow):
             start = 0
             while count + batch.num_rows - start >= rows:
                 piece = batch.slice(start, rows - count)
@@ -67,6 +72,12 @@ class Source:
                 count += batch.num_rows - start
         if waiting:
             yield _one(arrow, waiting)
+
+    def _read(self, arrow: Any) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from self._tables.read()
+        except (OSError, arrow.ArrowException, UnicodeDecodeError) as error:
+            raise JobError(f"the source cannot be read to its end: {error}") from None
 
 
 def _one(arrow: Any, batches: list[pa.RecordBatch]) -> pa.RecordBatch:

@@ -61,8 +61,6 @@ class Store:
         for statement in _TABLES.strip().split("\n"):
             run(statement)
         self._database.commit()
-        if (said := run("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-            raise sqlite3.DatabaseError(said)
 
     def _damaged(self, error: sqlite3.Error) -> JobError:
         return JobError(

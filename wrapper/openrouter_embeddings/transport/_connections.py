@@ -52,10 +52,13 @@ class _Connections(Generic[C]):
         url: where every request goes.
         key: sent with each.
         pool: httpcore's, as a maker of connections.
+        options: its settings.
     """
 
-    def __init__(self, url: httpx.URL, key: Secret, pool: Any) -> None:
+    def __init__(self, url: httpx.URL, key: Secret, pool: Any, options: dict[str, Any]) -> None:
         self.is_closed = False
+        proxy: httpcore.Proxy | None = options["proxy"]
+        self.way = "" if proxy is None else f" through the proxy {_address(proxy.url)}"
         self._key = key
         self._pool = pool
         self._url = _core(url)
@@ -126,7 +129,8 @@ class Connections(_Connections[httpcore.ConnectionInterface]):
 
     def __init__(self, url: httpx.URL, key: Secret, *, trust_env: bool) -> None:
         options = _options(url, trust_env=trust_env)
-        super().__init__(url, key, httpcore.ConnectionPool(network_backend=BACKEND, **options))
+        pool = httpcore.ConnectionPool(network_backend=BACKEND, **options)
+        super().__init__(url, key, pool, options)
 
     @contextmanager
     def post(self, body: bytes, timeout: float) -> Iterator[Answer]:
@@ -159,9 +163,8 @@ class AsyncConnections(_Connections[httpcore.AsyncConnectionInterface]):
 
     def __init__(self, url: httpx.URL, key: Secret, *, trust_env: bool) -> None:
         options = _options(url, trust_env=trust_env)
-        super().__init__(
-            url, key, httpcore.AsyncConnectionPool(network_backend=Backend(), **options)
-        )
+        pool = httpcore.AsyncConnectionPool(network_backend=Backend(), **options)
+        super().__init__(url, key, pool, options)
 
     @asynccontextmanager
     async def post(
@@ -198,6 +201,12 @@ def _core(url: httpx.URL) -> httpcore.URL:
     return httpcore.URL(
         scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
     )
+
+
+def _address(url: httpcore.URL) -> str:
+    """Without a user name or password, which httpcore keeps apart."""
+    origin = url.origin
+    return f"{origin.scheme.decode()}://{origin.host.decode()}:{origin.port}"
 
 
 def _options(url: httpx.URL, *, trust_env: bool) -> dict[str, Any]:

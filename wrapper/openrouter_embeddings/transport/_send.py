@@ -91,22 +91,28 @@ class _Endpoint:
             said[name] = f"{said[name]}, {text}" if name in said else text
         return Reply(status, said, self.key.redact(body), time.time(), cut)
 
-    def outcome(self, error: BaseException, timeout: float) -> Reply | BaseException:
-        """What an attempt comes to that ended with an error: without the frames behind that."""
+    def outcome(self, error: BaseException, timeout: float, way: str) -> Reply | BaseException:
+        """What an attempt comes to that ended with an error: without the frames behind that.
+
+        Args:
+            error: how it ended.
+            timeout: seconds that it might have taken.
+            way: for a connection that could not be made, what it was to go through.
+        """
         if isinstance(error, httpx.HTTPStatusError):  # a hook of the caller's httpx client
             return self.reply(error.response.status_code, error.response.headers.raw, b"", None)
         if isinstance(error, _FAILURES):
-            return self._failure(error, timeout)
+            return self._failure(error, timeout, way)
         error.__cause__ = error.__context__ = None
         return error.with_traceback(None)
 
-    def _failure(self, error: Exception, timeout: float) -> EmbeddingsError:
+    def _failure(self, error: Exception, timeout: float, way: str) -> EmbeddingsError:
         """The error of this package for one of httpx or of the system, as text alone."""
         text = self.key.redact(str(error).encode(errors="replace")).decode()
         said = f"{type(error).__name__}: {text}" if text else type(error).__name__
         if isinstance(error, _NOT_SENT):
             where = f"{self.url.scheme}://{self.url.netloc.decode()}"
-            return APIConnectionError(f"no connection to {where} ({said})")
+            return APIConnectionError(f"no connection to {where}{way} ({said})")
         failure: APIConnectionError
         if isinstance(error, _TOO_LATE):
             failure = APITimeoutError(
@@ -158,7 +164,7 @@ class Transport:
                         raise httpx.ReadTimeout("the answer had not ended")
             return self._endpoint.reply(status, headers, *receiver.end())
         except BaseException as error:  # noqa: BLE001 - it is raised below
-            outcome = self._endpoint.outcome(error, timeout)
+            outcome = self._endpoint.outcome(error, timeout, getattr(self._http, "way", ""))
         finally:
             self._live.discard(threading.get_ident())
             end_attempt()
@@ -223,7 +229,7 @@ class AsyncTransport:
                             break
             return self._endpoint.reply(status, headers, *receiver.end())
         except BaseException as error:  # noqa: BLE001 - it is raised below
-            outcome = self._endpoint.outcome(error, timeout)
+            outcome = self._endpoint.outcome(error, timeout, getattr(self._http, "way", ""))
         if isinstance(outcome, Reply):
             return outcome
         try:
