@@ -100,6 +100,10 @@ faults: .venv/.ready ## every fault over a socket; writes the table in docs/reli
 kills: .venv/.ready ## jobs that are killed at random moments, until they are done; fills docs/reliability.md
 	@$(BIN)/python -m tools.kills
 
+.PHONY: million
+million: .venv/.ready ## orembed run over a million rows: time, CPU, memory; fills docs/performance.md
+	@$(BIN)/python -m tools.million
+
 .PHONY: soak
 soak: .venv/.ready ## 200,000 texts through faults, and rate limits; about four minutes
 	@$(BIN)/python -m tools.soak

@@ -101,6 +101,15 @@ def test_rows_come_from_many_places(tmp_path: Path, number: int) -> None:
     assert np.array_equal(np.load(tmp_path / "target.npy"), vectors(TEXTS))
 
 
+def test_csv_is_taken_as_it_is_written(tmp_path: Path) -> None:
+    """A code is no number, and an empty field no missing one."""
+    (tmp_path / "s.csv").write_text("code,flag\n007,true\n1e5,\n")
+    run(tmp_path / "s.csv", tmp_path / "t.parquet", template="{code} {flag}")
+    table = pq.read_table(tmp_path / "t.parquet")
+    assert table["code"].to_pylist() == ["007", "1e5"]
+    assert np.array_equal(matrix(tmp_path / "t.parquet"), vectors(["007 true", "1e5 "]))
+
+
 def test_json_lines_have_all_columns(source: Path, tmp_path: Path) -> None:
     """And the vector as numbers."""
     run(source, tmp_path / "t.jsonl")

@@ -97,7 +97,14 @@ class _Tables:
 class _Files(_Tables):
     def __init__(self, paths: list[Path], kind: str) -> None:
         dataset = need("pyarrow.dataset", "jobs")
-        self._dataset = dataset.dataset([str(path) for path in paths], format=kind)
+        names = [str(path) for path in paths]
+        self._dataset = dataset.dataset(names, format=kind)
+        if kind == "csv":  # as it is written: a text like 007 is no number
+            pa, csv = need("pyarrow", "jobs"), need("pyarrow.csv", "jobs")
+            types = dict.fromkeys(self._dataset.schema.names, pa.string())
+            convert = csv.ConvertOptions(column_types=types)
+            plain = dataset.CsvFileFormat(convert_options=convert)
+            self._dataset = dataset.dataset(names, format=plain)
         self.schema = self._dataset.schema
         self.total = self._dataset.count_rows() if kind == "parquet" else None
 

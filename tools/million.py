@@ -1,0 +1,80 @@
+"""`make million`: `orembed run` over a million short texts; fills docs/performance.md.
+
+The stand-in answers in the same process, with `local/hash`: what is measured is the job, its store
+and its target, and also the stand-in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tools.documents import ROOT
+from tools.pages import fill
+
+PAGE = ROOT / "docs" / "performance.md"
+_BEGIN, _END = "<!-- made by make million -->", "<!-- end of million -->"
+WIDTH, AT_ONCE = 256, 50_000
+
+
+def source(path: Path, rows: int) -> None:
+    """Short texts, all different."""
+    schema = pa.schema([("id", pa.int64()), ("text", pa.string())])
+    with pq.ParquetWriter(path, schema) as writer:
+        for first in range(0, rows, AT_ONCE):
+            numbers = range(first, min(rows, first + AT_ONCE))
+            texts = [f"a short text, number {number}" for number in numbers]
+            writer.write_table(pa.table({"id": numbers, "text": texts}, schema))
+
+
+def memory(process: subprocess.Popen[bytes]) -> int:
+    """What it has now, in MB; 0 when it has ended."""
+    try:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+    except OSError:
+        return 0
+    return int(status.split("VmRSS:")[1].split()[0]) // 1024 if "VmRSS:" in status else 0
+
+
+def main() -> None:
+    """Run it, watch its memory, and write it down."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    rows: int = parser.parse_args().rows
+    with tempfile.TemporaryDirectory() as name:
+        files = [str(Path(name) / "source.parquet"), "-o", str(Path(name) / "target.parquet")]
+        source(Path(files[0]), rows)
+        model = ["--local", "--model", "local/hash", "--dimensions", str(WIDTH)]
+        command = [sys.executable, "-m", "openrouter_embeddings.cli", "run", *files, *model]
+        before, began = os.times(), time.monotonic()
+        seen: list[int] = []
+        with subprocess.Popen(command) as process:
+            while process.poll() is None:
+                seen.append(memory(process))
+                time.sleep(0.5)
+        took, after = time.monotonic() - began, os.times()
+        if process.returncode:
+            raise SystemExit(process.returncode)
+        size = Path(files[2]).stat().st_size
+    cpu = sum(after[2:4]) - sum(before[2:4])
+    tenth = max(seen[: max(1, len(seen) // 10)])
+    said = (
+        f"{rows:,} rows of {WIDTH} dimensions: {took:.0f} s, {rows / took:,.0f} rows a second, "
+        f"{cpu / rows * 1e6:.0f} µs of CPU a row, the stand-in's share included. Memory: "
+        f"{max(seen)} MB at most, {tenth} MB in the first tenth of the time; the target has "
+        f"{size / 1e6:,.0f} MB.\n"
+    )
+    print(said)
+    fill(PAGE, _BEGIN, _END, said)
+
+
+if __name__ == "__main__":
+    main()
