@@ -2,7 +2,11 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 import httpx
@@ -106,6 +110,21 @@ async def _awaited(outcome: Any) -> Any:
     if isinstance(outcome, Awaitable):
         return await outcome
     return [part async for part in outcome]
+
+
+def orembed(
+    *arguments: Any, stdin: str = "", cwd: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "openrouter_embeddings.cli", *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "100", **environment},
+    )
 
 
 def expected(inputs: Iterable[Any]) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -1,7 +1,6 @@
 """`orembed` as a person meets it."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,19 +11,7 @@ import pytest
 from openrouter_embeddings import cli
 from stamina import instrumentation
 
-from tests.support import KEY
-
-
-def orembed(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "openrouter_embeddings.cli", *arguments],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "COLUMNS": "100"},
-    )
+from tests.support import KEY, orembed
 
 
 def test_vectors_are_printed_as_json_lines() -> None:

@@ -47,7 +47,11 @@ class Found:
     kills: int = 0
     differing: int = 0
     again: int = 0
-    in_flight: int = 0
+
+    @property
+    def in_flight(self) -> int:
+        """The most inputs that were in flight at all the kills together."""
+        return self.kills * BATCH * CONCURRENCY
 
 
 def source(folder: Path, rows: int) -> Path:
@@ -87,7 +91,6 @@ def killed(rows: int, kills: int, seed: int) -> Found:
             found.jobs += 1
             faults = Faults(SCRIPT, seed=seed + found.jobs)
             with served(faults) as url:
-                before = found.kills
                 while _cut_short(url, path, target, chance.uniform(0, longest)):
                     found.kills += 1
             for end in ("", ".errors.jsonl"):
@@ -96,7 +99,6 @@ def killed(rows: int, kills: int, seed: int) -> Found:
                 one.unlink()
             billed = Counter(text for bill in faults.billed for text in bill.inputs)
             found.again += sum(times - 1 for times in billed.values())
-            found.in_flight += (found.kills - before) * BATCH * CONCURRENCY
     return found
 
 

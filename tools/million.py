@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -59,7 +60,8 @@ def main() -> None:
         with subprocess.Popen(command) as process:
             while process.poll() is None:
                 seen.append(memory(process))
-                time.sleep(0.5)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(0.5)
         took, after = time.monotonic() - began, os.times()
         if process.returncode:
             raise SystemExit(process.returncode)

@@ -1,13 +1,10 @@
 """Connections: how many, kept for how long, and what becomes of them at a cancel."""
 
 import asyncio
-import gzip
 import json
-import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from typing import Any
 
@@ -16,62 +13,19 @@ import numpy as np
 import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings._secret import Secret
-from openrouter_embeddings.transport import _attempts, _connections
+from openrouter_embeddings.transport import _connections, _writes
 
+from tests.http_service import HTTPService
 from tests.support import KEY, KINDS, MODEL, Kind, answer, expected
 
 both = pytest.mark.parametrize("kind", KINDS)
-BOMB = gzip.compress(b" " * 300_000_000, 1)
-
-
-class _Counting(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.opened = 0
-        self.gone = threading.Semaphore(0)
-        self.together = threading.Barrier(4)
-        self.url = f"http://127.0.0.1:{self.server_port}/v1"
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        self.opened += 1
-        super().process_request_thread(request, client_address)
-        self.gone.release()
-
-    def handle_error(self, *_: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """A client that hangs up is no error here."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        assert isinstance(self.server, _Counting)
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if asked["model"] == "together":
-            self.server.together.wait(20)
-        body = json.dumps(answer(asked["input"])).encode()
-        self.send_response(200)
-        if asked["model"] == "closing":
-            self.send_header("Connection", "close")
-        if asked["model"] in ("gzip", "bomb"):
-            body = BOMB if asked["model"] == "bomb" else gzip.compress(body)
-            self.send_header("Content-Encoding", "gzip")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-        self.close_connection |= asked["model"] == "hanging up"
-
-    def log_message(self, *_: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Silence."""
 
 
 @pytest.fixture
-def server() -> Iterator[_Counting]:
+def server() -> Iterator[HTTPService]:
     """A service that counts its connections."""
-    with _Counting() as server:
-        threading.Thread(target=server.serve_forever, args=[0.01]).start()
+    with HTTPService() as server:
+        server.start()
         yield server
         server.shutdown()
 
@@ -100,7 +54,7 @@ def calls(
 
 
 @both
-def test_a_connection_is_used_again(kind: Kind, server: _Counting) -> None:
+def test_a_connection_is_used_again(kind: Kind, server: HTTPService) -> None:
     """One after the other needs one, four at a time need four; all are closed with the client."""
     calls(kind, server.url, {"concurrency": 1}, {"concurrency": 1})
     assert server.opened == 1
@@ -114,7 +68,7 @@ def test_a_connection_is_used_again(kind: Kind, server: _Counting) -> None:
 
 @both
 def test_a_connection_that_the_service_closes_is_not_used_again(
-    kind: Kind, server: _Counting
+    kind: Kind, server: HTTPService
 ) -> None:
     """It says so in its answer."""
     calls(kind, server.url, {"concurrency": 1, "model": "closing"}, {"concurrency": 1})
@@ -123,7 +77,7 @@ def test_a_connection_that_the_service_closes_is_not_used_again(
 
 @both
 def test_a_connection_that_the_service_has_closed_is_not_used_again(
-    kind: Kind, server: _Counting
+    kind: Kind, server: HTTPService
 ) -> None:
     """Without a word, while it was idle: no request is lost on it."""
     options: Any = {"base_url": server.url, "model": "hanging up", "max_retries": 0}
@@ -145,7 +99,7 @@ def test_a_connection_that_the_service_has_closed_is_not_used_again(
 
 @both
 def test_a_connection_that_nobody_needs_is_closed(
-    kind: Kind, server: _Counting, monkeypatch: pytest.MonkeyPatch
+    kind: Kind, server: HTTPService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though the client goes on: what was idle for too long is not kept for a peak to come."""
 
@@ -172,13 +126,13 @@ def test_closed_connections_take_no_request() -> None:
 
 
 @both
-def test_an_answer_compressed_against_our_wish_is_read(kind: Kind, server: _Counting) -> None:
+def test_an_answer_compressed_against_our_wish_is_read(kind: Kind, server: HTTPService) -> None:
     """The request says that it should not be."""
     calls(kind, server.url, {"model": "gzip"})
 
 
 @both
-def test_a_decompression_bomb_takes_no_memory(kind: Kind, server: _Counting) -> None:
+def test_a_decompression_bomb_takes_no_memory(kind: Kind, server: HTTPService) -> None:
     """300 KB that inflate to 300 MB are given up after the first two."""
     tracemalloc.start()
     try:
@@ -254,17 +208,17 @@ def test_a_cancel_at_any_step_leaves_a_client_that_works(*, warm: bool, cancels:
 
 @both
 def test_a_request_is_sent_at_once(
-    kind: Kind, server: _Counting, monkeypatch: pytest.MonkeyPatch
+    kind: Kind, server: HTTPService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Head and body in one piece, while that is worth it: one packet wakes the service once."""
     sent: list[bytes] = []
-    take = _attempts.Writes.take
+    take = _writes.Writes.take
 
-    def noted(self: _attempts.Writes, buffer: bytes) -> tuple[bytes, ...]:
+    def noted(self: _writes.Writes, buffer: bytes) -> tuple[bytes, ...]:
         sent.extend(pieces := take(self, buffer))
         return pieces
 
-    monkeypatch.setattr(_attempts.Writes, "take", noted)
+    monkeypatch.setattr(_writes.Writes, "take", noted)
     calls(kind, server.url, {"concurrency": 1})
     assert [piece[:5] for piece in sent] == [b"POST "] * 4
     assert all(piece.endswith(b"}") for piece in sent)
@@ -272,7 +226,7 @@ def test_a_request_is_sent_at_once(
 
 def test_a_large_body_follows_its_head() -> None:
     """It is not copied; and a head without a body goes out when that is known."""
-    writes, large = _attempts.Writes(), bytes(2 << 20)
+    writes, large = _writes.Writes(), bytes(2 << 20)
     assert writes.take(b"head") == ()
     head, body = writes.take(large)
     assert head == b"head"

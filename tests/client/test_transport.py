@@ -18,7 +18,7 @@ import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings.transport import _asyncio, _attempts
 
-from tests.support import KEY, KINDS, MODEL, Kind, Service, answer
+from tests.support import KEY, KINDS, MODEL, Kind, Service, answer, embed_over
 
 both = pytest.mark.parametrize("kind", KINDS)
 WHOLE = json.dumps(answer(["a"])).encode()
@@ -40,19 +40,6 @@ def serving(talk: Callable[[socket.socket], None]) -> Iterator[str]:
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         thread.join()
-
-
-def embed(kind: Kind, url: str, **options: Any) -> ore.EmbeddingResult:
-    """One call over a real socket."""
-    if kind == "sync":
-        with ore.Client(KEY, base_url=url, model=MODEL, **options) as client:
-            return client.embed(["a"])
-
-    async def run() -> ore.EmbeddingResult:
-        async with ore.AsyncClient(KEY, base_url=url, model=MODEL, **options) as client:
-            return await client.embed(["a"])
-
-    return asyncio.run(run())
 
 
 def drip(connection: socket.socket, text: bytes) -> bool:
@@ -85,7 +72,7 @@ def test_a_dripping_answer_meets_the_time_out(kind: Kind, part: str) -> None:
             whole.append(drip(connection, b"HTTP/1.1 200 OK\r\nX-Slow: " + b"z" * 100))
 
     with serving(talk) as url, pytest.raises(ore.APITimeoutError):
-        embed(kind, url, timeout=0.2, max_retries=0)
+        embed_over(kind, url, ["a"], timeout=0.2)
     assert whole == [False]
 
 
@@ -140,7 +127,7 @@ def test_a_proxy_does_not_see_a_plain_request(kind: Kind, monkeypatch: pytest.Mo
         connection.sendall(head.encode() + WHOLE)
 
     with serving(talk) as url:
-        assert len(embed(kind, url)) == 1
+        assert len(embed_over(kind, url, ["a"])) == 1
 
 
 @both

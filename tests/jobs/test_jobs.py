@@ -132,6 +132,12 @@ def test_the_target_has_what_was_asked_for(source: Path, tmp_path: Path) -> None
     assert np.array_equal(matrix(target), vectors(TEXTS).astype(np.float16))
 
 
+def test_a_matrix_has_no_columns_to_be_in_the_way(tmp_path: Path) -> None:
+    """A column named as that of the vectors is refused where it would stand beside them."""
+    run(TABLE.append_column("embedding", TABLE["id"]), tmp_path / "t.npy", column="text")
+    assert np.array_equal(np.load(tmp_path / "t.npy"), vectors(TEXTS))
+
+
 def test_rows_that_cannot_be_embedded_have_a_reason(tmp_path: Path) -> None:
     """The others have vectors; a row without one is null, and NaN in a matrix."""
     table = pa.table({"text": ["a", "", "poison b", None, "c", "poison b"]})

@@ -1,6 +1,7 @@
 """Jobs that were stopped, and go on: nothing is paid for twice, and nothing mixed."""
 
 from concurrent.futures import wait
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def test_a_source_that_changes_meanwhile_is_said(
 def test_ctrl_c_keeps_what_is_in_flight(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And the job goes on from there."""
+    """In the cache, too; and the job goes on from there."""
 
     def wait_for_one(pending: Any, **_: Any) -> Any:
         wait(pending)
@@ -105,7 +106,7 @@ def test_ctrl_c_keeps_what_is_in_flight(
 
     monkeypatch.setattr(_embed, "wait", wait_for_one)
     monkeypatch.setattr(_run, "_OFTEN", 0.0)
-    target = tmp_path / "t.npy"
+    target, cache = tmp_path / "t.npy", tmp_path / "cache"
     first = Service()
 
     def interrupt(progress: jobs.Progress) -> None:
@@ -114,10 +115,12 @@ def test_ctrl_c_keeps_what_is_in_flight(
 
     made: Any = {**OPTIONS, "concurrency": 3}
     with first.client(**made) as client, pytest.raises(KeyboardInterrupt):
-        jobs.embed_file(source, target, client=client, on_progress=interrupt)
+        jobs.embed_file(source, target, client=client, on_progress=interrupt, cache=cache)
     _, second = run(source, target)
     assert set(billed(first, second).values()) == {1}
     assert np.array_equal(np.load(target), vectors(TEXTS))
+    _, third = run(source, tmp_path / "other.npy", cache=cache)
+    assert set(billed(first, third).values()) == {1}
 
 
 def test_a_job_is_not_mixed_with_another(source: Path, tmp_path: Path) -> None:
@@ -154,7 +157,7 @@ def test_a_job_that_is_done_is_not_done_again(source: Path, tmp_path: Path) -> N
 def test_a_job_has_its_target_alone(source: Path, tmp_path: Path) -> None:
     """A second one at the same time is told so."""
     with (
-        Store(tmp_path / "t.npy.job"),
+        closing(Store(tmp_path / "t.npy.job")),
         pytest.raises(jobs.JobError, match="another process works on this"),
     ):
         run(source, tmp_path / "t.npy")

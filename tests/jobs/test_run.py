@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import subprocess
 import sys
 from decimal import Decimal
@@ -19,6 +18,7 @@ from openrouter_embeddings.cli import _run
 from openrouter_embeddings.local.faults import Fault, Faults
 from openrouter_embeddings.testing import Service
 
+from tests.support import orembed
 from tools import kills
 from tools.faults import served
 
@@ -32,38 +32,27 @@ def texts(tmp_path: Path) -> Path:
     return tmp_path / "texts.txt"
 
 
-def orembed(*arguments: Any, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "openrouter_embeddings.cli", "run", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **environment},
-    )
-
-
 def test_a_file_becomes_a_file(texts: Path, tmp_path: Path) -> None:
     """What it took is said on stderr; done once, it is not done again."""
     target = tmp_path / "t.npy"
     arguments = (texts, "-o", target, "--local", "--model", "local/hash", "--dimensions", 4)
-    done = orembed(*arguments)
+    done = orembed("run", *arguments)
     assert (done.returncode, done.stdout) == (0, "")
     assert f"{target}: 5 rows, vectors of 4 dimensions; 1 duplicates, 0 from the" in done.stderr
     assert f"1 rows have no vector: {target}.errors.jsonl" in done.stderr
     wanted = ore.Client.local(model="local/hash", dimensions=4).embed([*"abac"]).vectors
     assert np.array_equal(np.load(target)[:4], wanted)
-    done = orembed(*arguments)
+    done = orembed("run", *arguments)
     assert "nothing was asked of the service" in done.stderr
 
 
 def test_machines_get_json_lines(texts: Path, tmp_path: Path) -> None:
     """The last one is the report."""
     arguments = ("--local", "--model", "local/hash", "--dimensions", 4, "--json")
-    done = orembed(texts, "-o", tmp_path / "t.npy", *arguments)
+    done = orembed("run", texts, "-o", tmp_path / "t.npy", *arguments)
     report = json.loads(done.stdout.splitlines()[-1])["report"]
     assert (report["rows"], report["errors"], report["usage"]["requests"]) == (5, 1, 1)
-    done = orembed(texts, "-o", tmp_path / "u.npy", "--dry-run", "--price", "1", "--json")
+    done = orembed("run", texts, "-o", tmp_path / "u.npy", "--dry-run", "--price", "1", "--json")
     assert json.loads(done.stdout)["estimate"]["duplicates"] == 1
 
 
@@ -83,13 +72,7 @@ def test_a_job_that_cannot_go_on_says_why(
     texts: Path, arguments: list[str], status: int, words: str
 ) -> None:
     """With a status for every kind of reason, and never a traceback."""
-    done = subprocess.run(
-        [sys.executable, "-m", "openrouter_embeddings.cli", "run", texts, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=texts.parent,
-    )
+    done = orembed("run", texts, *arguments, cwd=texts.parent)
     assert done.returncode == status
     assert words in done.stderr
     assert "Traceback" not in done.stderr
@@ -115,7 +98,7 @@ sys.exit(main(sys.argv[1:]))
     assert full.returncode == 1
     assert "what was kept before is safe" in full.stderr
     assert "Traceback" not in full.stderr
-    done = orembed(*job[1:], *options)
+    done = orembed(*job, *options)
     report = json.loads(done.stdout.splitlines()[-1])["report"]
     assert report["embedded"] == 3000
     assert 0 < report["usage"]["requests"] < 60
@@ -178,9 +161,9 @@ def test_a_job_goes_on_over_a_socket(texts: Path, tmp_path: Path) -> None:
     options = ("--model", "local/hash", "--dimensions", 4, "--batch-size", 1, "--concurrency", 1)
     faults = Faults([Fault("status", status=402, requests=[2])])
     with served(faults) as url:
-        place = {"OPENROUTER_BASE_URL": url, "OPENROUTER_API_KEY": "local"}
-        assert orembed(texts, "-o", target, *options, **place).returncode == 3
-        assert orembed(texts, "-o", target, *options, **place).returncode == 0
+        place: Any = {"OPENROUTER_BASE_URL": url, "OPENROUTER_API_KEY": "local"}
+        assert orembed("run", texts, "-o", target, *options, **place).returncode == 3
+        assert orembed("run", texts, "-o", target, *options, **place).returncode == 0
     assert [bill.inputs for bill in faults.billed] == [('"a"',), ('"b"',), ('"c"',)]
 
 

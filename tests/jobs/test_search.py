@@ -8,6 +8,7 @@ import openrouter_embeddings as ore
 import pyarrow as pa
 import pytest
 from openrouter_embeddings import cli, jobs
+from openrouter_embeddings.jobs import _search
 
 TEXTS = ["a cat sleeps", "stock markets fell", "", "a kitten naps", "rain is coming"]
 NAMES = ["t.parquet", "t.jsonl", "t.npy"]
@@ -25,8 +26,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_nearest_rows_come_first(folder: Path, name: str) -> None:
-    """With their columns and scores; a row without a vector is never near."""
+def test_the_nearest_rows_come_first(
+    folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With their columns and scores; a row without a vector is never near.
+
+    However the target is read: here in pieces of three rows.
+    """
+    monkeypatch.setattr(_search, "_AT_ONCE", 3)
     with ore.Client.local() as client:
         found = jobs.search(folder / name, "a cat", k=9, client=client)
         wanted = client.embed_query("a cat").vectors[0]

@@ -86,6 +86,7 @@ def _credits(text: str) -> Decimal:
 def _run(given: argparse.Namespace) -> None:
     from openrouter_embeddings import jobs  # noqa: PLC0415 - behind an extra
     from openrouter_embeddings.errors import EmbeddingsError  # noqa: PLC0415 - --help needs none
+    from openrouter_embeddings.jobs._store import job_file  # noqa: PLC0415 - behind an extra
 
     from . import client_of  # noqa: PLC0415 - the two know each other
 
@@ -118,16 +119,11 @@ def _run(given: argparse.Namespace) -> None:
             )
         except (EmbeddingsError, KeyboardInterrupt) as error:
             close()
-            if _job_is_begun(given):
+            if job_file(given.output).exists():
                 print(f"orembed: {_how_to_go_on(error)}", file=sys.stderr)
             raise
         close()
     _report(report, given)
-
-
-def _job_is_begun(given: argparse.Namespace) -> bool:
-    target: Path = given.output
-    return target.with_name(f"{target.name}.job").exists()
 
 
 def _how_to_go_on(error: BaseException) -> str:

@@ -18,8 +18,8 @@ _BYTES_PER_TOKEN = 4
 _BYTES_PER_CHARACTER = 2
 _ENVELOPE = 1 << 20
 _LONGEST_VECTOR = 400_000
-_FRAME = 8  # tokens that a model sets around an input
-_IMAGE_TOKENS = 8192  # more than any model documents for one image
+FRAME_TOKENS = 8  # tokens that a model sets around an input
+IMAGE_TOKENS = 8192  # more than any model documents for one image
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def _weigh(item: Loaded) -> tuple[int, int]:
 
 def _most_tokens(item: Loaded) -> int:
     if isinstance(item, str):
-        return len(item.encode()) + _FRAME
+        return len(item.encode()) + FRAME_TOKENS
     if isinstance(item, list):
-        return len(item) + _FRAME
-    return sum(_most_tokens(p) if isinstance(p, str) else _IMAGE_TOKENS for p in item) + _FRAME
+        return len(item) + FRAME_TOKENS
+    return sum(_most_tokens(p) if isinstance(p, str) else IMAGE_TOKENS for p in item) + FRAME_TOKENS

@@ -11,6 +11,7 @@ import numpy as np
 
 from openrouter_embeddings.client._workers import Workers
 from openrouter_embeddings.core.budget import Budget
+from openrouter_embeddings.core.plan import FRAME_TOKENS, IMAGE_TOKENS
 from openrouter_embeddings.errors import BudgetExceededError, EmbeddingsError
 from openrouter_embeddings.result import Usage
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
     from ._rows import Row
     from ._store import Store
-
-_FRAME, _IMAGE = 8, 8192  # tokens at most around a text, and of an image
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +142,8 @@ class Embedding:
         budget.begin(tokens)
 
     def _collect(self) -> None:
-        """Keep what has come, together; raise what went wrong with any of it."""
-        done, _ = wait(self._pending, return_when=FIRST_COMPLETED)
-        failures = [failure for future in done if (failure := self._take(future)) is not None]
-        self._store.commit()
-        if self._cache:
-            self._cache.commit()
+        """Keep what has come; raise what went wrong with any of it."""
+        failures = self._settle()
         self._tell(self, self._rows - len(self._expected))
         if failures:
             raise failures[0]
@@ -157,6 +152,15 @@ class Embedding:
                 f"{self.refused} inputs cannot be embedded, and {self._max_errors} may; their "
                 "reasons are kept, and with a higher max_errors the job goes on"
             )
+
+    def _settle(self) -> list[BaseException]:
+        """Keep what has come, together; gives what went wrong with any of it."""
+        done, _ = wait(self._pending, return_when=FIRST_COMPLETED)
+        failures = [failure for future in done if (failure := self._take(future)) is not None]
+        self._store.commit()
+        if self._cache:
+            self._cache.commit()
+        return failures
 
     def _take(self, future: Future[EmbeddingResult]) -> BaseException | None:
         asked = self._pending.pop(future)
@@ -218,11 +222,10 @@ class Embedding:
     def _drain(self) -> None:
         """What is in flight is being paid for: wait, and keep it."""
         while self._pending:
-            done, _ = wait(self._pending, return_when=FIRST_COMPLETED)
-            for future in done:
-                self._take(future)
-            self._store.commit()
+            self._settle()
 
 
 def _most_tokens(row: Row) -> int:
-    return len(row.value.encode()) + _FRAME if isinstance(row.value, str) else _IMAGE
+    if isinstance(row.value, str):
+        return len(row.value.encode()) + FRAME_TOKENS
+    return IMAGE_TOKENS

@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from openrouter_embeddings.client import Client
+from openrouter_embeddings.core.options import EmbedOptions, merged
 
+from ._client import given_or_own
 from ._rows import Reader
 from ._sources import open_source
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from openrouter_embeddings.core.options import EmbedOptions
+    from openrouter_embeddings.client import Client
 
     from ._rows import Row
 
@@ -91,7 +92,7 @@ def estimate(
         rows=total,
         duplicates=total - unusable - len(seen),
         unusable=unusable,
-        requests=-(-len(seen) // options.get("batch_size", 128)),
+        requests=-(-len(seen) // merged(EmbedOptions(), options).batch_size),
         tokens=math.ceil(size / _BYTES_PER_TOKEN),
         cost=None,
         seconds=None,
@@ -101,7 +102,8 @@ def estimate(
     if not first:
         return counted
     share = size / max(1, sum(row.size for row in first))
-    return _probed(counted, client or Client(), options, first, share)
+    with given_or_own(client) as asked:
+        return _probed(counted, asked, options, first, share)
 
 
 def _probed(

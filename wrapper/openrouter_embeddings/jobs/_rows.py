@@ -68,12 +68,11 @@ class Reader:
         self._texts = [self._checked(name) for name in fields if name is not None]
         if self.images:
             self._checked(self.images)
-        self._rows = 64 if self.images else 8192
 
     @property
     def rows(self) -> int:
         """How many rows are read at once: images are large."""
-        return self._rows
+        return 64 if self.images else 8192
 
     def _as_template(self, source: Source, column: str | None) -> str:
         if column:

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import time
-from contextlib import ExitStack
-from importlib.resources import files
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
 from openrouter_embeddings._version import __version__
-from openrouter_embeddings.client import Client
 from openrouter_embeddings.errors import InputError
+from openrouter_embeddings.local.contract import contract
 from openrouter_embeddings.result import Usage
 
+from ._client import given_or_own
 from ._embed import Embedding
 from ._errors import JobError
 from ._report import JobReport, Progress
 from ._rows import Reader
 from ._sources import open_source
-from ._store import Store
-from ._targets import COLUMN, kind_of, provenance_of
+from ._store import Store, job_file
+from ._targets import COLUMN, kind_of
 from ._write import errors_file, write
 
 if TYPE_CHECKING:
@@ -30,7 +30,11 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import Unpack
 
+    from openrouter_embeddings.client import Client
     from openrouter_embeddings.core.options import EmbedOptions
+
+    from ._sources import Source
+    from ._targets import Target
 
 _OFTEN = 0.5  # seconds between two tellings
 
@@ -95,19 +99,13 @@ def embed_file(
         raise InputError(f'precision is {precision!r}; "float32" and "float16" are known')
     rows = open_source(source)
     reader = Reader(rows, column, template, images)
-    if only_key and not key:
-        raise InputError("only_key leaves nothing of the source; key=… names the column to keep")
-    if key and key not in rows.schema.names:
-        raise InputError(f"there is no column {key!r}; there are {', '.join(rows.schema.names)}")
-    chosen = [key] if only_key and key else rows.schema.names
-    if COLUMN in chosen and path.suffix != ".npy":
-        raise InputError(f"the source has a column {COLUMN!r} already; leave it out of the source")
+    chosen = _chosen(rows, kind, key, only_key=only_key)
     with ExitStack() as stack:
-        client = client or stack.enter_context(Client())
+        client = stack.enter_context(given_or_own(client))
         fields = client._settings.options(options).request_fields()  # noqa: SLF001 - one package
         space = {n: fields.get(n) for n in ("model", "input_type", "provider")}
         space["asked_dimensions"] = fields.get("dimensions")
-        parameters = {
+        begun = {
             "source": rows.identity,
             "text": reader.template,
             "images": reader.images,
@@ -116,12 +114,13 @@ def embed_file(
             "precision": precision,
             **space,
         }
-        beside = path.with_name(f"{path.name}.job")
+        parameters = orjson.loads(orjson.dumps(begun))  # as they will be read again
+        beside = job_file(path)
         if path.exists() and not beside.exists():
-            return _already_done(path, parameters)
-        store = stack.enter_context(Store(beside))
+            return _already_done(path, kind, parameters)
+        store = stack.enter_context(closing(Store(beside)))
         _agree(store, parameters)
-        memory = stack.enter_context(_cache(cache, space)) if cache else None
+        memory = stack.enter_context(closing(_cache(cache, space))) if cache else None
         watch = _Watch(on_progress, rows.total)
         embedding = Embedding(
             client, options, store, cache=memory, tell=watch.tell, max_errors=max_errors
@@ -144,6 +143,19 @@ def embed_file(
         return _report(path, {**said, **counts}, embedding, watch.seconds)
 
 
+def _chosen(source: Source, kind: type[Target], key: str | None, *, only_key: bool) -> list[str]:
+    """The columns of the source that the target has. Raises InputError."""
+    names: list[str] = source.schema.names
+    if only_key and not key:
+        raise InputError("only_key leaves nothing of the source; key=… names the column to keep")
+    if key and key not in names:
+        raise InputError(f"there is no column {key!r}; there are {', '.join(names)}")
+    chosen = [key] if only_key and key else names
+    if COLUMN in chosen and kind.has_columns:
+        raise InputError(f"the source has a column {COLUMN!r} already; leave it out of the source")
+    return chosen
+
+
 def _served(store: Store) -> dict[str, Any]:
     if (width := store.fact("dimensions")) is None:
         raise JobError("no row could be embedded, so there is nothing to write")
@@ -157,7 +169,7 @@ def _agree(store: Store, parameters: dict[str, Any]) -> None:
     if begun is None:
         store.note("parameters", parameters)
         store.commit()
-    elif begun != orjson.loads(orjson.dumps(parameters)):
+    elif begun != parameters:
         raise JobError(
             f"{store.path} holds work begun otherwise ({_differences(begun, parameters)}); "
             "go on with that, name another target, or remove the file, which gives up what it holds"
@@ -174,11 +186,12 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> str:
     )
 
 
-def _already_done(path: Path, parameters: dict[str, Any]) -> JobReport:
-    said = provenance_of(path)
-    plain = orjson.loads(orjson.dumps(parameters))
-    if said is None or {name: said.get(name) for name in plain} != plain:
-        how = "by something else" if said is None else f"otherwise ({_differences(said, plain)})"
+def _already_done(path: Path, kind: type[Target], parameters: dict[str, Any]) -> JobReport:
+    said = kind.provenance(path)
+    if said is None or {name: said.get(name) for name in parameters} != parameters:
+        how = (
+            "by something else" if said is None else f"otherwise ({_differences(said, parameters)})"
+        )
         raise JobError(f"{path} is there and was made {how}; remove it, or name another target")
     return _report(path, said, None, 0.0)
 
@@ -211,9 +224,9 @@ def _cache(folder: str | PathLike[str], space: dict[str, Any]) -> Store:
 
 def _edition() -> str:
     """Which contract this package speaks: its version, and a digest of the document."""
-    data = files("openrouter_embeddings_api").joinpath("contract.json").read_bytes()
-    version = orjson.loads(data)["info"]["version"]
-    return f"{version} {hashlib.blake2b(data, digest_size=8).hexdigest()}"
+    document = contract()
+    digest = hashlib.blake2b(orjson.dumps(document), digest_size=8).hexdigest()
+    return f"{document['info']['version']} {digest}"
 
 
 class _Watch:

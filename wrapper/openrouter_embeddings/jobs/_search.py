@@ -11,16 +11,18 @@ import numpy as np
 import orjson
 
 from openrouter_embeddings._extras import need
-from openrouter_embeddings.client import Client
 from openrouter_embeddings.errors import InputError
 
-from ._targets import COLUMN, kind_of, provenance_of
+from ._client import given_or_own
+from ._targets import COLUMN, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from os import PathLike
 
     from numpy.typing import NDArray
+
+    from openrouter_embeddings.client import Client
 
 _AT_ONCE = 8192
 
@@ -46,8 +48,8 @@ def info(target: str | PathLike[str]) -> dict[str, Any]:
     Raises InputError: the file is not there, or was not made by a job.
     """
     path = Path(target)
-    kind_of(path)
-    said = provenance_of(path) if path.exists() else None
+    kind = kind_of(path)
+    said = kind.provenance(path) if path.exists() else None
     if said is None:
         what = "was not made by orembed run" if path.exists() else "is not there"
         raise InputError(f"{path} {what}; a target of that is right")
@@ -84,27 +86,23 @@ def search(
         if said["input_type"] == "search_document"
         else said["input_type"],
     }
-    if client is None:
-        with Client() as own:
-            wanted = own.embed(query, **options).vectors[0]
-    else:
-        wanted = client.embed(query, **options).vectors[0]
+    with given_or_own(client) as asked:
+        wanted = asked.embed(query, **options).vectors[0]
     wanted = wanted / np.linalg.norm(wanted)
-    best: list[tuple[float, int, int, dict[str, Any]]] = []
+    best: list[Match] = []
     for first, vectors, rows in _read(Path(target)):
         with np.errstate(invalid="ignore"):  # rows without a vector are NaN
             scores = vectors @ wanted / np.linalg.norm(vectors, axis=1)
         scores[np.isnan(scores)] = -np.inf
         near = np.argsort(-scores, kind="stable")[:k]
-        candidates = [
-            (float(scores[at]), -(first + int(at)), int(at), rows)
-            for at in near
+        # the columns are taken now, so that no more than k rows stay in memory
+        found = [
+            Match(first + at, float(scores[at]), _columns(rows, at))
+            for at in near.tolist()
             if np.isfinite(scores[at])
         ]
-        # the columns are taken now, so that no more than k rows stay in memory
-        taken = [(score, row, 0, _columns(held, at)) for score, row, at, held in candidates]
-        best = heapq.nlargest(k, [*best, *taken], key=lambda one: one[:2])
-    return [Match(-row, score, columns) for score, row, _, columns in best]
+        best = heapq.nlargest(k, [*best, *found], key=lambda match: (match.score, -match.row))
+    return best
 
 
 def _columns(rows: Any, at: int) -> dict[str, Any]:

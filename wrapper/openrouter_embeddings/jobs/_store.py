@@ -12,8 +12,6 @@ from ._errors import JobError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
-    from types import TracebackType
-    from typing import Self
 
 # SQLite takes more variables in a statement, but not everywhere.
 _AT_ONCE = 500
@@ -22,6 +20,11 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS vectors (input BLOB PRIMARY KEY, vector BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS refused (input BLOB PRIMARY KEY, reason TEXT NOT NULL);
 """
+
+
+def job_file(target: Path) -> Path:
+    """Where the store of an unfinished target is."""
+    return target.with_name(f"{target.name}.job")
 
 
 class Store:
@@ -130,16 +133,3 @@ class Store:
     def close(self) -> None:
         """Keep the file."""
         self._database.close()
-
-    def __enter__(self) -> Self:
-        """The store itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Keep the file."""
-        self.close()

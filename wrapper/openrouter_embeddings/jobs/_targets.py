@@ -12,7 +12,6 @@ from openrouter_embeddings._extras import need
 from openrouter_embeddings.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -29,7 +28,12 @@ class Target:
         schema: of the columns of the source that it has.
         dimensions: of the vectors.
         precision: "float32" or "float16".
+
+    Attributes:
+        has_columns: whether the columns of the source are in it, too.
     """
+
+    has_columns = True
 
     def __init__(self, path: Path, schema: Any, dimensions: int, precision: str) -> None:
         self.path = path
@@ -46,6 +50,16 @@ class Target:
     def finish(self, provenance: dict[str, Any]) -> None:
         """The whole file, on the disk, in its place, and where its vectors come from."""
         raise NotImplementedError
+
+    @staticmethod
+    def provenance(path: Path) -> Any:
+        """What a finished target says of where it comes from; None where it says nothing."""
+        beside = _beside(path)
+        return json.loads(beside.read_text()) if beside.exists() else None
+
+    def _place_with(self, provenance: dict[str, Any]) -> None:
+        _beside(self.path).write_text(json.dumps(provenance, indent=1))
+        self._place()
 
     def _place(self) -> None:
         self._file.flush()
@@ -96,6 +110,11 @@ class _Parquet(Target):
         self._writer.close()
         self._place()
 
+    @staticmethod
+    def provenance(path: Path) -> Any:
+        metadata = need("pyarrow.parquet", "jobs").read_metadata(path).metadata or {}
+        return json.loads(metadata[KEY]) if KEY in metadata else None
+
     def give_up(self) -> None:
         self._writer.close()
         super().give_up()
@@ -106,6 +125,8 @@ class _Matrix(Target):
 
     The header stands first and holds the number of rows, which is known when all were written.
     """
+
+    has_columns = False
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -130,8 +151,7 @@ class _Matrix(Target):
     def finish(self, provenance: dict[str, Any]) -> None:
         self._file.seek(0)
         self._header()
-        _beside(self.path, provenance)
-        self._place()
+        self._place_with(provenance)
 
 
 class _Lines(Target):
@@ -147,12 +167,12 @@ class _Lines(Target):
             self._file.write(orjson.dumps(line, option=option, default=str))
 
     def finish(self, provenance: dict[str, Any]) -> None:
-        _beside(self.path, provenance)
-        self._place()
+        self._place_with(provenance)
 
 
-def _beside(path: Path, provenance: Mapping[str, Any]) -> None:
-    path.with_name(f"{path.name}.provenance.json").write_text(json.dumps(provenance, indent=1))
+def _beside(path: Path) -> Path:
+    """Where the provenance of a target is that has no place for it."""
+    return path.with_name(f"{path.name}.provenance.json")
 
 
 _KINDS: dict[str, type[Target]] = {
@@ -175,13 +195,3 @@ def kind_of(path: Path) -> type[Target]:
     if not path.parent.is_dir():
         raise InputError(f"there is no directory {path.parent} for the target")
     return kind
-
-
-def provenance_of(path: Path) -> Any:
-    """What a finished target says of where it comes from; None where it says nothing."""
-    beside = path.with_name(f"{path.name}.provenance.json")
-    if path.suffix.lower() in (".parquet", ".pq"):
-        parquet = need("pyarrow.parquet", "jobs")
-        said = (parquet.read_metadata(path).metadata or {}).get(KEY)
-        return None if said is None else json.loads(said)
-    return json.loads(beside.read_text()) if beside.exists() else None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import httpcore
 from aiohappyeyeballs import start_connection
 
-from ._attempts import Writes
+from ._writes import Writes
 
 if TYPE_CHECKING:
     import ssl

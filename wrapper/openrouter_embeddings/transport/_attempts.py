@@ -1,7 +1,4 @@
-"""A blocking attempt that ends in time: httpx's own time-outs begin anew with every read.
-
-Only `transport` uses this; it is apart because it has to reach below httpx's public face.
-"""
+"""A blocking attempt that ends in time: httpcore's own time-outs begin anew with every read."""
 
 from __future__ import annotations
 
@@ -15,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import httpcore
 
+from ._writes import Writes
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 # httpcore asks for 64 KB at a time, whose handling costs more than reading them. An answer of usual
 # size fits: every further read gives other threads the interpreter, and waits for it to come back.
 _CHUNK = 1 << 21
-_COPIED = 1 << 16
-
 _RECORD = 1 << 14
 
 _now = threading.local()  # a blocking request is sent and read in one thread
@@ -46,7 +43,7 @@ def begin_attempt(timeout: float) -> float:
 
 
 def end_attempt() -> None:
-    """This thread's connection goes back to the pool, where it may be another's next."""
+    """This thread's connection is given back, and may be another's next."""
     with _lock:
         _attempts.pop(threading.get_ident(), None)
         _now.attempt = None
@@ -76,25 +73,6 @@ def _left(timeout: float | None, stream: httpcore.NetworkStream | None = None) -
         if attempt.over or left <= 0:
             raise httpcore.ReadTimeout("the attempt is over")
     return left if timeout is None else min(left, timeout)
-
-
-class Writes:
-    """What httpcore writes, with the head of a request kept back until its body comes.
-
-    Together they are one call of the system, one packet and one TLS record. After the body
-    httpcore writes nothing, literally, so that a head without one goes out, too.
-    """
-
-    def __init__(self) -> None:
-        self._head = b""
-
-    def take(self, buffer: bytes) -> tuple[bytes, ...]:
-        """What is to be written now."""
-        head, self._head = self._head, b""
-        if not head:
-            self._head = buffer
-            return ()
-        return (head + buffer,) if len(buffer) < _COPIED else (head, buffer)
 
 
 class _Stream(httpcore.NetworkStream):

@@ -1,4 +1,4 @@
-"""One request and its answer over httpx, blocking and for asyncio."""
+"""One request and its answer, blocking and for asyncio."""
 
 from __future__ import annotations
 
@@ -84,10 +84,8 @@ class _Endpoint:
     ) -> Reply:
         said: dict[str, str] = {}
         for raw, value in headers:
-            name, text = (
-                raw.decode(errors="replace").lower(),
-                self.key.redact(value).decode(errors="replace"),
-            )
+            name = raw.decode(errors="replace").lower()
+            text = self.key.redact(value).decode(errors="replace")
             said[name] = f"{said[name]}, {text}" if name in said else text
         return Reply(status, said, self.key.redact(body), time.time(), cut)
 

@@ -1,0 +1,74 @@
+"""A service over real sockets, with or without TLS, that counts its connections."""
+
+import gzip
+import json
+import threading
+import zlib
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from tests.support import LARGE, MUCH, answer
+
+
+@cache
+def bomb() -> bytes:
+    """300 KB of gzip that inflate to 300 MB."""
+    packer = zlib.compressobj(1, wbits=31)
+    return b"".join([*(packer.compress(b" " * 1_000_000) for _ in range(300)), packer.flush()])
+
+
+class HTTPService(ThreadingHTTPServer):
+    """Answers rightly; some names of models say how, or when.
+
+    Attributes:
+        opened: connections so far.
+        gone: released when one has ended.
+    """
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.opened = 0
+        self.gone = threading.Semaphore(0)
+        self.together = threading.Barrier(4)
+        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+
+    def start(self) -> None:
+        """Serve until `shutdown`."""
+        threading.Thread(target=self.serve_forever, args=[0.01]).start()
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """One connection."""
+        self.opened += 1
+        super().process_request_thread(request, client_address)
+        self.gone.release()
+
+    def handle_error(self, *_: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """A client that hangs up, or refuses the certificate, is no error here."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        assert isinstance(self.server, HTTPService)
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if asked["model"] == "together":
+            self.server.together.wait(20)
+        much = "x" * (MUCH if len(asked["input"][0]) == LARGE else 0)
+        body = json.dumps(answer(asked["input"], much=much)).encode()
+        self.send_response(200)
+        if asked["model"] == "closing":
+            self.send_header("Connection", "close")
+        if asked["model"] in ("gzip", "bomb"):
+            body = bomb() if asked["model"] == "bomb" else gzip.compress(body)
+            self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        self.close_connection |= asked["model"] == "hanging up"
+
+    def log_message(self, *_: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Silence."""
