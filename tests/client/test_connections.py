@@ -6,14 +6,15 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
+import httpcore
 import httpx
 import numpy as np
 import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings._secret import Secret
-from openrouter_embeddings.transport import _connections, _writes
+from openrouter_embeddings.transport import _asyncio, _connections, _writes
 
 from tests.http_service import HTTPService
 from tests.support import KEY, KINDS, MODEL, Kind, answer, expected
@@ -97,6 +98,15 @@ def test_a_connection_that_the_service_has_closed_is_not_used_again(
             assert server.gone.acquire(timeout=20)
 
 
+def test_an_end_counts_when_it_comes() -> None:
+    """Asyncio says some steps later that the connection is lost; no request is sent in between."""
+    protocol = _asyncio._Protocol()
+    stream = _asyncio._Stream(cast("Any", None), protocol)
+    assert not stream.get_extra_info("is_readable")
+    protocol.eof_received()
+    assert stream.get_extra_info("is_readable")
+
+
 @both
 def test_a_connection_that_nobody_needs_is_closed(
     kind: Kind, server: HTTPService, monkeypatch: pytest.MonkeyPatch
@@ -149,6 +159,7 @@ class _Loop:
     def __init__(self) -> None:
         self.open = 0
         self.idle = asyncio.Event()
+        self.idle.set()
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.open += 1
@@ -177,8 +188,7 @@ def test_a_cancel_at_any_step_leaves_a_client_that_works(*, warm: bool, cancels:
 
     async def run() -> None:
         service = _Loop()
-        listener = await asyncio.start_server(service.talk, "127.0.0.1", 0)
-        url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        listener, url = await _listening(service)
         for steps in count():
             async with ore.AsyncClient(KEY, base_url=url, model=MODEL, max_retries=0) as client:
                 if warm:
@@ -204,6 +214,83 @@ def test_a_cancel_at_any_step_leaves_a_client_that_works(*, warm: bool, cancels:
         await listener.wait_closed()
 
     asyncio.run(run())
+
+
+async def _listening(service: _Loop) -> tuple[asyncio.Server, str]:
+    listener = await asyncio.start_server(service.talk, "127.0.0.1", 0)
+    return listener, f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_close_at_any_step_leaves_no_connection(*, warm: bool) -> None:
+    """Not even the one that was being made, whose request has an outcome."""
+
+    async def run() -> None:
+        service = _Loop()
+        listener, url = await _listening(service)
+        whole = 0
+        for steps in count():
+            client = ore.AsyncClient(KEY, base_url=url, model=MODEL, max_retries=0)
+            if warm:
+                await client.embed("before")
+            call = asyncio.create_task(client.embed("a"))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            done = call.done()
+            await client.close()
+            with suppress(ore.APIConnectionError, ore.InputError):
+                assert np.array_equal((await call).vectors, expected(["a"]))
+                whole += not done
+            await asyncio.wait_for(service.idle.wait(), 20)  # or a connection has survived
+            if done:
+                break
+        assert whole or warm
+        listener.close()
+        await listener.wait_closed()
+
+    asyncio.run(run())
+
+
+def test_a_cancel_while_old_connections_are_closed_loses_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At whatever step it comes."""
+
+    async def run() -> None:
+        service = _Loop()
+        listener, url = await _listening(service)
+        for steps in range(12):
+            monkeypatch.setattr(_connections, "_KEPT", 60.0)
+            async with ore.AsyncClient(KEY, base_url=url, model=MODEL) as client:
+                await client.embed([*"abcd"], batch_size=1, concurrency=4)
+                assert service.open == 4
+                monkeypatch.setattr(_connections, "_KEPT", -1.0)
+                call = asyncio.create_task(client.embed("cancelled"))
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                call.cancel()
+                with suppress(asyncio.CancelledError):
+                    await call
+            await asyncio.wait_for(service.idle.wait(), 20)  # or one was lost
+        listener.close()
+        await listener.wait_closed()
+
+    asyncio.run(run())
+
+
+@both
+def test_a_connection_that_was_closed_when_it_was_taken_is_an_error(
+    kind: Kind, server: HTTPService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread may close the client just then; the error says that nothing was sent."""
+
+    def taken(*_: Any) -> None:
+        raise httpcore.ConnectionNotAvailable
+
+    monkeypatch.setattr(_connections._Connections, "_request", taken)
+    with pytest.raises(ore.APIConnectionError, match="no connection to") as raised:
+        calls(kind, server.url, {})
+    assert not raised.value.maybe_billed
 
 
 @both

@@ -2,12 +2,14 @@
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from typing import Any
 
 import httpcore
 import numpy as np
 import openrouter_embeddings as ore
 import pytest
+import uvloop
 from openrouter_embeddings.transport import _asyncio, _attempts
 
 from tests.support import KINDS, LARGE, MUCH, embed_over, expected
@@ -75,6 +77,31 @@ def test_a_handshake_that_gives_nothing_is_an_error() -> None:
         await listener.wait_closed()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("forged", [b"HTTP/1.1 200 OK\r\n\r\n", b""])
+def test_what_comes_before_the_handshake_is_no_answer(
+    loop: Callable[[], asyncio.AbstractEventLoop], forged: bytes
+) -> None:
+    """Whoever is on the line could have sent it; an end that comes so early is an error at once."""
+
+    async def hostile(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(forged)
+        writer.close()
+
+    async def run() -> None:
+        listener = await asyncio.start_server(hostile, "127.0.0.1", 0)
+        port: int = listener.sockets[0].getsockname()[1]
+        stream: Any = await _asyncio.Backend().connect_tcp("127.0.0.1", port)
+        await stream._protocol.readable()
+        with pytest.raises(httpcore.ConnectError, match="before the handshake"):
+            await stream.start_tls(ssl.create_default_context())
+        listener.close()
+        await listener.wait_closed()
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(run())
 
 
 class _Records(ssl.SSLSocket):

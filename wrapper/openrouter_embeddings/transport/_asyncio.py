@@ -48,6 +48,11 @@ class _Protocol(asyncio.Protocol):
             self._reading.pause_reading()
         self._wake()
 
+    def eof_received(self) -> None:
+        """The connection is lost some steps later, and could be taken for an idle one till then."""
+        self.ended = True
+        self._wake()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self.ended = True
         self.error = exc
@@ -114,8 +119,8 @@ class _Stream(httpcore.AsyncNetworkStream):
         await self._protocol.writable()
 
     async def aclose(self) -> None:
+        """Without a step in which a cancel could keep its caller from closing the next."""
         self._transport.abort()
-        await asyncio.sleep(0)  # for the socket to be closed
 
     async def start_tls(
         self,
@@ -123,11 +128,17 @@ class _Stream(httpcore.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - httpcore's
     ) -> httpcore.AsyncNetworkStream:
+        if self._protocol.chunks or self._protocol.ended:
+            self._transport.abort()
+            raise httpcore.ConnectError("something came before the handshake, or the end")
         transport: Any = None
+        protocol = (
+            _Protocol()
+        )  # what comes without TLS can never be taken for what comes through it
         try:
             transport = await asyncio.get_running_loop().start_tls(
                 self._transport,
-                self._protocol,
+                protocol,
                 ssl_context,
                 server_hostname=server_hostname,
                 ssl_handshake_timeout=timeout,
@@ -141,8 +152,8 @@ class _Stream(httpcore.AsyncNetworkStream):
                 self._transport.abort()
         if transport is None:  # it broke just when the handshake was done
             raise httpcore.ConnectError("the connection broke")
-        self._protocol.connection_made(transport)
-        return _Stream(transport, self._protocol)
+        protocol.connection_made(transport)
+        return _Stream(transport, protocol)
 
     def get_extra_info(self, info: str) -> Any:
         if info == "is_readable":  # where nothing was asked for, that is an end

@@ -7,6 +7,7 @@ connections for every request. A caller's own httpx client keeps all of it.
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import threading
 import time
@@ -88,14 +89,13 @@ class _Connections(Generic[C]):
                 old.append(connection)
             else:
                 connection = self._pool.create_connection(self._url.origin)
-            self._open.difference_update(old)
             self._open.add(connection)
         return connection, old
 
     def _keeps(self, connection: C) -> bool:
         """Whether a connection whose answer was read is idle now; else it is to be closed."""
         with self._lock:
-            if connection.is_idle():
+            if connection.is_idle() and not self.is_closed:
                 self._idle.append((time.monotonic(), connection))
                 return True
         return False
@@ -137,8 +137,7 @@ class Connections(_Connections[httpcore.ConnectionInterface]):
         """Send a request on a connection of its own for as long as this lasts."""
         connection, old = self._take()
         try:
-            for other in old:
-                other.close()
+            self._drop(*old)
             response = connection.handle_request(self._request(body, timeout))
             yield response.status, response.headers, _chunks(response)
             response.close()
@@ -148,14 +147,14 @@ class Connections(_Connections[httpcore.ConnectionInterface]):
         if not self._keeps(connection):
             self._drop(connection)
 
-    def _drop(self, connection: httpcore.ConnectionInterface) -> None:
-        self._forget(connection)
-        connection.close()
+    def _drop(self, *connections: httpcore.ConnectionInterface) -> None:
+        for connection in connections:
+            connection.close()
+            self._forget(connection)
 
     def close(self) -> None:
-        """Close all connections."""
-        for connection in self._all():
-            self._drop(connection)
+        """Close all connections; one that is being made goes with its request."""
+        self._drop(*self._all())
 
 
 class AsyncConnections(_Connections[httpcore.AsyncConnectionInterface]):
@@ -175,8 +174,8 @@ class AsyncConnections(_Connections[httpcore.AsyncConnectionInterface]):
         """As `Connections.post`."""
         connection, old = self._take()
         try:
-            for other in old:
-                await other.aclose()
+            if old:
+                await self._drop(*old)
             response = await connection.handle_async_request(self._request(body, timeout))
             async with aclosing(_async_chunks(response)) as chunks:
                 yield response.status, response.headers, chunks
@@ -187,14 +186,15 @@ class AsyncConnections(_Connections[httpcore.AsyncConnectionInterface]):
         if not self._keeps(connection):
             await self._drop(connection)
 
-    async def _drop(self, connection: httpcore.AsyncConnectionInterface) -> None:
-        self._forget(connection)
-        await connection.aclose()
+    async def _drop(self, *connections: httpcore.AsyncConnectionInterface) -> None:
+        for connection in connections:
+            await connection.aclose()  # at once, by our backend
+            self._forget(connection)
+        await asyncio.sleep(0)  # for the sockets to be closed
 
     async def aclose(self) -> None:
-        """Close all connections."""
-        for connection in self._all():
-            await self._drop(connection)
+        """Close all connections; one that is being made goes with its request."""
+        await self._drop(*self._all())
 
 
 def _core(url: httpx.URL) -> httpcore.URL:

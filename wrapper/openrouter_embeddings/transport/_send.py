@@ -38,6 +38,7 @@ _LONGEST_ERROR = 1 << 20
 _FAILURES = (
     httpx.HTTPError,
     httpx.StreamError,
+    httpcore.ConnectionNotAvailable,  # closed by another thread just when it was taken
     httpcore.NetworkError,
     httpcore.ProtocolError,
     httpcore.ProxyError,
@@ -49,6 +50,7 @@ _NOT_SENT = (
     httpx.ConnectTimeout,
     httpx.ConnectError,
     httpx.ProxyError,
+    httpcore.ConnectionNotAvailable,
     httpcore.ConnectTimeout,
     httpcore.ConnectError,
     httpcore.ProxyError,
