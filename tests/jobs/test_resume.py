@@ -131,7 +131,7 @@ def test_a_job_is_not_mixed_with_another(source: Path, tmp_path: Path) -> None:
     for changed, said in (
         ({"model": "local/minilm"}, "model: 'local/hash', now 'local/minilm'"),
         ({"dimensions": 9}, "asked_dimensions: 8, now 9"),
-        ({"column": "more"}, "text: '{text}', now '{more}'"),
+        ({"column": "more"}, "column: 'text', now 'more'"),
     ):
         with pytest.raises(jobs.JobError, match=said):
             run(source, target, **changed)
@@ -173,3 +173,41 @@ def test_a_damaged_checkpoint_is_said(source: Path, tmp_path: Path) -> None:
     with pytest.raises(jobs.JobError, match=r"is damaged .* remove it to begin\s+anew"):
         run(source, target)
     assert checkpoint.stat().st_size == 5000
+
+
+def test_a_disk_that_is_full_is_said(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a sentence, though it is found out while a vector is written."""
+
+    def opened(self: Store) -> None:
+        begin(self)
+        self._database.execute("PRAGMA max_page_count = 6")
+
+    begin = Store._open
+    monkeypatch.setattr(Store, "_open", opened)
+    with pytest.raises(jobs.JobError, match="full; what was kept before is safe"):
+        run(source, tmp_path / "t.npy", dimensions=2000)
+
+
+def test_other_answers_are_kept_when_one_is_of_another_width(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were paid for, though the job cannot go on; they are in the cache, too."""
+
+    def wait_for_all(pending: Any, **_: Any) -> Any:
+        wait(pending)
+        first, *others, last = sorted(pending, key=lambda one: one.result().vectors.shape[1])
+        return [others[0], first, *others[1:], last], []
+
+    monkeypatch.setattr(_embed, "wait", wait_for_all)
+    options: Any = {"dimensions": None, "batch_size": 1, "concurrency": 4}
+    with pytest.raises(jobs.JobError, match=r"another\s+vector space"):
+        run(
+            source, tmp_path / "t.npy", Fault("wrong-width", requests=[1]),
+            cache=tmp_path / "cache", **options,
+        )  # fmt: skip
+    (name,) = (tmp_path / "cache").glob("*.vectors")
+    for path in (tmp_path / "t.npy.job", name):
+        with closing(Store(path)) as store:
+            assert store.count("vectors") == 3

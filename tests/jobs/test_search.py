@@ -47,6 +47,15 @@ def test_the_nearest_rows_come_first(
         assert jobs.search(folder / name, "a cat", k=1, client=client) == found[:1]
 
 
+def test_a_piece_without_any_vector_is_passed_over(tmp_path: Path) -> None:
+    """A target of JSON lines is read some megabytes at a time, and one of them may have none."""
+    table = pa.table({"id": range(5), "text": TEXTS, "long": ["", "", "x" * (1 << 25), "", ""]})
+    with ore.Client.local() as client:
+        jobs.embed_file(table, tmp_path / "t.jsonl", client=client, column="text")
+        found = jobs.search(tmp_path / "t.jsonl", "a cat", client=client)
+    assert [match.row for match in found][:2] == [0, 3]
+
+
 def test_the_query_has_the_role_of_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the model and dimensions of the rows."""
     asked: list[Any] = []
@@ -69,7 +78,7 @@ def test_the_command_line_searches_and_tells(
     """JSON lines of the nearest rows; a line for each fact."""
     assert cli.main(["search", str(folder / "t.parquet"), "a cat", "-k", "1", "--local"]) == 0
     line = json.loads(capsys.readouterr().out)
-    assert (line["row"], line["id"], line["text"]) == (0, 0, TEXTS[0])
+    assert (line["row"], line["columns"]) == (0, {"id": 0, "text": TEXTS[0]})
     assert cli.main(["info", str(folder / "t.npy")]) == 0
     said = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert (said["model"], said["rows"], said["dimensions"]) == ("local/minilm", "5", "384")

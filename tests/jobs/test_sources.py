@@ -7,7 +7,7 @@ from openrouter_embeddings.jobs._rows import _digest
 from openrouter_embeddings.jobs._sources import open_source
 
 
-@given(st.lists(st.integers(0, 9), max_size=12), st.integers(1, 12))
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=12).filter(any), st.integers(1, 12))
 def test_pieces_are_put_together_and_cut(pieces: list[int], rows: int) -> None:
     """All rows in order, so many in every batch but the last."""
     schema = pa.schema([("n", pa.int64())])

@@ -156,8 +156,8 @@ def _nothing() -> None:
 
 def line(progress: Progress) -> str:
     """Where a job is, in a line."""
-    of = f" of {progress.total:,}" if progress.total else ""
-    return f"{progress.stage} {progress.rows:,}{of} rows: {details(progress)}"
+    rows = f"{progress.rows:,} of {progress.total:,} rows"
+    return f"{progress.stage} {rows}: {details(progress)}"
 
 
 def details(progress: Progress) -> str:

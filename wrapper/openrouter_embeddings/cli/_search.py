@@ -42,7 +42,7 @@ def _search(given: argparse.Namespace) -> None:
     given.model, given.dimensions = jobs.info(given.target)["model"], None
     with client_of(given) as client:
         for match in jobs.search(given.target, given.query, k=given.k, client=client):
-            line = {"score": round(match.score, 4), "row": match.row, **match.columns}
+            line = {"score": round(match.score, 4), "row": match.row, "columns": match.columns}
             print(orjson.dumps(line, default=str).decode())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import FIRST_COMPLETED, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from openrouter_embeddings.client._workers import Workers
 from openrouter_embeddings.core.budget import Budget
-from openrouter_embeddings.core.plan import FRAME_TOKENS, IMAGE_TOKENS
+from openrouter_embeddings.core.plan import FRAME_TOKENS, IMAGE_TOKENS, MAX_TEXT_BYTES
 from openrouter_embeddings.errors import BudgetExceededError, EmbeddingsError
 from openrouter_embeddings.result import Usage
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     from ._rows import Row
     from ._store import Store
+
+_IMAGES = 4 << 20  # bytes of images in a request, of which several are in memory in several forms
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class Embedding:
         self._max_errors = max_errors
         self._pending: dict[Future[EmbeddingResult], _Asked] = {}
         self._expected: set[bytes] = set()  # read, and neither kept nor refused yet
+        self._fresh: dict[bytes, bytes] = {}  # not in the cache yet
         self._rows = 0
         self.usage = Usage()
         self.reused: int = store.fact("reused") or 0
@@ -80,6 +84,7 @@ class Embedding:
 
     def run(self, batches: Iterator[list[Row]]) -> None:
         """Until every input is kept or refused."""
+        self._check_errors()  # of earlier runs
         workers: Workers[EmbeddingResult] = Workers(self._concurrency)
         try:
             for rows in self._new(batches):
@@ -99,11 +104,20 @@ class Embedding:
             waiting += self._unknown(rows)
             self._rows += len(rows)
             self._tell(self, self._rows - len(self._expected))
-            while len(waiting) >= self._batch_size:
-                yield waiting[: self._batch_size]
-                del waiting[: self._batch_size]
+            while (count := self._fitting(waiting)) < len(waiting):
+                yield waiting[:count]
+                del waiting[:count]
         if waiting:
             yield waiting
+
+    def _fitting(self, waiting: list[Row]) -> int:
+        """How many make a request: what the client would divide is kept only as a whole."""
+        size = 0
+        for count, row in enumerate(waiting[: self._batch_size]):
+            size += row.size
+            if count and size > (MAX_TEXT_BYTES if isinstance(row.value, str) else _IMAGES):
+                return count
+        return self._batch_size
 
     def _unknown(self, rows: list[Row]) -> list[Row]:
         new = {row.digest: row for row in rows if row.digest not in self._expected}
@@ -117,6 +131,7 @@ class Embedding:
         if hopeless := [row for row in new.values() if row.value is None]:
             self._refuse({row.digest: row.reason for row in hopeless})
             self._store.commit()
+            self._check_errors()
         wanted = [row for row in new.values() if row.value is not None]
         self._expected |= {row.digest for row in wanted}
         return wanted
@@ -147,6 +162,9 @@ class Embedding:
         self._tell(self, self._rows - len(self._expected))
         if failures:
             raise failures[0]
+        self._check_errors()
+
+    def _check_errors(self) -> None:
         if self._max_errors is not None and self.refused > self._max_errors:
             raise JobError(
                 f"{self.refused} inputs cannot be embedded, and {self._max_errors} may; their "
@@ -156,11 +174,19 @@ class Embedding:
     def _settle(self) -> list[BaseException]:
         """Keep what has come, together; gives what went wrong with any of it."""
         done, _ = wait(self._pending, return_when=FIRST_COMPLETED)
-        failures = [failure for future in done if (failure := self._take(future)) is not None]
+        failures = [failure for future in done if (failure := self._taken(future)) is not None]
         self._store.commit()
-        if self._cache:
+        if self._cache and self._fresh:  # of which other jobs have to wait for the end
+            self._cache.add(self._fresh.items())
             self._cache.commit()
+            self._fresh = {}
         return failures
+
+    def _taken(self, future: Future[EmbeddingResult]) -> BaseException | None:
+        try:
+            return self._take(future)
+        except JobError as error:  # of this answer; the others are kept
+            return error
 
     def _take(self, future: Future[EmbeddingResult]) -> BaseException | None:
         asked = self._pending.pop(future)
@@ -184,7 +210,7 @@ class Embedding:
         vectors = dict(zip(digests, map(bytes, result.vectors), strict=True))
         self._keep_vectors(vectors)
         if self._cache:
-            self._cache.add(vectors.items())
+            self._fresh |= vectors
         self._refuse({rows[p].digest: error.message for p, error in result.errors.items()})
         self._served_by("models", {one.model for one in result.served if one.model})
         self._served_by("providers", {*result.providers})
@@ -222,7 +248,8 @@ class Embedding:
     def _drain(self) -> None:
         """What is in flight is being paid for: wait, and keep it."""
         while self._pending:
-            self._settle()
+            with suppress(JobError):  # what ended the job is said; this is the next of the same
+                self._settle()
 
 
 def _most_tokens(row: Row) -> int:

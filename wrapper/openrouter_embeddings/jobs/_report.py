@@ -18,7 +18,7 @@ class Progress:
     Attributes:
         stage: "embedding", while the service is asked; "writing", while the target is.
         rows: rows of the source that this stage is done with.
-        total: rows of the source; None where only reading them all would tell.
+        total: rows of the source.
         embedded: inputs that the service has embedded for this job, earlier runs included.
         reused: inputs that came from the cache.
         refused: different inputs that cannot be embedded.
@@ -29,7 +29,7 @@ class Progress:
 
     stage: str
     rows: int
-    total: int | None
+    total: int
     embedded: int
     reused: int
     refused: int

@@ -8,6 +8,7 @@ from pathlib import Path
 from string import Formatter
 from typing import TYPE_CHECKING, Any
 
+from openrouter_embeddings._extras import need
 from openrouter_embeddings.errors import InputError
 from openrouter_embeddings.images import load
 from openrouter_embeddings.inputs import Content, Image
@@ -49,7 +50,7 @@ class Reader:
         images: the column with images: bytes, paths, or URLs.
 
     Raises:
-        InputError: there are no such columns.
+        InputError: there are no such columns, or they hold no text.
     """
 
     def __init__(
@@ -57,57 +58,89 @@ class Reader:
     ) -> None:
         if column and template:
             raise InputError("a column or a template makes the text, not both")
-        self.images = images or source.images
+        self._arrow = need("pyarrow", "jobs")
+        self._schema = source.schema
         self._folder = source.folder
-        self._names: list[str] = source.schema.names
-        self.template = template or self._as_template(source, column)
-        try:
-            fields = [name for _, name, _, _ in Formatter().parse(self.template)]
-        except ValueError as error:
-            raise InputError(f"the template {self.template!r} is none: {error}") from None
-        self._texts = [self._checked(name) for name in fields if name is not None]
-        if self.images:
-            self._checked(self.images)
+        self.images = self._known(images) if images else source.images
+        self.template = template
+        self.column = column
+        if not (column or template or self.images):
+            self.column = self._only_text()
+        # what stands before a column, and its name, which is None at the end
+        self._parts: list[tuple[str, str | None]] = []
+        if template:
+            self._parts = self._parsed(template)
+        elif self.column:
+            self._parts = [("", self._checked(self.column))]
 
     @property
     def rows(self) -> int:
         """How many rows are read at once: images are large."""
         return 64 if self.images else 8192
 
-    def _as_template(self, source: Source, column: str | None) -> str:
-        if column:
-            return "{" + self._checked(column) + "}"
-        if self.images:
-            return ""
-        texts = [field.name for field in source.schema if str(field.type).endswith("string")]
+    def _only_text(self) -> str:
+        kinds = self._arrow.types
+        texts = [field.name for field in self._schema if _is_text(kinds, field.type)]
         chosen = "text" if "text" in texts else texts[0] if len(texts) == 1 else None
         if chosen is None:
             raise InputError(
-                f"which column has the text? column=… names it; there are {', '.join(self._names)}"
+                f"which column has the text? column=… names it; there are {self._names()}"
             )
-        return "{" + chosen + "}"
+        return chosen
+
+    def _names(self) -> str:
+        return ", ".join(self._schema.names)
+
+    def _known(self, name: str) -> str:
+        if name not in self._schema.names:
+            raise InputError(f"there is no column {name!r}; there are {self._names()}")
+        return name
 
     def _checked(self, name: str) -> str:
-        if name not in self._names:
-            raise InputError(f"there is no column {name!r}; there are {', '.join(self._names)}")
+        """A column whose values can be written as text."""
+        kinds = self._arrow.types
+        kind = _plain_type(kinds, self._schema.field(self._known(name)).type)
+        simple = (kinds.is_primitive, kinds.is_decimal, kinds.is_null)
+        if not (_is_text(kinds, kind) or any(fits(kind) for fits in simple)):
+            raise InputError(f"the column {name!r} holds {kind}; text or numbers are right")
         return name
+
+    def _parsed(self, template: str) -> list[tuple[str, str | None]]:
+        parts: list[tuple[str, str | None]] = []
+        try:
+            for before, name, form, conversion in Formatter().parse(template):
+                if form or conversion:
+                    raise ValueError(f"{name!r} is followed by a format, which is not known here")
+                parts.append((before, None if name is None else self._checked(name)))
+        except ValueError as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"the template {template!r} is none: {error}") from None
+        if not self.images and all(name is None for _, name in parts):
+            raise InputError(
+                f"the template {template!r} names no column; '{{title}}: {{body}}', say, is right"
+            )
+        return parts
 
     def read(self, batch: Any) -> Iterator[Row]:
         """The input of every row."""
-        columns = {name: batch.column(name).to_pylist() for name in self._texts}
+        columns = [
+            (before, None if name is None else self._values(batch.column(name)))
+            for before, name in self._parts
+        ]
         pictures = batch.column(self.images).to_pylist() if self.images else None
-        plain = (
-            self._texts[0]
-            if len(self._texts) == 1 and self.template == "{" + self._texts[0] + "}"
-            else None
-        )
         for number in range(batch.num_rows):
-            if plain is not None:
-                text = _plain(columns[plain][number])
-            else:
-                values = {name: _plain(column[number]) for name, column in columns.items()}
-                text = self.template.format_map(values) if values else self.template
+            text = "".join(
+                before if values is None else before + _plain(values[number])
+                for before, values in columns
+            )
             yield _row(text) if pictures is None else self._with_image(text, pictures[number])
+
+    def _values(self, column: Any) -> list[Any]:
+        if self._arrow.types.is_temporal(column.type):  # Python has no nanoseconds
+            column = column.cast(self._arrow.string())
+        values: list[Any] = column.to_pylist()
+        return values
 
     def _with_image(self, text: str, picture: Any) -> Row:
         try:
@@ -126,6 +159,16 @@ class Reader:
         if isinstance(picture, str) and not picture.lower().startswith(_URLS):
             return self._folder / Path(picture)
         return picture
+
+
+def _plain_type(kinds: Any, kind: Any) -> Any:
+    """That of the values, where they are categories."""
+    return kind.value_type if kinds.is_dictionary(kind) else kind
+
+
+def _is_text(kinds: Any, kind: Any) -> bool:
+    kind = _plain_type(kinds, kind)
+    return bool(kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind))
 
 
 def _plain(value: Any) -> str:

@@ -107,7 +107,8 @@ def embed_file(
         space["asked_dimensions"] = fields.get("dimensions")
         begun = {
             "source": rows.identity,
-            "text": reader.template,
+            "column": reader.column,
+            "template": reader.template,
             "images": reader.images,
             "key": key,
             "only_key": only_key,
@@ -153,6 +154,7 @@ def _chosen(source: Source, kind: type[Target], key: str | None, *, only_key: bo
     chosen = [key] if only_key and key else names
     if COLUMN in chosen and kind.has_columns:
         raise InputError(f"the source has a column {COLUMN!r} already; leave it out of the source")
+    kind.check(source.schema.empty_table().select(chosen).schema)
     return chosen
 
 
@@ -232,7 +234,7 @@ def _edition() -> str:
 class _Watch:
     """Tells how far a job is, not too often."""
 
-    def __init__(self, listener: Callable[[Progress], object] | None, total: int | None) -> None:
+    def __init__(self, listener: Callable[[Progress], object] | None, total: int) -> None:
         self._listener = listener
         self._total = total
         self._began = time.monotonic()

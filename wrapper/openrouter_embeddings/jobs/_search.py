@@ -90,7 +90,7 @@ def search(
         wanted = asked.embed(query, **options).vectors[0]
     wanted = wanted / np.linalg.norm(wanted)
     best: list[Match] = []
-    for first, vectors, rows in _read(Path(target)):
+    for first, vectors, rows in _read(Path(target), said["dimensions"]):
         with np.errstate(invalid="ignore"):  # rows without a vector are NaN
             scores = vectors @ wanted / np.linalg.norm(vectors, axis=1)
         scores[np.isnan(scores)] = -np.inf
@@ -112,7 +112,7 @@ def _columns(rows: Any, at: int) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name != COLUMN}
 
 
-def _read(path: Path) -> Iterator[tuple[int, NDArray[np.float32], Any]]:
+def _read(path: Path, width: int) -> Iterator[tuple[int, NDArray[np.float32], Any]]:
     """Vectors with the number of the first, and the rows they belong to."""
     if path.suffix.lower() == ".npy":
         whole = np.load(path, mmap_mode="r")
@@ -120,17 +120,17 @@ def _read(path: Path) -> Iterator[tuple[int, NDArray[np.float32], Any]]:
             yield first, np.asarray(whole[first : first + _AT_ONCE], np.float32), None
         return
     first = 0
-    for rows in _parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _lines(path):
+    is_parquet = path.suffix.lower() in (".parquet", ".pq")
+    for rows in _parquet(path, width) if is_parquet else _lines(path, width):
         yield first, *rows
         first += len(rows[0])
 
 
-def _parquet(path: Path) -> Iterator[tuple[NDArray[np.float32], Any]]:
+def _parquet(path: Path, width: int) -> Iterator[tuple[NDArray[np.float32], Any]]:
     parquet = need("pyarrow.parquet", "jobs")
     with parquet.ParquetFile(path) as file:
         for batch in file.iter_batches(_AT_ONCE):
             column = batch.column(COLUMN)
-            width = column.type.list_size
             flat = column.values.slice(column.offset * width, len(column) * width)
             matrix = np.array(flat.to_numpy(zero_copy_only=False), np.float32)
             matrix = matrix.reshape(len(column), width)
@@ -138,10 +138,9 @@ def _parquet(path: Path) -> Iterator[tuple[NDArray[np.float32], Any]]:
             yield matrix, batch.drop_columns([COLUMN])
 
 
-def _lines(path: Path) -> Iterator[tuple[NDArray[np.float32], Any]]:
+def _lines(path: Path, width: int) -> Iterator[tuple[NDArray[np.float32], Any]]:
     with path.open("rb") as file:
         while lines := file.readlines(1 << 24):
             rows = [orjson.loads(line) for line in lines]
-            width = next((len(row[COLUMN]) for row in rows if row[COLUMN]), 1)
             blank = [np.nan] * width
             yield np.array([row[COLUMN] or blank for row in rows], np.float32), rows

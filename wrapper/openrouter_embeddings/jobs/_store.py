@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
+
+import stamina
 
 from ._errors import JobError
 
@@ -20,6 +22,11 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS vectors (input BLOB PRIMARY KEY, vector BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS refused (input BLOB PRIMARY KEY, reason TEXT NOT NULL);
 """
+_PATIENCE = 60.0  # seconds to wait for others that use the same cache
+
+
+def _is_locked(error: Exception) -> bool:
+    return "locked" in str(error)
 
 
 def job_file(target: Path) -> Path:
@@ -42,10 +49,16 @@ class Store:
         self.path = path
         self._shared = shared
         try:
-            self._database = sqlite3.connect(path, timeout=60 if shared else 0)
-            self._open()
+            self._database = sqlite3.connect(path, timeout=_PATIENCE if shared else 0)
+            try:
+                # SQLite does not wait for its turn to set the journal's mode
+                on = _is_locked if shared else ()
+                stamina.retry(on=on, attempts=None, timeout=_PATIENCE)(self._open)()
+            except BaseException:
+                self._database.close()
+                raise
         except sqlite3.OperationalError as error:
-            if "locked" in str(error):
+            if _is_locked(error):
                 raise JobError(
                     f"another process works on this: it has {path} open; wait for it, or name "
                     "another target"
@@ -73,29 +86,41 @@ class Store:
 
     def fact(self, name: str) -> Any:
         """What was noted under a name; None where nothing was."""
-        row = self._database.execute("SELECT value FROM facts WHERE name = ?", [name]).fetchone()
+        row = self._run("SELECT value FROM facts WHERE name = ?", [name]).fetchone()
         return None if row is None else json.loads(row[0])
 
     def note(self, name: str, value: Any) -> None:
         """Remember something that JSON can say."""
-        self._database.execute(
-            "INSERT OR REPLACE INTO facts VALUES (?, ?)", [name, json.dumps(value)]
-        )
+        self._run("INSERT OR REPLACE INTO facts VALUES (?, ?)", [name, json.dumps(value)])
 
     def add(self, vectors: Iterable[tuple[bytes, bytes]]) -> None:
         """Keep vectors, float32 little-endian, by their inputs' digests."""
-        self._database.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", vectors)
+        self._run_many("INSERT OR REPLACE INTO vectors VALUES (?, ?)", vectors)
 
     def refuse(self, reasons: Iterable[tuple[bytes, str]]) -> None:
         """Keep why inputs cannot be embedded."""
-        self._database.executemany("INSERT OR REPLACE INTO refused VALUES (?, ?)", reasons)
+        self._run_many("INSERT OR REPLACE INTO refused VALUES (?, ?)", reasons)
 
     def commit(self) -> None:
         """All of that is on the disk when this returns. Raises JobError where it cannot be."""
-        try:
+        with self._told():
             self._database.commit()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """A disk that is full, say, ends a job in a sentence."""
+        try:
+            yield
         except sqlite3.DatabaseError as error:
             raise JobError(f"{self.path}: {error}; what was kept before is safe") from None
+
+    def _run(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        with self._told():
+            return self._database.execute(statement, values)
+
+    def _run_many(self, statement: str, rows: Iterable[Any]) -> None:
+        with self._told():
+            self._database.executemany(statement, rows)
 
     def vectors(self, digests: Sequence[bytes]) -> dict[bytes, bytes]:
         """Those there are."""
@@ -113,7 +138,7 @@ class Store:
 
     def count(self, table: str) -> int:
         """How many rows a table has."""
-        counted: int = self._database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608 - ours
+        counted: int = self._run(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608 - ours
         return counted
 
     def _chosen(self, query: str, digests: Sequence[bytes]) -> Iterator[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,10 @@ class Target:
         self._schema = schema
         self._dtype = np.dtype(precision)
         self._file = self._part.open("wb")
+
+    @staticmethod
+    def check(schema: Any) -> None:
+        """That such columns can be written, before anything is paid for. Raises InputError."""
 
     def write(self, batch: Any, vectors: NDArray[np.float32], mask: NDArray[np.bool_]) -> None:
         """Rows of the source, of which those in `mask` have a vector."""
@@ -95,6 +100,16 @@ class _Parquet(Target):
             compression={**dict.fromkeys(others, "zstd"), f"{COLUMN}.list.element": "none"},
             use_dictionary=others,
         )
+
+    @staticmethod
+    def check(schema: Any) -> None:
+        pa, parquet = need("pyarrow", "jobs"), need("pyarrow.parquet", "jobs")
+        for field in schema:
+            row = pa.table([pa.nulls(1, field.type)], pa.schema([field.with_nullable(True)]))  # noqa: FBT003 - positional only
+            try:
+                parquet.write_table(row, io.BytesIO())
+            except pa.ArrowException as error:
+                raise _unwritable(field, "Parquet", error) from None
 
     def write(self, batch: Any, vectors: NDArray[np.float32], mask: NDArray[np.bool_]) -> None:
         flat = self._pa.array(vectors.astype(self._dtype, copy=False).reshape(-1))
@@ -157,6 +172,13 @@ class _Matrix(Target):
 class _Lines(Target):
     """A JSON object a row: all columns and "embedding"; null where a row has no vector."""
 
+    @staticmethod
+    def check(schema: Any) -> None:
+        kinds = need("pyarrow", "jobs").types
+        for field in schema:
+            if why := _not_json(kinds, field.type):
+                raise _unwritable(field, "JSON", why)
+
     def write(self, batch: Any, vectors: NDArray[np.float32], mask: NDArray[np.bool_]) -> None:
         import orjson  # noqa: PLC0415 - the other formats do without
 
@@ -168,6 +190,29 @@ class _Lines(Target):
 
     def finish(self, provenance: dict[str, Any]) -> None:
         self._place_with(provenance)
+
+
+def _unwritable(field: Any, form: str, why: object) -> InputError:
+    return InputError(
+        f"{form} cannot hold the column {field.name!r} of {field.type} ({why}); leave it out of "
+        "the source, keep only the key, or name a target of another kind"
+    )
+
+
+def _not_json(kinds: Any, kind: Any) -> str:
+    """Why values of a type have no place in JSON; empty where they have."""
+    if kinds.is_dictionary(kind):
+        kind = kind.value_type
+    if kinds.is_temporal(kind) and getattr(kind, "unit", "") == "ns":
+        return "nanoseconds"
+    inner = [kind.field(n).type for n in range(kind.num_fields)]
+    if inner:
+        return next(filter(None, (_not_json(kinds, one) for one in inner)), "")
+    simple = (
+        kinds.is_string, kinds.is_large_string, kinds.is_string_view, kinds.is_primitive,
+        kinds.is_decimal, kinds.is_null, kinds.is_struct,
+    )  # fmt: skip
+    return "" if any(fits(kind) for fits in simple) else "bytes, or nothing that JSON knows"
 
 
 def _beside(path: Path) -> Path:
