@@ -17,12 +17,22 @@ help: ## list what can be made
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# The browser that looks at maps: the machine's, Debian's where we may install it, or Playwright's own.
+.venv/.browser: .venv/.ready
+	@if ! command -v chromium >/dev/null && ! command -v google-chrome >/dev/null; then \
+	  echo "installing a browser (once)"; \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null; \
+	  else $(BIN)/playwright install chromium; fi; \
+	fi
+	@touch $@
+
 .PHONY: demo
 demo: .venv/.ready ## set up and run the main job on the local stand-in
 	@$(BIN)/python examples/quickstart.py
 
 .PHONY: test
-test: .venv/.ready ## run the tests
+test: .venv/.ready .venv/.browser ## run the tests; one looks at a page in Chromium
 	@$(BIN)/python -m pytest
 
 .PHONY: spec

@@ -7,7 +7,7 @@ import sys
 from tools.documents import ROOT
 
 PAGE = ROOT / "docs" / "cli.md"
-COMMANDS = ((), ("embed",), ("run",), ("search",), ("info",), ("serve",))
+COMMANDS = ((), ("embed",), ("run",), ("search",), ("info",), ("map",), ("serve",))
 
 
 def page() -> str:

@@ -1,8 +1,9 @@
 """What a source says is what is embedded, whatever its format, or it is an error at once."""
 
 import json
-import threading
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -23,6 +24,7 @@ from openrouter_embeddings.jobs._store import Store
 from openrouter_embeddings.local.faults import Fault
 
 from tests.job_support import run, vectors
+from tests.support import PNG
 
 
 def texts(source: Any, column: str | None = None, template: str | None = None) -> list[Any]:
@@ -273,28 +275,30 @@ def test_a_request_holds_no_more_images_than_memory_should(tmp_path: Path) -> No
     large = pa.table({"text": ["x" * 200_000 + str(n) for n in range(6)]})
     _, service = run(large, tmp_path / "t.npy")
     assert [len(bill.inputs) for bill in service.faults.billed] == [2, 2, 2]
-    assert service.faults.requests == 3
+    images = pa.table({"image": [PNG + bytes(1_500_000) + b"%d" % n for n in range(6)]})
+    _, service = run(images, tmp_path / "u.npy", images="image")
+    assert [len(bill.inputs) for bill in service.faults.billed] == [2, 2, 2]
 
 
-def test_a_cache_that_several_begin_at_once_is_shared(tmp_path: Path) -> None:
-    """None is told that another has it."""
-    together = threading.Barrier(8)
-    failures: list[BaseException] = []
+def test_a_cache_that_several_begin_at_once_is_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite refuses at once to set the journal's mode while another process begins, too."""
+    other = sqlite3.connect(tmp_path / "cache", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    tries: list[Store] = []
 
-    def begin(path: Path) -> None:
-        try:
-            together.wait(20)
-            Store(path, shared=True).close()
-        except BaseException as error:  # noqa: BLE001 - it is looked at below
-            failures.append(error)
+    def opened(self: Store) -> None:
+        if tries:
+            other.rollback()
+        tries.append(self)
+        begin(self)
 
-    for turn in range(20):
-        threads = [threading.Thread(target=begin, args=[tmp_path / f"{turn}"]) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(60)
-    assert failures == []
+    begin = Store._open
+    monkeypatch.setattr(Store, "_open", opened)
+    with closing(other), closing(Store(tmp_path / "cache", shared=True)) as store:
+        assert store.count("vectors") == 0
+    assert len(tries) == 2
 
 
 def test_errors_count_when_a_job_goes_on(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
-"""`orembed search` and `orembed info`: what a target holds."""
+"""`orembed search`, `orembed info` and `orembed map`: what a target holds."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,21 @@ def add(commands: Any) -> None:
     info.add_argument("target", type=Path, metavar="TARGET", help="a .parquet, .jsonl or .npy")
     info.set_defaults(run=_info)
 
+    page = commands.add_parser(
+        "map",
+        help="draw the vectors of a target on a page",
+        description="Draw what `orembed run` made as points on an HTML page that needs nothing "
+        "else, along the two axes on which the vectors differ most. Pointing at a point shows its "
+        "row.",
+    )
+    page.add_argument("target", type=Path, metavar="TARGET", help="a .parquet, .jsonl or .npy")
+    page.add_argument("-o", "--output", required=True, type=Path, metavar="PAGE", help="a .html")
+    page.add_argument("--color", metavar="C", help="the column that gives points their colours")
+    page.add_argument(
+        "--points", type=int, default=10_000, metavar="N", help="rows at most; default: 10000"
+    )
+    page.set_defaults(run=_map)
+
 
 def _search(given: argparse.Namespace) -> None:
     import orjson  # noqa: PLC0415 - --help needs no imports
@@ -51,3 +67,14 @@ def _info(given: argparse.Namespace) -> None:
 
     for name, value in jobs.info(given.target).items():
         print(f"{name:18}{', '.join(value) if isinstance(value, list) else value}")
+
+
+def _map(given: argparse.Namespace) -> None:
+    from openrouter_embeddings import jobs  # noqa: PLC0415 - behind an extra
+
+    drawn = jobs.write_map(given.target, given.output, color=given.color, points=given.points)
+    print(
+        f"{given.output}: {drawn.points:,} of {drawn.rows:,} rows, {drawn.explained:.0%} of the "
+        "variance",
+        file=sys.stderr,
+    )

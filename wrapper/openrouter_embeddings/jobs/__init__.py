@@ -2,11 +2,13 @@
 
 from ._errors import JobError
 from ._estimate import Estimate, estimate
+from ._map import Drawn, write_map
 from ._report import JobReport, Progress
 from ._run import embed_file
 from ._search import Match, info, search
 
 __all__ = [
+    "Drawn",
     "Estimate",
     "JobError",
     "JobReport",
@@ -16,4 +18,5 @@ __all__ = [
     "estimate",
     "info",
     "search",
+    "write_map",
 ]

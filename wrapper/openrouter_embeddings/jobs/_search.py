@@ -90,29 +90,30 @@ def search(
         wanted = asked.embed(query, **options).vectors[0]
     wanted = wanted / np.linalg.norm(wanted)
     best: list[Match] = []
-    for first, vectors, rows in _read(Path(target), said["dimensions"]):
+    for first, vectors, rows in pieces(Path(target), said["dimensions"]):
         with np.errstate(invalid="ignore"):  # rows without a vector are NaN
             scores = vectors @ wanted / np.linalg.norm(vectors, axis=1)
         scores[np.isnan(scores)] = -np.inf
         near = np.argsort(-scores, kind="stable")[:k]
         # the columns are taken now, so that no more than k rows stay in memory
         found = [
-            Match(first + at, float(scores[at]), _columns(rows, at))
-            for at in near.tolist()
+            Match(first + at, float(scores[at]), row)
+            for at, row in zip(near.tolist(), rows_as_dicts(rows, near.tolist()), strict=True)
             if np.isfinite(scores[at])
         ]
         best = heapq.nlargest(k, [*best, *found], key=lambda match: (match.score, -match.row))
     return best
 
 
-def _columns(rows: Any, at: int) -> dict[str, Any]:
+def rows_as_dicts(rows: Any, chosen: list[int]) -> list[dict[str, Any]]:
+    """Some of the rows of a piece, without their vectors."""
     if rows is None:
-        return {}
-    row: dict[str, Any] = rows.slice(at, 1).to_pylist()[0] if hasattr(rows, "slice") else rows[at]
-    return {name: value for name, value in row.items() if name != COLUMN}
+        return [{} for _ in chosen]
+    found = rows.take(chosen).to_pylist() if hasattr(rows, "take") else [rows[n] for n in chosen]
+    return [{name: value for name, value in row.items() if name != COLUMN} for row in found]
 
 
-def _read(path: Path, width: int) -> Iterator[tuple[int, NDArray[np.float32], Any]]:
+def pieces(path: Path, width: int) -> Iterator[tuple[int, NDArray[np.float32], Any]]:
     """Vectors with the number of the first, and the rows they belong to."""
     if path.suffix.lower() == ".npy":
         whole = np.load(path, mmap_mode="r")
