@@ -62,12 +62,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         if asked["model"] == "closing":
             self.send_header("Connection", "close")
-        if asked["model"] in ("gzip", "bomb"):
+        if "gzip" in asked["model"] or asked["model"] == "bomb":
             body = bomb() if asked["model"] == "bomb" else gzip.compress(body)
-            self.send_header("Content-Encoding", "gzip")
+            encoding = asked["model"].removeprefix("half ") if body is not bomb() else "gzip"
+            self.send_header("Content-Encoding", encoding)
+        if asked["model"].startswith("half "):
+            body = body[: len(body) // 2]
+        if asked["model"] == "echo":
+            self.send_header("X-Echo", self.headers["Authorization"])
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+        if asked["model"] == "twice":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
         self.close_connection |= asked["model"] == "hanging up"
 
     def log_message(self, *_: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -101,7 +101,7 @@ def test_a_connection_that_the_service_has_closed_is_not_used_again(
 def test_an_end_counts_when_it_comes() -> None:
     """Asyncio says some steps later that the connection is lost; no request is sent in between."""
     protocol = _asyncio._Protocol()
-    stream = _asyncio._Stream(cast("Any", None), protocol)
+    stream = _asyncio._Stream(cast("Any", None), protocol, _asyncio.Backend())
     assert not stream.get_extra_info("is_readable")
     protocol.eof_received()
     assert stream.get_extra_info("is_readable")
@@ -157,7 +157,7 @@ class _Loop:
     """A service in the client's own event loop, so that every step can be told apart."""
 
     def __init__(self) -> None:
-        self.open = 0
+        self.open = self.asked = 0
         self.idle = asyncio.Event()
         self.idle.set()
 
@@ -168,6 +168,7 @@ class _Loop:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+                self.asked += 1
                 asked = json.loads(await reader.readexactly(length))
                 body = json.dumps(answer(asked["input"])).encode()
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
@@ -228,7 +229,6 @@ def test_a_close_at_any_step_leaves_no_connection(*, warm: bool) -> None:
     async def run() -> None:
         service = _Loop()
         listener, url = await _listening(service)
-        whole = 0
         for steps in count():
             client = ore.AsyncClient(KEY, base_url=url, model=MODEL, max_retries=0)
             if warm:
@@ -240,11 +240,35 @@ def test_a_close_at_any_step_leaves_no_connection(*, warm: bool) -> None:
             await client.close()
             with suppress(ore.APIConnectionError, ore.InputError):
                 assert np.array_equal((await call).vectors, expected(["a"]))
-                whole += not done
             await asyncio.wait_for(service.idle.wait(), 20)  # or a connection has survived
             if done:
                 break
-        assert whole or warm
+        listener.close()
+        await listener.wait_closed()
+
+    asyncio.run(run())
+
+
+def test_nothing_is_sent_after_a_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the connection was being made then; the error says that nothing was."""
+
+    async def run() -> None:
+        service = _Loop()
+        listener, url = await _listening(service)
+        client = ore.AsyncClient(KEY, base_url=url, model=MODEL, max_retries=0)
+
+        async def connected(*arguments: Any, **options: Any) -> Any:
+            stream = await connect(*arguments, **options)
+            await client.close()
+            return stream
+
+        connect = _asyncio.Backend.connect_tcp
+        monkeypatch.setattr(_asyncio.Backend, "connect_tcp", connected)
+        with pytest.raises(ore.APIConnectionError, match="the client was closed") as raised:
+            await client.embed("a")
+        assert not raised.value.maybe_billed
+        await asyncio.wait_for(service.idle.wait(), 20)
+        assert service.asked == 0
         listener.close()
         await listener.wait_closed()
 

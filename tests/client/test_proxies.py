@@ -171,5 +171,5 @@ def test_a_proxy_that_is_none_is_refused(
 def test_a_socks_proxy_asks_for_what_it_needs(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the line to install it."""
     monkeypatch.setenv("ALL_PROXY", "socks5://a.example:1080")
-    with pytest.raises(ore.InputError, match=r"pip install 'httpx\[socks\]'"):
+    with pytest.raises(ore.InputError, match=r"do not take; with pip install 'httpx\[socks\]'"):
         make(KEY)

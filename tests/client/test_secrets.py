@@ -18,6 +18,7 @@ import pytest
 from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.transport import _asyncio, _attempts
 
+from tests.http_service import HTTPService
 from tests.support import KEY, KINDS, Kind, Service, answer
 
 both = pytest.mark.parametrize("kind", KINDS)
@@ -149,6 +150,42 @@ def test_no_log_record_shows_the_key(kind: Kind) -> None:
         root.setLevel(level)
     assert "HTTP Request" in stream.getvalue()
     assert KEY not in stream.getvalue()
+
+
+@both
+def test_no_log_record_shows_a_key_that_a_header_echoes(
+    kind: Kind, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Httpcore's records show every header that comes."""
+    with HTTPService() as server, caplog.at_level(logging.DEBUG):
+        server.start()
+        options: Any = {"base_url": server.url, "model": "echo"}
+        if kind == "sync":
+            with ore.Client(KEY, **options) as client:
+                client.embed("a")
+        else:
+
+            async def run() -> None:
+                async with ore.AsyncClient(KEY, **options) as client:
+                    await client.embed("a")
+
+            asyncio.run(run())
+        server.shutdown()
+    assert "X-Echo" in caplog.text
+    assert "[API key]" in caplog.text
+    assert KEY not in caplog.text
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("form", ["{}", "\\u{:04x}", "\\u{:04X}"])
+def test_a_key_that_is_echoed_in_escapes_is_hidden(form: str, encoding: str) -> None:
+    """JSON has many ways to write it."""
+    spelt = "".join(form.format(letter if form == "{}" else ord(letter)) for letter in KEY)
+    said = Secret(KEY).redact(f'{{"message": "bad key {spelt}!"}}'.encode(encoding))
+    assert KEY not in said.replace(b"\0", b"").decode(errors="replace")
+    assert spelt not in said.decode(encoding, errors="replace")
+    assert b"[API key]" in said
+    assert Secret(KEY).redact(b"\\u0041 \0 other") == b"\\u0041 \0 other"
 
 
 @both

@@ -310,7 +310,7 @@ def test_asyncio_writes_no_further_ahead_than_the_connection_takes() -> None:
     async def run() -> None:
         line, protocol = _Line(), _asyncio._Protocol()
         protocol.connection_made(line)
-        stream = _asyncio._Stream(line, protocol)
+        stream = _asyncio._Stream(line, protocol, _asyncio.Backend())
         await stream.write(b"head")
         protocol.pause_writing()
         writing = asyncio.create_task(stream.write(b"a"))

@@ -317,6 +317,7 @@ def test_what_the_specification_does_not_list_is_kept() -> None:
         ({"cost": "9e999999"}, None),
         ({"cost": "-9e-999999"}, None),
         ({"cost": "free"}, None),
+        ({"cost": -5}, None),
         ({"cost": float("nan")}, None),
         (None, None),
         ([], None),
@@ -325,3 +326,19 @@ def test_what_the_specification_does_not_list_is_kept() -> None:
 def test_the_cost_is_exact_or_unknown(usage: Any, cost: Decimal | None) -> None:
     """A Decimal of what was sent; None where nothing usable was, and the vectors are kept."""
     assert read(answer(INPUTS, usage=usage)).served.usage.cost == cost
+
+
+@pytest.mark.parametrize("tokens", [1e300, 10**15, -1, "7", True, 1.5])
+def test_tokens_that_nobody_counted_count_as_none(tokens: Any) -> None:
+    """They would make the price of one nothing, and a budget endless."""
+    usage = {"prompt_tokens": 7, "total_tokens": tokens}
+    assert read(answer(INPUTS, usage=usage)).served.usage.total_tokens == 7
+
+
+def test_text_of_the_service_commands_no_terminal() -> None:
+    """Nor is there any that cannot be written."""
+    error = {"code": 400, "message": "\x1b[2Jbad\r\n\ud800", "metadata": {"provider_name": "A\x07"}}
+    with pytest.raises(ore.BadRequestError) as caught:
+        read({"error": error}, status=400)
+    assert caught.value.message == "Bad Request: \ufffd[2Jbad\ufffd\n\ufffd"
+    assert caught.value.provider == "A\ufffd"

@@ -195,3 +195,13 @@ def test_our_client_fits_the_stand_ins_bound() -> None:
     result = ore.Client.local(model="local/hash").embed(["a"] * 3000, batch_size=3000, dimensions=2)
     assert len(result) == 3000
     assert len(result.served) == 2
+
+
+@pytest.mark.parametrize("kind", ["token-cap", "poison", "batch-cap"])
+def test_a_limit_takes_whatever_the_contract_refuses(kind: str) -> None:
+    """Input that is nested too deeply has the answer that it would have without the limit."""
+    nested = b"[" * 1000 + b"]" * 1000
+    request = orjson.dumps({"model": "local/hash", "input": [0]}).replace(b"[0]", nested)
+    faults = Faults([Fault(kind, at_most=5, text="poison")])
+    status, said = play(faults, request)
+    assert (status, said["error"]["code"]) == (400, 400)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NoReturn
 
 from .errors import InputError
@@ -9,15 +10,25 @@ from .errors import InputError
 _SHORTEST = 12
 
 
+def _ways(letter: str) -> bytes:
+    """How a letter may stand in JSON: itself or escaped, in UTF-8, 16 or 32."""
+    plain, escaped = (
+        b"".join(b"\\x00*" + re.escape(one).encode() for one in way)
+        for way in (letter, f"\\u{ord(letter):04x}")
+    )
+    return b"(?:%b|(?i:%b))" % (plain, escaped)
+
+
 class Secret:
     """Holds a key; only `reveal` gives it out."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("__weakref__", "_pattern", "_value")
 
     def __init__(self, value: object) -> None:
         # Nothing is refused here: a traceback would show `value` among this frame's locals, and
         # the caller's argument among theirs.
         self._value = value.strip() if isinstance(value, str) else "no text"
+        self._pattern = re.compile(b"".join(map(_ways, self._value)))
 
     def check(self) -> None:
         """Raise InputError where this can be no key."""
@@ -51,5 +62,7 @@ class Secret:
         """
         if len(self._value) < _SHORTEST:
             return text
-        key = self._value.encode()
-        return text.replace(key, b"[API key]") if key in text else text
+        plain = self._value.encode()
+        if plain in text or b"\\u" in text or b"\0" in text:  # others cost nothing
+            return self._pattern.sub(b"[API key]", text)
+        return text

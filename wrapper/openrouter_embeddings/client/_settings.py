@@ -36,11 +36,16 @@ class Settings:
         self.closed = False
         self._process = os.getpid()
 
+    @property
+    def is_forked(self) -> bool:
+        """Whether the client was made in another process, which has its connections and locks."""
+        return os.getpid() != self._process
+
     def check_usable(self) -> None:
         """Raise InputError for a client that was closed, or made before a fork."""
         if self.closed:
             raise InputError("the client is closed; make a new one")
-        if os.getpid() != self._process:
+        if self.is_forked:
             raise InputError(
                 "the client was made in another process, whose connections and locks this one "
                 "cannot share after a fork; make one in each process"

@@ -155,7 +155,8 @@ class Client:
     def close(self) -> None:
         """Close the connections. A client given an `http_client` leaves that one open."""
         self._settings.closed = True
-        self._transport.close()
+        if not self._settings.is_forked:
+            self._transport.close()
 
     def __enter__(self) -> Self:
         """The client itself."""

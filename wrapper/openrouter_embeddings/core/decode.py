@@ -7,6 +7,7 @@ indices, one width, and no value that would poison an index.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 _LONGEST_MESSAGE = 600
 _STRANGEST_COST = 20  # powers of ten away from one credit
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_STRANGEST_COUNT = 10**15  # tokens
 _LONGEST_BODY = 2000
 _ID_HEADERS = ("x-generation-id", "x-request-id", "request-id", "cf-ray")
 
@@ -244,7 +247,7 @@ def _usage(usage: Any) -> Usage:
 def _count(value: Any) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return value if type(value) is int and value > 0 else 0
+    return value if type(value) is int and 0 < value < _STRANGEST_COUNT else 0
 
 
 def _cost(value: Any) -> Decimal | None:
@@ -255,7 +258,9 @@ def _cost(value: Any) -> Decimal | None:
         cost = Decimal(repr(value) if isinstance(value, float) else value)
     except InvalidOperation:
         return None
-    return cost if cost.is_finite() and abs(cost.adjusted()) <= _STRANGEST_COST else None
+    if not cost.is_finite() or cost < 0 or abs(cost.adjusted()) > _STRANGEST_COST:
+        return None
+    return cost
 
 
 def _status_error(reply: Reply, answer: Any, batch: Batch) -> APIStatusError:
@@ -321,7 +326,8 @@ def _snippet(body: bytes) -> str:
 
 
 def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+    """Without what would command a terminal, or cannot be written at all."""
+    return _CONTROL.sub("�", value) if isinstance(value, str) and value else None
 
 
 def _cut(text: str, longest: int) -> str:

@@ -40,15 +40,23 @@ class Limits:
             )
         if kind == "payload-cap" and len(self._body) > at_most:
             raise Refusal(413, f"Payload Too Large: {len(self._body)} bytes, {at_most} are allowed")
-        words = sum(len(str(item).split()) for item in inputs)
+        texts = [item if isinstance(item, str) else self._plain(item) for item in inputs]
+        words = sum(len(item.split()) for item in texts)
         if kind == "token-cap" and words > at_most:
             raise Refusal(
                 400, f"Requested {words} tokens, max {at_most} tokens per request are allowed"
             )
-        if kind == "poison" and any(text in str(item) for item in inputs):
+        if kind == "poison" and any(text in item for item in texts):
             raise Refusal(400, "the provider could not process the request")
         if kind == "no-base64" and self._request.get("encoding_format") == "base64":
             raise Refusal(400, "encoding_format: base64 is not supported")
+
+    @staticmethod
+    def _plain(item: Any) -> str:
+        try:
+            return str(item)
+        except RecursionError:  # nested so deeply, it is refused for that later
+            return ""
 
 
 @dataclass

@@ -98,7 +98,8 @@ class _Protocol(asyncio.Protocol):
 
 
 class _Stream(httpcore.AsyncNetworkStream):
-    def __init__(self, transport: asyncio.Transport, protocol: _Protocol) -> None:
+    def __init__(self, transport: asyncio.Transport, protocol: _Protocol, made: Backend) -> None:
+        self._backend = made
         self._transport = transport
         self._protocol = protocol
         self._writes = Writes()
@@ -112,6 +113,8 @@ class _Stream(httpcore.AsyncNetworkStream):
         return b""
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109 - see the module
+        if self._backend.is_closed:
+            raise httpcore.ConnectError("the client was closed")
         if self._protocol.ended:
             raise httpcore.WriteError("the connection is closed")
         for data in self._writes.take(buffer):
@@ -153,7 +156,7 @@ class _Stream(httpcore.AsyncNetworkStream):
         if transport is None:  # it broke just when the handshake was done
             raise httpcore.ConnectError("the connection broke")
         protocol.connection_made(transport)
-        return _Stream(transport, protocol)
+        return _Stream(transport, protocol, self._backend)
 
     def get_extra_info(self, info: str) -> Any:
         if info == "is_readable":  # where nothing was asked for, that is an end
@@ -162,7 +165,14 @@ class _Stream(httpcore.AsyncNetworkStream):
 
 
 class Backend(httpcore.AsyncNetworkBackend):
-    """Makes such connections."""
+    """Makes such connections.
+
+    Attributes:
+        is_closed: nothing more is to be sent on any of them.
+    """
+
+    def __init__(self) -> None:
+        self.is_closed = False
 
     async def connect_tcp(
         self,
@@ -183,4 +193,4 @@ class Backend(httpcore.AsyncNetworkBackend):
             raise httpcore.ConnectTimeout(str(error)) from error
         except (OSError, RuntimeError) as error:  # uvloop raises the latter, too
             raise httpcore.ConnectError(str(error)) from error
-        return _Stream(transport, protocol)
+        return _Stream(transport, protocol, self)

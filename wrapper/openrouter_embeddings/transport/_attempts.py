@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,13 @@ import httpcore
 from ._writes import Writes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 # httpcore asks for 64 KB at a time, whose handling costs more than reading them. An answer of usual
 # size fits: every further read gives other threads the interpreter, and waits for it to come back.
 _CHUNK = 1 << 21
 _RECORD = 1 << 14
+CONNECT_TIMEOUT = 15.0
 
 _now = threading.local()  # a blocking request is sent and read in one thread
 _lock = threading.Lock()
@@ -63,15 +65,31 @@ def cut(threads: Iterable[int]) -> None:
                         )
 
 
+def _forget() -> None:
+    """A forked process has other threads, and perhaps the lock of one that it has not."""
+    global _lock  # noqa: PLW0603 - there is one for all threads
+    _lock = threading.Lock()
+    _attempts.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
 def _left(timeout: float | None, stream: httpcore.NetworkStream | None = None) -> float | None:
+    """Seconds for the next operation, on a stream or, without one, for connecting."""
     attempt: _Attempt | None = getattr(_now, "attempt", None)
     if attempt is None:
         return timeout
     with _lock:
         attempt.stream = stream
         left = attempt.ends - time.monotonic()
-        if attempt.over or left <= 0:
-            raise httpcore.ReadTimeout("the attempt is over")
+        if left <= 0:
+            late = httpcore.ConnectTimeout if stream is None else httpcore.ReadTimeout
+            raise late("the attempt is over")
+        if attempt.over:
+            cut = httpcore.ConnectError if stream is None else httpcore.ReadError
+            raise cut("the call has ended, or the client was closed")
     return left if timeout is None else min(left, timeout)
 
 
@@ -84,6 +102,7 @@ class _Stream(httpcore.NetworkStream):
         self._writes = Writes()
         line = stream.get_extra_info("socket")
         self._is_tls = isinstance(line, ssl.SSLSocket)
+        self._within_tls = within_tls
         # TLS within TLS, through a proxy, is httpcore's own; its socket gives what is outside
         self._records = line if self._is_tls and not within_tls else None
 
@@ -91,6 +110,9 @@ class _Stream(httpcore.NetworkStream):
         left = _left(timeout, self._stream)
         if self._broken:
             raise httpcore.ReadError(str(self._broken))
+        if self._within_tls:
+            with self._in_time(left):
+                return self._stream.read(max_bytes, left)
         if not self._is_tls:
             return self._stream.read(max(max_bytes, _CHUNK), left)
         read = self._stream.read(max_bytes, left)
@@ -114,7 +136,38 @@ class _Stream(httpcore.NetworkStream):
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         left = _left(timeout, self._stream)
         for data in self._writes.take(buffer):
-            self._stream.write(data, left)
+            if self._within_tls:
+                with self._in_time(left):
+                    self._stream.write(data, left)
+            else:
+                self._send(memoryview(data), timeout)
+
+    def _send(self, data: memoryview, timeout: float | None) -> None:
+        """Httpcore's own gives every piece the whole time anew."""
+        line = self._stream.get_extra_info("socket")
+        try:
+            while data:
+                line.settimeout(_left(timeout, self._stream))
+                data = data[line.send(data) :]
+        except TimeoutError as error:
+            raise httpcore.WriteTimeout(str(error)) from error
+        except OSError as error:
+            raise httpcore.WriteError(str(error)) from error
+
+    @contextmanager
+    def _in_time(self, left: float | None) -> Iterator[None]:
+        """Httpcore's TLS within TLS gives every piece of a record the whole time anew."""
+        if left is None:
+            yield
+            return
+        timer = threading.Timer(left, cut, [[threading.get_ident()]])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            _left(None, self._stream)  # what was cut says so itself
 
     def close(self) -> None:
         self._stream.close()
@@ -125,8 +178,10 @@ class _Stream(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
+        _left(timeout)  # for its error: nothing of the request is sent yet
         left = _left(timeout, self._stream)
-        stream = self._stream.start_tls(ssl_context, server_hostname, left)
+        with self._in_time(left) if self._is_tls else nullcontext():
+            stream = self._stream.start_tls(ssl_context, server_hostname, left)
         return _Stream(stream, within_tls=self._is_tls)
 
     def get_extra_info(self, info: str) -> Any:
@@ -141,12 +196,23 @@ class _Backend(httpcore.SyncBackend):
         host: str,
         port: int,
         timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+        local_address: str | None = None,  # noqa: ARG002 - we set none
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002 - we set none
     ) -> httpcore.NetworkStream:
-        return _Stream(
-            super().connect_tcp(host, port, _left(timeout), local_address, socket_options)
-        )
+        ends = time.monotonic() + (CONNECT_TIMEOUT if timeout is None else timeout)
+        try:
+            addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise httpcore.ConnectError(str(error)) from error
+        # each has its share of the time: the first may be one that nothing answers from
+        for others, address in zip(range(len(addresses))[::-1], addresses, strict=True):
+            share = max(_left(ends - time.monotonic()) or 0, 0.001) / (others + 1)
+            try:
+                return _Stream(super().connect_tcp(str(address[4][0]), port, share))
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                if not others:
+                    raise
+        raise httpcore.ConnectError(f"{host} has no address")
 
 
 BACKEND = _Backend()

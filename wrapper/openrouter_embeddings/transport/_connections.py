@@ -8,10 +8,10 @@ connections for every request. A caller's own httpx client keeps all of it.
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import threading
 import time
 import urllib.request
+import zlib
 from collections import deque
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
@@ -20,25 +20,26 @@ import httpcore
 import httpx
 
 from openrouter_embeddings._version import __version__
-from openrouter_embeddings.errors import InputError
+from openrouter_embeddings.errors import InputError, ResponseError
 
 from ._asyncio import Backend
-from ._attempts import BACKEND
+from ._attempts import BACKEND, CONNECT_TIMEOUT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 
     from openrouter_embeddings._secret import Secret
 
-CONNECT_TIMEOUT = 15.0
 HEADERS = {
     "Content-Type": "application/json",
     "Accept": "application/json",
+    # Base64 of vectors shrinks by a quarter, for several times the CPU of decoding them.
+    "Accept-Encoding": "identity",
     "User-Agent": f"openrouter-embeddings/{__version__} python-httpx/{httpx.__version__}",
 }
 _KEPT = 5.0  # seconds that httpx keeps an idle connection, too
-# What 1 KB holds when it is inflated is still a bounded piece of an answer.
-_SLICE = 1 << 10
+_PIECE = 1 << 16  # bytes of an answer that are inflated at once
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
 # status, headers and body, of which only the head has been read
 Answer: TypeAlias = "tuple[int, Iterable[tuple[bytes, bytes]], Iterator[bytes]]"
@@ -47,7 +48,7 @@ C = TypeVar("C", bound=httpcore.ConnectionInterface | httpcore.AsyncConnectionIn
 
 
 class _Connections(Generic[C]):
-    """Those that are idle, the one used last to be taken first, and all that are open.
+    """Those that are idle, the one used last to be taken first.
 
     Args:
         url: where every request goes.
@@ -63,12 +64,10 @@ class _Connections(Generic[C]):
         self._key = key
         self._pool = pool
         self._url = _core(url)
-        # Base64 of vectors shrinks by a quarter, for several times the CPU of decoding them.
-        headers = {"Host": url.netloc.decode(), **HEADERS, "Accept-Encoding": "identity"}
+        headers = {"Host": url.netloc.decode(), **HEADERS}
         self._headers = [*httpx.Headers(headers).raw]
         self._lock = threading.Lock()
         self._idle: deque[tuple[float, C]] = deque()
-        self._open: set[C] = set()
 
     def _take(self) -> tuple[C, list[C]]:
         """A connection that is idle, or another; and those to be closed, since nobody needs them.
@@ -89,28 +88,23 @@ class _Connections(Generic[C]):
                 old.append(connection)
             else:
                 connection = self._pool.create_connection(self._url.origin)
-            self._open.add(connection)
         return connection, old
 
     def _keeps(self, connection: C) -> bool:
         """Whether a connection whose answer was read is idle now; else it is to be closed."""
         with self._lock:
-            if connection.is_idle() and not self.is_closed:
+            if connection.is_idle() and not self.is_closed and not _has_more(connection):
                 self._idle.append((time.monotonic(), connection))
                 return True
         return False
 
-    def _forget(self, connection: C) -> None:
-        """It is closed, whatever became of its request."""
-        with self._lock:
-            self._open.discard(connection)
-
-    def _all(self) -> list[C]:
-        """Take no more, and give what there is."""
+    def _end(self) -> list[C]:
+        """Take no more, and give those that are idle."""
         with self._lock:
             self.is_closed = True
+            idle = [connection for _, connection in self._idle]
             self._idle.clear()
-            return [*self._open]
+        return idle
 
     def _request(self, body: bytes, timeout: float) -> httpcore.Request:
         headers = [
@@ -150,11 +144,14 @@ class Connections(_Connections[httpcore.ConnectionInterface]):
     def _drop(self, *connections: httpcore.ConnectionInterface) -> None:
         for connection in connections:
             connection.close()
-            self._forget(connection)
 
     def close(self) -> None:
-        """Close all connections; one that is being made goes with its request."""
-        self._drop(*self._all())
+        """Close those that are idle.
+
+        One that a thread is using it closes itself: TLS goes on with the number of a socket that
+        another thread has closed, and that may be another file's by then.
+        """
+        self._drop(*self._end())
 
 
 class AsyncConnections(_Connections[httpcore.AsyncConnectionInterface]):
@@ -162,8 +159,10 @@ class AsyncConnections(_Connections[httpcore.AsyncConnectionInterface]):
 
     def __init__(self, url: httpx.URL, key: Secret, *, trust_env: bool) -> None:
         options = _options(url, trust_env=trust_env)
-        pool = httpcore.AsyncConnectionPool(network_backend=Backend(), **options)
+        self._backend = Backend()
+        pool = httpcore.AsyncConnectionPool(network_backend=self._backend, **options)
         super().__init__(url, key, pool, options)
+        self._open: set[httpcore.AsyncConnectionInterface] = set()
 
     @asynccontextmanager
     async def post(
@@ -173,6 +172,7 @@ class AsyncConnections(_Connections[httpcore.AsyncConnectionInterface]):
     ) -> AsyncIterator[AsyncAnswer]:
         """As `Connections.post`."""
         connection, old = self._take()
+        self._open.add(connection)
         try:
             if old:
                 await self._drop(*old)
@@ -189,12 +189,24 @@ class AsyncConnections(_Connections[httpcore.AsyncConnectionInterface]):
     async def _drop(self, *connections: httpcore.AsyncConnectionInterface) -> None:
         for connection in connections:
             await connection.aclose()  # at once, by our backend
-            self._forget(connection)
+            self._open.discard(connection)
         await asyncio.sleep(0)  # for the sockets to be closed
 
     async def aclose(self) -> None:
-        """Close all connections; one that is being made goes with its request."""
-        await self._drop(*self._all())
+        """Close all connections; what is not on its way yet is not sent."""
+        self._end()
+        self._backend.is_closed = True
+        await self._drop(*self._open)
+
+
+def _has_more(connection: Any) -> bool:
+    """Whether more came than the answer, which would be taken for the answer to the next request.
+
+    Only h11, inside httpcore, knows; a test holds both to these names.
+    """
+    while not hasattr(connection, "_h11_state"):
+        connection = connection._connection  # noqa: SLF001 - see above
+    return bool(connection._h11_state.trailing_data[0])  # noqa: SLF001 - see above
 
 
 def _core(url: httpx.URL) -> httpcore.URL:
@@ -240,47 +252,67 @@ def _proxy(url: httpx.URL) -> httpx.Proxy | None:
             "the proxy that the environment names has no URL that can be used; "
             "http://proxy.example:3128, say, is right"
         ) from None
-    if proxy.url.scheme.startswith("socks") and not importlib.util.find_spec("socksio"):
+    if proxy.url.scheme.startswith("socks"):
         raise InputError(
-            "the environment names a SOCKS proxy, which needs: pip install 'httpx[socks]'"
+            "the environment names a SOCKS proxy, which our own connections do not take; with "
+            "pip install 'httpx[socks]', http_client=httpx.Client() goes through it"
         )
     return proxy
 
 
-class _Slices(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A compressed body, which was not asked for, in pieces that cannot be much when inflated."""
+def inflater_of(headers: Iterable[tuple[bytes, bytes]]) -> Inflater | None:
+    """What inflates a body that is compressed, though we asked for none; once, by gzip or deflate.
 
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._stream:
-            yield from _cut(chunk)
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._stream:
-            for piece in _cut(chunk):
-                yield piece
+    Raises ResponseError for other encodings: some make a gigabyte of a kilobyte.
+    """
+    names = [value.lower() for name, value in headers if name.lower() == b"content-encoding"]
+    if not (encoding := b", ".join(name for name in names if name != b"identity")):
+        return None
+    if encoding not in (b"gzip", b"x-gzip", b"deflate"):
+        said = encoding[:60].decode(errors="replace")
+        raise ResponseError(f"the answer is compressed by {said}, which was not asked for")
+    return Inflater()
 
 
-def _cut(chunk: bytes) -> Iterable[bytes]:
-    return (chunk[at : at + _SLICE] for at in range(0, len(chunk), _SLICE))
+class Inflater:
+    """Inflates in pieces of bounded size."""
 
+    def __init__(self) -> None:
+        self._inflate = zlib.decompressobj(_GZIP_OR_ZLIB)
 
-def _inflated(response: httpcore.Response) -> httpx.Response | None:
-    """What inflates a body that is compressed, though we asked for none."""
-    for name, value in response.headers:
-        if name.lower() == b"content-encoding" and value.lower() != b"identity":
-            slices = _Slices(response.stream)
-            return httpx.Response(200, headers=response.headers, stream=slices)
-    return None
+    def pieces(self, chunk: bytes) -> Iterator[bytes]:
+        """What a chunk holds. Raises RemoteProtocolError."""
+        try:
+            while chunk and not self._inflate.eof:
+                yield self._inflate.decompress(chunk, _PIECE)
+                chunk = self._inflate.unconsumed_tail
+        except zlib.error as error:
+            raise httpcore.RemoteProtocolError(f"a compressed body that is none: {error}") from None
+
+    def end(self) -> None:
+        """Nothing more comes. Raises RemoteProtocolError."""
+        if not self._inflate.eof:
+            raise httpcore.RemoteProtocolError("a compressed body without its end")
 
 
 def _chunks(response: httpcore.Response) -> Iterator[bytes]:
-    inflated = _inflated(response)
-    return inflated.iter_bytes() if inflated else iter(response.stream)  # type: ignore[arg-type]
+    inflater = inflater_of(response.headers)
+    for chunk in response.stream:  # type: ignore[union-attr]
+        if inflater is None:
+            yield chunk
+        else:
+            yield from inflater.pieces(chunk)
+    if inflater:
+        inflater.end()
 
 
-def _async_chunks(response: httpcore.Response) -> Any:
-    inflated = _inflated(response)
-    return inflated.aiter_bytes() if inflated else aiter(response.stream)  # type: ignore[arg-type]
+async def _async_chunks(response: httpcore.Response) -> AsyncGenerator[bytes]:
+    inflater = inflater_of(response.headers)
+    async for chunk in response.stream:  # type: ignore[union-attr]
+        if inflater is None:
+            yield chunk
+        else:
+            for piece in inflater.pieces(chunk):
+                yield piece
+    if inflater:
+        inflater.end()

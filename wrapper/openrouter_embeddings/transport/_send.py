@@ -21,8 +21,9 @@ from openrouter_embeddings.errors import (
     InputError,
 )
 
-from ._attempts import begin_attempt, cut, end_attempt
-from ._connections import CONNECT_TIMEOUT, HEADERS, AsyncConnections, Connections
+from ._attempts import CONNECT_TIMEOUT, begin_attempt, cut, end_attempt
+from ._connections import HEADERS, AsyncConnections, Connections, inflater_of
+from ._logs import hide
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator, Iterable, Iterator
@@ -79,6 +80,7 @@ class _Endpoint:
         # A proxy would read the key of a plain request to this machine, and cannot reach it anyway.
         self.trust_env = url.scheme == "https"
         self.key = key
+        hide(key)
         self.auth = _Bearer(key)
 
     def reply(
@@ -274,6 +276,7 @@ def _through(
     request = _request(client, endpoint, body, timeout)
     response = client.send(request, stream=True, auth=endpoint.auth, follow_redirects=False)
     with closing(response):
+        inflater_of(response.headers.raw)  # its error: httpx would inflate in any number of ways
         yield response.status_code, response.headers.raw, response.iter_bytes()
 
 
@@ -287,6 +290,7 @@ async def _through_async(
     request = _request(client, endpoint, body, timeout)
     response = await client.send(request, stream=True, auth=endpoint.auth, follow_redirects=False)
     async with aclosing(response):
+        inflater_of(response.headers.raw)
         yield response.status_code, response.headers.raw, response.aiter_bytes()
 
 

@@ -21,11 +21,11 @@ async def _embeddings(request: Request) -> Response:
     from starlette.concurrency import run_in_threadpool  # noqa: PLC0415 - behind an extra
     from starlette.responses import Response as Answer  # noqa: PLC0415 - behind an extra
 
-    body = b""
+    body = bytearray()
     async for chunk in request.stream():
         if len(body) <= MAX_BODY:  # the rest is read, so that the client hears of it, and not kept
             body += chunk
-    reply = await run_in_threadpool(respond, body, dict(request.headers))
+    reply = await run_in_threadpool(respond, bytes(body), dict(request.headers))
     return Answer(
         reply.body, reply.status, headers=dict(reply.headers), media_type="application/json"
     )
