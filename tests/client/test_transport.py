@@ -79,15 +79,23 @@ def test_a_dripping_answer_meets_the_time_out(kind: Kind, part: str) -> None:
 def test_every_operation_of_an_attempt_has_what_is_left_of_its_time() -> None:
     """Reading, writing and the TLS handshake; nothing is begun when it is over."""
     seen: list[float | None] = []
+    sent: list[bytes] = []
+
+    class Line:
+        def settimeout(self, left: float | None) -> None:
+            seen.append(left)
+
+        def send(self, data: memoryview) -> int:
+            sent.append(bytes(data[:3]))
+            return len(sent[-1])
 
     class Fake(httpcore.NetworkStream):
         def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
             seen.append(timeout)
             return b""[:max_bytes]
 
-        def write(self, buffer: bytes, timeout: float | None = None) -> None:
-            assert buffer == b"head"
-            seen.append(timeout)
+        def get_extra_info(self, info: str) -> Any:
+            return Line() if info == "socket" else None
 
         def start_tls(self, *_: Any, **__: Any) -> httpcore.NetworkStream:
             return Fake()
@@ -98,8 +106,9 @@ def test_every_operation_of_an_attempt_has_what_is_left_of_its_time() -> None:
     stream.write(b"head", None)
     stream.write(b"", None)
     stream.start_tls(None).read(1, 2)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    assert [left is not None and left <= 5 for left in seen] == [True] * 3
-    assert seen[2] == 2
+    assert sent == [b"hea", b"d"]
+    assert [left is not None and left <= 5 for left in seen] == [True] * 4
+    assert seen[3] == 2
     _attempts.begin_attempt(-1)
     with pytest.raises(httpcore.ReadTimeout):
         stream.read(1, 100)
