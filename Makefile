@@ -76,10 +76,12 @@ docs: .venv/.ready ## write the --help texts into docs/cli.md
 
 .PHONY: lock
 lock: .venv/.ready ## write requirements/*.txt anew from pyproject.toml
-	@$(BIN)/uv pip compile -q pyproject.toml --group dev --all-extras --universal --python-version 3.11 \
+	@$(BIN)/uv pip compile -q pyproject.toml --group dev --extra images --extra jobs --extra local --extra ray --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header -o requirements/dev.txt
 	@$(BIN)/uv pip compile -q pyproject.toml --extra local --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header -c requirements/dev.txt -o requirements/local.txt
+	@$(BIN)/uv pip compile -q pyproject.toml requirements/spark.in --extra spark --extra local --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header -o requirements/spark.txt
 	@$(BIN)/uv pip compile -q pyproject.toml requirements/bench.in --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header -o requirements/bench.txt
 
@@ -101,6 +103,17 @@ contract-live: .venv/.ready ## MODEL=… PRICE=… : does the service keep the c
 .PHONY: contract-prism
 contract-prism: .venv/prism/.ready ## our client against Stoplight Prism, which serves the contract too (needs node)
 	@$(BIN)/python -m pytest tests/contract/against_prism.py
+
+.venv/spark/.ready: .venv/.ready requirements/spark.txt
+	@command -v java >/dev/null || { echo "Spark needs Java 17 or newer, which is not here: nothing was tested"; exit 2; }
+	@echo "setting up .venv/spark (once); Spark is 450 MB"
+	@$(BIN)/python -m venv --clear .venv/spark
+	@.venv/spark/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/spark.txt
+	@touch $@
+
+.PHONY: spark
+spark: .venv/spark/.ready ## adapters.spark on a Spark of this machine (needs Java)
+	@PYTHONPATH=wrapper:generated .venv/spark/bin/python -m pytest tests/adapters/with_spark.py
 
 .PHONY: faults
 faults: .venv/.ready ## every fault over a socket; writes the table in docs/reliability.md

@@ -18,7 +18,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openrouter_embeddings import jobs
-from openrouter_embeddings.jobs._rows import Reader
 from openrouter_embeddings.jobs._sources import open_source
 from openrouter_embeddings.jobs._store import Store
 from openrouter_embeddings.local.faults import Fault
@@ -30,7 +29,7 @@ from tests.support import PNG
 def texts(source: Any, column: str | None = None, template: str | None = None) -> list[Any]:
     """What would be embedded."""
     opened = open_source(source)
-    reader = Reader(opened, column, template, None)
+    reader = opened.reader(column, template, None)
     return [row.value for batch in opened.batches(1000) for row in reader.read(batch)]
 
 

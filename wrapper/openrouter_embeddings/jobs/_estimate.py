@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from openrouter_embeddings.core.options import EmbedOptions, merged
 
 from ._client import given_or_own
-from ._rows import Reader
 from ._sources import open_source
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def estimate(
         As `embed_file`.
     """
     rows = open_source(source)
-    reader = Reader(rows, column, template, images)
+    reader = rows.reader(column, template, images)
     seen: set[bytes] = set()
     first: list[Row] = []
     total = unusable = size = 0

@@ -16,9 +16,9 @@ from openrouter_embeddings.inputs import Content, Image
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from openrouter_embeddings.inputs import EmbedInput
+    import pyarrow as pa
 
-    from ._sources import Source
+    from openrouter_embeddings.inputs import EmbedInput
 
 _URLS = ("http://", "https://", "data:")
 
@@ -44,7 +44,8 @@ class Reader:
     """Takes inputs out of batches of a source.
 
     Args:
-        source: whose columns count.
+        schema: of every batch.
+        folder: what relative paths of images are relative to.
         column: with the text; default: the only one of text, or the one named "text".
         template: in place of a column, a text with names of columns in braces.
         images: the column with images: bytes, paths, or URLs.
@@ -54,14 +55,19 @@ class Reader:
     """
 
     def __init__(
-        self, source: Source, column: str | None, template: str | None, images: str | None
+        self,
+        schema: pa.Schema,
+        folder: Path,
+        column: str | None,
+        template: str | None,
+        images: str | None,
     ) -> None:
         if column and template:
             raise InputError("a column or a template makes the text, not both")
         self._arrow = need("pyarrow", "jobs")
-        self._schema = source.schema
-        self._folder = source.folder
-        self.images = self._known(images) if images else source.images
+        self._schema = schema
+        self._folder = folder
+        self.images = self._known(images) if images else None
         self.template = template
         self.column = column
         if not (column or template or self.images):

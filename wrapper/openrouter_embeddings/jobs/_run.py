@@ -19,7 +19,6 @@ from ._client import given_or_own
 from ._embed import Embedding
 from ._errors import JobError
 from ._report import JobReport, Progress
-from ._rows import Reader
 from ._sources import open_source
 from ._store import Store, job_file
 from ._targets import COLUMN, kind_of
@@ -98,7 +97,7 @@ def embed_file(
     if precision not in ("float32", "float16"):
         raise InputError(f'precision is {precision!r}; "float32" and "float16" are known')
     rows = open_source(source)
-    reader = Reader(rows, column, template, images)
+    reader = rows.reader(column, template, images)
     chosen = _chosen(rows, kind, key, only_key=only_key)
     with ExitStack() as stack:
         client = stack.enter_context(given_or_own(client))

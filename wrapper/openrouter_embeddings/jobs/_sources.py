@@ -12,6 +12,7 @@ from openrouter_embeddings._extras import need
 from openrouter_embeddings.errors import InputError
 
 from ._errors import JobError
+from ._rows import Reader
 from ._tables import Csv, JsonLines, Lines, Memory, Names, Parquet
 
 if TYPE_CHECKING:
@@ -59,6 +60,10 @@ class Source:
         self.identity = identity
         self.folder = folder
         self.total = tables.total
+
+    def reader(self, column: str | None, template: str | None, images: str | None) -> Reader:
+        """What takes the inputs out of the batches. Raises InputError."""
+        return Reader(self.schema, self.folder, column, template, images or self.images)
 
     def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
         """All rows, so many in every batch but the last, whatever the file's own pieces are.

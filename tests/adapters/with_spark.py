@@ -1,0 +1,49 @@
+"""Spark on this machine: `make spark`, which has an environment of its own."""
+
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openrouter_embeddings as ore
+import pytest
+from openrouter_embeddings.adapters import spark
+
+SparkSession: Any = import_module("pyspark.sql").SparkSession  # only make spark has it
+OPTIONS: Any = {"workers": 2, "model": "local/hash", "dimensions": 8, "client": ore.Client.local}
+TEXTS = [f"text {n % 90}" for n in range(100)]
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[Any]:
+    """Two workers, on the loopback."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYSPARK_PYTHON", sys.executable)
+        patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+        made = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+        with made.getOrCreate() as session:
+            yield session
+
+
+def test_every_row_has_its_vector(session: Any, tmp_path: Path) -> None:
+    """From Parquet to Parquet, in two tasks at a time; the frame itself stays as it was."""
+    rows = session.createDataFrame([*enumerate(TEXTS)], ["id", "text"])
+    rows.repartition(4).write.parquet(str(tmp_path / "source"))
+    source = session.read.parquet(str(tmp_path / "source"))
+    spark.embed(source, **OPTIONS).write.parquet(str(tmp_path / "target"))
+    found = session.read.parquet(str(tmp_path / "target")).orderBy("id").collect()
+    assert source.columns == ["id", "text"]
+    assert [(row.id, row.text) for row in found] == [*enumerate(TEXTS)]
+    with ore.Client.local(model="local/hash", dimensions=8) as client:
+        wanted = client.embed(TEXTS).vectors
+    np.testing.assert_array_equal(np.array([row.embedding for row in found], np.float32), wanted)
+
+
+def test_a_row_without_a_vector_says_why(session: Any) -> None:
+    """With on_error="skip"."""
+    rows = session.createDataFrame([(0, "a"), (1, "")], ["id", "text"])
+    found = spark.embed(rows, on_error="skip", **OPTIONS).orderBy("id").collect()
+    assert [row.embedding is None for row in found] == [False, True]
+    assert [row.embedding_error for row in found] == [None, "the text is empty"]

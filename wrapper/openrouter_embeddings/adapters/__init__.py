@@ -1,0 +1,1 @@
+"""One module for each framework, each behind an extra of its own."""
