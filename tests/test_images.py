@@ -3,7 +3,7 @@
 import base64
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import PIL.Image
@@ -243,3 +243,14 @@ def test_a_decompression_bomb_is_not_decoded(monkeypatch: pytest.MonkeyPatch) ->
         load(Image(bomb, max_side=10))
     with pytest.raises(ValueError, match="40 × 40 pixels"):
         load(Image(PIL.Image.new("L", (40, 40))))
+
+
+def test_a_pipe_is_read_to_its_end() -> None:
+    """It gives what it has, and the rest later."""
+
+    class Pipe(io.RawIOBase):
+        def read(self, size: int = -1) -> bytes:
+            return whole.read(min(size, 10))
+
+    whole = io.BytesIO(PNG)
+    assert load(Image(cast("Any", Pipe()))).data == PNG

@@ -1,10 +1,12 @@
 """Services that answer twice, compress without end, drip, or answer where nobody asks any more."""
 
+import asyncio
 import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +14,8 @@ import httpcore
 import numpy as np
 import openrouter_embeddings as ore
 import pytest
-from openrouter_embeddings.transport import _attempts
+from openrouter_embeddings._secret import Secret
+from openrouter_embeddings.transport import _attempts, _send
 
 from tests.http_service import HTTPService
 from tests.support import KEY, KINDS, Kind, embed_over, expected
@@ -27,6 +30,29 @@ def server() -> Iterator[HTTPService]:
         server.start()
         yield server
         server.shutdown()
+
+
+@contextmanager
+def answering(answer: bytes, *, hold: bool = False) -> Iterator[str]:
+    """The address of a service that says the same to everybody, and hangs up unless it holds on."""
+
+    def serve() -> None:
+        while True:
+            try:
+                line, _ = listener.accept()
+            except OSError:
+                return
+            with line:
+                while b'"input"' not in line.recv(1 << 16):
+                    """Head and body may come by themselves."""
+                line.sendall(answer)
+                if hold:
+                    line.recv(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        listener.shutdown(socket.SHUT_RDWR)
 
 
 @both
@@ -78,7 +104,7 @@ def test_a_connection_is_closed_by_the_thread_that_uses_it(
     thread = threading.Thread(target=ask)
     thread.start()
     begun.wait(20)
-    while not any(attempt.stream for attempt in [*_attempts._attempts.values()]):
+    while not any(attempt.line for attempt in [*_attempts._attempts.values()]):
         os.sched_yield()
     client.close()
     thread.join(20)
@@ -86,23 +112,30 @@ def test_a_connection_is_closed_by_the_thread_that_uses_it(
 
 
 def test_every_address_has_its_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that nobody answers from does not use up the time of all others."""
+    """One that nobody answers from does not use up that of the others; one that did is first."""
     shares: list[float] = []
 
-    def silent(_: Any, host: str, port: int, timeout: float) -> None:
-        shares.append(timeout)
-        raise httpcore.ConnectTimeout(f"{host}:{port}")
+    def connect(address: Any, seconds: float) -> socket.socket:
+        tried.append(address[4][0])
+        shares.append(seconds)
+        if address[4][0] != answering:
+            raise httpcore.ConnectTimeout(address[4][0])
+        return here
 
-    addresses = [(0, 0, 0, "", (f"127.0.0.{n}", 5)) for n in (1, 2, 3)]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
-    monkeypatch.setattr(httpcore.SyncBackend, "connect_tcp", silent)
-    _attempts.begin_attempt(60)
-    try:
-        with pytest.raises(httpcore.ConnectTimeout, match=r"127\.0\.0\.3:5"):
-            _attempts.BACKEND.connect_tcp("many.example", 5, 6.0)
-    finally:
-        _attempts.end_attempt()
-    assert shares == pytest.approx([2, 3, 6], abs=0.5)
+    tried: list[str] = []
+    here, there = socket.socketpair()
+    addresses = [(0, 0, 0, "", (f"127.0.0.{n}", 5)) for n in (1, 2, 3, 4)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [*addresses])
+    monkeypatch.setattr(_attempts, "_connected", connect)
+    with here, there:
+        answering, backend = "127.0.0.4", _attempts._Backend()
+        backend.connect_tcp("many.example", 5, 6.0)
+        assert shares == pytest.approx([1.5, 2, 2, 6], abs=0.5)
+        backend.connect_tcp("many.example", 5, 6.0)
+        assert tried == ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.4"]
+        answering = ""
+        with pytest.raises(httpcore.ConnectTimeout, match=r"127\.0\.0\.3"):
+            backend.connect_tcp("many.example", 5, 6.0)
 
 
 def test_a_service_that_reads_slowly_does_not_hold_up_an_attempt(
@@ -154,13 +187,99 @@ def test_a_fork_leaves_the_requests_of_its_parent_alone() -> None:
     """Whatever they were doing: nothing of theirs is locked, known or cut in the child."""
     client = ore.Client.local(model="local/hash")
     _attempts.begin_attempt(60)
-    with _attempts._lock:
-        child = os.fork()
-        if not child:
-            held = _attempts._lock.locked() or bool(_attempts._attempts)
+    locked, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with _attempts._lock:
+            locked.set()
+            done.wait(20)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    locked.wait(20)
+    child = os.fork()
+    if not child:
+        try:
+            held = not _attempts._lock.acquire(blocking=False) or bool(_attempts._attempts)
             client._transport.close = lambda: os._exit(2)  # type: ignore[method-assign]
             client.close()
             os._exit(held)
+        finally:
+            os._exit(3)
+    done.set()
+    holder.join()
     _attempts.end_attempt()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert time.monotonic() > 0
+
+
+@both
+@pytest.mark.parametrize(
+    ("rest", "status"),
+    [
+        (b"Content-Encoding: br\r\nContent-Length: 4\r\n\r\nxxxx", 429),
+        (b"Content-Length: 400\r\n\r\n{", 429),
+        (b"Content-Length: 400\r\n\r\n{", 401),
+    ],
+)
+def test_a_status_that_came_counts_though_its_body_does_not(
+    kind: Kind, rest: bytes, status: int
+) -> None:
+    """With its Retry-After; nobody takes it for an answer that may have been billed."""
+    answer = b"HTTP/1.1 %d Said\r\nRetry-After: 4\r\n%b" % (status, rest)
+    with answering(answer) as url, pytest.raises(ore.APIStatusError) as caught:
+        embed_over(kind, url, ["a"])
+    assert (caught.value.status, caught.value.retry_after) == (status, 4)
+    assert caught.value.usage is None
+
+
+@both
+def test_the_body_of_an_error_is_not_waited_for(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For longer than a moment."""
+    monkeypatch.setattr(_send, "_LAST_WORDS", 0.05)
+    head = b"HTTP/1.1 503 Said\r\nContent-Length: 9\r\n\r\n"
+    with answering(head, hold=True) as url, pytest.raises(ore.ServiceUnavailableError):
+        embed_over(kind, url, ["a"], timeout=120)
+
+
+@both
+def test_an_answer_that_was_refused_unread_may_have_been_billed(kind: Kind) -> None:
+    """It counts as unanswered, and in the budget."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx"
+    with answering(head) as url, pytest.raises(ore.ResponseError) as caught:
+        embed_over(kind, url, ["a"])
+    assert caught.value.usage is not None
+    assert caught.value.usage.unanswered == 1
+
+
+@pytest.mark.parametrize("flood", [b"\0", b"s\0", b"\\", b"\\u0073", b"\\u0073\0"])
+def test_no_answer_makes_the_search_for_the_key_slow(flood: bytes) -> None:
+    """A megabyte is looked through in a moment, whatever it is of: else this test takes an hour."""
+    text = flood * ((1 << 20) // len(flood))
+    assert Secret(KEY).redact(text) == text
+
+
+def test_one_byte_at_a_time_leaves_the_loop_to_others() -> None:
+    """Though what has come is read without a step of the loop."""
+    seen: list[int] = []
+
+    async def drip() -> AsyncIterator[bytes]:
+        for _ in range(3 * _send._TURN):
+            seen.append(0)
+            yield b"x"
+
+    async def run() -> None:
+        async def other() -> None:
+            for _ in range(3):
+                seen.append(1)
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(other())
+        await _send._added(_send._Refusal(), drip())
+        await task
+
+    asyncio.run(run())
+    assert seen.index(1) == _send._TURN
+    assert seen.count(0) == 3 * _send._TURN

@@ -18,8 +18,9 @@ import pytest
 from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.transport import _asyncio, _attempts
 
+from tests.client.test_hostile import answering
 from tests.http_service import HTTPService
-from tests.support import KEY, KINDS, Kind, Service, answer
+from tests.support import KEY, KINDS, Kind, Service, answer, embed_over
 
 both = pytest.mark.parametrize("kind", KINDS)
 ECHO = {"error": {"code": 401, "message": f"bad key {KEY}", "metadata": {"raw": f"key {KEY}"}}}
@@ -251,3 +252,49 @@ def test_an_error_that_nobody_expected_does_not_show_the_key(
     assert caught == [failure]
     assert "transport" in shown(failure)
     assert KEY not in shown(failure)
+
+
+@both
+@pytest.mark.parametrize(
+    "head",
+    [
+        f"HTTP/1.1 200 OK\r\nContent-Encoding: br {KEY}\r\nContent-Length: 1\r\n\r\nx",
+        f"HTTP/1.1 200 OK\r\nX-Echo: {KEY}\r\nContent-Length: 9\r\n\r\nx",
+        f"HTTP/1.1 200 OK\r\nX-Echo: {KEY}\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx",
+    ],
+)
+def test_no_error_behind_an_echoing_header_shows_the_key(kind: Kind, head: str) -> None:
+    """Neither in its message nor among the locals of its traceback."""
+    with answering(head.encode()) as url, pytest.raises(ore.EmbeddingsError) as caught:
+        embed_over(kind, url, ["a"])
+    assert KEY not in shown(caught.value)
+
+
+def test_a_slash_in_the_key_may_be_escaped() -> None:
+    """As PHP does."""
+    key = "abcd/EFGH/0123456789"
+    for said in (key, key.replace("/", "\\/"), key.replace("/", "\\u002F")):
+        assert Secret(key).redact(f'"{said}"'.encode()) == b'"[API key]"'
+
+
+def test_other_loggers_that_tell_headers_do_not_show_the_key() -> None:
+    """httpx's, with the reason of a status, and those of HTTP/2; other records stay as they are."""
+    said: list[logging.LogRecord] = []
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record)
+
+    handler = Kept()
+    kept = ore.Client(KEY, base_url="http://127.0.0.1:9/v1")
+    for name in ("httpx", "httpcore.http2", "hpack.hpack"):
+        logger = logging.getLogger(name)
+        logger.addHandler(handler)
+        try:
+            logger.warning("the reason was %s", f"Bad {KEY}")
+            logger.warning("status %d", 200)
+        finally:
+            logger.removeHandler(handler)
+    kept.close()
+    assert [record.getMessage() for record in said[::2]] == ["the reason was Bad [API key]"] * 3
+    assert [record.args for record in said[1::2]] == [(200,)] * 3

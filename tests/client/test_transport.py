@@ -77,7 +77,7 @@ def test_a_dripping_answer_meets_the_time_out(kind: Kind, part: str) -> None:
 
 
 def test_every_operation_of_an_attempt_has_what_is_left_of_its_time() -> None:
-    """Reading, writing and the TLS handshake; nothing is begun when it is over."""
+    """Reading and writing; nothing is begun when it is over."""
     seen: list[float | None] = []
     sent: list[bytes] = []
 
@@ -97,15 +97,12 @@ def test_every_operation_of_an_attempt_has_what_is_left_of_its_time() -> None:
         def get_extra_info(self, info: str) -> Any:
             return Line() if info == "socket" else None
 
-        def start_tls(self, *_: Any, **__: Any) -> httpcore.NetworkStream:
-            return Fake()
-
     stream = _attempts._Stream(Fake())
     _attempts.begin_attempt(5)
     stream.read(1, 100)
     stream.write(b"head", None)
     stream.write(b"", None)
-    stream.start_tls(None).read(1, 2)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    stream.read(1, 2)
     assert sent == [b"hea", b"d"]
     assert [left is not None and left <= 5 for left in seen] == [True] * 4
     assert seen[3] == 2

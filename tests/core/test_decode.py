@@ -342,3 +342,16 @@ def test_text_of_the_service_commands_no_terminal() -> None:
         read({"error": error}, status=400)
     assert caught.value.message == "Bad Request: \ufffd[2Jbad\ufffd\n\ufffd"
     assert caught.value.provider == "A\ufffd"
+
+
+def test_nothing_of_an_error_commands_a_terminal_or_has_no_end() -> None:
+    """Its code, provider and identifier as little as its message."""
+    strange = "\x1b]0;\ud800" + "x" * 500_000
+    body = {"error": {"code": strange, "message": "no", "metadata": {"provider_name": strange}}}
+    reply = Reply(400, {"x-request-id": "a\x9bb"}, json.dumps(body).encode())
+    with pytest.raises(ore.BadRequestError) as caught:
+        decode(reply, Batch([0], ["a"]), None)
+    said = f"{caught.value} {caught.value.body}"
+    assert len(said) < 6000
+    assert not {*said} & {"\x1b", "\x9b", "\ud800"}
+    assert caught.value.request_id == "a\N{REPLACEMENT CHARACTER}b"

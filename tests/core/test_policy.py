@@ -2,12 +2,19 @@
 
 import datetime as dt
 from email.utils import format_datetime
+from functools import partial
 
 import openrouter_embeddings as ore
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from openrouter_embeddings.core.policy import LONGEST_WAIT, can_retry, error_class, retry_after
+from openrouter_embeddings.core.policy import (
+    LONGEST_WAIT,
+    can_retry,
+    error_class,
+    retry_after,
+    too_much,
+)
 from openrouter_embeddings.core.wire import Reply
 
 
@@ -61,3 +68,35 @@ def test_an_unreadable_retry_after_is_none(value: str | None) -> None:
     """Then the usual back-off applies."""
     headers = {} if value is None else {"retry-after": value}
     assert retry_after(Reply(429, headers, b"")) is None
+
+
+def test_retry_after_of_several_is_the_largest() -> None:
+    """As when a proxy adds its own."""
+    assert retry_after(Reply(429, {"retry-after": "4, 7.5, 1"}, b"")) == 7.5
+
+
+@pytest.mark.parametrize("skew", [-600, 0, 600])
+def test_a_date_is_held_against_the_services_own_clock(skew: int) -> None:
+    """Which may not be that of this machine."""
+    now = 1_800_000_000
+    at = partial(dt.datetime.fromtimestamp, tz=dt.UTC)
+    headers = {
+        "retry-after": format_datetime(at(now + skew + 4), usegmt=True),
+        "date": format_datetime(at(now + skew), usegmt=True),
+    }
+    assert retry_after(Reply(429, headers, b"", now)) == 4
+
+
+@pytest.mark.parametrize(
+    ("message", "what"),
+    [
+        ("failed to process batch", None),
+        ("invalid inputs", None),
+        ("batch size 128 exceeds the limit", "count"),
+        ("too many inputs", "count"),
+        ("Requested 900 tokens, max 300 tokens per request are allowed", "size"),
+    ],
+)
+def test_a_batch_that_merely_failed_was_not_too_much(message: str, what: str | None) -> None:
+    """A cap that is learned is kept for the client's life."""
+    assert too_much(ore.BadRequestError(message, status=400)) == what

@@ -6,6 +6,7 @@ from typing import Any
 
 import jsonschema_rs
 import numpy as np
+import orjson
 import pytest
 from openrouter_embeddings.local.contract import contract, operation
 from openrouter_embeddings.local.models import MODELS
@@ -219,3 +220,14 @@ def test_a_request_without_a_key_is_refused() -> None:
 def test_the_models_are_the_documented_ones() -> None:
     """Three, under their names."""
     assert sorted(MODELS) == ["local/hash", "local/minilm", "local/visual"]
+
+
+@pytest.mark.parametrize("inner", [{}, "", [[]], {"content": [{}]}])
+def test_a_small_body_of_many_errors_is_refused_at_once(inner: Any) -> None:
+    """Each would take 10 KB to describe; numbers, which are tokens, may be many."""
+    body = orjson.dumps({"model": "local/hash", "input": [inner] * 40_000})
+    reply = respond(body, {"authorization": "Bearer local"})
+    assert reply.status == 400
+    assert b"more than 32768 values" in reply.body
+    tokens = orjson.dumps({"model": "local/hash", "input": [[*range(1, 500)]] * 100})
+    assert respond(tokens, {"authorization": "Bearer local"}).status == 200

@@ -205,3 +205,10 @@ def test_a_limit_takes_whatever_the_contract_refuses(kind: str) -> None:
     faults = Faults([Fault(kind, at_most=5, text="poison")])
     status, said = play(faults, request)
     assert (status, said["error"]["code"]) == (400, 400)
+
+
+def test_a_rate_of_less_than_one_a_second_serves_some() -> None:
+    """The first at once."""
+    service = Service(Fault("rate-limit", per_second=0.5))
+    with service.client() as client:
+        assert len(client.embed([*"ab"], batch_size=1, concurrency=1)) == 2

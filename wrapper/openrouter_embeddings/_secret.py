@@ -10,13 +10,16 @@ from .errors import InputError
 _SHORTEST = 12
 
 
+_WIDE = b"\\x00*+"  # between letters, in UTF-16 or 32; possessive: no number of them is tried twice
+
+
 def _ways(letter: str) -> bytes:
     """How a letter may stand in JSON: itself or escaped, in UTF-8, 16 or 32."""
-    plain, escaped = (
-        b"".join(b"\\x00*" + re.escape(one).encode() for one in way)
-        for way in (letter, f"\\u{ord(letter):04x}")
+    plain, short, long = (
+        _WIDE.join(re.escape(one).encode() for one in way)
+        for way in (letter, f"\\{letter}", f"\\u{ord(letter):04x}")
     )
-    return b"(?:%b|(?i:%b))" % (plain, escaped)
+    return b"(?:%b|(?i:%b)%b)" % (plain, long, b"|" + short if letter in '"\\/' else b"")
 
 
 class Secret:
@@ -28,7 +31,7 @@ class Secret:
         # Nothing is refused here: a traceback would show `value` among this frame's locals, and
         # the caller's argument among theirs.
         self._value = value.strip() if isinstance(value, str) else "no text"
-        self._pattern = re.compile(b"".join(map(_ways, self._value)))
+        self._pattern = re.compile(_WIDE.join(map(_ways, self._value)))
 
     def check(self) -> None:
         """Raise InputError where this can be no key."""
@@ -63,6 +66,6 @@ class Secret:
         if len(self._value) < _SHORTEST:
             return text
         plain = self._value.encode()
-        if plain in text or b"\\u" in text or b"\0" in text:  # others cost nothing
+        if plain in text or b"\\" in text or b"\0" in text:  # others cost nothing
             return self._pattern.sub(b"[API key]", text)
         return text

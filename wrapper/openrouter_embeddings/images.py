@@ -121,12 +121,14 @@ def _read(source: Any) -> bytes:
 
 
 def _from_file(file: Any) -> bytes:
-    data = file.read(LARGEST_FILE + 1)
-    if not isinstance(data, bytes):
-        raise ValueError('the file is open as text; open it with mode "rb"')
+    data = bytearray()
+    while piece := file.read(LARGEST_FILE + 1 - len(data)):  # a pipe gives what it has
+        if not isinstance(piece, bytes):
+            raise ValueError('the file is open as text; open it with mode "rb"')
+        data += piece
     if not data:
         raise ValueError("nothing is left to read in the file; seek(0) rewinds it")
-    return _bounded(data)
+    return _bounded(bytes(data))
 
 
 def _bounded(data: bytes) -> bytes:

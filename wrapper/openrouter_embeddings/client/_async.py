@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections import deque
 from collections.abc import AsyncIterable
 from contextlib import aclosing
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -20,9 +22,9 @@ from openrouter_embeddings.inputs import Content
 from openrouter_embeddings.transport import AsyncTransport
 
 from . import _call
-from ._call import Call, Exchange
+from ._call import Call, Exchange, sleep_by
 from ._settings import LOCAL_KEY, LOCAL_MODEL, LOCAL_URL, Settings, with_role
-from ._turnstile import AsyncTurnstile
+from ._turnstile import AsyncTurnstile, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
@@ -80,6 +82,8 @@ class AsyncClient:
         )
         self._turnstile = AsyncTurnstile(self._settings.concurrency)
         self._sending: set[asyncio.Task[EmbeddingResult]] = set()
+        self._calls: weakref.WeakSet[Call] = weakref.WeakSet()
+        self._closing = asyncio.Event()
 
     @classmethod
     def local(cls, **defaults: Unpack[EmbedOptions]) -> Self:
@@ -145,8 +149,18 @@ class AsyncClient:
         return self._stream(call, _batches(inputs, call.options.batch_size))
 
     async def close(self) -> None:
-        """Close the connections. A client given an `http_client` leaves that one open."""
+        """Close the connections, which ends the calls of other tasks with an error.
+
+        A client given an `http_client` leaves that one open.
+        """
         self._settings.closed = True
+        if self._settings.is_forked:  # whose loop would end the parent's requests
+            return
+        for call in [*self._calls]:
+            call.end("the client was closed")
+        if not self._transport.is_forsaken:
+            self._closing.set()
+            self._turnstile.wake()
         await self._transport.aclose()
 
     async def __aenter__(self) -> Self:
@@ -168,7 +182,9 @@ class AsyncClient:
 
     def _call(self, options: EmbedOptions) -> Call:
         self._settings.check_usable()
-        return Call(self._settings.options(options), self._settings.learned)
+        call = Call(self._settings.options(options), self._settings.learned)
+        self._calls.add(call)
+        return call
 
     async def _stream(
         self, call: Call, batches: AsyncGenerator[Batch]
@@ -212,11 +228,11 @@ class AsyncClient:
             if failed:
                 raise failed[0]
         except EmbeddingsError:
-            call.over.set()
+            call.end()
             await self._sent(pending)
             raise
         finally:
-            call.over.set()
+            call.end()
             await _cancelled(pending)
             await coming.aclose()
 
@@ -237,6 +253,7 @@ class AsyncClient:
         turnstile = self._turnstile_here()
         with exchange.judged():
             async for attempt in stamina.retry_context(**exchange.retrying):
+                sleep_by(attempt, partial(until, self._closing))
                 with attempt:
                     exchange.expect_backoff(attempt.next_wait)
                     async with turnstile.turn(exchange) as timeout:

@@ -19,7 +19,6 @@ from openrouter_embeddings.core.plan import longest_reply
 from openrouter_embeddings.core.policy import can_retry
 from openrouter_embeddings.core.scan import Scan
 from openrouter_embeddings.errors import (
-    APIConnectionError,
     BudgetExceededError,
     DeadlineExceededError,
     EmbeddingsError,
@@ -53,6 +52,7 @@ class Call:
         self.fields = options.request_fields()
         self.learned = learned
         self.over = threading.Event()
+        self.why_over = "the call has ended without this request"
         self.budget = None if options.budget is None else Budget(options.budget)
         self._failed_from = math.inf
         self._divisions: dict[int, Division] = {}
@@ -62,6 +62,11 @@ class Call:
         self._running = 0
         self.whole: assemble.Whole | None = None
         self._ends = None if options.deadline is None else time.monotonic() + options.deadline
+
+    def end(self, why: str = "") -> None:
+        """Nobody wants it any more."""
+        self.why_over = why or self.why_over
+        self.over.set()
 
     def remaining(self) -> float:
         """Seconds until the deadline; infinite without one."""
@@ -183,6 +188,7 @@ class Exchange:
         self._retries = 0
         self._refused = 0
         self._out_of_time = False
+        self._has_read = False  # the answer of the attempt that is under way
         self._tokens = piece.most_tokens if call.budget is not None else 0
         fields = call.fields
         self.as_base64 = fields["encoding_format"] == "base64"
@@ -239,7 +245,7 @@ class Exchange:
         Raises DeadlineExceededError or BudgetExceededError, or ends a call that is over.
         """
         if not self.call.wants(self._piece):
-            raise EmbeddingsError("the call has ended without this request")
+            raise EmbeddingsError(self.call.why_over)
         with self.call.lock:
             budget = self.call.budget
             if budget is not None and budget.verdict(self._tokens) == "stop":
@@ -251,13 +257,15 @@ class Exchange:
 
     def begun(self) -> None:
         """The request is sent now."""
+        self._has_read = False
         if self.call.budget is not None:
             with self.call.lock:
                 self.call.budget.begin(self._tokens)
 
     def ended(self, outcome: BaseException | None) -> None:
         """The attempt has ended, with an error or without."""
-        unanswered = isinstance(outcome, APIConnectionError) and outcome.maybe_billed
+        unread = isinstance(outcome, ResponseError) and not self._has_read
+        unanswered = unread or getattr(outcome, "maybe_billed", False)
         if unanswered:
             self._count(Usage(unanswered=1))
         if self.call.budget is not None:
@@ -270,6 +278,7 @@ class Exchange:
 
     def read(self, reply: Reply) -> Decoded:
         """The piece's vectors. What refused answers have cost is counted too."""
+        self._has_read = True
         try:
             decoded = decode(reply, self._piece, self.call.options.dimensions)
         except ResponseError as error:
@@ -344,7 +353,7 @@ def _details(error: EmbeddingsError) -> dict[str, Any]:
 def sleep_by(attempt: stamina.Attempt, sleep: Callable[[float], object]) -> None:
     """Let stamina wait before a retry by `sleep`, which can be cut short.
 
-    stamina has no such setting for threads; a test that ends a call in its back-off fails should
+    stamina has no such setting; a test that ends a call in its back-off fails should
     the private name change.
     """
     attempt._t_attempt.retry_state.retry_object.sleep = sleep  # type: ignore[assignment] # noqa: SLF001

@@ -45,6 +45,10 @@ class Settings:
         """Raise InputError for a client that was closed, or made before a fork."""
         if self.closed:
             raise InputError("the client is closed; make a new one")
+        self.check_process()
+
+    def check_process(self) -> None:
+        """Raise InputError in another process than the client was made in."""
         if self.is_forked:
             raise InputError(
                 "the client was made in another process, whose connections and locks this one "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -70,6 +71,7 @@ class Client:
             self._settings.base_url, self._settings.key, http_client, allow_http=allow_http
         )
         self._turnstile = Turnstile(self._settings.concurrency)
+        self._calls: weakref.WeakSet[Call] = weakref.WeakSet()
 
     @classmethod
     def local(cls, **defaults: Unpack[EmbedOptions]) -> Self:
@@ -153,10 +155,19 @@ class Client:
         return self._stream(call, _batches(checked_iterable(inputs), call.options.batch_size))
 
     def close(self) -> None:
-        """Close the connections. A client given an `http_client` leaves that one open."""
+        """Close the connections, which ends the calls of other threads with an error.
+
+        A client given an `http_client` leaves that one open.
+        """
         self._settings.closed = True
-        if not self._settings.is_forked:
-            self._transport.close()
+        if self._settings.is_forked:
+            return
+        with self._turnstile.lock:
+            calls = [*self._calls]
+        for call in calls:
+            call.end("the client was closed")
+        self._turnstile.wake()
+        self._transport.close()
 
     def __enter__(self) -> Self:
         """The client itself."""
@@ -177,13 +188,17 @@ class Client:
 
     def _call(self, options: EmbedOptions) -> Call:
         self._settings.check_usable()
-        return Call(self._settings.options(options), self._settings.learned)
+        call = Call(self._settings.options(options), self._settings.learned)
+        with self._turnstile.lock:
+            self._calls.add(call)
+        return call
 
     def _stream(self, call: Call, batches: Iterable[Batch]) -> Iterator[EmbeddingResult]:
         try:
             yield from self._parts(call, batches)
         except EmbeddingsError as error:
-            call.conclude(error)
+            if not self._settings.is_forked:
+                call.conclude(error)
             raise
 
     def _parts(self, call: Call, batches: Iterable[Batch]) -> Iterator[EmbeddingResult]:
@@ -195,6 +210,7 @@ class Client:
         coming = _until_failure(batches, failed)
         try:
             while True:
+                self._settings.check_process()  # a stream that was begun before a fork
                 while len(pending) < 2 * concurrency:
                     if (batch := next(coming, None)) is None:
                         break
@@ -216,14 +232,21 @@ class Client:
         finally:
             self._end(call, workers)
             if pending:  # somebody has left before the end
-                self._transport.cut(workers.join(0))
-                workers.join(_call.GRACE)
+                self._cut(workers)
 
     def _end(self, call: Call, workers: Workers[EmbeddingResult]) -> None:
         """No more requests, and nobody waits for one any more."""
-        call.over.set()
+        if self._settings.is_forked:  # all of it is another process's
+            return
+        call.end()
         workers.stop()
         self._turnstile.wake()
+
+    def _cut(self, workers: Workers[EmbeddingResult]) -> None:
+        """End what is in flight, at once."""
+        self._transport.cut(workers.join(0))
+        if not self._turnstile.is_mine():  # which they need for their end
+            workers.join(_call.GRACE)
 
     def _batch(self, call: Call, batch: Batch) -> EmbeddingResult:
         division = call.divide(batch)

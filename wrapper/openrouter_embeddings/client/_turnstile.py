@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # Clients that are told to wait equally long must not come back together.
 _JITTER = 0.1
+_MOMENT = 1e-6  # seconds; the same time, though it was computed anew
 
 
 class Clock:
@@ -41,7 +42,7 @@ class Clock:
 
     async def wait_async(self, called: asyncio.Event, seconds: float) -> None:
         """The same for asyncio."""
-        await _called(called, seconds)
+        await until(called, seconds)
 
 
 clock: Clock = Clock()
@@ -54,7 +55,7 @@ class _Ticket:
         self.exchange = exchange
         self.called = called
         self.began: float | None = None
-        self.wait = math.inf  # for time; infinite: for somebody else to end
+        self.starts = math.inf  # when its time comes; infinite: when somebody else ends
         self.over = False
 
 
@@ -86,9 +87,9 @@ class _Queue:
             concurrency = max(self._concurrency, ticket.exchange.call.options.concurrency)
             wait = self._limiter.wait(now, concurrency)
             if wait > 0:
-                if ticket.wait != wait:
-                    ticket.wait = wait
-                    ticket.called.set()  # to wait anew, for so long
+                if not math.isclose(ticket.starts, now + wait, rel_tol=0, abs_tol=_MOMENT):
+                    ticket.starts = now + wait
+                    ticket.called.set()  # to wait anew, till then
                 return
             self._waiting.remove(ticket)
             self._limiter.begin(now)
@@ -133,7 +134,15 @@ class Turnstile:
 
     def __init__(self, concurrency: int) -> None:
         self._queue = _Queue(concurrency)
-        self._lock = threading.Lock()
+        # The collector may end a forgotten stream at any time, also of a thread that is in here.
+        self.lock = threading.RLock()
+
+    def is_mine(self) -> bool:
+        """Whether this thread is in the middle of a look at the queue.
+
+        RLock has no public name for it; a test fails should the private one change.
+        """
+        return bool(self.lock._is_owned())  # type: ignore[attr-defined] # noqa: SLF001
 
     @contextmanager
     def turn(self, exchange: Exchange) -> Iterator[float]:
@@ -143,16 +152,17 @@ class Turnstile:
         ticket = _Ticket(exchange, called)
         outcome: BaseException | None = None
         try:
-            with self._lock:
+            with self.lock:
                 self._queue.join(ticket)
             while ticket.began is None:
-                remaining = exchange.check(ticket.wait)
-                if math.isfinite(ticket.wait):
-                    clock.wait(called, min(ticket.wait, remaining))
+                wait = ticket.starts - clock.now()
+                remaining = exchange.check(wait)
+                if math.isfinite(wait):
+                    clock.wait(called, max(0.0, min(wait, remaining)))
                 else:
                     called.wait(remaining if math.isfinite(remaining) else None)
                 called.clear()
-                with self._lock:
+                with self.lock:
                     self._queue.call()
             yield exchange.timeout()
         except BaseException as error:
@@ -166,12 +176,12 @@ class Turnstile:
                 raise
 
     def _leave(self, ticket: _Ticket, outcome: BaseException | None) -> None:
-        with self._lock:
+        with self.lock:
             self._queue.leave(ticket, outcome)
 
     def wake(self) -> None:
         """Let everyone look whether their call is over."""
-        with self._lock:
+        with self.lock:
             self._queue.call_everyone()
 
 
@@ -191,11 +201,12 @@ class AsyncTurnstile:
         outcome: BaseException | None = None
         try:
             while ticket.began is None:
-                remaining = exchange.check(ticket.wait)
-                if math.isfinite(ticket.wait):
-                    await clock.wait_async(called, min(ticket.wait, remaining))
+                wait = ticket.starts - clock.now()
+                remaining = exchange.check(wait)
+                if math.isfinite(wait):
+                    await clock.wait_async(called, max(0.0, min(wait, remaining)))
                 else:
-                    await _called(called, remaining)
+                    await until(called, remaining)
                 called.clear()
                 self._queue.call()
             yield exchange.timeout()
@@ -205,8 +216,13 @@ class AsyncTurnstile:
         finally:
             self._queue.leave(ticket, outcome)
 
+    def wake(self) -> None:
+        """As `Turnstile.wake`."""
+        self._queue.call_everyone()
 
-async def _called(event: asyncio.Event, seconds: float) -> None:
+
+async def until(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, or so many seconds; without end where they are infinite."""
     try:
         async with asyncio.timeout(seconds if math.isfinite(seconds) else None):
             await event.wait()

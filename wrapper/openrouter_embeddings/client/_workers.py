@@ -34,8 +34,8 @@ class Workers(Generic[T]):
         self._jobs.put((future, job, arguments))
         if len(self._threads) < self._count:
             thread = threading.Thread(target=self._run, name="openrouter-embeddings", daemon=True)
+            thread.start()  # its error is the caller's
             self._threads.append(thread)
-            thread.start()
         return future
 
     def stop(self) -> None:
@@ -48,7 +48,8 @@ class Workers(Generic[T]):
         """Wait until the threads have ended, or so long; gives the identifiers of the others."""
         ends = None if seconds is None else time.monotonic() + seconds
         for thread in self._threads:
-            thread.join(None if ends is None else max(0.0, ends - time.monotonic()))
+            if thread is not threading.current_thread():  # which collects its own call's garbage
+                thread.join(None if ends is None else max(0.0, ends - time.monotonic()))
         return [t.ident for t in self._threads if t.is_alive() and t.ident is not None]
 
     def _run(self) -> None:

@@ -292,7 +292,9 @@ def _code(code: Any) -> int | str | None:
         return int(code)
     if isinstance(code, float) and code.is_integer():
         return int(code)
-    return code if isinstance(code, int | str) and not isinstance(code, bool) else None
+    if isinstance(code, str):
+        return _text(code)
+    return code if isinstance(code, int) and not isinstance(code, bool) else None
 
 
 def _message(status: int, message: Any, metadata: dict[str, Any]) -> str:
@@ -318,16 +320,20 @@ def _phrase(status: int) -> str:
 
 
 def _id_from_headers(reply: Reply) -> str | None:
-    return next((reply.headers[name] for name in _ID_HEADERS if reply.headers.get(name)), None)
+    named = (reply.headers[name] for name in _ID_HEADERS if reply.headers.get(name))
+    return _text(next(named, None))
 
 
 def _snippet(body: bytes) -> str:
-    return _cut(body[: _LONGEST_BODY * 4].decode(errors="replace").strip(), _LONGEST_BODY)
+    said = _CONTROL.sub("�", body[: _LONGEST_BODY * 4].decode(errors="replace").strip())
+    return _cut(said, _LONGEST_BODY)
 
 
 def _text(value: Any) -> str | None:
-    """Without what would command a terminal, or cannot be written at all."""
-    return _CONTROL.sub("�", value) if isinstance(value, str) and value else None
+    """Without what would command a terminal, or cannot be written at all; and not without end."""
+    if not isinstance(value, str) or not value:
+        return None
+    return _cut(_CONTROL.sub("�", value[: 2 * _LONGEST_MESSAGE]), _LONGEST_MESSAGE)
 
 
 def _cut(text: str, longest: int) -> str:

@@ -56,8 +56,9 @@ class EmbedOptions(TypedDict, total=False):
         encoding_format: how vectors travel: `"base64"` (default; float32, small and fast) or
             `"float"`. The result is the same.
         batch_size: inputs per request at most; default 128. Large inputs make smaller batches.
-        concurrency: requests in flight at most, over all calls of the client at once; default 8. It
-            falls while the service is overloaded or counts requests, and climbs back.
+        concurrency: requests in flight at most; default 8. A client's own bounds all its calls
+            together, a call's that call, which may raise the client's while it lasts. It falls
+            while the service is overloaded or counts requests, and climbs back.
         timeout: seconds that one attempt may take; default 180: the slowest recorded answers took
             127.
         deadline: seconds that the whole call may take, retries and waiting included; default: no
@@ -115,9 +116,9 @@ class Options:
         self._whole("max_retries", 0)
         if self.dimensions is not None:
             self._whole("dimensions", 1)
-        _seconds("timeout", self.timeout)
+        object.__setattr__(self, "timeout", _seconds("timeout", self.timeout))
         if self.deadline is not None:
-            _seconds("deadline", self.deadline)
+            object.__setattr__(self, "deadline", _seconds("deadline", self.deadline))
         for name in ("model", "input_type", "user"):
             if not isinstance(getattr(self, name), str | None):
                 raise InputError(f"{name} is {getattr(self, name)!r}, a str is needed")
@@ -276,7 +277,11 @@ def _is_money(value: Any) -> bool:
     return Decimal(value).is_finite() and value >= 0
 
 
-def _seconds(name: str, value: Any) -> None:
-    right = hasattr(type(value), "__float__") and not isinstance(value, bool)
-    if not right or not 0 < value <= LONGEST:
+def _seconds(name: str, value: Any) -> float:
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError, OverflowError):
+        seconds = math.nan
+    if isinstance(value, bool | str | bytes) or not 0 < seconds <= LONGEST:
         raise InputError(f"{name} is {value!r:.40}, a number of seconds > 0 is needed, up to 10⁶")
+    return seconds

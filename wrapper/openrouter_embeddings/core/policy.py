@@ -90,6 +90,11 @@ _CAP = re.compile(
     r"|(?:max(?:imum)?|limit)\b[^.\d]{0,40})\s*(\d{1,6})\b\s*(\w*)",
     re.IGNORECASE,
 )
+_MUCH = re.compile(
+    r"\btoo\b|exceed|\bmax|limit|at most|up to|between|(?:more|larger|greater|fewer|less) than"
+    r"|\bonly\b|\ballow",
+    re.IGNORECASE,
+)
 _INPUTS = re.compile(
     r"(?:inputs?|texts?|items?|requests?|documents?|strings?|elements?|sentences?|and|but|per|in)?$"
     r"|received",
@@ -112,6 +117,8 @@ def too_much(error: EmbeddingsError) -> Literal["count", "size"] | None:
     if isinstance(error, PayloadTooLargeError):
         return "size"
     said = _QUOTED.sub("", error.message)
+    if not _MUCH.search(said):  # "failed to process batch" tells of no cap
+        return None
     if _COUNT.search(said):
         return "count"
     return "size" if _SIZE.search(said) else None
@@ -143,17 +150,27 @@ def _said(error: EmbeddingsError) -> str:
 
 
 def retry_after(reply: Reply) -> float | None:
-    """Seconds that `Retry-After` asks for, given as a number or as an HTTP date (RFC 9110)."""
-    value = reply.headers.get("retry-after", "").strip()
+    """Seconds that `Retry-After` asks for, given as a number or as an HTTP date (RFC 9110).
+
+    Of several numbers, as when a proxy adds its own, the largest. A date is held against the
+    answer's own, because the service's clock may not be this machine's.
+    """
+    value = reply.headers.get("retry-after", "")
     try:
-        seconds = float(value)
+        seconds = max(map(float, value.split(",")))
     except ValueError:
         pass
     else:
         return max(0.0, seconds) if math.isfinite(seconds) else None
+    if (at := _moment(value)) is None:
+        return None
+    now = _moment(reply.headers.get("date", ""))
+    return max(0.0, at - (reply.received_at if now is None else now))
+
+
+def _moment(date: str) -> float | None:
     try:
-        at = parsedate_to_datetime(value)
+        at = parsedate_to_datetime(date.strip())
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return max(0.0, at.timestamp() - reply.received_at)
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()

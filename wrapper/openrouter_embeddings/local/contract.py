@@ -13,6 +13,7 @@ from .reply import Refusal
 
 _REQUEST = ("requestBody", "content", "application/json", "schema")
 _LONGEST = 300
+_MOST_VALUES = 1 << 15  # 2048 inputs of a text and an image have 20,000
 
 
 @cache
@@ -41,12 +42,28 @@ def _validator() -> Any:
 
 def check_request(request: Any) -> None:
     """Raise a 400 that names the field where the contract is not kept."""
+    if _values(request) > _MOST_VALUES:  # each of them may be an error, which takes 10 KB
+        raise Refusal(400, f"the request: more than {_MOST_VALUES} values that are no numbers")
     try:
         error = next(_validator().iter_errors(request), None)
     except (ValueError, RecursionError):
         raise Refusal(400, "the request: nested too deeply") from None
     if error is not None:
         raise Refusal(400, _explain(error)[:_LONGEST])
+
+
+def _values(request: Any) -> int:
+    """How many texts, objects and so on it holds, as far as they are counted."""
+    count, waiting = 0, [request]
+    while waiting and count <= _MOST_VALUES:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            value = [*value.values()]
+        inner = value if isinstance(value, list) else ()
+        found = [one for one in inner if type(one) not in (int, float)]
+        count += 1
+        waiting += found
+    return count
 
 
 def _explain(error: Any) -> str:

@@ -193,7 +193,8 @@ class Faults:
                 return None
             if fault.kind == "rate-limit":
                 bucket = self._buckets.setdefault(
-                    id(fault), Bucket(fault.per_second, fault.burst or fault.per_second, now)
+                    id(fault),
+                    Bucket(fault.per_second, fault.burst or max(1.0, fault.per_second), now),
                 )
                 if not bucket.take(now):
                     return Played(_refuse(429, "Rate limit exceeded", fault))

@@ -1,5 +1,6 @@
 """The only package that knows httpx: request bytes out, a whole `Reply` in, or a typed error."""
 
-from ._send import BASE_URL, AsyncTransport, Transport
+from ._addresses import BASE_URL
+from ._send import AsyncTransport, Transport
 
 __all__ = ["BASE_URL", "AsyncTransport", "Transport"]

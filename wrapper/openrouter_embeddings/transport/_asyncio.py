@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -173,6 +174,12 @@ class Backend(httpcore.AsyncNetworkBackend):
 
     def __init__(self) -> None:
         self.is_closed = False
+        self._lines: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+    def forsake(self) -> None:
+        """Close the sockets of an event loop that is closed, and can close none."""
+        for line in [*self._lines]:
+            line.close()
 
     async def connect_tcp(
         self,
@@ -188,6 +195,7 @@ class Backend(httpcore.AsyncNetworkBackend):
             async with asyncio.timeout(timeout):
                 addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
                 line = await start_connection(addresses, happy_eyeballs_delay=0.25)
+                self._lines.add(line)
                 transport, protocol = await loop.create_connection(_Protocol, sock=line)
         except TimeoutError as error:
             raise httpcore.ConnectTimeout(str(error)) from error

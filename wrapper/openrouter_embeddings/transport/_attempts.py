@@ -7,11 +7,15 @@ import socket
 import ssl
 import threading
 import time
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import httpcore
+
+# Private, and a test fails should it change: its public makers connect and shake hands before they
+# give a socket, which nobody could cut meanwhile.
+from httpcore._backends.sync import SyncStream
 
 from ._writes import Writes
 
@@ -23,9 +27,10 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 21
 _RECORD = 1 << 14
 CONNECT_TIMEOUT = 15.0
+_ELSEWHERE = 2.0  # seconds for an address, where the host has others
 
 _now = threading.local()  # a blocking request is sent and read in one thread
-_lock = threading.Lock()
+_lock = threading.RLock()  # the collector may end a forgotten call, also of a thread that has it
 _attempts: dict[int, _Attempt] = {}  # by thread
 
 
@@ -33,7 +38,7 @@ _attempts: dict[int, _Attempt] = {}  # by thread
 class _Attempt:
     ends: float
     over: bool = False
-    stream: httpcore.NetworkStream | None = None  # where the thread is reading or writing
+    line: socket.socket | None = None  # what the thread connects, reads or writes
 
 
 def begin_attempt(timeout: float) -> float:
@@ -42,6 +47,12 @@ def begin_attempt(timeout: float) -> float:
     with _lock:
         _now.attempt = _attempts[threading.get_ident()] = attempt
     return attempt.ends
+
+
+def shorten_attempt(seconds: float) -> None:
+    """Bound what is left of this thread's attempt."""
+    with _lock:
+        _now.attempt.ends = min(_now.attempt.ends, time.monotonic() + seconds)
 
 
 def end_attempt() -> None:
@@ -57,18 +68,16 @@ def cut(threads: Iterable[int]) -> None:
         with _lock:
             if attempt := _attempts.get(thread):
                 attempt.over = True
-                if attempt.stream is not None:
-                    with suppress(OSError, AttributeError):  # it may just have been closed
+                if attempt.line is not None:
+                    with suppress(OSError):  # it may just have been closed
                         # not SSLSocket's own, which would let what is sent go out in the clear
-                        socket.socket.shutdown(
-                            attempt.stream.get_extra_info("socket"), socket.SHUT_RDWR
-                        )
+                        socket.socket.shutdown(attempt.line, socket.SHUT_RDWR)
 
 
 def _forget() -> None:
     """A forked process has other threads, and perhaps the lock of one that it has not."""
     global _lock  # noqa: PLW0603 - there is one for all threads
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     _attempts.clear()
 
 
@@ -76,21 +85,37 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def _left(timeout: float | None, stream: httpcore.NetworkStream | None = None) -> float | None:
-    """Seconds for the next operation, on a stream or, without one, for connecting."""
+def _left(
+    timeout: float | None, line: socket.socket | None, *, connecting: bool = False
+) -> float | None:
+    """Seconds for the next operation on a socket."""
     attempt: _Attempt | None = getattr(_now, "attempt", None)
     if attempt is None:
         return timeout
     with _lock:
-        attempt.stream = stream
+        attempt.line = line
         left = attempt.ends - time.monotonic()
         if left <= 0:
-            late = httpcore.ConnectTimeout if stream is None else httpcore.ReadTimeout
+            late = httpcore.ConnectTimeout if connecting else httpcore.ReadTimeout
             raise late("the attempt is over")
         if attempt.over:
-            cut = httpcore.ConnectError if stream is None else httpcore.ReadError
+            cut = httpcore.ConnectError if connecting else httpcore.ReadError
             raise cut("the call has ended, or the client was closed")
     return left if timeout is None else min(left, timeout)
+
+
+@contextmanager
+def _connecting(line: socket.socket) -> Iterator[None]:
+    """Around what makes a connection of a socket; where it fails, the socket is closed."""
+    try:
+        yield
+    except BaseException as error:
+        line.close()
+        if isinstance(error, TimeoutError):
+            raise httpcore.ConnectTimeout(str(error)) from error
+        if isinstance(error, OSError):
+            raise httpcore.ConnectError(str(error)) from error
+        raise
 
 
 class _Stream(httpcore.NetworkStream):
@@ -100,14 +125,14 @@ class _Stream(httpcore.NetworkStream):
         self._stream = stream
         self._broken: OSError | None = None
         self._writes = Writes()
-        line = stream.get_extra_info("socket")
-        self._is_tls = isinstance(line, ssl.SSLSocket)
+        self._line: Any = stream.get_extra_info("socket")
+        self._is_tls = isinstance(self._line, ssl.SSLSocket)
         self._within_tls = within_tls
         # TLS within TLS, through a proxy, is httpcore's own; its socket gives what is outside
-        self._records = line if self._is_tls and not within_tls else None
+        self._records = self._line if self._is_tls and not within_tls else None
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        left = _left(timeout, self._stream)
+        left = _left(timeout, self._line)
         if self._broken:
             raise httpcore.ReadError(str(self._broken))
         if self._within_tls:
@@ -134,7 +159,7 @@ class _Stream(httpcore.NetworkStream):
         return b"".join(records)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        left = _left(timeout, self._stream)
+        left = _left(timeout, self._line)
         for data in self._writes.take(buffer):
             if self._within_tls:
                 with self._in_time(left):
@@ -144,11 +169,10 @@ class _Stream(httpcore.NetworkStream):
 
     def _send(self, data: memoryview, timeout: float | None) -> None:
         """Httpcore's own gives every piece the whole time anew."""
-        line = self._stream.get_extra_info("socket")
         try:
             while data:
-                line.settimeout(_left(timeout, self._stream))
-                data = data[line.send(data) :]
+                self._line.settimeout(_left(timeout, self._line))
+                data = data[self._line.send(data) :]
         except TimeoutError as error:
             raise httpcore.WriteTimeout(str(error)) from error
         except OSError as error:
@@ -167,7 +191,7 @@ class _Stream(httpcore.NetworkStream):
             yield
         finally:
             timer.cancel()
-            _left(None, self._stream)  # what was cut says so itself
+            _left(None, self._line)  # what was cut says so itself
 
     def close(self) -> None:
         self._stream.close()
@@ -178,18 +202,29 @@ class _Stream(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
-        _left(timeout)  # for its error: nothing of the request is sent yet
-        left = _left(timeout, self._stream)
-        with self._in_time(left) if self._is_tls else nullcontext():
-            stream = self._stream.start_tls(ssl_context, server_hostname, left)
-        return _Stream(stream, within_tls=self._is_tls)
+        with _connecting(self._line):
+            left = _left(timeout, self._line, connecting=True)
+            if self._is_tls:
+                with self._in_time(left):
+                    stream = self._stream.start_tls(ssl_context, server_hostname, left)
+                return _Stream(stream, within_tls=True)
+            line = ssl_context.wrap_socket(
+                self._line, server_hostname=server_hostname, do_handshake_on_connect=False
+            )
+        with _connecting(line):
+            line.settimeout(_left(timeout, line, connecting=True))
+            line.do_handshake()
+        return _Stream(SyncStream(line))
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
 
 
-class _Backend(httpcore.SyncBackend):
+class _Backend(httpcore.NetworkBackend):
     """Makes connections that keep to `begin_attempt`."""
+
+    def __init__(self) -> None:
+        self._answered: dict[tuple[str, int], Any] = {}  # the address of a host that did last
 
     def connect_tcp(
         self,
@@ -204,15 +239,31 @@ class _Backend(httpcore.SyncBackend):
             addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
             raise httpcore.ConnectError(str(error)) from error
+        known = self._answered.get((host, port))
+        addresses.sort(key=lambda address: address[4] != known)
         # each has its share of the time: the first may be one that nothing answers from
         for others, address in zip(range(len(addresses))[::-1], addresses, strict=True):
-            share = max(_left(ends - time.monotonic()) or 0, 0.001) / (others + 1)
+            share = max(ends - time.monotonic(), 0.001) / (others + 1)
             try:
-                return _Stream(super().connect_tcp(str(address[4][0]), port, share))
+                line = _connected(address, min(share, _ELSEWHERE) if others else share)
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 if not others:
                     raise
+            else:
+                self._answered[host, port] = address[4]
+                return _Stream(SyncStream(line))
         raise httpcore.ConnectError(f"{host} has no address")
+
+
+def _connected(address: Any, seconds: float) -> socket.socket:
+    """A socket that is connected to one of the addresses of a host."""
+    family, kind, protocol, _, where = address
+    line = socket.socket(family, kind, protocol)
+    with _connecting(line):
+        line.settimeout(_left(seconds, line, connecting=True))
+        line.connect(where)
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return line
 
 
 BACKEND = _Backend()

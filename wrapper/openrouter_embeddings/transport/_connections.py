@@ -8,6 +8,7 @@ connections for every request. A caller's own httpx client keeps all of it.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 import urllib.request
@@ -59,6 +60,7 @@ class _Connections(Generic[C]):
 
     def __init__(self, url: httpx.URL, key: Secret, pool: Any, options: dict[str, Any]) -> None:
         self.is_closed = False
+        self._process = os.getpid()
         proxy: httpcore.Proxy | None = options["proxy"]
         self.way = "" if proxy is None else f" through the proxy {_address(proxy.url)}"
         self._key = key
@@ -79,6 +81,8 @@ class _Connections(Generic[C]):
         with self._lock:
             if self.is_closed:
                 raise InputError("the client is closed; make a new one")
+            if os.getpid() != self._process:  # on one line, each would read the other's answers
+                raise InputError("the connections are another process's; make a client in each")
             while self._idle and self._idle[0][0] < now - _KEPT:
                 old.append(self._idle.popleft()[1])
             while self._idle:
@@ -197,6 +201,11 @@ class AsyncConnections(_Connections[httpcore.AsyncConnectionInterface]):
         self._end()
         self._backend.is_closed = True
         await self._drop(*self._open)
+
+    def forsake(self) -> None:
+        """Close what their event loop, which is closed, has left open."""
+        self._end()
+        self._backend.forsake()
 
 
 def _has_more(connection: Any) -> bool:

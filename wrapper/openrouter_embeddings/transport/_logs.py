@@ -1,8 +1,9 @@
-"""httpcore tells its log every header that comes, and a server may echo the key."""
+"""httpcore's log has every header that comes, httpx's the reason, and a server may echo the key."""
 
 from __future__ import annotations
 
 import logging
+import threading
 import weakref
 from typing import TYPE_CHECKING
 
@@ -10,20 +11,26 @@ if TYPE_CHECKING:
     from openrouter_embeddings._secret import Secret
 
 _keys: weakref.WeakSet[Secret] = weakref.WeakSet()
+_lock = threading.RLock()
 
 
 def hide(key: Secret) -> None:
     """Keep a key out of httpcore's log for as long as it is used."""
-    _keys.add(key)
+    with _lock:
+        _keys.add(key)
 
 
 def _without_keys(record: logging.LogRecord) -> bool:
-    said = record.getMessage().encode(errors="replace")
-    for key in [*_keys]:
-        said = key.redact(said)
-    record.msg, record.args = said.decode(), None
+    said = clean = record.getMessage().encode(errors="replace")
+    with _lock:
+        keys = [*_keys]
+    for key in keys:
+        clean = key.redact(clean)
+    if clean is not said:
+        record.msg, record.args = clean.decode(), None
     return True
 
 
-for _name in ("httpcore.connection", "httpcore.http11", "httpcore.proxy"):
+_NAMES = ("connection", "http11", "http2", "proxy", "socks")
+for _name in (*(f"httpcore.{name}" for name in _NAMES), "httpx", "hpack.hpack", "hpack.table"):
     logging.getLogger(_name).addFilter(_without_keys)

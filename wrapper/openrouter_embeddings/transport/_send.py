@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import re
 import threading
 import time
-from contextlib import aclosing, asynccontextmanager, closing, contextmanager
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import httpcore
@@ -19,9 +17,11 @@ from openrouter_embeddings.errors import (
     APITimeoutError,
     EmbeddingsError,
     InputError,
+    ResponseError,
 )
 
-from ._attempts import CONNECT_TIMEOUT, begin_attempt, cut, end_attempt
+from ._addresses import checked
+from ._attempts import CONNECT_TIMEOUT, begin_attempt, cut, end_attempt, shorten_attempt
 from ._connections import HEADERS, AsyncConnections, Connections, inflater_of
 from ._logs import hide
 
@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 
     from ._connections import Answer, AsyncAnswer
 
-BASE_URL = "https://openrouter.ai/api/v1"
 _LONGEST_ERROR = 1 << 20
+_LAST_WORDS = 5.0  # seconds for the body of an error, whose status says the most
+_TURN = 256  # chunks
 _FAILURES = (
     httpx.HTTPError,
     httpx.StreamError,
@@ -57,7 +58,6 @@ _NOT_SENT = (
     httpcore.ProxyError,
 )
 _TOO_LATE = (httpx.TimeoutException, httpcore.TimeoutException, TimeoutError)
-_HOST = re.compile(r"[A-Za-z0-9._:\[\]-]+")
 
 
 class _Bearer(httpx.Auth):
@@ -75,7 +75,7 @@ class _Endpoint:
     """Where requests go and with which key: what both transports share."""
 
     def __init__(self, base_url: str, key: Secret, *, allow_http: bool) -> None:
-        url = _checked(base_url, allow_http=allow_http)
+        url = checked(base_url, allow_http=allow_http)
         self.url = url.copy_with(path=url.path.rstrip("/") + "/embeddings")
         # A proxy would read the key of a plain request to this machine, and cannot reach it anyway.
         self.trust_env = url.scheme == "https"
@@ -105,6 +105,9 @@ class _Endpoint:
             return self.reply(error.response.status_code, error.response.headers.raw, b"", None)
         if isinstance(error, _FAILURES):
             return self._failure(error, timeout, way)
+        if isinstance(error, EmbeddingsError):
+            error.message = self.key.redact(error.message.encode(errors="replace")).decode()
+            error.args = (error.message,)
         error.__cause__ = error.__context__ = None
         return error.with_traceback(None)
 
@@ -157,14 +160,7 @@ class Transport:
         ends = begin_attempt(timeout)
         self._live.add(threading.get_ident())
         try:
-            with self._post(body, timeout) as (status, headers, chunks):
-                receiver = scan if status < 400 else _Refusal()
-                for chunk in chunks:
-                    if receiver.add(chunk):
-                        break
-                    if time.monotonic() > ends:
-                        raise httpx.ReadTimeout("the answer had not ended")
-            return self._endpoint.reply(status, headers, *receiver.end())
+            return self._exchange(body, timeout, scan, ends)
         except BaseException as error:  # noqa: BLE001 - it is raised below
             outcome = self._endpoint.outcome(error, timeout, getattr(self._http, "way", ""))
         finally:
@@ -176,6 +172,23 @@ class Transport:
             raise outcome  # out here: the frames below hold the headers, and with them the key
         finally:
             del outcome  # or it and this frame would hold each other
+
+    def _exchange(self, body: bytes, timeout: float, scan: Scan, ends: float) -> Reply:
+        with self._post(body, timeout) as (status, headers, chunks):
+            if status >= 400:
+                shorten_attempt(_LAST_WORDS)
+                ends = min(ends, time.monotonic() + _LAST_WORDS)
+            refusal = _Refusal()
+            try:
+                for chunk in chunks:
+                    if (scan if status < 400 else refusal).add(chunk):
+                        break
+                    if time.monotonic() > ends:
+                        raise httpx.ReadTimeout("the answer had not ended")
+            except (*_FAILURES, ResponseError):
+                if status < 400:
+                    raise
+        return self._endpoint.reply(status, headers, *(scan if status < 400 else refusal).end())
 
     def _post(self, body: bytes, timeout: float) -> AbstractContextManager[Answer]:
         if isinstance(self._http, Connections):
@@ -223,13 +236,8 @@ class AsyncTransport:
         """As `Transport.send`."""
         _refuse_closed(self._http)
         try:
-            async with asyncio.timeout(timeout):
-                async with self._post(body, timeout) as (status, headers, chunks):
-                    receiver = scan if status < 400 else _Refusal()
-                    async for chunk in chunks:
-                        if receiver.add(chunk):
-                            break
-            return self._endpoint.reply(status, headers, *receiver.end())
+            async with asyncio.timeout(timeout) as bound:
+                return await self._exchange(body, timeout, scan, bound)
         except BaseException as error:  # noqa: BLE001 - it is raised below
             outcome = self._endpoint.outcome(error, timeout, getattr(self._http, "way", ""))
         if isinstance(outcome, Reply):
@@ -238,6 +246,26 @@ class AsyncTransport:
             raise outcome  # out here: the frames below hold the headers, and with them the key
         finally:
             del outcome  # or it and this frame would hold each other
+
+    async def _exchange(
+        self,
+        body: bytes,
+        timeout: float,  # noqa: ASYNC109 - as Transport
+        scan: Scan,
+        bound: asyncio.Timeout,
+    ) -> Reply:
+        async with self._post(body, timeout) as (status, headers, chunks):
+            if status < 400:
+                await _added(scan, chunks)
+                return self._endpoint.reply(status, headers, *scan.end())
+            refusal = _Refusal()
+            now = asyncio.get_running_loop().time()
+            left = min((bound.when() or now) - now, _LAST_WORDS)
+            bound.reschedule(None)  # when it came here, its error would hide the status
+            with suppress(*_FAILURES, ResponseError):
+                async with asyncio.timeout(left):
+                    await _added(refusal, chunks)
+        return self._endpoint.reply(status, headers, *refusal.end())
 
     def _post(self, body: bytes, timeout: float) -> AbstractAsyncContextManager[AsyncAnswer]:
         if isinstance(self._http, AsyncConnections):
@@ -249,7 +277,10 @@ class AsyncTransport:
 
         Raises InputError while another loop has them, or when they are the caller's.
         """
-        loop = asyncio.get_running_loop()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise InputError("AsyncClient works in asyncio only; Client works anywhere") from None
         if self._loop is loop:
             return False
         before, self._loop = self._loop, self._loop or loop
@@ -260,13 +291,24 @@ class AsyncTransport:
                 "this AsyncClient was first used in another event loop, and its connections belong "
                 "to that; make one in each loop, or use Client"
             )
+        if isinstance(self._http, AsyncConnections):
+            self._http.forsake()
         self._loop, self._http = loop, self.make()
         return True
 
+    @property
+    def is_forsaken(self) -> bool:
+        """Whether the event loop that has the connections is closed."""
+        return self._loop is not None and self._loop.is_closed()
+
     async def aclose(self) -> None:
         """Close the connections, unless the caller brought the httpx client."""
-        if self.make is not None and not (self._loop and self._loop.is_closed()):
-            await self._http.aclose()  # in a closed loop no connection is left
+        if self.make is None:
+            return
+        if not self.is_forsaken:
+            await self._http.aclose()
+        elif isinstance(self._http, AsyncConnections):
+            self._http.forsake()
 
 
 @contextmanager
@@ -301,8 +343,19 @@ def _request(
     return client.build_request("POST", endpoint.url, content=body, headers=HEADERS, timeout=limits)
 
 
+async def _added(receiver: Scan | _Refusal, chunks: AsyncIterator[bytes]) -> None:
+    """Give chunks to what takes them, and others their turn now and then."""
+    count = 0
+    async for chunk in chunks:
+        if receiver.add(chunk):
+            break
+        count += 1
+        if not count % _TURN:  # what has come is read without a step of the loop
+            await asyncio.sleep(0)
+
+
 class _Refusal:
-    """The body of an error, up to a bound."""
+    """The body of an error, up to a bound: what came of it, when the rest is missing."""
 
     def __init__(self) -> None:
         self._room = _LONGEST_ERROR
@@ -322,38 +375,3 @@ class _Refusal:
 def _refuse_closed(client: Any) -> None:
     if client.is_closed:
         raise InputError("the client, or the httpx client it was given, is closed; make a new one")
-
-
-def _checked(base_url: str, *, allow_http: bool) -> httpx.URL:
-    """Refuse what would send the key where it can be read on the way."""
-    right = f"{BASE_URL}, say, is right"
-    try:
-        url = httpx.URL(base_url)
-    except (httpx.InvalidURL, TypeError):
-        raise InputError(f"base_url {base_url!r} is no URL; {right}") from None
-    if url.userinfo:
-        raise InputError("base_url holds a user name or password; only the API key is sent")
-    if url.scheme not in ("http", "https") or not url.host:
-        raise InputError(f"base_url {base_url!r} is no http(s) URL; {right}")
-    if url.query or url.fragment or not _HOST.fullmatch(url.netloc.decode()):
-        raise InputError(
-            f"base_url {base_url!r} has more than scheme, host, port and path; {right}"
-        )
-    if url.path.rstrip("/").endswith("/embeddings"):
-        raise InputError(f"base_url {base_url!r} names the operation; leave /embeddings out")
-    if url.scheme == "http" and not allow_http and not _is_loopback(url.host):
-        raise InputError(
-            f"base_url goes to {url.host} over plain http, where the API key can be read on the "
-            "way; https is right, and http only to this machine itself. In a network that you "
-            "trust, say allow_http=True"
-        )
-    return url
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
