@@ -50,7 +50,8 @@ PASSING = [
 def test_a_passing_fault_is_retried(kind: Kind, failure: Any) -> None:
     """The call succeeds as if nothing had been."""
     service = failing(2, failure)
-    assert len(service.embed(kind, ["a"])) == 1
+    result = service.embed(kind, ["a"])
+    assert (len(result), result.usage.retries) == (1, 2)
     assert len(service.requests) == 3
 
 

@@ -110,7 +110,7 @@ def test_ctrl_c_keeps_what_is_in_flight(
     first = Service()
 
     def interrupt(progress: jobs.Progress) -> None:
-        if progress.in_flight:
+        if progress.embedded:
             raise KeyboardInterrupt
 
     made: Any = {**OPTIONS, "concurrency": 3}

@@ -116,11 +116,11 @@ def test_progress_is_a_bar_or_lines(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A bar in a terminal; elsewhere a line now and then."""
-    usage = ore.Usage(prompt_tokens=2500, cost=Decimal("0.5"), requests=10)
-    progress = jobs.Progress("embedding", 1000, 4000, 900, 0, 0, 3, usage, 10.0)
+    usage = ore.Usage(prompt_tokens=2500, cost=Decimal("0.5"), requests=10, retries=2)
+    progress = jobs.Progress("embedding", 1000, 4000, 900, 0, 0, 3, 4, usage, 10.0)
     assert _run.line(progress) == (
         "embedding 1,000 of 4,000 rows: 100 rows/s, 2,500 tokens, 0.5000 of about 2.0000 credits, "
-        "3 under way, 0 min 30 s to go"
+        "3 of 4 under way, 2 retries, 0 min 30 s to go"
     )
     given = cli.parser().parse_args(["run", "s.txt", "-o", "t.npy"])
     monkeypatch.setattr(_run, "EVERY", 0.0)

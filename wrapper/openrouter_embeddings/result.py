@@ -40,6 +40,7 @@ class Usage:
             them; it reported nothing.
         refused: vectors that came and could not be used, and were asked for again or raised. They
             were billed.
+        retries: attempts that were made because the one before had failed.
     """
 
     prompt_tokens: int = 0
@@ -49,6 +50,7 @@ class Usage:
     requests: int = 0
     unanswered: int = 0
     refused: int = 0
+    retries: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         """Both together."""
@@ -64,6 +66,7 @@ class Usage:
             requests=self.requests + other.requests,
             unanswered=self.unanswered + other.unanswered,
             refused=self.refused + other.refused,
+            retries=self.retries + other.retries,
         )
 
 

@@ -61,12 +61,14 @@ def add(commands: Any) -> None:
     run.add_argument("--batch-size", type=int, metavar="B", help="inputs a request; default: 128")
     run.add_argument("--concurrency", type=int, metavar="N", help="requests at a time; default: 8")
     run.add_argument("--cache", type=Path, metavar="DIR", help="remembers vectors across jobs")
-    run.add_argument("--budget", type=_credits, metavar="CREDITS", help="stop before it is passed")
+    run.add_argument(
+        "--budget", type=_credits, metavar="CREDITS", help="for all runs of a job together"
+    )
     run.add_argument("--max-errors", type=int, metavar="N", help="stop when more were refused")
     run.add_argument("--dry-run", action="store_true", help="say what it would take; see --price")
     run.add_argument(
         "--price", type=_credits, metavar="CREDITS",
-        help="for a million tokens; without it --dry-run embeds 16 inputs to learn it",
+        help="for a million tokens of text; without it --dry-run embeds 16 inputs to learn it",
     )  # fmt: skip
     run.add_argument("--json", action="store_true", help="progress and report as JSON lines")
     run.add_argument("--local", action="store_true", help="use the stand-in, in this process")
@@ -90,21 +92,20 @@ def _run(given: argparse.Namespace) -> None:
 
     from . import client_of  # noqa: PLC0415 - the two know each other
 
-    source = given.source if len(given.source) > 1 else given.source[0]
     reading = {name: getattr(given, name) for name in ("column", "template", "images")}
     tuning = ("batch_size", "concurrency")
     options: Any = {n: v for n in tuning if (v := getattr(given, n)) is not None}
     if given.dry_run and given.price is not None:  # which needs no service
-        _say(jobs.estimate(source, **reading, price=given.price, **options), given)
+        _say(jobs.estimate(given.source, **reading, price=given.price, **options), given)
         return
     with client_of(given) as client:
         if given.dry_run:
-            _say(jobs.estimate(source, **reading, client=client, **options), given)
+            _say(jobs.estimate(given.source, **reading, client=client, **options), given)
             return
         listener, close = _listener(given)
         try:
             report = jobs.embed_file(
-                source,
+                given.source,
                 given.output,
                 **reading,
                 key=given.key,
@@ -117,12 +118,13 @@ def _run(given: argparse.Namespace) -> None:
                 budget=given.budget,
                 **options,
             )
-        except (EmbeddingsError, KeyboardInterrupt) as error:
+        except (EmbeddingsError, OSError, KeyboardInterrupt) as error:
             close()
             if job_file(given.output).exists():
                 print(f"orembed: {_how_to_go_on(error)}", file=sys.stderr)
             raise
-        close()
+        finally:
+            close()
     _report(report, given)
 
 
@@ -171,9 +173,9 @@ def details(progress: Progress) -> str:
         of = f" of about {cost * known / progress.rows:.4f}" if known else ""
         said.append(f"{cost:.4f}{of} credits")
     if embedding:
-        said.append(f"{progress.in_flight} under way")
-    if progress.usage.unanswered or progress.usage.refused:
-        said.append(f"{progress.usage.unanswered} unanswered, {progress.usage.refused} refused")
+        said.append(f"{progress.in_flight} of {progress.concurrency} under way")
+    if progress.usage.retries:
+        said.append(f"{progress.usage.retries} retries")
     if known and rate:
         said.append(f"{_time((known - progress.rows) / rate)} to go")
     return ", ".join(said)

@@ -330,6 +330,7 @@ class Exchange:
         if wait >= remaining:
             self._out_of_time = True
             return False
+        self._count(Usage(retries=1))
         return True if wait == self._backoff and wait + _JITTER < remaining else wait
 
     def _deadline_error(self, last: EmbeddingsError | None = None) -> DeadlineExceededError:

@@ -64,7 +64,7 @@ class _Queue:
 
     def __init__(self, concurrency: int) -> None:
         self._concurrency = concurrency
-        self._limiter = Limiter()
+        self.limiter = Limiter()
         self._waiting: deque[_Ticket] = deque()
 
     def join(self, ticket: _Ticket) -> None:
@@ -85,14 +85,14 @@ class _Queue:
             if verdict != "go":
                 continue
             concurrency = max(self._concurrency, ticket.exchange.call.options.concurrency)
-            wait = self._limiter.wait(now, concurrency)
+            wait = self.limiter.wait(now, concurrency)
             if wait > 0:
                 if not math.isclose(ticket.starts, now + wait, rel_tol=0, abs_tol=_MOMENT):
                     ticket.starts = now + wait
                     ticket.called.set()  # to wait anew, till then
                 return
             self._waiting.remove(ticket)
-            self._limiter.begin(now)
+            self.limiter.begin(now)
             ticket.exchange.begun()
             ticket.began = now
             ticket.called.set()
@@ -106,7 +106,7 @@ class _Queue:
             self._waiting.remove(ticket)
         else:
             self._learn(ticket.began, outcome)
-            self._limiter.end()
+            self.limiter.end()
             ticket.exchange.ended(outcome)
         self.call()
 
@@ -118,15 +118,15 @@ class _Queue:
     def _learn(self, began: float, outcome: BaseException | None) -> None:
         now = clock.now()
         if outcome is None or isinstance(outcome, ResponseError):
-            self._limiter.served(now)
+            self.limiter.served(now)
         if not isinstance(outcome, EmbeddingsError):
             return
         wait = outcome.retry_after
         wait = None if wait is None else wait * (1 + random.uniform(0, _JITTER))  # noqa: S311 - no secret
         if isinstance(outcome, RateLimitError):
-            self._limiter.too_fast(now, began, wait)
+            self.limiter.too_fast(now, began, wait)
         elif is_overload(outcome):
-            self._limiter.overloaded(now, began, wait)
+            self.limiter.overloaded(now, began, wait)
 
 
 class Turnstile:
@@ -136,6 +136,11 @@ class Turnstile:
         self._queue = _Queue(concurrency)
         # The collector may end a forgotten stream at any time, also of a thread that is in here.
         self.lock = threading.RLock()
+
+    @property
+    def limiter(self) -> Limiter:
+        """What it has learned of the service's limits."""
+        return self._queue.limiter
 
     def is_mine(self) -> bool:
         """Whether this thread is in the middle of a look at the queue.

@@ -39,7 +39,7 @@ class Budget:
 
     def verdict(self, tokens: int) -> Literal["go", "wait", "stop"]:
         """Whether a request of at most so many tokens may begin, now or when others have ended."""
-        if self._silent or self.total <= 0:
+        if self._silent or self.total <= self.spent:
             return "stop"
         if self.needs_price:
             return "wait" if self._in_flight else "go"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import suppress
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +16,13 @@ from openrouter_embeddings.client._workers import Workers
 from openrouter_embeddings.core.budget import Budget
 from openrouter_embeddings.core.plan import FRAME_TOKENS, IMAGE_TOKENS, MAX_TEXT_BYTES
 from openrouter_embeddings.errors import BudgetExceededError, EmbeddingsError
+from openrouter_embeddings.inputs import Content
 from openrouter_embeddings.result import Usage
 
 from ._errors import JobError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Future
 
     from openrouter_embeddings.client import Client
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from ._rows import Row
     from ._store import Store
 
+_SERVED = ("models", "providers")
 _IMAGES = 4 << 20  # bytes of images in a request, of which several are in memory in several forms
 
 
@@ -64,8 +68,9 @@ class Embedding:
         self._client = client
         self._options: Any = {**options, "on_error": "skip", "budget": None}
         self._batch_size, self._concurrency = plain.batch_size, plain.concurrency
-        self._budget = None if plain.budget is None else Budget(plain.budget)
         self._store, self._cache = store, cache
+        self._spent = Decimal(store.fact("spent") or 0)  # earlier runs included
+        self._budget = None if plain.budget is None else Budget(plain.budget, self._spent)
         self._tell = tell
         self._max_errors = max_errors
         self._pending: dict[Future[EmbeddingResult], _Asked] = {}
@@ -74,13 +79,25 @@ class Embedding:
         self._rows = 0
         self.usage = Usage()
         self.reused: int = store.fact("reused") or 0
-        self.refused = store.count("refused")
+        self._unusable: set[bytes] = set()  # without asking; another run may find them whole
+        self._refused = store.count("refused")
         self.embedded = store.count("vectors") - self.reused
 
     @property
+    def refused(self) -> int:
+        """Inputs that cannot be embedded."""
+        return self._refused + len(self._unusable)
+
+    @property
     def in_flight(self) -> int:
-        """Requests under way, nearly: a large batch may take several."""
-        return len(self._pending)
+        """Requests under way."""
+        return self._client._turnstile.limiter.in_flight  # noqa: SLF001 - of the same package
+
+    @property
+    def concurrency(self) -> int:
+        """Requests that may be."""
+        window = self._client._turnstile.limiter.window  # noqa: SLF001 - of the same package
+        return max(1, math.floor(min(window, self._concurrency)))
 
     def run(self, batches: Iterator[list[Row]]) -> None:
         """Until every input is kept or refused."""
@@ -126,12 +143,12 @@ class Embedding:
         if self._cache and new:
             found = self._cache.vectors([*new])
             self._keep_vectors(found, cached=True)
+            for name in _SERVED if found else ():
+                _join(self._store, name, self._cache.fact(name) or [])
             for digest in found:
                 del new[digest]
-        if hopeless := [row for row in new.values() if row.value is None]:
-            self._refuse({row.digest: row.reason for row in hopeless})
-            self._store.commit()
-            self._check_errors()
+        self._unusable |= {row.digest for row in new.values() if row.value is None}
+        self._check_errors()
         wanted = [row for row in new.values() if row.value is not None]
         self._expected |= {row.digest for row in wanted}
         return wanted
@@ -178,6 +195,8 @@ class Embedding:
         self._store.commit()
         if self._cache and self._fresh:  # of which other jobs have to wait for the end
             self._cache.add(self._fresh.items())
+            for name in _SERVED:
+                _join(self._cache, name, self._store.fact(name) or [])
             self._cache.commit()
             self._fresh = {}
         return failures
@@ -189,7 +208,14 @@ class Embedding:
             return error
 
     def _take(self, future: Future[EmbeddingResult]) -> BaseException | None:
-        asked = self._pending.pop(future)
+        asked = self._pending[future]  # until it is kept: Ctrl-C may come before
+        try:
+            return self._kept(future, asked)
+        except JobError:
+            self._pending.pop(future)
+            raise
+
+    def _kept(self, future: Future[EmbeddingResult], asked: _Asked) -> BaseException | None:
         failure = future.exception()
         usage: Usage | None = None
         if failure is None:
@@ -199,11 +225,18 @@ class Embedding:
             if failure.partial is not None:
                 self._keep(asked.rows, failure.partial)
             usage = failure.usage
+        self._pending.pop(future)
         self.usage += usage or Usage()
-        if self._budget:
-            self._budget.spend(usage or Usage())
-            self._budget.end(asked.tokens, maybe_billed=bool(usage and usage.unanswered))
+        self._spend(usage or Usage(), asked.tokens)
         return failure
+
+    def _spend(self, usage: Usage, tokens: int) -> None:
+        self._spent += usage.cost or 0
+        if self._budget:
+            self._budget.spend(usage)
+            self._budget.end(tokens, maybe_billed=bool(usage.unanswered))
+            self._spent = self._budget.spent
+        self._store.note("spent", str(self._spent))
 
     def _keep(self, rows: list[Row], result: EmbeddingResult) -> None:
         digests = [rows[position].digest for position in np.flatnonzero(result.mask)]
@@ -212,18 +245,15 @@ class Embedding:
         if self._cache:
             self._fresh |= vectors
         self._refuse({rows[p].digest: error.message for p, error in result.errors.items()})
-        self._served_by("models", {one.model for one in result.served if one.model})
-        self._served_by("providers", {*result.providers})
-
-    def _served_by(self, name: str, said: set[str]) -> None:
-        before = self._store.fact(name) or []
-        if new := said - {*before}:
-            self._store.note(name, sorted([*before, *new]))
+        _join(self._store, "models", [one.model for one in result.served if one.model])
+        _join(self._store, "providers", result.providers)
 
     def _keep_vectors(self, vectors: dict[bytes, bytes], *, cached: bool = False) -> None:
         if not vectors:
             return
-        (width,) = {len(vector) // 4 for vector in vectors.values()}
+        width, *others = {len(vector) // 4 for vector in vectors.values()}
+        if others:
+            raise JobError(f"the cache has vectors of {width} and of {others[0]} dimensions")
         known = self._store.fact("dimensions")
         if known is None:
             self._store.note("dimensions", width)
@@ -243,7 +273,7 @@ class Embedding:
     def _refuse(self, reasons: dict[bytes, str]) -> None:
         self._store.refuse(reasons.items())
         self._expected -= reasons.keys()
-        self.refused += len(reasons)
+        self._refused += len(reasons)
 
     def _drain(self) -> None:
         """What is in flight is being paid for: wait, and keep it."""
@@ -252,7 +282,15 @@ class Embedding:
                 self._settle()
 
 
+def _join(store: Store, name: str, said: Iterable[str]) -> None:
+    """Add what is new to the names that a store knows."""
+    before = store.fact(name) or []
+    if new := {*said} - {*before}:
+        store.note(name, sorted([*before, *new]))
+
+
 def _most_tokens(row: Row) -> int:
     if isinstance(row.value, str):
-        return len(row.value.encode()) + FRAME_TOKENS
-    return IMAGE_TOKENS
+        return row.size + FRAME_TOKENS
+    text = row.value.parts[0] if isinstance(row.value, Content) else ""
+    return len(str(text).encode()) + IMAGE_TOKENS + FRAME_TOKENS

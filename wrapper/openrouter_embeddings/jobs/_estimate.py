@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from openrouter_embeddings.core.options import EmbedOptions, merged
+from openrouter_embeddings.errors import InputError
 
 from ._client import given_or_own
 from ._sources import open_source
@@ -64,8 +65,8 @@ def estimate(
         column: as for `embed_file`.
         template: as for `embed_file`.
         images: as for `embed_file`.
-        price: credits for a million tokens. Without it, the first 16 inputs are embedded to learn
-            what they cost and how long that takes.
+        price: credits for a million tokens of text. Without it, the first 16 inputs are embedded
+            to learn what they cost and how long that takes.
         client: for that; default: `Client()`.
         **options: as for `embed_file`.
 
@@ -74,6 +75,10 @@ def estimate(
     """
     rows = open_source(source)
     reader = rows.reader(column, template, images)
+    if reader.images and price is not None:
+        raise InputError(
+            "bytes of images tell no tokens; without a price, a few are embedded to learn the cost"
+        )
     seen: set[bytes] = set()
     first: list[Row] = []
     total = unusable = size = 0
@@ -100,7 +105,7 @@ def estimate(
         return replace(counted, cost=price * counted.tokens / 1_000_000)
     if not first:
         return counted
-    share = size / max(1, sum(row.size for row in first))
+    share = len(seen) / len(first) if reader.images else size / sum(row.size for row in first)
     with given_or_own(client) as asked:
         return _probed(counted, asked, options, first, share)
 
@@ -112,7 +117,8 @@ def _probed(
     concurrency = client._settings.options(options).concurrency  # noqa: SLF001 - one package
     began = time.monotonic()
     values: Any = [row.value for row in first]
-    usage = client.embed(values, **options).usage
+    asking: EmbedOptions = {**options, "on_error": "skip"}
+    usage = client.embed(values, **asking).usage
     took = time.monotonic() - began
     return replace(
         counted,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from importlib.resources import files
@@ -64,6 +65,8 @@ def write_map(
         InputError: no such target or column, or fewer than three vectors.
     """
     said = info(target)
+    if Path(page).suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"the page {page} is no .html file")
     if points < 3:
         raise InputError(f"points is {points}; 3 are needed at least")
     vectors, numbers, rows = _sample(Path(target), said, points)
@@ -144,6 +147,7 @@ def principal(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]
 
 def shades(values: list[Any]) -> tuple[list[str], list[tuple[str, str]]]:
     """A colour for each value, and what the colours mean: pairs of a colour and a text."""
+    values = [None if isinstance(v, float) and not math.isfinite(v) else v for v in values]
     numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
     if len({*numbers}) > len(_COLOURS) and len(numbers) == sum(v is not None for v in values):
         low, high = min(numbers), max(numbers)

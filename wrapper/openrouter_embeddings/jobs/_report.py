@@ -21,8 +21,9 @@ class Progress:
         total: rows of the source.
         embedded: inputs that the service has embedded for this job, earlier runs included.
         reused: inputs that came from the cache.
-        refused: different inputs that cannot be embedded.
+        refused: inputs that cannot be embedded.
         in_flight: requests under way.
+        concurrency: requests that may be; fewer than asked for while the service is overloaded.
         usage: what this run has used.
         seconds: since this run began.
     """
@@ -34,6 +35,7 @@ class Progress:
     reused: int
     refused: int
     in_flight: int
+    concurrency: int
     usage: Usage
     seconds: float
 

@@ -13,6 +13,8 @@ from openrouter_embeddings.errors import InputError
 from openrouter_embeddings.images import load
 from openrouter_embeddings.inputs import Content, Image
 
+from ._values import NoText, python_values
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -45,7 +47,7 @@ class Reader:
 
     Args:
         schema: of every batch.
-        folder: what relative paths of images are relative to.
+        folder: what relative paths of images are relative to; None where that is not known.
         column: with the text; default: the only one of text, or the one named "text".
         template: in place of a column, a text with names of columns in braces.
         images: the column with images: bytes, paths, or URLs.
@@ -57,7 +59,7 @@ class Reader:
     def __init__(
         self,
         schema: pa.Schema,
-        folder: Path,
+        folder: Path | None,
         column: str | None,
         template: str | None,
         images: str | None,
@@ -136,17 +138,17 @@ class Reader:
         ]
         pictures = batch.column(self.images).to_pylist() if self.images else None
         for number in range(batch.num_rows):
-            text = "".join(
-                before if values is None else before + _plain(values[number])
-                for before, values in columns
-            )
-            yield _row(text) if pictures is None else self._with_image(text, pictures[number])
+            found = [(before, values[number] if values else "") for before, values in columns]
+            text = "".join(before + _plain(value) for before, value in found)
+            if any(isinstance(value, NoText) for _, value in found):
+                yield Row(_digest(b"no text", text.encode()), None, "the text is no UTF-8")
+            else:
+                yield _row(text) if pictures is None else self._with_image(text, pictures[number])
 
     def _values(self, column: Any) -> list[Any]:
-        if self._arrow.types.is_temporal(column.type):  # Python has no nanoseconds
+        if self._arrow.types.is_temporal(column.type):  # as it is written, whatever its unit is
             column = column.cast(self._arrow.string())
-        values: list[Any] = column.to_pylist()
-        return values
+        return python_values(column)
 
     def _with_image(self, text: str, picture: Any) -> Row:
         try:
@@ -163,7 +165,12 @@ class Reader:
         if picture is None:
             raise ValueError("there is no image")
         if isinstance(picture, str) and not picture.lower().startswith(_URLS):
-            return self._folder / Path(picture)
+            if self._folder is None and not Path(picture).is_absolute():
+                raise ValueError(
+                    "a relative path, and the files of the source lie in several directories; "
+                    "absolute paths are right"
+                )
+            return (self._folder or Path()) / Path(picture)
         return picture
 
 

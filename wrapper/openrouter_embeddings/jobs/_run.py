@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,8 +21,8 @@ from ._errors import JobError
 from ._report import JobReport, Progress
 from ._sources import open_source
 from ._store import Store, job_file
-from ._targets import COLUMN, kind_of
-from ._write import errors_file, write
+from ._targets import COLUMN, beside, kind_of
+from ._write import errors_file, write, write_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +79,7 @@ def embed_file(
         cache: a directory that remembers vectors across jobs.
         max_errors: inputs that may be refused before the job stops; default: any number.
         on_progress: is told how far it is, twice a second.
-        **options: as for `Client.embed`; `budget` counts for this run.
+        **options: as for `Client.embed`; `budget` counts for all runs of the job together.
 
     Returns:
         What it came to. Rows that cannot be embedded stand in `TARGET.errors.jsonl`.
@@ -96,7 +96,9 @@ def embed_file(
     kind = kind_of(path)
     if precision not in ("float32", "float16"):
         raise InputError(f'precision is {precision!r}; "float32" and "float16" are known')
-    rows = open_source(source)
+    if max_errors is not None and max_errors < 0:
+        raise InputError(f"max_errors is {max_errors}; 0 or more is right")
+    rows = open_source(source, apart=beside(path))
     reader = rows.reader(column, template, images)
     chosen = _chosen(rows, kind, key, only_key=only_key)
     with ExitStack() as stack:
@@ -115,19 +117,28 @@ def embed_file(
             **space,
         }
         parameters = orjson.loads(orjson.dumps(begun))  # as they will be read again
-        beside = job_file(path)
-        if path.exists() and not beside.exists():
-            return _already_done(path, kind, parameters)
-        store = stack.enter_context(closing(Store(beside)))
+        job = job_file(path)
+        if path.exists():
+            done = _already_done(path, kind, parameters)
+            if not job.exists():  # else it was stopped between its last two steps
+                return done
+        store = stack.enter_context(closing(Store(job)))
         _agree(store, parameters)
         memory = stack.enter_context(closing(_cache(cache, space))) if cache else None
         watch = _Watch(on_progress, rows.total)
         embedding = Embedding(
             client, options, store, cache=memory, tell=watch.tell, max_errors=max_errors
         )
-        embedding.run([*reader.read(batch)] for batch in rows.batches(reader.rows))
+        try:
+            embedding.run([*reader.read(batch)] for batch in rows.batches(reader.rows))
+            served = _served(store)
+        except JobError:
+            if embedding.refused:
+                with suppress(JobError):  # the first one is what is said
+                    write_errors(path, store, rows, reader, key)
+            raise
         watch.stage = "writing"
-        said = {**parameters, **_served(store), "package": __version__, "specification": _edition()}
+        said = {**parameters, **served, "package": __version__, "specification": _edition()}
         schema = rows.schema.empty_table().select(chosen).schema
         counts = write(
             kind(path, schema, said["dimensions"], precision),
@@ -167,7 +178,7 @@ def _served(store: Store) -> dict[str, Any]:
 def _agree(store: Store, parameters: dict[str, Any]) -> None:
     """Go on only with what was begun."""
     begun = store.fact("parameters")
-    if begun is None:
+    if begun is None or not (store.count("vectors") or store.count("refused")):
         store.note("parameters", parameters)
         store.commit()
     elif begun != parameters:
@@ -253,6 +264,7 @@ class _Watch:
         self._listener(
             Progress(
                 self.stage, rows, self._total, embedding.embedded, embedding.reused,
-                embedding.refused, embedding.in_flight, embedding.usage, self.seconds,
+                embedding.refused, embedding.in_flight, embedding.concurrency, embedding.usage,
+                self.seconds,
             )
         )  # fmt: skip

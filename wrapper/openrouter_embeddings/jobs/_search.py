@@ -15,6 +15,7 @@ from openrouter_embeddings.errors import InputError
 
 from ._client import given_or_own
 from ._targets import COLUMN, kind_of
+from ._values import python_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -109,8 +110,12 @@ def rows_as_dicts(rows: Any, chosen: list[int]) -> list[dict[str, Any]]:
     """Some of the rows of a piece, without their vectors."""
     if rows is None:
         return [{} for _ in chosen]
-    found = rows.take(chosen).to_pylist() if hasattr(rows, "take") else [rows[n] for n in chosen]
-    return [{name: value for name, value in row.items() if name != COLUMN} for row in found]
+    if isinstance(rows, list):
+        found = [rows[number] for number in chosen]
+        return [{name: value for name, value in row.items() if name != COLUMN} for row in found]
+    some = rows.take(chosen)
+    columns = [python_values(column) for column in some.columns]
+    return [dict(zip(some.schema.names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def pieces(path: Path, width: int) -> Iterator[tuple[int, NDArray[np.float32], Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
-from os import PathLike, fspath
+from os import PathLike, fsencode, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,10 @@ from openrouter_embeddings.errors import InputError
 from ._errors import JobError
 from ._rows import Reader
 from ._tables import Csv, JsonLines, Lines, Memory, Names, Parquet
+from ._values import plain, plain_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     import pyarrow as pa
 
@@ -43,12 +44,12 @@ class Source:
     Attributes:
         schema: of every batch.
         images: the column that holds images, where the source is a directory of them.
-        folder: what relative paths of images are relative to.
+        folder: what relative paths of images are relative to; None where the files have several.
         identity: what tells, as JSON, whether this is what it was.
         total: how many rows there are; one at least.
     """
 
-    def __init__(self, tables: Tables, identity: Any, folder: Path) -> None:
+    def __init__(self, tables: Tables, identity: Any, folder: Path | None) -> None:
         self._tables = tables
         self.schema: pa.Schema = tables.schema
         names: list[str] = self.schema.names
@@ -96,42 +97,65 @@ def _one(arrow: Any, batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     return batches[0] if len(batches) == 1 else arrow.concat_batches(batches)
 
 
-def open_source(source: Any) -> Source:
-    """What a caller names as source. Raises InputError, and ImportError without the extra."""
-    if isinstance(source, str | PathLike):
-        return _from_path(fspath(source))
-    if isinstance(source, list | tuple):
-        if not source or not all(isinstance(one, str | PathLike) for one in source):
-            raise InputError(f"a list as source holds paths, and one at least; {_RIGHT}")
-        return _from_files([Path(fspath(one)) for one in source])
-    return _from_memory(source)
+def open_source(source: Any, apart: Iterable[Path] = ()) -> Source:
+    """What a caller names as source, which is none of the files `apart`: those are written.
+
+    Raises InputError, and ImportError without the extra.
+    """
+    if not isinstance(source, str | PathLike | list | tuple):
+        return _from_memory(source)
+    named = [source] if isinstance(source, str | PathLike) else source
+    if not named or not all(isinstance(one, str | PathLike) for one in named):
+        raise InputError(f"a list as source holds paths, and one at least; {_RIGHT}")
+    if len(named) == 1 and Path(named[0]).is_dir():
+        return _from_directory(Path(named[0]))
+    own = {one.resolve() for one in apart}
+    return _from_files([path for one in named for path in _expanded(fspath(one), own)])
 
 
 def _from_memory(source: Any) -> Source:
     pa = need("pyarrow", "jobs")
     if not hasattr(source, "__arrow_c_stream__") and not hasattr(source, "__arrow_c_array__"):
         raise InputError(f"a source of type {type(source).__name__} is not taken; {_RIGHT}")
-    table = source if isinstance(source, pa.Table) else pa.table(source)
+    try:
+        table = source if isinstance(source, pa.Table) else pa.table(source)
+        table = plain(table, plain_schema(table.schema))
+        digest = _digest(pa, table)
+    except (pa.ArrowException, TypeError, UnicodeError) as error:
+        raise InputError(f"the table cannot be read by Arrow: {error}") from None
+    return Source(Memory(table), {"table": digest}, Path())
+
+
+def _digest(pa: Any, table: pa.Table) -> str:
+    """Of the values alone: not of how they are cut, nor of what stands where there is none."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(table.schema.serialize())
-    for batch in table.to_batches(max_chunksize=8192):
-        digest.update(batch.serialize())
-    return Source(Memory(table), {"table": digest.hexdigest()}, Path())
+    for start in range(0, table.num_rows, 8192):
+        for column in table.slice(start, 8192).columns:
+            whole = pa.concat_arrays(column.chunks)
+            for part in (whole.is_valid(), whole.drop_null()):
+                digest.update(pa.record_batch([part], ["column"]).serialize())
+    return digest.hexdigest()
 
 
-def _from_path(name: str) -> Source:
+def _from_directory(path: Path) -> Source:
+    images = sorted(one for one in path.rglob("*") if one.suffix.lower() in _IMAGES)
+    if not images:
+        raise InputError(f"the directory {path} has no images ({', '.join(_IMAGES)}); {_RIGHT}")
+    return Source(Names(images, path), _identity(images), path)
+
+
+def _expanded(name: str, own: set[Path]) -> list[Path]:
+    """The file of that name, or those that fit a pattern, without the job's own."""
     path = Path(name)
-    if path.is_dir():
-        images = sorted(one for one in path.rglob("*") if one.suffix.lower() in _IMAGES)
-        if not images:
-            raise InputError(f"the directory {name} has no images ({', '.join(_IMAGES)}); {_RIGHT}")
-        return Source(Names(images, path), _identity(images), path)
-    if glob.has_magic(name) and not path.exists():
-        found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - Path.glob refuses absolute ones
-        if not found:
-            raise InputError(f"no file fits {name!r}; {_RIGHT}")
-        return _from_files([Path(one) for one in found])
-    return _from_files([path])
+    if not glob.has_magic(name) or path.exists():
+        if path.resolve() in own:
+            raise InputError(f"the source {name} would be overwritten; name another target")
+        return [path]
+    found = [Path(one) for one in sorted(glob.glob(name, recursive=True))]  # noqa: PTH207 - Path.glob refuses absolute ones
+    if not (others := [one for one in found if one.resolve() not in own]):
+        raise InputError(f"no file fits {name!r}; {_RIGHT}")
+    return others
 
 
 def _from_files(paths: list[Path]) -> Source:
@@ -148,13 +172,15 @@ def _from_files(paths: list[Path]) -> Source:
         tables = kind(paths)
     except (pa.ArrowException, OverflowError) as error:
         raise InputError(f"{paths[0]} cannot be read as {paths[0].suffix}: {error}") from None
-    return Source(tables, _identity(paths), paths[0].parent)
+    folders = {path.parent.resolve() for path in paths}
+    return Source(tables, _identity(paths), paths[0].parent if len(folders) == 1 else None)
 
 
 def _identity(paths: list[Path]) -> Any:
-    """Names, sizes and times: contents are too much to be read only for this."""
+    """Places, sizes and times: contents are too much to be read only for this."""
     digest = hashlib.blake2b(digest_size=16)
     for path in paths:
         state = path.stat()
-        digest.update(f"{path.name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+        digest.update(fsencode(path.resolve()))
+        digest.update(f"\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
     return {"files": len(paths), "state": digest.hexdigest()}

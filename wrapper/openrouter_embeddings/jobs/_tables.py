@@ -9,6 +9,8 @@ import orjson
 from openrouter_embeddings._extras import need
 from openrouter_embeddings.errors import InputError
 
+from ._values import plain, plain_schema
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -45,20 +47,19 @@ class Parquet(Tables):
     def __init__(self, paths: list[Path]) -> None:
         self._parquet = need("pyarrow.parquet", "jobs")
         self._paths = paths
-        self.schema = self._parquet.read_schema(paths[0])
+        self.schema = plain_schema(self._parquet.read_schema(paths[0]))
         self.total = 0
         for path in paths:
             with self._parquet.ParquetFile(path) as file:
                 self.total += file.metadata.num_rows
-                if not file.schema_arrow.equals(self.schema):
+                if not plain_schema(file.schema_arrow).equals(self.schema):
                     raise InputError(f"{path} has other columns than {paths[0]}, or of other types")
 
     def read(self, rows: int) -> Iterator[pa.RecordBatch]:
         for path in self._paths:
             with self._parquet.ParquetFile(path, pre_buffer=False, buffer_size=_BLOCK) as file:
                 for batch in file.iter_batches(rows):
-                    # each file has metadata of its own
-                    yield batch.replace_schema_metadata(self.schema.metadata)
+                    yield plain(batch, self.schema)
 
 
 class Csv(Tables):
@@ -80,7 +81,11 @@ class Csv(Tables):
             )
             return dataset.dataset(names, format=form)
 
-        found = opened({}).schema.names
+        first = opened({})
+        found = first.schema.names
+        for name in names[1:]:
+            if {*dataset.dataset(name, format=first.format).schema.names} != {*found}:
+                raise InputError(f"{name} has other columns than {names[0]}")
         self._dataset = opened(dict.fromkeys(found, pa.string()))
         self.schema = self._dataset.schema
         self.total = sum(batch.num_rows for batch in self.read(8192))
@@ -149,6 +154,9 @@ class Names(Tables):
     def __init__(self, paths: list[Path], folder: Path) -> None:
         self._pa = need("pyarrow", "jobs")
         self._names = [str(path.relative_to(folder)) for path in paths]
+        for name in self._names:
+            if any("\ud800" <= letter <= "\udfff" for letter in name):
+                raise InputError(f"the name of {name!r} is no UTF-8; rename the file")
         self.schema = self._pa.schema([("path", self._pa.string())])
         self.total = len(paths)
 

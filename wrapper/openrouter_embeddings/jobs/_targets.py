@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,11 +60,20 @@ class Target:
     @staticmethod
     def provenance(path: Path) -> Any:
         """What a finished target says of where it comes from; None where it says nothing."""
-        beside = _beside(path)
-        return json.loads(beside.read_text()) if beside.exists() else None
+        said = _beside(path)
+        try:
+            return json.loads(said.read_text()) if said.exists() else None
+        except ValueError:
+            return None
 
     def _place_with(self, provenance: dict[str, Any]) -> None:
-        _beside(self.path).write_text(json.dumps(provenance, indent=1))
+        said = _beside(self.path)
+        part = said.with_name(f"{said.name}.part")
+        with part.open("w") as file:
+            json.dump(provenance, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(said)
         self._place()
 
     def _place(self) -> None:
@@ -77,10 +87,16 @@ class Target:
         finally:
             os.close(folder)
 
+    def _narrowed(self, vectors: NDArray[np.float32]) -> NDArray[Any]:
+        """As they are written. Raises FloatingPointError: a number is too large for float16."""
+        with np.errstate(over="raise"):
+            return vectors.astype(self._dtype, copy=False)
+
     def give_up(self) -> None:
         """Nothing is left of it."""
-        self._file.close()
         self._part.unlink(missing_ok=True)
+        with suppress(OSError):  # on a full disk closing fails, too
+            self._file.close()
 
 
 class _Parquet(Target):
@@ -112,7 +128,7 @@ class _Parquet(Target):
                 raise _unwritable(field, "Parquet", error) from None
 
     def write(self, batch: Any, vectors: NDArray[np.float32], mask: NDArray[np.bool_]) -> None:
-        flat = self._pa.array(vectors.astype(self._dtype, copy=False).reshape(-1))
+        flat = self._pa.array(self._narrowed(vectors).reshape(-1))
         column = self._pa.FixedSizeListArray.from_arrays(
             flat, type=self._type, mask=self._pa.array(~mask)
         )
@@ -127,12 +143,19 @@ class _Parquet(Target):
 
     @staticmethod
     def provenance(path: Path) -> Any:
-        metadata = need("pyarrow.parquet", "jobs").read_metadata(path).metadata or {}
+        pa, parquet = need("pyarrow", "jobs"), need("pyarrow.parquet", "jobs")
+        try:
+            metadata = parquet.read_metadata(path).metadata or {}
+        except (pa.ArrowException, OSError):
+            return None
         return json.loads(metadata[KEY]) if KEY in metadata else None
 
     def give_up(self) -> None:
-        self._writer.close()
-        super().give_up()
+        try:
+            with suppress(OSError, self._pa.ArrowException):
+                self._writer.close()
+        finally:
+            super().give_up()
 
 
 class _Matrix(Target):
@@ -160,13 +183,22 @@ class _Matrix(Target):
 
     def write(self, batch: Any, vectors: NDArray[np.float32], mask: NDArray[np.bool_]) -> None:  # noqa: ARG002 - a matrix has no columns
         vectors[~mask] = np.nan
-        self._file.write(vectors.astype(self._dtype, copy=False).tobytes())
+        self._file.write(self._narrowed(vectors).tobytes())
         self._rows += len(vectors)
 
     def finish(self, provenance: dict[str, Any]) -> None:
         self._file.seek(0)
         self._header()
         self._place_with(provenance)
+
+    @staticmethod
+    def provenance(path: Path) -> Any:
+        said = Target.provenance(path)
+        try:
+            shape = np.load(path, mmap_mode="r").shape
+        except (ValueError, EOFError):
+            return None
+        return said if said and shape == (said["rows"], said["dimensions"]) else None
 
 
 class _Lines(Target):
@@ -183,8 +215,8 @@ class _Lines(Target):
         import orjson  # noqa: PLC0415 - the other formats do without
 
         option = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
-        vectors = vectors.astype(self._dtype, copy=False)
-        for row, vector, there in zip(batch.to_pylist(), vectors, mask, strict=True):
+        narrowed = self._narrowed(vectors)
+        for row, vector, there in zip(batch.to_pylist(), narrowed, mask, strict=True):
             line = {**row, COLUMN: vector if there else None}
             self._file.write(orjson.dumps(line, option=option, default=str))
 
@@ -227,6 +259,13 @@ _KINDS: dict[str, type[Target]] = {
     ".jsonl": _Lines,
     ".ndjson": _Lines,
 }
+
+
+def beside(path: Path) -> list[Path]:
+    """The target, and every file that a job may have beside it."""
+    ends = ("", ".part", ".job", ".job-wal", ".job-shm", ".errors.jsonl", ".errors.jsonl.part",
+            ".provenance.json", ".provenance.json.part")  # fmt: skip
+    return [path.with_name(f"{path.name}{end}") for end in ends]
 
 
 def kind_of(path: Path) -> type[Target]:

@@ -9,6 +9,7 @@ import numpy as np
 import orjson
 
 from ._errors import JobError
+from ._values import python_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,6 +25,16 @@ if TYPE_CHECKING:
 def errors_file(path: Path) -> Path:
     """Where the rows of a target stand that have no vector, with the reasons."""
     return path.with_name(f"{path.name}.errors.jsonl")
+
+
+def write_errors(path: Path, store: Store, source: Source, reader: Reader, key: str | None) -> None:
+    """Only what has no vector, of a job that stops for it."""
+    rows = 0
+    with _errors(path) as file:
+        for batch in source.batches(reader.rows):
+            found = [*reader.read(batch)]
+            file.writelines(_reasons(store, batch, found, key, rows))
+            rows += len(found)
 
 
 def write(
@@ -42,6 +53,7 @@ def write(
     Raises JobError: a row is there that was not when the inputs were embedded.
     """
     rows = errors = 0
+    unusable: set[bytes] = set()
     try:
         with _errors(target.path) as file:
             for batch in source.batches(reader.rows):
@@ -53,13 +65,19 @@ def write(
                 if len(lines) != np.count_nonzero(~mask):
                     raise JobError("the source has changed while it was read; run the job again")
                 target.write(batch.select(columns), matrix, mask)
+                unusable |= {row.digest for row in found if row.value is None}
                 rows += len(found)
                 tell(rows)
-        different = store.count("vectors") + store.count("refused")
+        different = store.count("vectors") + store.count("refused") + len(unusable)
         counts = {"rows": rows, "duplicates": rows - different, "errors": errors}
         target.finish({**provenance, **counts})
-    except BaseException:
+    except BaseException as error:
         target.give_up()
+        if isinstance(error, ValueError | ArithmeticError):  # Arrow's own are, too
+            raise JobError(
+                f"the target cannot be written: {error}; what came is kept, and a target of "
+                "another kind, or the source without that column, may do"
+            ) from error
         raise
     return counts
 
@@ -84,11 +102,12 @@ def _errors(target: Path) -> Iterator[BinaryIO]:
 def _reasons(
     store: Store, batch: Any, found: list[Row], key: str | None, first: int
 ) -> list[bytes]:
-    reasons = store.reasons([*{row.digest for row in found}])
+    reasons = {row.digest: row.reason for row in found if row.value is None}
+    reasons |= store.reasons([*{row.digest for row in found} - reasons.keys()])
     lines = []
     for number, row in enumerate(found if reasons else ()):
         if row.digest in reasons:
-            named = batch.column(key)[number].as_py() if key else first + number
+            named = python_values(batch.column(key).slice(number, 1))[0] if key else first + number
             line = {"key": named, "reason": reasons[row.digest]}
             lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE, default=str))
     return lines

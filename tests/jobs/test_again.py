@@ -1,0 +1,170 @@
+"""What a job remembers of its earlier runs, and what it looks at anew."""
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openrouter_embeddings as ore
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from openrouter_embeddings import jobs
+from openrouter_embeddings.jobs import _run
+from openrouter_embeddings.local.faults import Fault
+from openrouter_embeddings.local.models import hash as hashes
+from openrouter_embeddings.testing import Service
+
+from tests.job_support import OPTIONS, TABLE, TEXTS, billed, run, vectors
+from tests.support import PNG
+
+
+def test_a_budget_is_of_all_runs_together(source: Path, tmp_path: Path) -> None:
+    """Running the same command again and again does not spend it again."""
+    service = Service()
+    with service.client(**OPTIONS) as client:
+        for _ in range(3):
+            with pytest.raises(ore.BudgetExceededError, match="are spent"):
+                jobs.embed_file(
+                    source, tmp_path / "t.npy", client=client, column="text",
+                    budget=Decimal("0.000003"),
+                )  # fmt: skip
+        assert 0 < sum(bill.cost for bill in service.faults.billed) <= 0.000003
+        asked = service.faults.requests
+        with pytest.raises(ore.BudgetExceededError, match="are spent"):
+            jobs.embed_file(
+                source, tmp_path / "t.npy", client=client, column="text", budget=Decimal("1e-9")
+            )
+        assert service.faults.requests == asked
+    report, service = run(source, tmp_path / "t.npy", budget=Decimal(1), column="text")
+    assert 0 < sum(billed(service).values()) < 80
+    assert report.embedded == 80
+
+
+def test_an_image_that_is_there_now_is_embedded(tmp_path: Path) -> None:
+    """What could not be read is no answer of the service, and is looked at anew."""
+    rows = pa.table({"image": ["a.png", "b.png"]})
+    source = tmp_path / "s.parquet"
+    pq.write_table(rows, source)
+    (tmp_path / "a.png").write_bytes(PNG)
+    with pytest.raises(jobs.JobError, match="1 inputs cannot be embedded, and 0 may"):
+        run(source, tmp_path / "t.npy", images="image", max_errors=0)
+    assert b"b.png" in (tmp_path / "t.npy.errors.jsonl").read_bytes()
+    (tmp_path / "b.png").write_bytes(PNG + b"other")
+    report, _ = run(source, tmp_path / "t.npy", images="image", max_errors=0)
+    assert (report.errors, report.duplicates) == (0, 0)
+    assert not np.isnan(np.load(tmp_path / "t.npy")).any()
+    assert not (tmp_path / "t.npy.errors.jsonl").exists()
+
+
+def test_a_job_that_stops_for_its_errors_says_which(tmp_path: Path) -> None:
+    """Also those that the service has refused."""
+    table = pa.table({"name": ["x", "y", "z"], "text": ["good", "poison", ""]})
+    poison = Fault("poison", text="poison")
+    with pytest.raises(jobs.JobError, match="2 inputs cannot be embedded, and 1 may"):
+        run(table, tmp_path / "t.npy", poison, column="text", key="name", max_errors=1)
+    lines = (tmp_path / "t.npy.errors.jsonl").read_bytes().splitlines()
+    assert [orjson.loads(line)["key"] for line in lines] == ["y", "z"]
+
+
+def test_a_pattern_leaves_out_what_the_job_writes(tmp_path: Path) -> None:
+    """Also on the second run, when the target is there; and in a list."""
+    for name in "ab":
+        pq.write_table(pa.table({"text": [name]}), tmp_path / f"{name}.parquet")
+    pattern = str(tmp_path / "*.parquet")
+    for source in (pattern, [pattern]):
+        for _ in range(2):
+            assert jobs.embed_file(
+                source, tmp_path / "all.parquet", client=ore.Client.local(model="local/hash")
+            ).rows == 2  # fmt: skip
+    with pytest.raises(ore.InputError, match="no file fits"):
+        run(str(tmp_path / "all*.parquet"), tmp_path / "all.parquet")
+
+
+def test_a_cache_knows_who_has_served(source: Path, tmp_path: Path) -> None:
+    """The provenance of vectors is theirs, wherever they were kept."""
+    cache = tmp_path / "cache"
+    first, _ = run(source, tmp_path / "a.parquet", cache=cache, column="text")
+    second, _ = run(source, tmp_path / "b.parquet", cache=cache, column="text")
+    assert second.reused == 80
+    assert (second.models, second.providers) == (first.models, first.providers)
+    assert second.models
+
+
+def test_categories_in_parquet_are_their_values(tmp_path: Path) -> None:
+    """Though the codes of every row group are others."""
+    kind = pa.dictionary(pa.int32(), pa.string())
+    pieces = [pa.array(TEXTS[n : n + 25]).dictionary_encode().cast(kind) for n in (75, 50, 25, 0)]
+    table = pa.table({"text": pa.chunked_array(pieces), "n": range(100)})
+    pq.write_table(table, tmp_path / "s.parquet", row_group_size=25)
+    assert pq.read_schema(tmp_path / "s.parquet").field("text").type == kind
+    run(tmp_path / "s.parquet", tmp_path / "t.jsonl")
+    lines = [orjson.loads(line) for line in (tmp_path / "t.jsonl").read_bytes().splitlines()]
+    assert [line["text"] for line in lines] == table["text"].to_pylist()
+    expected = vectors(table["text"].to_pylist())
+    assert np.array_equal(np.array([line["embedding"] for line in lines], np.float32), expected)
+
+
+def test_nanoseconds_have_a_place_everywhere(tmp_path: Path) -> None:
+    """As a key, in what is found, and on a map; Python's own dates have none for them."""
+    times = pa.array([1, 2, 3, 4], pa.timestamp("ns"))
+    table = pa.table({"at": times, "text": ["a", "b", "c", ""]})
+    run(table, tmp_path / "t.parquet", column="text", key="at")
+    assert b"00:00:00.000000004" in (tmp_path / "t.parquet.errors.jsonl").read_bytes()
+    found = jobs.search(tmp_path / "t.parquet", "a", client=ore.Client.local())
+    assert found[0].columns["at"] == "1970-01-01 00:00:00.000000001"
+    jobs.write_map(tmp_path / "t.parquet", tmp_path / "map.html", color="at")
+    assert "00:00:00.000000002" in (tmp_path / "map.html").read_text()
+
+
+def test_a_number_too_large_for_float16_is_no_infinity(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job says so, and float32 takes it."""
+    monkeypatch.setattr(hashes, "_draw", lambda _, width: np.full(width, 1e6, np.float32))
+    with pytest.raises(jobs.JobError, match="the target cannot be written: overflow"):
+        run(pa.table({"text": ["a", "b"]}), tmp_path / "t.parquet", precision="float16")
+    run(pa.table({"text": ["a", "b"]}), tmp_path / "u.parquet")
+
+
+def test_a_matrix_that_is_not_the_jobs_own_is_told(tmp_path: Path) -> None:
+    """By its shape, which the provenance beside it has."""
+    run(TABLE, tmp_path / "t.npy", column="text")
+    np.save(tmp_path / "t.npy", np.zeros((3, 8), np.float32))
+    with pytest.raises(ore.InputError, match="was not made by orembed run"):
+        jobs.info(tmp_path / "t.npy")
+
+
+def test_an_estimate_of_images_takes_a_probe(tmp_path: Path) -> None:
+    """Their bytes tell no tokens, and one that the service refuses is in nobody's way."""
+    (tmp_path / "a.png").write_bytes(PNG)
+    with pytest.raises(ore.InputError, match="bytes of images tell no tokens"):
+        jobs.estimate(tmp_path, price=Decimal(1))
+    table = pa.table({"text": ["good", "poison", "fine"]})
+    service = Service(Fault("poison", text="poison"))
+    with service.client(model="local/hash") as client:
+        assert jobs.estimate(table, client=client).tokens > 0
+
+
+def test_max_errors_is_no_negative_number(tmp_path: Path) -> None:
+    """That would stop every job."""
+    with pytest.raises(ore.InputError, match="max_errors is -1"):
+        run(TABLE, tmp_path / "t.npy", column="text", max_errors=-1)
+
+
+def test_progress_tells_what_overload_has_left(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the requests that were asked for, and how many were made again."""
+    monkeypatch.setattr(_run, "_OFTEN", 0.0)
+    seen: list[jobs.Progress] = []
+    busy = Fault("status", status=503, requests=range(4))
+    made: Any = {**OPTIONS, "concurrency": 4}
+    with Service(busy).client(**made) as client:
+        jobs.embed_file(
+            source, tmp_path / "t.npy", client=client, column="text", on_progress=seen.append
+        )
+    assert 1 <= min(one.concurrency for one in seen) < 4
+    assert all(one.in_flight <= 4 for one in seen)
+    assert seen[-1].usage.retries >= 4

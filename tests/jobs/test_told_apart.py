@@ -1,0 +1,197 @@
+"""What differs is told apart, what is the same is not, and nobody's files are in danger."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openrouter_embeddings as ore
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from openrouter_embeddings import jobs
+from openrouter_embeddings.jobs import _embed
+from openrouter_embeddings.jobs._map import shades
+from openrouter_embeddings.jobs._sources import open_source
+from openrouter_embeddings.local.faults import Fault
+from openrouter_embeddings.testing import Service
+
+from tests.job_support import OPTIONS, TABLE, TEXTS, billed, run, vectors
+from tests.support import PNG, orembed
+
+
+@pytest.mark.parametrize("make", [pa.table, pd.DataFrame, pl.DataFrame])
+def test_tables_of_other_libraries_are_sources(tmp_path: Path, make: Any) -> None:
+    """By the interface that all of them speak; categories are their values."""
+    made = make({"id": [*range(100)], "text": TEXTS})
+    if make is pd.DataFrame:
+        made["text"] = made["text"].astype("category")
+    elif make is pl.DataFrame:
+        made = made.with_columns(pl.col("text").cast(pl.Categorical))
+    run(made, tmp_path / "t.parquet", column="text")
+    assert pq.read_table(tmp_path / "t.parquet")["text"].to_pylist() == TEXTS
+    run(made, tmp_path / "t.npy", column="text")
+    assert np.array_equal(np.load(tmp_path / "t.npy"), vectors(TEXTS))
+
+
+def identity(table: Any) -> Any:
+    """What tells a source from another."""
+    return open_source(table).identity
+
+
+def test_tables_are_told_by_their_values() -> None:
+    """Not by codes, nor by how they are cut, nor by what stands where there is nothing."""
+    plain = pa.table({"text": ["a", "b", None, "a"]})
+    coded = pa.table({"text": plain["text"].combine_chunks().dictionary_encode()})
+    others = pa.table({"text": pa.array(["x", "y", None, "x"]).dictionary_encode()})
+    assert identity(coded) == identity(plain)
+    assert identity(coded) != identity(others)
+    assert identity(pa.concat_tables([plain.slice(0, 1), plain.slice(1)])) == identity(plain)
+    hidden = pa.array([7, 8, 9], mask=np.array([False, True, False]))
+    assert identity(pa.table({"n": hidden})) == identity(pa.table({"n": [7, None, 9]}))
+    assert identity(pa.table({"n": hidden})) != identity(pa.table({"n": [7, 9, None]}))
+
+
+def test_files_of_the_same_name_are_told_by_their_place(tmp_path: Path) -> None:
+    """Though sizes and times are the same."""
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / "s.txt"
+        path.write_text(f"text {name}\n")
+    stat = (tmp_path / "a" / "s.txt").stat()
+    os.utime(tmp_path / "b" / "s.txt", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    run(tmp_path / "a" / "s.txt", tmp_path / "t.npy")
+    with pytest.raises(jobs.JobError, match="source was another"):
+        run(tmp_path / "b" / "s.txt", tmp_path / "t.npy")
+
+
+def test_a_relative_image_of_several_directories_is_nobodys(tmp_path: Path) -> None:
+    """Rather than always that of the first."""
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.png").write_bytes(PNG)
+        (tmp_path / name / "s.jsonl").write_text('{"text": "same", "image": "x.png"}\n')
+    with pytest.raises(jobs.JobError, match="no row could be embedded"):
+        run(str(tmp_path / "*" / "s.jsonl"), tmp_path / "t.npy", column="text", images="image")
+    run(tmp_path / "a" / "s.jsonl", tmp_path / "u.npy", column="text", images="image")
+
+
+def test_csv_files_with_other_columns_are_refused(tmp_path: Path) -> None:
+    """Their rows would lose them; another order is fine."""
+    (tmp_path / "a.csv").write_text("id,text\n1,x\n")
+    (tmp_path / "b.csv").write_text("text,id\ny,2\n")
+    run([tmp_path / "a.csv", tmp_path / "b.csv"], tmp_path / "t.npy", column="text")
+    assert np.array_equal(np.load(tmp_path / "t.npy"), vectors(["x", "y"]))
+    (tmp_path / "b.csv").write_text("id,body\n2,y\n")
+    with pytest.raises(ore.InputError, match=r"b\.csv has other columns than"):
+        run([tmp_path / "a.csv", tmp_path / "b.csv"], tmp_path / "u.npy", column="text")
+
+
+def test_a_text_that_is_none_is_a_row_without_a_vector(tmp_path: Path) -> None:
+    """Parquet does not check what it calls text; the other rows have theirs."""
+    broken = pa.array([b"fine", b"\xff", b"too"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"text": broken}), tmp_path / "s.parquet")
+    report, _ = run(tmp_path / "s.parquet", tmp_path / "t.npy")
+    assert report.errors == 1
+    assert "is no UTF-8" in report.errors_file.read_text()
+    assert np.array_equal(np.load(tmp_path / "t.npy")[[0, 2]], vectors(["fine", "too"]))
+
+
+def test_a_value_that_cannot_be_written_ends_in_a_sentence(tmp_path: Path) -> None:
+    """And nothing is left of the target; what came is kept."""
+    late = pa.array([10**15], pa.timestamp("s"))
+    with pytest.raises(jobs.JobError, match=r"the target cannot be written: .* what came is kept"):
+        run(pa.table({"text": ["a"], "at": late}), tmp_path / "t.jsonl", column="text")
+    assert [path.name for path in tmp_path.iterdir()] == ["t.jsonl.job"]
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.npy", "t.jsonl"])
+def test_a_target_on_a_full_disk_leaves_nothing(tmp_path: Path, name: str) -> None:
+    """Though closing it fails, too; and what came is kept."""
+    (tmp_path / f"{name}.part").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        run(TABLE, tmp_path / name, column="text")
+    assert [path.name for path in tmp_path.iterdir()] == [f"{name}.job"]
+    _, service = run(TABLE, tmp_path / name, column="text")
+    assert not billed(service)
+
+
+def test_ctrl_c_while_an_answer_is_kept_loses_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was paid for."""
+    keep = _embed.Embedding._keep
+    interrupted: list[bool] = []
+
+    def interrupt(self: Any, *arguments: Any) -> None:
+        if not interrupted:
+            interrupted.append(True)
+            raise KeyboardInterrupt
+        keep(self, *arguments)
+
+    monkeypatch.setattr(_embed.Embedding, "_keep", interrupt)
+    first = Service()
+    with first.client(**OPTIONS) as client, pytest.raises(KeyboardInterrupt):
+        jobs.embed_file(TABLE, tmp_path / "t.npy", column="text", client=client)
+    _, second = run(TABLE, tmp_path / "t.npy", column="text")
+    assert set(billed(first, second).values()) == {1}
+
+
+def test_a_job_that_has_nothing_yet_may_be_begun_otherwise(tmp_path: Path) -> None:
+    """As after a misspelt model."""
+    with pytest.raises(ore.NotFoundError):
+        run(TABLE, tmp_path / "t.npy", column="text", model="local/typo")
+    run(TABLE, tmp_path / "t.npy", column="text")
+
+
+def test_a_job_does_not_overwrite_its_source(tmp_path: Path) -> None:
+    """Nor does a map its target."""
+    source = tmp_path / "t.npy.errors.jsonl"
+    source.write_text('{"text": "a"}\n')
+    with pytest.raises(ore.InputError, match="would be overwritten"):
+        run(source, tmp_path / "t.npy")
+    assert source.read_text() == '{"text": "a"}\n'
+    run(TABLE, tmp_path / "t.parquet", column="text")
+    before = (tmp_path / "t.parquet").read_bytes()
+    with pytest.raises(ore.InputError, match=r"is no \.html file"):
+        jobs.write_map(tmp_path / "t.parquet", tmp_path / "t.parquet")
+    assert (tmp_path / "t.parquet").read_bytes() == before
+
+
+def test_a_file_that_came_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    """Though there is a job for it."""
+    with pytest.raises(ore.PaymentRequiredError):
+        run(TABLE, tmp_path / "t.npy", Fault("status", status=402, requests=[1]), column="text")
+    (tmp_path / "t.npy").write_bytes(b"mine")
+    with pytest.raises(jobs.JobError, match="made by something else"):
+        run(TABLE, tmp_path / "t.npy", column="text")
+    assert (tmp_path / "t.npy").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.npy"])
+def test_what_is_no_target_is_said(tmp_path: Path, name: str) -> None:
+    """Whether the file or its provenance is damaged."""
+    (tmp_path / name).write_bytes(b"garbage")
+    (tmp_path / f"{name}.provenance.json").write_text("")
+    with pytest.raises(ore.InputError, match="was not made by orembed run"):
+        jobs.info(tmp_path / name)
+    with pytest.raises(jobs.JobError, match="made by something else"):
+        run(TABLE, tmp_path / name, column="text")
+
+
+def test_a_value_that_is_no_number_has_no_place_on_a_scale() -> None:
+    """The others have theirs."""
+    numbers = [float(n) for n in range(20)]
+    with_none, _ = shades([*numbers, float("nan"), float("inf")])
+    assert with_none[:20] == shades(numbers)[0]
+    assert with_none[20] == with_none[21] == "#888888"
+
+
+def test_a_source_that_is_garbage_is_an_error_of_the_command(tmp_path: Path) -> None:
+    """Without a traceback."""
+    (tmp_path / "t.parquet").write_bytes(b"garbage")
+    done = orembed("info", tmp_path / "t.parquet")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
