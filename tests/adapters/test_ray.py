@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -12,7 +13,10 @@ import numpy as np
 import openrouter_embeddings as ore
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from openrouter_embeddings.local.faults import Faults
+from openrouter_embeddings.local.models import MODELS
+from openrouter_embeddings.local.models.hash import HashModel
 
 from tests.adapters.ray_job import BATCH
 from tools.documents import ROOT
@@ -22,12 +26,12 @@ ROWS = 2000
 TEXTS = [f"text {n}" for n in range(ROWS)]
 
 
-def run(script: str, *arguments: Any, **more: str) -> None:
+def run(script: str | Path, *arguments: Any, cwd: Path = ROOT, **more: str) -> None:
     """A script that uses Ray, which asks nobody for anything and listens on the loopback."""
     quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
     done = subprocess.run(
         [sys.executable, script, *map(str, arguments)],
-        cwd=ROOT,
+        cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(ROOT), **quiet, **more},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -80,3 +84,19 @@ def test_the_example_goes_from_parquet_to_parquet(tmp_path: Path) -> None:
     table, vectors = read(target)
     assert table.select(["title", "more"]).to_pydict() == {"title": texts, "more": ["x", "y", "z"]}
     np.testing.assert_allclose(vectors, of_model(texts), atol=1e-5)
+
+
+def test_the_pages_code_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/scale.md, with the stand-in in place of the service."""
+    page = (ROOT / "docs" / "scale.md").read_text()
+    (code,) = re.findall(r"^```python\n(import ray\n.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    started = 'import ray\nray.init(num_cpus=2, _node_ip_address="127.0.0.1")\n'
+    (tmp_path / "job.py").write_text(started + code)
+    texts = ["a", "b", "c"]
+    pq.write_table(pa.table({"id": range(3), "title": texts}), tmp_path / "books.parquet")
+    monkeypatch.setitem(MODELS, "openai/text-embedding-3-small", HashModel())
+    with served(Faults([])) as url:
+        address = {"OPENROUTER_BASE_URL": url, "OPENROUTER_API_KEY": "local"}
+        run(tmp_path / "job.py", cwd=tmp_path, **address)
+    _, vectors = read(tmp_path / "vectors")
+    np.testing.assert_array_equal(vectors, of_model(texts, model="local/hash"))

@@ -1,5 +1,6 @@
 """Spark on this machine: `make spark`, which has an environment of its own."""
 
+import re
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -10,6 +11,12 @@ import numpy as np
 import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings.adapters import spark
+from openrouter_embeddings.local.faults import Faults
+from openrouter_embeddings.local.models import MODELS
+from openrouter_embeddings.local.models.hash import HashModel
+
+from tools.documents import ROOT
+from tools.faults import served
 
 SparkSession: Any = import_module("pyspark.sql").SparkSession  # only make spark has it
 OPTIONS: Any = {"workers": 2, "model": "local/hash", "dimensions": 8, "client": ore.Client.local}
@@ -18,8 +25,11 @@ TEXTS = [f"text {n % 90}" for n in range(100)]
 
 @pytest.fixture(scope="module")
 def session() -> Iterator[Any]:
-    """Two workers, on the loopback."""
-    with pytest.MonkeyPatch.context() as patch:
+    """Two workers, on the loopback; with no other client they ask the stand-in's door."""
+    with pytest.MonkeyPatch.context() as patch, served(Faults([])) as url:
+        patch.setitem(MODELS, "openai/text-embedding-3-small", HashModel())
+        patch.setenv("OPENROUTER_BASE_URL", url)
+        patch.setenv("OPENROUTER_API_KEY", "local")
         patch.setenv("PYSPARK_PYTHON", sys.executable)
         patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
         made = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
@@ -39,6 +49,18 @@ def test_every_row_has_its_vector(session: Any, tmp_path: Path) -> None:
     with ore.Client.local(model="local/hash", dimensions=8) as client:
         wanted = client.embed(TEXTS).vectors
     np.testing.assert_array_equal(np.array([row.embedding for row in found], np.float32), wanted)
+
+
+def test_the_pages_code_does_what_it_says(session: Any) -> None:
+    """docs/scale.md, but for the service."""
+    page = (ROOT / "docs" / "scale.md").read_text()
+    (code,) = re.findall(
+        r"^```python\n(from [^\n]* import spark\n.*?)^```$", page, re.DOTALL | re.MULTILINE
+    )
+    scope: dict[str, Any] = {"frame": session.createDataFrame([("a",)], ["title"])}
+    exec(compile(code, "scale.md", "exec"), scope)
+    (row,) = scope["vectors"].collect()
+    assert len(row.embedding) == 256
 
 
 def test_a_row_without_a_vector_says_why(session: Any) -> None:

@@ -1,0 +1,135 @@
+"""`make scale`: what a row takes of a worker, and so what a billion take; fills docs/scale.md.
+
+A worker is what an actor of Ray or a task of Spark does for its batches, without either: Parquet
+read, embedded, Parquet written. The server is another process with prepared answers; its CPU is
+not counted, nor is what Ray or Spark need for themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+from openrouter_embeddings.adapters._arrow import Embedder
+from openrouter_embeddings.client import Client
+
+from benchmarks import server, vectors
+from tools.documents import ROOT
+from tools.pages import fill
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PAGE = ROOT / "docs" / "scale.md"
+BEGIN, END = "<!-- made by make scale -->", "<!-- end of scale -->"
+WIDTHS, ROUNDS = (256, 1024, 1536), 3
+ROWS, AT_ONCE, TEXT_BYTES = 65_536, 1024, 1000
+BILLION = 10**9
+
+
+class Row(NamedTuple):
+    """What one row takes: seconds of CPU, and bytes."""
+
+    cpu: float
+    sent: float
+    received: float
+    written: float
+
+
+def texts(rows: int) -> list[str]:
+    """As long as paragraphs, all different; they compress to nothing."""
+    return [vectors.text(number).ljust(TEXT_BYTES, ".") for number in range(rows)]
+
+
+def source(path: Path) -> None:
+    """A file of them."""
+    table = pa.table({"text": texts(ROWS)})
+    pq.write_table(table, path, row_group_size=8192, compression="none")
+
+
+def measured(url: str, path: Path, target: Path, width: int) -> Row:
+    """One worker's way through a file."""
+    make = partial(Client, "sk-or-scale", base_url=url)
+    began = time.process_time()
+    work = Embedder(
+        "ray", workers=1, column="text", template=None, images=None, output="embedding",
+        client=make, options={"model": "benchmark", "dimensions": width},
+    )  # fmt: skip
+    with ExitStack() as stack:
+        stack.callback(work.close)
+        batches = pq.ParquetFile(path).iter_batches(AT_ONCE)
+        done = (work(pa.Table.from_batches([batch])) for batch in batches)
+        first = next(done)
+        writer = stack.enter_context(pq.ParquetWriter(target, first.schema, use_dictionary=False))
+        for table in chain([first], done):
+            writer.write_table(table)
+    cpu = time.process_time() - began
+    size = vectors.BATCH
+    sent = len(orjson.dumps({"input": texts(size)})) / size
+    received = len(server.answer(0, size, width, "base64")) / size
+    return Row(cpu / ROWS, sent, received, target.stat().st_size / ROWS)
+
+
+def lines(found: dict[int, list[Row]]) -> list[str]:
+    """The table."""
+    head = (
+        "dimensions", "CPU a row", "rows a second and core", "a billion rows: core-hours", "sent",
+        "received", "vectors written",
+    )  # fmt: skip
+    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}"
+    said = [
+        f"{ROWS:,} texts of {TEXT_BYTES:,} bytes, medians of {ROUNDS}; measured on {machine}.",
+        "",
+        _line(head),
+        _line(["---"] * len(head)),
+    ]
+    for width, rows in found.items():
+        cpu = statistics.median(row.cpu for row in rows)
+        terabytes = [f"{size * BILLION / 1e12:.1f} TB" for size in rows[0][1:]]
+        rates = (f"{cpu * 1e6:.0f} µs", f"{1 / cpu:,.0f}", f"{cpu * BILLION / 3600:.1f}")
+        said.append(_line([str(width), *rates, *terabytes]))
+    return said
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Measure and fill in."""
+    found: dict[int, list[Row]] = {width: [] for width in WIDTHS}
+    command = [sys.executable, "-m", "benchmarks.server"]
+    with (
+        tempfile.TemporaryDirectory() as name,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process,
+    ):
+        port = int(process.stdout.readline()) if process.stdout else 0
+        url = f"http://127.0.0.1:{port}/v1"
+        path, target = Path(name) / "source.parquet", Path(name) / "target.parquet"
+        source(path)
+        for _ in range(ROUNDS):
+            for width, rows in found.items():
+                rows.append(measured(url, path, target, width))
+                print(f"{width} dimensions: {rows[-1].cpu * 1e6:.1f} µs of CPU a row", flush=True)
+    text = "\n".join(lines(found))
+    print(text)
+    fill(PAGE, BEGIN, END, f"{text}\n")
+
+
+if __name__ == "__main__":
+    main()
