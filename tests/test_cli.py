@@ -89,14 +89,20 @@ def test_a_bad_line_of_standard_input_is_named_by_its_number(stdin: bytes, words
 
 
 def test_each_wait_is_said(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A person sees why nothing happens; the model is asked for by name."""
+    """A person sees why nothing happens, of a job now and then; the model is asked for by name."""
+    monkeypatch.chdir(tmp_path)
     assert cli.main(["embed", "--local", "--model", "local/status-503", "a"]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 5
     assert all("Service Unavailable" in line for line in lines)
     assert all(line.endswith("trying again in 0.0 s") for line in lines[:4])
+    Path("texts.txt").write_text("a\nb\n")
+    job = ["run", "texts.txt", "-o", "t.npy", "--local", "--model", "local/status-503"]
+    assert cli.main([*job, "--batch-size", "1"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert sum("trying again" in line for line in lines) == 1
     monkeypatch.setenv("OPENROUTER_API_KEY", KEY)
     assert cli.main(["embed", "a"]) == 2
     assert "no model: say --model" in capsys.readouterr().err

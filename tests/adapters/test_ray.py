@@ -62,7 +62,7 @@ def test_a_worker_that_is_killed_costs_no_row(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": range(ROWS), "text": TEXTS}), source)
     faults = Faults([])
     with served(faults) as url:
-        address = {"OPENROUTER_BASE_URL": url, "OPENROUTER_API_KEY": "local"}
+        address: Any = {"OPENROUTER_BASE_URL": url, "OPENROUTER_API_KEY": "local"}
         run("tests/adapters/ray_job.py", source, target, flag, **address)
     assert int(flag.read_text()) > 0
     table, vectors = read(target)
@@ -96,7 +96,7 @@ def test_the_pages_code_does_what_it_says(tmp_path: Path, monkeypatch: pytest.Mo
     pq.write_table(pa.table({"id": range(3), "title": texts}), tmp_path / "books.parquet")
     monkeypatch.setitem(MODELS, "openai/text-embedding-3-small", HashModel())
     with served(Faults([])) as url:
-        address = {"OPENROUTER_BASE_URL": url, "OPENROUTER_API_KEY": "local"}
+        address: Any = {"OPENROUTER_BASE_URL": url, "OPENROUTER_API_KEY": "local"}
         run(tmp_path / "job.py", cwd=tmp_path, **address)
     _, vectors = read(tmp_path / "vectors")
     np.testing.assert_array_equal(vectors, of_model(texts, model="local/hash"))

@@ -168,3 +168,15 @@ def test_progress_tells_what_overload_has_left(
     assert 1 <= min(one.concurrency for one in seen) < 4
     assert all(one.in_flight <= 4 for one in seen)
     assert seen[-1].usage.retries >= 4
+
+
+def test_progress_tells_what_was_there_before(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says nothing of how fast this run is, nor of what it will cost."""
+    monkeypatch.setattr(_run, "_OFTEN", 0.0)
+    with pytest.raises(ore.PaymentRequiredError):
+        run(source, tmp_path / "t.npy", Fault("status", status=402, requests=[2]), column="text")
+    seen: list[jobs.Progress] = []
+    run(source, tmp_path / "t.npy", column="text", on_progress=seen.append)
+    assert {one.earlier for one in seen} == {52}  # two requests of 16, and 20 rows like those

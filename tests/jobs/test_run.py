@@ -39,7 +39,7 @@ def test_a_file_becomes_a_file(texts: Path, tmp_path: Path) -> None:
     done = orembed("run", *arguments)
     assert (done.returncode, done.stdout) == (0, "")
     assert f"{target}: 5 rows, vectors of 4 dimensions; 1 duplicates, 0 from the" in done.stderr
-    assert f"1 rows have no vector: {target}.errors.jsonl" in done.stderr
+    assert f"1 row has no vector: {target}.errors.jsonl" in done.stderr
     wanted = ore.Client.local(model="local/hash", dimensions=4).embed([*"abac"]).vectors
     assert np.array_equal(np.load(target)[:4], wanted)
     done = orembed("run", *arguments)
@@ -117,9 +117,9 @@ def test_progress_is_a_bar_or_lines(
 ) -> None:
     """A bar in a terminal; elsewhere a line now and then."""
     usage = ore.Usage(prompt_tokens=2500, cost=Decimal("0.5"), requests=10, retries=2)
-    progress = jobs.Progress("embedding", 1000, 4000, 900, 0, 0, 3, 4, usage, 10.0)
+    progress = jobs.Progress("embedding", 1500, 4500, 500, 900, 0, 0, 3, 4, usage, 10.0)
     assert _run.line(progress) == (
-        "embedding 1,000 of 4,000 rows: 100 rows/s, 2,500 tokens, 0.5000 of about 2.0000 credits, "
+        "embedding 1,500 of 4,500 rows: 100 rows/s, 2,500 tokens, 0.5000 of about 2.0000 credits, "
         "3 of 4 under way, 2 retries, 0 min 30 s to go"
     )
     given = cli.parser().parse_args(["run", "s.txt", "-o", "t.npy"])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,13 +164,16 @@ def _embed(given: argparse.Namespace) -> None:
     print(f"{usage.prompt_tokens} tokens, cost {cost} credits", file=sys.stderr)
 
 
-def client_of(given: argparse.Namespace) -> Client:
-    """The client that a command asks for, which says on standard error what it waits for."""
+def client_of(given: argparse.Namespace, seldom: float = 0.0) -> Client:
+    """The client that a command asks for, which says on standard error what it waits for.
+
+    Where there are many requests, not for each of them: after a line, `seldom` seconds have none.
+    """
     from openrouter_embeddings.client import Client  # noqa: PLC0415 - --help needs no imports
     from openrouter_embeddings.core.options import EmbedOptions  # noqa: PLC0415 - as above
     from openrouter_embeddings.errors import InputError  # noqa: PLC0415 - as above
 
-    _say_retries()
+    _say_retries(seldom)
     if not given.local:
         if not os.environ.get("OPENROUTER_API_KEY"):
             raise InputError("no API key: set OPENROUTER_API_KEY, or say --local to need none")
@@ -182,11 +187,17 @@ def client_of(given: argparse.Namespace) -> Client:
     return Client.local(**options) if given.local else Client(**options)
 
 
-def _say_retries() -> None:
-    """A line on standard error for each wait, in place of stamina's log record."""
+def _say_retries(seldom: float) -> None:
+    """A line on standard error for a wait, in place of stamina's log record."""
     from stamina import instrumentation  # noqa: PLC0415 - --help needs no imports
 
+    last = -math.inf
+
     def say(details: instrumentation.RetryDetails) -> None:
+        nonlocal last
+        if time.monotonic() - last < seldom:
+            return
+        last = time.monotonic()
         wait = f"{details.wait_for:.1f} s"
         print(f"orembed: {details.caused_by}; trying again in {wait}", file=sys.stderr)
 

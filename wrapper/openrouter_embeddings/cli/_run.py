@@ -36,7 +36,7 @@ exit status: 0 done, 1 the service or the machine failed, 2 what was asked for c
 3 the credits or the budget are used up, 130 interrupted. After 1, 3 and 130 the same command
 goes on where it was stopped."""
 
-EVERY = 10.0  # seconds between lines where nobody watches a terminal
+EVERY = 10.0  # seconds between lines about progress, and between those about failures
 
 
 def add(commands: Any) -> None:
@@ -98,7 +98,7 @@ def _run(given: argparse.Namespace) -> None:
     if given.dry_run and given.price is not None:  # which needs no service
         _say(jobs.estimate(given.source, **reading, price=given.price, **options), given)
         return
-    with client_of(given) as client:
+    with client_of(given, seldom=EVERY) as client:
         if given.dry_run:
             _say(jobs.estimate(given.source, **reading, client=client, **options), given)
             return
@@ -164,20 +164,20 @@ def line(progress: Progress) -> str:
 
 def details(progress: Progress) -> str:
     """What it has taken, and will take."""
-    rate = progress.rows / max(progress.seconds, 1e-3)
+    done, left = progress.rows - progress.earlier, progress.total - progress.rows
+    rate = done / max(progress.seconds, 1e-3)
     embedding = progress.stage == "embedding"
     said = [f"{rate:,.0f} rows/s"] if embedding else []
     said.append(f"{progress.usage.prompt_tokens:,} tokens")
-    known = progress.total if embedding and progress.rows else None
     if (cost := progress.usage.cost) is not None:
-        of = f" of about {cost * known / progress.rows:.4f}" if known else ""
+        of = f" of about {cost + cost * left / done:.4f}" if embedding and done else ""
         said.append(f"{cost:.4f}{of} credits")
     if embedding:
         said.append(f"{progress.in_flight} of {progress.concurrency} under way")
     if progress.usage.retries:
         said.append(f"{progress.usage.retries} retries")
-    if known and rate:
-        said.append(f"{_time((known - progress.rows) / rate)} to go")
+    if embedding and done:
+        said.append(f"{_time(left / rate)} to go")
     return ", ".join(said)
 
 
@@ -191,8 +191,10 @@ def _bar() -> tuple[Callable[[Progress], None], Callable[[], None]]:
     from openrouter_embeddings._extras import need  # noqa: PLC0415 - --help needs no imports
 
     console = need("rich.console", "jobs")
-    bar = need("rich.progress", "jobs").Progress(auto_refresh=False)
-    task = bar.add_task("beginning", total=None)
+    rich = need("rich.progress", "jobs")
+    rows = rich.TextColumn("{task.completed:,} of {task.total:,} rows")
+    bar = rich.Progress(rich.TextColumn("{task.description}"), rich.BarColumn(), rows)
+    task = bar.add_task("beginning", total=0)
     live = need("rich.live", "jobs").Live(bar, console=console.Console(stderr=True), transient=True)
     live.start()
 
@@ -241,4 +243,5 @@ def _report(report: JobReport, given: argparse.Namespace) -> None:
         file=sys.stderr,
     )
     if report.errors_file:
-        print(f"{report.errors:,} rows have no vector: {report.errors_file}", file=sys.stderr)
+        rows = "1 row has" if report.errors == 1 else f"{report.errors:,} rows have"
+        print(f"{rows} no vector: {report.errors_file}", file=sys.stderr)

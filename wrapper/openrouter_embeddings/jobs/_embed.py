@@ -77,6 +77,8 @@ class Embedding:
         self._expected: set[bytes] = set()  # read, and neither kept nor refused yet
         self._fresh: dict[bytes, bytes] = {}  # not in the cache yet
         self._rows = 0
+        self._has_asked = False
+        self.earlier = 0  # rows that were done before anything was asked for
         self.usage = Usage()
         self.reused: int = store.fact("reused") or 0
         self._unusable: set[bytes] = set()  # without asking; another run may find them whole
@@ -120,6 +122,8 @@ class Embedding:
         for rows in batches:
             waiting += self._unknown(rows)
             self._rows += len(rows)
+            if not self._has_asked:
+                self.earlier = self._rows - len(self._expected)
             self._tell(self, self._rows - len(self._expected))
             while (count := self._fitting(waiting)) < len(waiting):
                 yield waiting[:count]
@@ -158,6 +162,7 @@ class Embedding:
             self._submit(workers, rows[:1])  # what it costs tells how far the budget goes
             rows = rows[1:]
         asked = _Asked(rows, sum(map(_most_tokens, rows)))
+        self._has_asked = True
         while len(self._pending) >= self._concurrency:
             self._collect()
         if self._budget:

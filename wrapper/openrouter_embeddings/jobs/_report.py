@@ -19,6 +19,7 @@ class Progress:
         stage: "embedding", while the service is asked; "writing", while the target is.
         rows: rows of the source that this stage is done with.
         total: rows of the source.
+        earlier: rows that were done before this run asked for anything.
         embedded: inputs that the service has embedded for this job, earlier runs included.
         reused: inputs that came from the cache.
         refused: inputs that cannot be embedded.
@@ -31,6 +32,7 @@ class Progress:
     stage: str
     rows: int
     total: int
+    earlier: int
     embedded: int
     reused: int
     refused: int

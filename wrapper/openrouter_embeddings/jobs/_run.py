@@ -263,8 +263,8 @@ class _Watch:
         self._told = self.seconds
         self._listener(
             Progress(
-                self.stage, rows, self._total, embedding.embedded, embedding.reused,
-                embedding.refused, embedding.in_flight, embedding.concurrency, embedding.usage,
-                self.seconds,
+                self.stage, rows, self._total, embedding.earlier, embedding.embedded,
+                embedding.reused, embedding.refused, embedding.in_flight, embedding.concurrency,
+                embedding.usage, self.seconds,
             )
         )  # fmt: skip
