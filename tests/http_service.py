@@ -39,6 +39,10 @@ class HTTPService(ThreadingHTTPServer):
         """Serve until `shutdown`."""
         threading.Thread(target=self.serve_forever, args=[0.01]).start()
 
+    def refusal(self, asked: dict[str, Any]) -> int | None:
+        """A status in place of vectors."""
+        return None
+
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """One connection."""
         self.opened += 1
@@ -57,6 +61,11 @@ class _Handler(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if asked["model"] == "together":
             self.server.together.wait(20)
+        if status := self.server.refusal(asked):
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         much = "x" * (MUCH if len(asked["input"][0]) == LARGE else 0)
         body = json.dumps(answer(asked["input"], much=much)).encode()
         self.send_response(200)

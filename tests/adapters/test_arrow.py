@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from openrouter_embeddings.adapters.ray import Embed
 from openrouter_embeddings.local.faults import Fault
+from openrouter_embeddings.local.models.hash import HashModel
 from openrouter_embeddings.testing import Service
 
 OPTIONS: Any = {"workers": 1, "model": "local/hash", "dimensions": 4}
@@ -81,6 +82,17 @@ def test_batches_without_any_vector_have_the_width_that_is_known() -> None:
     assert unknown(empty)["embedding"].type.list_size == 256
 
 
+def test_a_worker_gives_vectors_of_one_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another is another vector space, in whichever batch it comes."""
+    embed = HashModel.embed
+    widths = iter([4, 5])
+    monkeypatch.setattr(HashModel, "embed", lambda me, given, _: embed(me, given, next(widths)))
+    work = Embed(client=Service().client, workers=1, model="local/hash")
+    work(pa.table({"text": ["a"]}))
+    with pytest.raises(ore.ResponseError, match="vectors of 5 dimensions came back, and of 4"):
+        work(pa.table({"text": ["b"]}))
+
+
 def test_workers_share_the_concurrency() -> None:
     """Whole requests at a time for each; fewer than one is refused."""
     made: list[Any] = []
@@ -102,6 +114,12 @@ def test_what_cannot_be_right_is_refused() -> None:
         Embed(client=ore.Client.local, budget=Decimal(1), **OPTIONS)
     with pytest.raises(ore.InputError, match="'embedding' already"):
         Embed(client=ore.Client.local, **OPTIONS)(pa.table({"text": ["a"], "embedding": [1]}))
+    skipping = Embed(client=ore.Client.local, on_error="skip", **OPTIONS)
+    with pytest.raises(ore.InputError, match="'embedding_error' already"):
+        skipping(pa.table({"text": ["a"], "embedding_error": [1]}))
+    wrong: Any = {**OPTIONS, "concurrency": "8"}
+    with pytest.raises(ore.InputError, match="concurrency"):
+        Embed(client=ore.Client.local, **wrong)
 
 
 def test_a_worker_without_a_key_says_so() -> None:

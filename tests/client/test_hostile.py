@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpcore
+import httpx
 import numpy as np
 import openrouter_embeddings as ore
 import pytest
@@ -18,7 +19,7 @@ from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.transport import _attempts, _send
 
 from tests.http_service import HTTPService
-from tests.support import KEY, KINDS, Kind, embed_over, expected
+from tests.support import KEY, KINDS, Kind, Service, embed_over, expected
 
 both = pytest.mark.parametrize("kind", KINDS)
 
@@ -231,6 +232,17 @@ def test_a_status_that_came_counts_though_its_body_does_not(
         embed_over(kind, url, ["a"])
     assert (caught.value.status, caught.value.retry_after) == (status, 4)
     assert caught.value.usage is None
+
+
+@both
+def test_a_status_counts_through_ones_own_httpx_client_too(kind: Kind) -> None:
+    """Though its body is compressed by what was not asked for."""
+    headers = {"Content-Encoding": "br", "Retry-After": "4"}
+    body = httpx.ByteStream(b"xx")
+    service = Service(lambda *_: lambda: httpx.Response(429, headers=headers, stream=body))
+    with pytest.raises(ore.RateLimitError) as caught:
+        service.embed(kind, ["a"], max_retries=0)
+    assert (caught.value.retry_after, caught.value.usage) == (4, None)
 
 
 @both

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from openrouter_embeddings.client import _turnstile
 from openrouter_embeddings.client._workers import Workers
 from openrouter_embeddings.local.faults import Fault, Faults
 from openrouter_embeddings.testing import JumpingClock, Service
-from openrouter_embeddings.transport import _attempts
+from openrouter_embeddings.transport import _attempts, _logs
 
 from tests.http_service import HTTPService
 from tests.support import KEY, KINDS, Kind, expected
@@ -94,6 +95,7 @@ def in_a_fork(work: Callable[[], bool]) -> int:
     """The exit status of a child that does this: 0 where it was right."""
     child = os.fork()
     if not child:
+        signal.alarm(30)
         try:
             os._exit(0 if work() else 4)
         finally:
@@ -294,3 +296,53 @@ def test_the_connections_of_another_process_are_refused(monkeypatch: pytest.Monk
                 client._transport.send(b"{}", 5, None)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
         finally:
             server.shutdown()
+
+
+def test_an_address_of_a_family_that_is_missing_here_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The next one may answer; and where none can be had, nothing was sent."""
+
+    class OfIPv4(socket.socket):
+        def __init__(self, family: int = -1, *arguments: Any, **more: Any) -> None:
+            if family == socket.AF_INET6:
+                raise OSError(97, "Address family not supported by protocol")
+            super().__init__(family, *arguments, **more)
+
+    with served(Faults([])) as url:
+        port = int(url.split(":")[2].split("/")[0])
+        found: list[Any] = [
+            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", port, 0, 0)),
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)),
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [*found])
+        monkeypatch.setattr(socket, "socket", OfIPv4)
+        options: Any = {"model": "local/hash", "dimensions": 4, "max_retries": 0}
+        with ore.Client(KEY, base_url=f"http://localhost:{port}/api/v1", **options) as client:
+            assert len(client.embed("a")) == 1
+        del found[1]
+        with ore.Client(KEY, base_url=f"http://localhost:{port}/api/v1", **options) as client:
+            with pytest.raises(ore.APIConnectionError, match="no connection") as raised:
+                client.embed("a")
+            assert raised.value.usage is None
+
+
+@forks
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_fork_makes_clients_whatever_other_threads_did() -> None:
+    """One of them may have held the lock of the log."""
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with _logs._lock:
+            held.set()
+            done.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(30)
+    try:
+        assert in_a_fork(lambda: bool(ore.Client(KEY, model="m"))) == 0
+    finally:
+        done.set()
+        thread.join()

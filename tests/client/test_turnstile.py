@@ -1,6 +1,7 @@
 """Whoever waits for a turn gets one, whatever becomes of those before."""
 
 import asyncio
+import math
 import threading
 from decimal import Decimal
 from typing import Any, cast
@@ -9,7 +10,7 @@ import numpy as np
 import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings.client._call import Call, Exchange
-from openrouter_embeddings.client._turnstile import AsyncTurnstile
+from openrouter_embeddings.client._turnstile import AsyncTurnstile, _Queue, _Ticket
 from openrouter_embeddings.core.divide import Learned
 from openrouter_embeddings.core.options import Options
 from openrouter_embeddings.core.plan import Batch
@@ -163,3 +164,27 @@ def test_a_deadline_and_a_full_turnstile_do_not_spin(kind: str) -> None:
             assert len(client.embed([*"abcdefgh"], **options)) == 8
     else:
         assert len(asyncio.run(service.async_client().embed([*"abcdefgh"], **options))) == 8
+
+
+def test_only_the_next_waits_for_a_time(
+    clock: JumpingClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever stands behind another, or for a budget, is called; he would look again and again."""
+    queue, calling = _Queue(8), threading.Event()
+    first, second = (_Ticket(exchange(), calling) for _ in range(2))
+    says = {first: "wait", second: "go"}
+    monkeypatch.setattr(first.exchange, "verdict", lambda: says[first])
+    monkeypatch.setattr(second.exchange, "verdict", lambda: says[second])
+    queue.limiter.overloaded(clock.now(), clock.now(), retry_after=5.0)
+    queue.join(first)
+    queue.join(second)
+    in_time = second.starts
+    assert first.starts == math.inf
+    assert in_time == pytest.approx(clock.now() + 5)
+    says[first] = "go"
+    queue.call()
+    assert first.starts == pytest.approx(in_time)
+    assert second.starts == math.inf
+    says = dict.fromkeys(says, "wait")
+    queue.call()
+    assert {first.starts, second.starts} == {math.inf}

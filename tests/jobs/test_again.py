@@ -16,30 +16,8 @@ from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.local.models import hash as hashes
 from openrouter_embeddings.testing import Service
 
-from tests.job_support import OPTIONS, TABLE, TEXTS, billed, run, vectors
+from tests.job_support import OPTIONS, TABLE, TEXTS, run, vectors
 from tests.support import PNG
-
-
-def test_a_budget_is_of_all_runs_together(source: Path, tmp_path: Path) -> None:
-    """Running the same command again and again does not spend it again."""
-    service = Service()
-    with service.client(**OPTIONS) as client:
-        for _ in range(3):
-            with pytest.raises(ore.BudgetExceededError, match="are spent"):
-                jobs.embed_file(
-                    source, tmp_path / "t.npy", client=client, column="text",
-                    budget=Decimal("0.000003"),
-                )  # fmt: skip
-        assert 0 < sum(bill.cost for bill in service.faults.billed) <= 0.000003
-        asked = service.faults.requests
-        with pytest.raises(ore.BudgetExceededError, match="are spent"):
-            jobs.embed_file(
-                source, tmp_path / "t.npy", client=client, column="text", budget=Decimal("1e-9")
-            )
-        assert service.faults.requests == asked
-    report, service = run(source, tmp_path / "t.npy", budget=Decimal(1), column="text")
-    assert 0 < sum(billed(service).values()) < 80
-    assert report.embedded == 80
 
 
 def test_an_image_that_is_there_now_is_embedded(tmp_path: Path) -> None:
@@ -180,3 +158,24 @@ def test_progress_tells_what_was_there_before(
     seen: list[jobs.Progress] = []
     run(source, tmp_path / "t.npy", column="text", on_progress=seen.append)
     assert {one.earlier for one in seen} == {52}  # two requests of 16, and 20 rows like those
+
+
+def test_an_image_that_is_another_now_is_no_duplicate(tmp_path: Path) -> None:
+    """Of the vector that an earlier run has kept of the one before."""
+    pq.write_table(pa.table({"image": ["a.png", "b.png"]}), tmp_path / "s.parquet")
+    for name in "ab":
+        (tmp_path / f"{name}.png").write_bytes(PNG + name.encode())
+    broke = Fault("status", status=402, requests=[1])
+    with pytest.raises(ore.PaymentRequiredError):
+        run(tmp_path / "s.parquet", tmp_path / "t.npy", broke, images="image", batch_size=1)
+    (tmp_path / "a.png").write_bytes(PNG + b"other")
+    report, _ = run(tmp_path / "s.parquet", tmp_path / "t.npy", images="image", batch_size=1)
+    assert (report.rows, report.duplicates, report.embedded) == (2, 0, 3)
+
+
+def test_an_estimate_leaves_out_what_the_job_writes(tmp_path: Path) -> None:
+    """As the job does."""
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n')
+    pattern = str(tmp_path / "*.jsonl")
+    run(pattern, tmp_path / "t.jsonl")
+    assert jobs.estimate(pattern, tmp_path / "t.jsonl", price=Decimal(1)).rows == 1

@@ -95,6 +95,23 @@ def test_a_source_that_changes_meanwhile_is_said(
     assert sorted(p.name for p in tmp_path.iterdir()) == [source.name, "t.npy.job"]
 
 
+def test_a_source_whose_rows_change_places_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though all of them have a vector."""
+    source = tmp_path / "source.txt"
+    source.write_text("a\nb\nc\n")
+
+    def changed(*arguments: Any, **options: Any) -> Any:
+        source.write_text("b\na\nc\n")
+        return _write.write(*arguments, **options)
+
+    monkeypatch.setattr(_run, "write", changed)
+    with pytest.raises(jobs.JobError, match="the source has changed"):
+        run(source, tmp_path / "t.npy")
+    assert not (tmp_path / "t.npy").exists()
+
+
 def test_ctrl_c_keeps_what_is_in_flight(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

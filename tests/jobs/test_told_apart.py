@@ -170,13 +170,25 @@ def test_a_file_that_came_meanwhile_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "t.npy").read_bytes() == b"mine"
 
 
+@pytest.mark.parametrize(
+    "column",
+    [pa.array([1], pa.timestamp("s", "Mars/Base")), pa.nulls(1, pa.month_day_nano_interval())],
+)
+def test_dates_that_cannot_be_written_are_refused(column: Any) -> None:
+    """As text, before anything is sent."""
+    with pytest.raises(ore.InputError, match=r"cannot be written as text|text or numbers"):
+        open_source(pa.table({"t": column})).reader("t", None, None)
+
+
 @pytest.mark.parametrize("name", ["t.parquet", "t.npy"])
 def test_what_is_no_target_is_said(tmp_path: Path, name: str) -> None:
     """Whether the file or its provenance is damaged."""
     (tmp_path / name).write_bytes(b"garbage")
-    (tmp_path / f"{name}.provenance.json").write_text("")
+    (tmp_path / f"{name}.provenance.json").write_text("[1]")
     with pytest.raises(ore.InputError, match="was not made by orembed run"):
         jobs.info(tmp_path / name)
+    np.savez(tmp_path / "other.npz", a=np.zeros(3))
+    (tmp_path / "other.npz").replace(tmp_path / name)
     with pytest.raises(jobs.JobError, match="made by something else"):
         run(TABLE, tmp_path / name, column="text")
 

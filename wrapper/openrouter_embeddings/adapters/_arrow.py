@@ -8,19 +8,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from openrouter_embeddings._extras import need
+from openrouter_embeddings.core.assemble import same_width
+from openrouter_embeddings.core.options import EmbedOptions, merged
 from openrouter_embeddings.errors import InputError
 from openrouter_embeddings.jobs._rows import Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import pyarrow as pa
 
     from openrouter_embeddings.client import Client
-    from openrouter_embeddings.core.options import EmbedOptions
     from openrouter_embeddings.jobs._rows import Row
 
 DEFAULT_OUTPUT = "embedding"
+
+
+def check_output(names: Sequence[str], output: str, *, skips: bool) -> None:
+    """Raise InputError where a column that is added is there already."""
+    for added in [output, reasons_column(output)] if skips else [output]:
+        if added in names:
+            raise InputError(f"there is a column {added!r} already; output=… names another")
 
 
 def reasons_column(output: str) -> str:
@@ -71,8 +79,7 @@ class Embedder:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """The table with the column of vectors. Raises as `Client.embed`."""
-        if self._output in table.schema.names:
-            raise InputError(f"there is a column {self._output!r} already; output=… names another")
+        check_output(table.schema.names, self._output, skips=self._skips)
         if self._reader is None:
             self._reader = Reader(table.schema, Path(), *self._reading)
         rows = [row for batch in table.to_batches() for row in self._reader.read(batch)]
@@ -100,7 +107,9 @@ class Embedder:
             return {}, reasons
         inputs: Any = [row.value for row in asked]
         result = self._client.embed(inputs)
-        self._width = result.vectors.shape[1] or self._width
+        if len(result.vectors):
+            positions = np.flatnonzero(result.mask).tolist()
+            self._width = same_width(self._width, result.vectors, positions)
         reasons |= {asked[at].digest: error.message for at, error in result.errors.items()}
         there = [asked[at].digest for at in np.flatnonzero(result.mask)]
         return dict(zip(there, result.vectors, strict=True)), reasons
@@ -123,7 +132,7 @@ def _share(workers: int, options: EmbedOptions) -> EmbedOptions:
         raise InputError(
             "budget counts for one client, and every worker has one; set a limit on the API key"
         )
-    concurrency = options.get("concurrency", 8)
+    concurrency = merged(EmbedOptions(), options).concurrency
     if workers < 1 or concurrency < workers:
         raise InputError(
             f"concurrency {concurrency} over {workers} workers leaves some without a request; "

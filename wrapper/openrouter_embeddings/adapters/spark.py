@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from openrouter_embeddings._extras import need
 from openrouter_embeddings.client import Client
 
-from ._arrow import DEFAULT_OUTPUT, Embedder, reasons_column
+from ._arrow import DEFAULT_OUTPUT, Embedder, check_output, reasons_column
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -35,6 +35,7 @@ def embed(
     Every task makes one client. Arguments and errors are those of `adapters.ray.Embed`, with
     `workers` for how many tasks run at a time, and the extra `spark`.
     """
+    check_output(frame.columns, output, skips=options.get("on_error") == "skip")
     types = need("pyspark.sql.types", "spark")
     schema = types.StructType([*frame.schema.fields])  # `add` would change the frame's own
     schema = schema.add(output, types.ArrayType(types.FloatType()))

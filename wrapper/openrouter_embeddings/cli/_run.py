@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import sys
 import time
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,20 +89,21 @@ def _credits(text: str) -> Decimal:
 
 def _run(given: argparse.Namespace) -> None:
     from openrouter_embeddings import jobs  # noqa: PLC0415 - behind an extra
-    from openrouter_embeddings.errors import EmbeddingsError  # noqa: PLC0415 - --help needs none
+    from openrouter_embeddings.errors import EmbeddingsError, InputError  # noqa: PLC0415 - as above
     from openrouter_embeddings.jobs._store import job_file  # noqa: PLC0415 - behind an extra
 
     from . import client_of  # noqa: PLC0415 - the two know each other
 
-    reading = {name: getattr(given, name) for name in ("column", "template", "images")}
+    reading: Any = {name: getattr(given, name) for name in ("column", "template", "images")}
     tuning = ("batch_size", "concurrency")
     options: Any = {n: v for n in tuning if (v := getattr(given, n)) is not None}
+    estimate = partial(jobs.estimate, given.source, given.output, **reading, **options)
     if given.dry_run and given.price is not None:  # which needs no service
-        _say(jobs.estimate(given.source, **reading, price=given.price, **options), given)
+        _say(estimate(price=given.price), given)
         return
     with client_of(given, seldom=EVERY) as client:
         if given.dry_run:
-            _say(jobs.estimate(given.source, **reading, client=client, **options), given)
+            _say(estimate(client=client), given)
             return
         listener, close = _listener(given)
         try:
@@ -120,7 +123,8 @@ def _run(given: argparse.Namespace) -> None:
             )
         except (EmbeddingsError, OSError, KeyboardInterrupt) as error:
             close()
-            if job_file(given.output).exists():
+            says_itself = isinstance(error, InputError | jobs.JobError)
+            if not says_itself and job_file(given.output).exists():
                 print(f"orembed: {_how_to_go_on(error)}", file=sys.stderr)
             raise
         finally:
@@ -210,9 +214,8 @@ def _print_json(progress: Progress) -> None:
 
 
 def _print(said: Any) -> None:
-    import orjson  # noqa: PLC0415 - --help needs no imports
-
-    print(orjson.dumps(said, default=str).decode(), flush=True)
+    # json, not orjson: the name of a file may be no UTF-8
+    print(json.dumps(said, default=str), flush=True)
 
 
 def _say(estimate: Estimate, given: argparse.Namespace) -> None:

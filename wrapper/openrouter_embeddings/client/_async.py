@@ -276,7 +276,8 @@ class AsyncClient:
     def _turnstile_here(self) -> AsyncTurnstile:
         """The turnstile and the connections of this event loop, made anew when the last closed."""
         if self._transport.bind():
-            self._turnstile = AsyncTurnstile(self._settings.concurrency)
+            self._turnstile = self._turnstile.anew()
+            self._closing = asyncio.Event()
         return self._turnstile
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import threading
 import time
 import weakref
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
 from openrouter_embeddings.core import assemble
 from openrouter_embeddings.core.budget import Budget
@@ -44,16 +45,25 @@ GRACE = 5.0
 _JITTER = 1.0
 
 
+class Purse(NamedTuple):
+    """A budget, and the lock around it: threads share it, of one call or, in a job, of several."""
+
+    budget: Budget
+    lock: threading.Lock
+
+
 class Call:
     """One call: its options, when it must end, what it has cost, and whether anybody wants it."""
 
-    def __init__(self, options: Options, learned: Learned) -> None:
+    def __init__(self, options: Options, learned: Learned, purse: Purse | None = None) -> None:
         self.options = options
         self.fields = options.request_fields()
         self.learned = learned
         self.over = threading.Event()
         self.why_over = "the call has ended without this request"
-        self.budget = None if options.budget is None else Budget(options.budget)
+        if options.budget is not None:
+            purse = Purse(Budget(options.budget), threading.Lock())
+        self.purse = purse
         self._failed_from = math.inf
         self._divisions: dict[int, Division] = {}
         self._spent = Usage()
@@ -76,8 +86,9 @@ class Call:
         """Count an answer, from whichever thread; a refused one was billed, too."""
         with self.lock:
             self._spent += usage
-            if self.budget is not None:
-                self.budget.spend(usage)
+        if self.purse is not None:
+            with self.purse.lock:
+                self.purse.budget.spend(usage)
 
     def total(self) -> Usage | None:
         """What the call has used so far; None before the first answer."""
@@ -110,14 +121,14 @@ class Call:
 
     def divide(self, batch: Batch) -> Division:
         """Begin with a batch."""
-        budget = self.budget  # not self: a call that held itself would hold its matrix, too
+        purse = self.purse  # not self: a call that held itself would hold its matrix, too
         division = Division(
             batch,
             self.learned,
             self.options.model,
             skip=self.options.on_error == "skip",
             ask_again=self.options.max_retries > 0,
-            cautious=lambda: budget is not None and budget.needs_price,
+            cautious=lambda: purse is not None and purse.budget.needs_price,
         )
         self._divisions[batch.positions[0]] = division
         return division
@@ -189,7 +200,7 @@ class Exchange:
         self._refused = 0
         self._out_of_time = False
         self._has_read = False  # the answer of the attempt that is under way
-        self._tokens = piece.most_tokens if call.budget is not None else 0
+        self._tokens = piece.most_tokens if call.purse is not None else 0
         fields = call.fields
         self.as_base64 = fields["encoding_format"] == "base64"
         if self.as_base64 and call.options.model in call.learned.floats:
@@ -236,8 +247,11 @@ class Exchange:
         """What the call itself has to say of the request now; `check` raises where it stops."""
         if not self.call.wants(self._piece):
             return "stop"
-        with self.call.lock:
-            return self.call.budget.verdict(self._tokens) if self.call.budget else "go"
+        if self.call.purse is None:
+            return "go"
+        budget, lock = self.call.purse
+        with lock:
+            return budget.verdict(self._tokens)
 
     def check(self, wait: float) -> float:
         """Seconds until the deadline, for a request that may begin in `wait`.
@@ -246,10 +260,11 @@ class Exchange:
         """
         if not self.call.wants(self._piece):
             raise EmbeddingsError(self.call.why_over)
-        with self.call.lock:
-            budget = self.call.budget
-            if budget is not None and budget.verdict(self._tokens) == "stop":
-                raise BudgetExceededError(budget.reason, inputs=self._piece.positions)
+        if self.call.purse is not None:
+            budget, lock = self.call.purse
+            with lock:
+                if budget.verdict(self._tokens) == "stop":
+                    raise BudgetExceededError(budget.reason, inputs=self._piece.positions)
         remaining = self.call.remaining()
         if remaining <= 0 or remaining < wait < math.inf:
             raise self._deadline_error()
@@ -258,19 +273,20 @@ class Exchange:
     def begun(self) -> None:
         """The request is sent now."""
         self._has_read = False
-        if self.call.budget is not None:
-            with self.call.lock:
-                self.call.budget.begin(self._tokens)
+        if self.call.purse is not None:
+            with self.call.purse.lock:
+                self.call.purse.budget.begin(self._tokens)
 
     def ended(self, outcome: BaseException | None) -> None:
         """The attempt has ended, with an error or without."""
-        unread = isinstance(outcome, ResponseError) and not self._has_read
+        cut_off = isinstance(outcome, ResponseError | asyncio.CancelledError)
+        unread = cut_off and not self._has_read
         unanswered = unread or getattr(outcome, "maybe_billed", False)
         if unanswered:
             self._count(Usage(unanswered=1))
-        if self.call.budget is not None:
-            with self.call.lock:
-                self.call.budget.end(self._tokens, maybe_billed=unanswered)
+        if self.call.purse is not None:
+            with self.call.purse.lock:
+                self.call.purse.budget.end(self._tokens, maybe_billed=unanswered)
 
     def timeout(self) -> float:
         """Seconds that the attempt may take."""

@@ -17,7 +17,7 @@ from openrouter_embeddings.images import load_content
 from openrouter_embeddings.transport import Transport
 
 from . import _call
-from ._call import Call, Exchange, sleep_by
+from ._call import Call, Exchange, Purse, sleep_by
 from ._settings import LOCAL_KEY, LOCAL_MODEL, LOCAL_URL, Settings, with_role
 from ._turnstile import Turnstile
 from ._workers import Workers
@@ -106,7 +106,9 @@ class Client:
             APIConnectionError: no whole answer came within `timeout` and `deadline`.
             ResponseError: an answer whose vectors cannot be trusted.
         """
-        call = self._call(options)
+        return self._embed(self._call(options), inputs)
+
+    def _embed(self, call: Call, inputs: EmbedInputs) -> EmbeddingResult:
         items = accept(inputs)
         loaded = [
             item if isinstance(item, str) else load_content(item, position)
@@ -186,9 +188,9 @@ class Client:
         """Address and model; never the key."""
         return self._said
 
-    def _call(self, options: EmbedOptions) -> Call:
+    def _call(self, options: EmbedOptions, purse: Purse | None = None) -> Call:
         self._settings.check_usable()
-        call = Call(self._settings.options(options), self._settings.learned)
+        call = Call(self._settings.options(options), self._settings.learned, purse)
         with self._turnstile.lock:
             self._calls.add(call)
         return call

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from openrouter_embeddings.core.limiter import Limiter
@@ -62,10 +63,11 @@ class _Ticket:
 class _Queue:
     """What both turnstiles decide alike; the blocking one holds a lock around every call."""
 
-    def __init__(self, concurrency: int) -> None:
-        self._concurrency = concurrency
-        self.limiter = Limiter()
+    def __init__(self, concurrency: int, limiter: Limiter | None = None) -> None:
+        self.concurrency = concurrency
+        self.limiter = limiter or Limiter()
         self._waiting: deque[_Ticket] = deque()
+        self._next: _Ticket | None = None  # waits for a time, and nobody else does
 
     def join(self, ticket: _Ticket) -> None:
         """Stand at the end."""
@@ -84,18 +86,26 @@ class _Queue:
                 ticket.called.set()  # to hear why
             if verdict != "go":
                 continue
-            concurrency = max(self._concurrency, ticket.exchange.call.options.concurrency)
+            concurrency = max(self.concurrency, ticket.exchange.call.options.concurrency)
             wait = self.limiter.wait(now, concurrency)
             if wait > 0:
-                if not math.isclose(ticket.starts, now + wait, rel_tol=0, abs_tol=_MOMENT):
-                    ticket.starts = now + wait
-                    ticket.called.set()  # to wait anew, till then
+                self._expect(ticket, now + wait)
                 return
             self._waiting.remove(ticket)
             self.limiter.begin(now)
             ticket.exchange.begun()
             ticket.began = now
             ticket.called.set()
+        self._expect(None, math.inf)
+
+    def _expect(self, ticket: _Ticket | None, starts: float) -> None:
+        """Say when the next one begins; those behind it are called when it does."""
+        if self._next is not None and self._next is not ticket:
+            self._next.starts = math.inf
+        self._next = ticket
+        if ticket and not math.isclose(ticket.starts, starts, rel_tol=0, abs_tol=_MOMENT):
+            ticket.starts = starts
+            ticket.called.set()  # to wait anew, till then
 
     def leave(self, ticket: _Ticket, outcome: BaseException | None) -> None:
         """Give a place back, in the queue or under way. Doing so twice is fine."""
@@ -193,8 +203,12 @@ class Turnstile:
 class AsyncTurnstile:
     """For tasks."""
 
-    def __init__(self, concurrency: int) -> None:
-        self._queue = _Queue(concurrency)
+    def __init__(self, concurrency: int, limiter: Limiter | None = None) -> None:
+        self._queue = _Queue(concurrency, limiter)
+
+    def anew(self) -> AsyncTurnstile:
+        """For another event loop, in which nothing is under way yet; the service is the same."""
+        return AsyncTurnstile(self._queue.concurrency, replace(self._queue.limiter, in_flight=0))
 
     @asynccontextmanager
     async def turn(self, exchange: Exchange) -> AsyncIterator[float]:

@@ -14,28 +14,30 @@ if TYPE_CHECKING:
 
 @dataclass
 class Budget:
-    """Credits of one call: spent, possibly spent, and promised to requests in flight.
+    """Credits of a call or a job: spent, possibly spent, and promised to requests in flight.
 
     The price of a token is learned from answers: the dearest so far counts. Until there is one,
     only one request is in flight, of one input.
 
     Attributes:
-        total: what the call may cost at most.
+        total: what it may cost at most.
         spent: what answers have cost, and at most what attempts cost whose answer never came.
+        price: of a token; None until an answer tells it.
+        unpriced: tokens of attempts without an answer, while no price was known.
     """
 
     total: Decimal
     spent: Decimal = Decimal(0)
-    _price: Decimal | None = None
+    price: Decimal | None = None
+    unpriced: int = 0
     _tokens: int = 0  # of requests in flight, at most
     _in_flight: int = 0
-    _unpriced: int = 0  # tokens of attempts without an answer, while no price was known
     _silent: bool = False  # an answer named no cost
 
     @property
     def needs_price(self) -> bool:
         """Whether no answer has told the price of a token yet."""
-        return self._price is None
+        return self.price is None
 
     def verdict(self, tokens: int) -> Literal["go", "wait", "stop"]:
         """Whether a request of at most so many tokens may begin, now or when others have ended."""
@@ -48,7 +50,7 @@ class Budget:
         return "go" if self._cost(self._tokens + tokens) <= self.total else "wait"
 
     def _cost(self, tokens: int) -> Decimal:
-        return EXACT.add(self.spent, EXACT.multiply(self._price or Decimal(0), Decimal(tokens)))
+        return EXACT.add(self.spent, EXACT.multiply(self.price or Decimal(0), Decimal(tokens)))
 
     def begin(self, tokens: int) -> None:
         """A request begins, to which `verdict` has said go."""
@@ -57,8 +59,8 @@ class Budget:
 
     def end(self, tokens: int, *, maybe_billed: bool) -> None:
         """It has ended. What it cost was told to `spend`, unless no answer came."""
-        if maybe_billed and self._price is None:
-            self._unpriced += tokens
+        if maybe_billed and self.price is None:
+            self.unpriced += tokens
         elif maybe_billed:
             self.spent = self._cost(tokens)
         self._tokens -= tokens
@@ -71,8 +73,8 @@ class Budget:
             return
         self.spent = EXACT.add(self.spent, usage.cost)
         price = EXACT.divide(usage.cost, Decimal(max(usage.total_tokens, 1)))
-        self._price = max(price, self._price or price)
-        self.spent, self._unpriced = self._cost(self._unpriced), 0
+        self.price = max(price, self.price or price)
+        self.spent, self.unpriced = self._cost(self.unpriced), 0
 
     @property
     def reason(self) -> str:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
+import threading
 from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import suppress
-from dataclasses import dataclass
 from decimal import Decimal
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from openrouter_embeddings.client._call import Purse
 from openrouter_embeddings.client._workers import Workers
 from openrouter_embeddings.core.budget import Budget
-from openrouter_embeddings.core.plan import FRAME_TOKENS, IMAGE_TOKENS, MAX_TEXT_BYTES
-from openrouter_embeddings.errors import BudgetExceededError, EmbeddingsError
-from openrouter_embeddings.inputs import Content
+from openrouter_embeddings.core.plan import MAX_TEXT_BYTES
+from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.result import Usage
 
 from ._errors import JobError
@@ -34,12 +33,6 @@ if TYPE_CHECKING:
 
 _SERVED = ("models", "providers")
 _IMAGES = 4 << 20  # bytes of images in a request, of which several are in memory in several forms
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    rows: list[Row]
-    tokens: int  # at most
 
 
 class Embedding:
@@ -69,11 +62,12 @@ class Embedding:
         self._options: Any = {**options, "on_error": "skip", "budget": None}
         self._batch_size, self._concurrency = plain.batch_size, plain.concurrency
         self._store, self._cache = store, cache
-        self._spent = Decimal(store.fact("spent") or 0)  # earlier runs included
-        self._budget = None if plain.budget is None else Budget(plain.budget, self._spent)
+        self._purse: Purse | None = None
+        if plain.budget is not None:
+            self._purse = Purse(_budget(plain.budget, store), threading.Lock())
         self._tell = tell
         self._max_errors = max_errors
-        self._pending: dict[Future[EmbeddingResult], _Asked] = {}
+        self._pending: dict[Future[EmbeddingResult], list[Row]] = {}
         self._expected: set[bytes] = set()  # read, and neither kept nor refused yet
         self._fresh: dict[bytes, bytes] = {}  # not in the cache yet
         self._rows = 0
@@ -158,25 +152,18 @@ class Embedding:
         return wanted
 
     def _submit(self, workers: Workers[EmbeddingResult], rows: list[Row]) -> None:
-        if self._budget and self._budget.needs_price and len(rows) > 1:
-            self._submit(workers, rows[:1])  # what it costs tells how far the budget goes
-            rows = rows[1:]
-        asked = _Asked(rows, sum(map(_most_tokens, rows)))
         self._has_asked = True
-        while len(self._pending) >= self._concurrency:
+        while len(self._pending) >= self._at_once:
             self._collect()
-        if self._budget:
-            self._begin(self._budget, asked.tokens)
         inputs: Any = [row.value for row in rows]
-        ask = partial(self._client.embed, inputs, **self._options)
-        self._pending[workers.submit(ask)] = asked
+        call = self._client._call(self._options, self._purse)  # noqa: SLF001 - of the same package
+        self._pending[workers.submit(self._client._embed, call, inputs)] = rows  # noqa: SLF001
 
-    def _begin(self, budget: Budget, tokens: int) -> None:
-        while (verdict := budget.verdict(tokens)) == "wait":
-            self._collect()
-        if verdict == "stop":
-            raise BudgetExceededError(budget.reason)
-        budget.begin(tokens)
+    @property
+    def _at_once(self) -> int:
+        """Calls: one, until an answer has told the price that a budget has to know."""
+        is_blind = self._purse is not None and self._purse.budget.needs_price
+        return 1 if is_blind else self._concurrency
 
     def _collect(self) -> None:
         """Keep what has come; raise what went wrong with any of it."""
@@ -213,35 +200,35 @@ class Embedding:
             return error
 
     def _take(self, future: Future[EmbeddingResult]) -> BaseException | None:
-        asked = self._pending[future]  # until it is kept: Ctrl-C may come before
+        rows = self._pending[future]  # until it is kept: Ctrl-C may come before
+        failure = future.exception()
+        known = failure if isinstance(failure, EmbeddingsError) else None
+        result = known.partial if known else None if failure else future.result()
+        usage = known.usage if known else result.usage if result else None
         try:
-            return self._kept(future, asked)
+            if result is not None:
+                self._keep(rows, result)
         except JobError:
             self._pending.pop(future)
+            self._spend(usage or Usage())
             raise
-
-    def _kept(self, future: Future[EmbeddingResult], asked: _Asked) -> BaseException | None:
-        failure = future.exception()
-        usage: Usage | None = None
-        if failure is None:
-            self._keep(asked.rows, future.result())
-            usage = future.result().usage
-        elif isinstance(failure, EmbeddingsError):
-            if failure.partial is not None:
-                self._keep(asked.rows, failure.partial)
-            usage = failure.usage
         self._pending.pop(future)
-        self.usage += usage or Usage()
-        self._spend(usage or Usage(), asked.tokens)
+        self._spend(usage or Usage())
         return failure
 
-    def _spend(self, usage: Usage, tokens: int) -> None:
-        self._spent += usage.cost or 0
-        if self._budget:
-            self._budget.spend(usage)
-            self._budget.end(tokens, maybe_billed=bool(usage.unanswered))
-            self._spent = self._budget.spent
-        self._store.note("spent", str(self._spent))
+    def _spend(self, usage: Usage) -> None:
+        """What was paid for counts for the budget of the next run, too."""
+        self.usage += usage
+        if self._purse is None:
+            spent = Decimal(self._store.fact("spent") or 0)
+            self._store.note("spent", str(spent + (usage.cost or 0)))
+            return
+        budget, lock = self._purse
+        with lock:
+            self._store.note("spent", str(budget.spent))
+            self._store.note("unpriced", budget.unpriced)
+            if budget.price is not None:
+                self._store.note("price", str(budget.price))
 
     def _keep(self, rows: list[Row], result: EmbeddingResult) -> None:
         digests = [rows[position].digest for position in np.flatnonzero(result.mask)]
@@ -294,8 +281,12 @@ def _join(store: Store, name: str, said: Iterable[str]) -> None:
         store.note(name, sorted([*before, *new]))
 
 
-def _most_tokens(row: Row) -> int:
-    if isinstance(row.value, str):
-        return row.size + FRAME_TOKENS
-    text = row.value.parts[0] if isinstance(row.value, Content) else ""
-    return len(str(text).encode()) + IMAGE_TOKENS + FRAME_TOKENS
+def _budget(total: Decimal, store: Store) -> Budget:
+    """As earlier runs have left it."""
+    price = store.fact("price")
+    return Budget(
+        total,
+        spent=Decimal(store.fact("spent") or 0),
+        price=None if price is None else Decimal(price),
+        unpriced=store.fact("unpriced") or 0,
+    )

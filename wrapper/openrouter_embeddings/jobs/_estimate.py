@@ -6,6 +6,7 @@ import math
 import time
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openrouter_embeddings.core.options import EmbedOptions, merged
@@ -13,8 +14,10 @@ from openrouter_embeddings.errors import InputError
 
 from ._client import given_or_own
 from ._sources import open_source
+from ._targets import beside
 
 if TYPE_CHECKING:
+    from os import PathLike
     from typing import Unpack
 
     from openrouter_embeddings.client import Client
@@ -50,6 +53,7 @@ class Estimate:
 
 def estimate(
     source: Any,
+    target: str | PathLike[str] | None = None,
     *,
     column: str | None = None,
     template: str | None = None,
@@ -62,6 +66,7 @@ def estimate(
 
     Args:
         source: as for `embed_file`.
+        target: what the job will write, which a pattern for the source leaves out.
         column: as for `embed_file`.
         template: as for `embed_file`.
         images: as for `embed_file`.
@@ -73,7 +78,7 @@ def estimate(
     Raises:
         As `embed_file`.
     """
-    rows = open_source(source)
+    rows = open_source(source, apart=beside(Path(target)) if target is not None else ())
     reader = rows.reader(column, template, images)
     if reader.images and price is not None:
         raise InputError(

@@ -109,12 +109,25 @@ class Reader:
         kinds = self._arrow.types
         kind = _plain_type(kinds, self._schema.field(self._known(name)).type)
         simple = (kinds.is_primitive, kinds.is_decimal, kinds.is_null)
+        if kinds.is_temporal(kind):
+            self._check_zone(name, kind)
         if not (_is_text(kinds, kind) or any(fits(kind) for fits in simple)):
             raise InputError(f"the column {name!r} holds {kind}; text or numbers are right")
         return name
 
+    def _check_zone(self, name: str, kind: Any) -> None:
+        """That a date can be written, for which its zone has to be known here."""
+        try:
+            self._arrow.array([0], kind).cast(self._arrow.string())
+        except (self._arrow.ArrowException, TypeError) as error:
+            raise InputError(
+                f"the column {name!r} holds {kind}, which cannot be written as text: {error}"
+            ) from None
+
     def _parsed(self, template: str) -> list[tuple[str, str | None]]:
         parts: list[tuple[str, str | None]] = []
+        if any("\ud800" <= letter <= "\udfff" for letter in template):
+            raise InputError(f"the template {template!r} is no UTF-8")
         try:
             for before, name, form, conversion in Formatter().parse(template):
                 if form or conversion:

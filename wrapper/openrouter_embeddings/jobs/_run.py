@@ -134,7 +134,7 @@ def embed_file(
             served = _served(store)
         except JobError:
             if embedding.refused:
-                with suppress(JobError):  # the first one is what is said
+                with suppress(JobError, ValueError, ArithmeticError):  # the first is what is said
                     write_errors(path, store, rows, reader, key)
             raise
         watch.stage = "writing"

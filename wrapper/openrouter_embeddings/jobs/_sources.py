@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+from functools import partial
 from os import PathLike, fsencode, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from ._tables import Csv, JsonLines, Lines, Memory, Names, Parquet
 from ._values import plain, plain_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import pyarrow as pa
 
@@ -49,8 +50,9 @@ class Source:
         total: how many rows there are; one at least.
     """
 
-    def __init__(self, tables: Tables, identity: Any, folder: Path | None) -> None:
+    def __init__(self, tables: Tables, identify: Callable[[], Any], folder: Path | None) -> None:
         self._tables = tables
+        self._identify = identify
         self.schema: pa.Schema = tables.schema
         names: list[str] = self.schema.names
         if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -58,9 +60,16 @@ class Source:
         if not tables.total:
             raise InputError(f"the source has no rows; {_RIGHT}")
         self.images: str | None = "path" if isinstance(tables, Names) else None
-        self.identity = identity
+        self.identity = identify()
         self.folder = folder
         self.total = tables.total
+
+    def is_unchanged(self) -> bool:
+        """Whether it still is what it was."""
+        try:
+            return bool(self._identify() == self.identity)
+        except OSError:
+            return False
 
     def reader(self, column: str | None, template: str | None, images: str | None) -> Reader:
         """What takes the inputs out of the batches. Raises InputError."""
@@ -123,7 +132,7 @@ def _from_memory(source: Any) -> Source:
         digest = _digest(pa, table)
     except (pa.ArrowException, TypeError, UnicodeError) as error:
         raise InputError(f"the table cannot be read by Arrow: {error}") from None
-    return Source(Memory(table), {"table": digest}, Path())
+    return Source(Memory(table), lambda: {"table": digest}, Path())
 
 
 def _digest(pa: Any, table: pa.Table) -> str:
@@ -142,7 +151,7 @@ def _from_directory(path: Path) -> Source:
     images = sorted(one for one in path.rglob("*") if one.suffix.lower() in _IMAGES)
     if not images:
         raise InputError(f"the directory {path} has no images ({', '.join(_IMAGES)}); {_RIGHT}")
-    return Source(Names(images, path), _identity(images), path)
+    return Source(Names(images, path), partial(_identity, images), path)
 
 
 def _expanded(name: str, own: set[Path]) -> list[Path]:
@@ -173,7 +182,8 @@ def _from_files(paths: list[Path]) -> Source:
     except (pa.ArrowException, OverflowError) as error:
         raise InputError(f"{paths[0]} cannot be read as {paths[0].suffix}: {error}") from None
     folders = {path.parent.resolve() for path in paths}
-    return Source(tables, _identity(paths), paths[0].parent if len(folders) == 1 else None)
+    folder = paths[0].parent if len(folders) == 1 else None
+    return Source(tables, partial(_identity, paths), folder)
 
 
 def _identity(paths: list[Path]) -> Any:

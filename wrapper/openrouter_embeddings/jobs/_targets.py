@@ -62,9 +62,10 @@ class Target:
         """What a finished target says of where it comes from; None where it says nothing."""
         said = _beside(path)
         try:
-            return json.loads(said.read_text()) if said.exists() else None
+            found = json.loads(said.read_text()) if said.exists() else None
         except ValueError:
             return None
+        return found if isinstance(found, dict) else None
 
     def _place_with(self, provenance: dict[str, Any]) -> None:
         said = _beside(self.path)
@@ -195,10 +196,10 @@ class _Matrix(Target):
     def provenance(path: Path) -> Any:
         said = Target.provenance(path)
         try:
-            shape = np.load(path, mmap_mode="r").shape
-        except (ValueError, EOFError):
+            shape = np.lib.format.open_memmap(path, mode="r").shape
+        except (ValueError, OSError):
             return None
-        return said if said and shape == (said["rows"], said["dimensions"]) else None
+        return said if said and shape == (said.get("rows"), said.get("dimensions")) else None
 
 
 class _Lines(Target):

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from ._targets import Target
 
 
+_CHANGED = "the source has changed while it was read; run again, the job says what can be done"
+
+
 def errors_file(path: Path) -> Path:
     """Where the rows of a target stand that have no vector, with the reasons."""
     return path.with_name(f"{path.name}.errors.jsonl")
@@ -53,7 +56,7 @@ def write(
     Raises JobError: a row is there that was not when the inputs were embedded.
     """
     rows = errors = 0
-    unusable: set[bytes] = set()
+    seen: set[bytes] = set()
     try:
         with _errors(target.path) as file:
             for batch in source.batches(reader.rows):
@@ -63,12 +66,16 @@ def write(
                 file.writelines(lines)
                 matrix, mask = _vectors(store, found, target.dimensions)
                 if len(lines) != np.count_nonzero(~mask):
-                    raise JobError("the source has changed while it was read; run the job again")
+                    raise JobError(_CHANGED)
                 target.write(batch.select(columns), matrix, mask)
-                unusable |= {row.digest for row in found if row.value is None}
+                seen |= {row.digest for row in found if row.value is None or reader.images}
                 rows += len(found)
                 tell(rows)
-        different = store.count("vectors") + store.count("refused") + len(unusable)
+        if rows != source.total or not source.is_unchanged():
+            raise JobError(_CHANGED)
+        kept = store.count("vectors") + store.count("refused")
+        # images may have changed since an earlier run, whose vectors are kept, too
+        different = len(seen) + (0 if reader.images else kept)
         counts = {"rows": rows, "duplicates": rows - different, "errors": errors}
         target.finish({**provenance, **counts})
     except BaseException as error:

@@ -237,7 +237,7 @@ class _Backend(httpcore.NetworkBackend):
         ends = time.monotonic() + (CONNECT_TIMEOUT if timeout is None else timeout)
         try:
             addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError(str(error)) from error
         known = self._answered.get((host, port))
         addresses.sort(key=lambda address: address[4] != known)
@@ -258,7 +258,10 @@ class _Backend(httpcore.NetworkBackend):
 def _connected(address: Any, seconds: float) -> socket.socket:
     """A socket that is connected to one of the addresses of a host."""
     family, kind, protocol, _, where = address
-    line = socket.socket(family, kind, protocol)
+    try:
+        line = socket.socket(family, kind, protocol)
+    except OSError as error:  # of a family that this machine has not, or one too many
+        raise httpcore.ConnectError(str(error)) from error
     with _connecting(line):
         line.settimeout(_left(seconds, line, connecting=True))
         line.connect(where)

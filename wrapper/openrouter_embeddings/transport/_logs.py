@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import weakref
 from typing import TYPE_CHECKING
@@ -12,6 +13,16 @@ if TYPE_CHECKING:
 
 _keys: weakref.WeakSet[Secret] = weakref.WeakSet()
 _lock = threading.RLock()
+
+
+def _renew() -> None:
+    """After a fork another thread, which is not there, may hold it."""
+    global _lock  # noqa: PLW0603 - the process has one
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
 
 
 def hide(key: Secret) -> None:

@@ -318,8 +318,7 @@ def _through(
     request = _request(client, endpoint, body, timeout)
     response = client.send(request, stream=True, auth=endpoint.auth, follow_redirects=False)
     with closing(response):
-        inflater_of(response.headers.raw)  # its error: httpx would inflate in any number of ways
-        yield response.status_code, response.headers.raw, response.iter_bytes()
+        yield response.status_code, response.headers.raw, _inflated(response)
 
 
 @asynccontextmanager
@@ -332,8 +331,18 @@ async def _through_async(
     request = _request(client, endpoint, body, timeout)
     response = await client.send(request, stream=True, auth=endpoint.auth, follow_redirects=False)
     async with aclosing(response):
-        inflater_of(response.headers.raw)
-        yield response.status_code, response.headers.raw, response.aiter_bytes()
+        yield response.status_code, response.headers.raw, _inflated_async(response)
+
+
+def _inflated(response: httpx.Response) -> Iterator[bytes]:
+    inflater_of(response.headers.raw)  # its error: httpx would inflate in any number of ways
+    yield from response.iter_bytes()
+
+
+async def _inflated_async(response: httpx.Response) -> AsyncIterator[bytes]:
+    inflater_of(response.headers.raw)
+    async for chunk in response.aiter_bytes():
+        yield chunk
 
 
 def _request(

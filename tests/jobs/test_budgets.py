@@ -1,0 +1,92 @@
+"""What a job may cost, over all its runs, whatever becomes of its requests."""
+
+from decimal import Decimal
+from itertools import chain, repeat
+from pathlib import Path
+from typing import Any
+
+import openrouter_embeddings as ore
+import pytest
+from openrouter_embeddings import jobs
+from openrouter_embeddings.local.faults import Fault
+from openrouter_embeddings.local.models.hash import HashModel
+from openrouter_embeddings.testing import Service
+
+from tests.job_support import OPTIONS, billed, run
+
+PRICE = Decimal("2e-8")  # the stand-in's, of a token
+
+
+def cost(service: Service) -> Decimal:
+    """What the service has billed."""
+    return sum((Decimal(f"{bill.cost:.12f}") for bill in service.faults.billed), Decimal(0))
+
+
+def five_times(service: Service, source: Path, budget: Decimal, **options: Any) -> None:
+    """The same job five times: its first run stops, and the others do not even ask the price."""
+    made: Any = {**OPTIONS, **options}
+    asked = []
+    with service.client(**made) as client:
+        for _ in range(5):
+            with pytest.raises(ore.BudgetExceededError, match="are spent"):
+                jobs.embed_file(source, source.with_suffix(".npy"), client=client, budget=budget)
+            asked.append(service.faults.requests)
+    assert len({*asked}) == 1
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> Path:
+    """A short line and forty longer ones."""
+    path = tmp_path / "words.txt"
+    path.write_text("short\n" + "".join(f"{n} and several more words\n" for n in range(40)))
+    return path
+
+
+def test_a_budget_is_of_all_runs_together(words: Path) -> None:
+    """Running the same command again and again does not spend it again, nor asks for the price."""
+    service, budget = Service(), 80 * PRICE
+    five_times(service, words, budget)
+    assert len(service.faults.billed[0].inputs) == 1  # to learn the price
+    assert 0 < cost(service) <= budget
+    five_times(service, words, PRICE)
+    assert cost(service) <= budget
+    report, more = run(words, words.with_suffix(".npy"), budget=Decimal(1))
+    assert 0 < sum(billed(more).values()) < 41
+    assert report.embedded == 41
+
+
+def test_a_first_input_that_is_refused_tells_no_price(tmp_path: Path) -> None:
+    """So the next one goes alone, too."""
+    path = tmp_path / "words.txt"
+    path.write_text("poison\n" + "".join(f"{n} and several more words\n" for n in range(40)))
+    service = Service(Fault("poison"))
+    five_times(service, path, PRICE)
+    assert [len(bill.inputs) for bill in service.faults.billed] == [1]
+
+
+def test_attempts_that_are_made_again_count(tmp_path: Path) -> None:
+    """Those whose answer never came may have been billed; nothing is sent that could be more."""
+    path = tmp_path / "digits.txt"
+    path.write_text("".join(f"{n}\n" for n in range(9)))
+    service, budget = Service(Fault("reset-mid-body", requests=range(1, 20))), 90 * PRICE
+    five_times(service, path, budget, batch_size=9, max_retries=4)
+    assert cost(service) <= budget
+    assert len(service.faults.billed) > 1
+
+
+def test_an_answer_that_cannot_be_kept_was_paid_for(
+    words: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It counts in every run, though the job gets no further."""
+    embed, widths = HashModel.embed, chain([8], repeat(9))
+    monkeypatch.setattr(HashModel, "embed", lambda me, given, _: embed(me, given, next(widths)))
+    service, budget = Service(), 60 * PRICE
+    options: Any = {**OPTIONS, "batch_size": 1, "dimensions": None}
+    ends = []
+    for _ in range(20):
+        with service.client(**options) as client, pytest.raises(ore.EmbeddingsError) as raised:
+            jobs.embed_file(words, words.with_suffix(".npy"), client=client, budget=budget)
+        ends.append(type(raised.value))
+    assert ends[0] is jobs.JobError
+    assert cost(service) <= budget
+    assert ends[-1] is ore.BudgetExceededError
