@@ -127,6 +127,10 @@ kills: .venv/.ready ## jobs that are killed at random moments, until they are do
 million: .venv/.ready ## orembed run over a million rows: time, CPU, memory; fills docs/performance.md
 	@$(BIN)/python -m tools.million
 
+.PHONY: scale
+scale: .venv/.ready ## what a row takes of a worker, and a billion; fills docs/scale.md; a minute
+	@$(BIN)/python -m tools.scale
+
 .PHONY: soak
 soak: .venv/.ready ## 200,000 texts through faults, and rate limits; about four minutes
 	@$(BIN)/python -m tools.soak
@@ -151,6 +155,10 @@ bench: .venv/bench/.ready ## speed and memory beside other clients; writes docs/
 .PHONY: bench-quick
 bench-quick: .venv/bench/.ready ## the everyday part of it: ours, the floor, openai
 	@$(BENCH) --quick
+
+.PHONY: bench-corpus
+bench-corpus: .venv/bench/.ready ## Parquet to Parquet beside pandas + openai and Daft; fills docs/performance.md; nine minutes
+	@$(BENCH:run=corpus)
 
 .PHONY: build
 build: .venv/.ready ## the wheel, into dist/

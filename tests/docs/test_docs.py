@@ -19,7 +19,7 @@ from openrouter_embeddings.local.faults import Faults
 from openrouter_embeddings.local.models import MODELS
 from openrouter_embeddings.local.models.hash import HashModel
 
-from benchmarks import report
+from benchmarks import corpus, report
 from tests.support import KEY, PNG
 from tools import helptexts
 from tools.faults import served
@@ -129,6 +129,15 @@ def test_the_figures_are_those_that_were_measured() -> None:
     page = (ROOT / "docs" / "performance.md").read_text()
     assert (
         "\n".join(report.lines(found)) == page.split(report.BEGIN)[1].split(report.END)[0].strip()
+    )
+
+
+def test_the_comparison_of_jobs_is_what_was_measured() -> None:
+    """docs/performance.md has what `make bench-corpus` wrote, and no other."""
+    found = json.loads((ROOT / "docs" / "performance-corpus.json").read_text())
+    page = (ROOT / "docs" / "performance.md").read_text()
+    assert (
+        "\n".join(corpus.lines(found)) == page.split(corpus.BEGIN)[1].split(corpus.END)[0].strip()
     )
 
 

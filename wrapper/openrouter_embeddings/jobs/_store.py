@@ -22,6 +22,7 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS vectors (input BLOB PRIMARY KEY, vector BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS refused (input BLOB PRIMARY KEY, reason TEXT NOT NULL);
 """
+_LOG_PAGES = 16_384  # 64 MB
 _PATIENCE = 60.0  # seconds to wait for others that use the same cache
 
 
@@ -73,6 +74,8 @@ class Store:
             run("PRAGMA locking_mode = EXCLUSIVE")  # until the process ends, however it ends
         run("PRAGMA journal_mode = WAL")
         run("PRAGMA synchronous = FULL")
+        # digests go anywhere into their index: a longer log writes each of its pages less often
+        run(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         run("BEGIN IMMEDIATE" if self._shared else "BEGIN EXCLUSIVE")
         for statement in _TABLES.strip().split("\n"):
             run(statement)

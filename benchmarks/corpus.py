@@ -1,0 +1,232 @@
+"""`make bench-corpus`: a Parquet file of texts to one with vectors, ours and other people's ways.
+
+All of them ask the same server, another process, which repeats what the stand-in's `local/hash`
+has answered: it was asked before anything is measured. Every vector of every turn is compared with
+those that `local/hash` gives in this process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tools.pages import fill
+
+from . import server
+from .alone import MILLION
+from .cases import LATENCY, Case
+from .contenders import KEY
+from .report import DOCS, _by_case, _row, _table
+from .vectors import BATCH, texts
+from .worker import peak
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .run import Results
+    from .vectors import Matrix
+
+BEGIN, END = "<!-- made by make bench-corpus -->", "<!-- end of bench-corpus -->"
+MODEL, WIDTH, AT_ONCE = "local/hash", 256, 8
+FEW = 8 * BATCH
+_ALL = ("ours", "pandas + openai", "Daft")
+# Daft would need seven minutes for a million
+CASES = [
+    Case("1,000,000 rows, no latency", MILLION, WIDTH, _ALL[:2], AT_ONCE, BATCH, rounds=2),
+    Case("25,600 rows, no latency", 25_600, WIDTH, _ALL, AT_ONCE, BATCH, rounds=3),
+    Case("25,600 rows, 50 ms latency", 25_600, WIDTH, _ALL, AT_ONCE, BATCH, LATENCY, rounds=3),
+]
+
+
+def ours(url: str, source: Path, target: Path) -> None:
+    """openrouter-embeddings, embed_file; it alone keeps on the disk what has come."""
+    import openrouter_embeddings as ore
+    from openrouter_embeddings import jobs
+
+    client = ore.Client(KEY, base_url=url, model=MODEL, concurrency=AT_ONCE, batch_size=BATCH)
+    jobs.embed_file(source, target, client=client, column="text", dimensions=WIDTH)
+
+
+def pandas_openai(url: str, source: Path, target: Path) -> None:
+    """pandas, and openai in a loop, as documented."""
+    import openai
+    import pandas as pd
+
+    client = openai.OpenAI(api_key=KEY, base_url=url)
+    frame = pd.read_parquet(source)
+    found: list[Any] = []
+    for start in range(0, len(frame), BATCH):
+        batch = frame["text"][start : start + BATCH].tolist()
+        reply = client.embeddings.create(model=MODEL, input=batch, dimensions=WIDTH)
+        found += [np.asarray(item.embedding, np.float32) for item in reply.data]
+    frame["embedding"] = found
+    frame.to_parquet(target, index=False)
+
+
+def daft(url: str, source: Path, target: Path) -> None:
+    """Daft's embed_text. It has no place for the dimensions of a model that it does not know."""
+    import daft as module
+    from daft.ai.openai.provider import OpenAIProvider
+    from daft.functions import embed_text
+
+    provider = OpenAIProvider(base_url=url, api_key=KEY)
+    options: dict[str, Any] = {"batch_size": BATCH, "concurrency": AT_ONCE}
+    vectors = embed_text(module.col("text"), provider=provider, model=MODEL, **options)
+    frame = module.read_parquet(str(source)).with_column("embedding", vectors)
+    frame.write_parquet(str(target))
+
+
+CONTENDERS: dict[str, Callable[[str, Path, Path], None]] = dict(
+    zip(_ALL, (ours, pandas_openai, daft), strict=True)
+)
+
+
+@cache
+def answer(body: bytes) -> bytes:
+    """What the stand-in answers, as a whole HTTP response."""
+    from openrouter_embeddings.local.respond import respond
+
+    reply = respond(body, {"authorization": f"Bearer {KEY}"})
+    head = f"HTTP/1.1 {reply.status} -\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(reply.body)}\r\n\r\n".encode() + reply.body
+
+
+def work(name: str, url: str, folder: Path) -> dict[str, float]:
+    """Do it once, after a small file like it that loads what is needed."""
+    embed = CONTENDERS[name]
+    embed(url, folder / "few.parquet", folder / "little.parquet")
+    began, used = time.perf_counter(), sum(os.times()[:4])
+    embed(url, folder / "source.parquet", folder / "target.parquet")
+    wall, now = time.perf_counter() - began, sum(os.times()[:4])
+    return {"wall": wall, "cpu": now - used, "peaks": peak()}
+
+
+def check(folder: Path, right: Matrix) -> None:
+    """Every row has its text and its vector, in float32. Raises AssertionError."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(folder / "target.parquet").sort_by("id")
+    assert table["id"].to_pylist() == [*range(len(right))], "other rows"
+    assert table["text"].to_pylist() == texts(len(right)), "other texts"
+    found = np.concatenate([piece.flatten().to_numpy() for piece in table["embedding"].chunks])
+    assert found.dtype == np.float32, f"vectors of {found.dtype}"
+    assert np.array_equal(found.reshape(right.shape), right), "other vectors"
+
+
+def took(name: str, url: str, right: Matrix) -> dict[str, float]:
+    """The figures of a contender in a process of its own, once its target is known to be right."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    # not in /tmp, which may be memory: what is kept there costs nothing
+    with tempfile.TemporaryDirectory(dir=sys.prefix) as folder:
+        for file, rows in (("source", len(right)), ("few", FEW)):
+            table = pa.table({"id": range(rows), "text": texts(rows)})
+            pq.write_table(table, Path(folder) / f"{file}.parquet")
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "benchmarks.corpus", name, url, folder],
+            stdout=subprocess.PIPE, text=True, check=True,
+            env={**os.environ, "DAFT_ANALYTICS_ENABLED": "0"},
+        )  # fmt: skip
+        check(Path(folder), right)
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def measured(case: Case, url: str, right: Matrix) -> Results:
+    """Every contender's figures for one case, in turns."""
+    print(case.name, flush=True)
+    records: Results = [
+        {
+            "case": case.name,
+            "contender": name,
+            "rows": case.rows,
+            "cpu": [],
+            "wall": [],
+            "peaks": [],
+        }
+        for name in case.contenders
+    ]
+    for _ in range(case.rounds):
+        for record in records:
+            address = f"{url}/latency/{case.latency}/v1"
+            for what, figure in took(record["contender"], address, right[: case.rows]).items():
+                record[what].append(figure)
+            per, rate = record["cpu"][-1] / case.rows * 1e6, case.rows / record["wall"][-1]
+            said = f"{rate:10,.0f} rows a second{per:8.1f} µs CPU a row"
+            print(f"  {record['contender']:16}{said}", flush=True)
+    return [{**record, "peak": statistics.median(record["peaks"])} for record in records]
+
+
+def run(url: str) -> Results:
+    """The figures of all cases."""
+    import openrouter_embeddings as ore
+
+    local = ore.Client.local(model=MODEL, dimensions=WIDTH)
+    right = local.embed(texts(max(case.rows for case in CASES))).vectors
+    # from then on the server knows the answers: openai asks with the same bytes as ours
+    took("ours", f"{url}/v1", right)
+    took("Daft", f"{url}/v1", right[: CASES[-1].rows])
+    return [record for case in CASES for record in measured(case, url, right)]
+
+
+def lines(found: dict[str, Any]) -> Iterator[str]:
+    """The tables of docs/performance.md."""
+    versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
+    yield f"Measured on {found['machine']}, in {found['minutes']} minutes, with {versions}."
+    head = ["", "CPU, µs a row", "rows a second", "peak MB"]
+    head += [f"{what}, of ours" for what in ("CPU", "time", "memory")]
+    for case, records in _by_case(found["results"]).items():
+        yield f"\n### Parquet to Parquet: {case}\n"
+        rows = []
+        for record in records:
+            name, per, rate, _, most = _row(record)
+            shares = [
+                statistics.median(record[what]) / statistics.median(records[0][what])
+                for what in ("cpu", "wall", "peaks")
+            ]
+            rows.append([name, per, rate, most, *(f"{share:.2f}" for share in shares)])
+        yield from _table(head, rows)
+
+
+def main() -> None:
+    """Measure and report."""
+    began = time.time()
+    command = [sys.executable, "-m", "benchmarks.corpus", "serve"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        results = run(f"http://127.0.0.1:{int(process.stdout.readline())}")
+    found: dict[str, Any] = {
+        "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
+        "versions": {name: version(name) for name in ("openai", "pandas", "daft", "pyarrow")},
+        "minutes": round((time.time() - began) / 60, 1),
+        "results": results,
+    }
+    (DOCS / "performance-corpus.json").write_text(json.dumps(found, indent=1) + "\n")
+    tables = "\n".join(lines(found))
+    fill(DOCS / "performance.md", BEGIN, END, f"{tables}\n")
+    print(tables)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 4:
+        print(json.dumps(work(sys.argv[1], sys.argv[2], Path(sys.argv[3]))))
+    elif sys.argv[1:] == ["serve"]:
+        server.respond = answer
+        server.serve(None)
+    else:
+        main()
