@@ -194,12 +194,6 @@ class Embedding:
         return failures
 
     def _taken(self, future: Future[EmbeddingResult]) -> BaseException | None:
-        try:
-            return self._take(future)
-        except JobError as error:  # of this answer; the others are kept
-            return error
-
-    def _take(self, future: Future[EmbeddingResult]) -> BaseException | None:
         rows = self._pending[future]  # until it is kept: Ctrl-C may come before
         failure = future.exception()
         known = failure if isinstance(failure, EmbeddingsError) else None
@@ -208,12 +202,10 @@ class Embedding:
         try:
             if result is not None:
                 self._keep(rows, result)
-        except JobError:
-            self._pending.pop(future)
-            self._spend(usage or Usage())
-            raise
+        except JobError as error:  # of this answer; the others are kept
+            failure = error
         self._pending.pop(future)
-        self._spend(usage or Usage())
+        self._spend(usage or Usage())  # for it was paid, whatever became of it
         return failure
 
     def _spend(self, usage: Usage) -> None:
