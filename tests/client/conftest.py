@@ -31,6 +31,15 @@ def url(authority: trustme.CA) -> Iterator[str]:
 
 
 @pytest.fixture
+def counting() -> Iterator[HTTPService]:
+    """A service over real sockets that counts its connections."""
+    with HTTPService() as server:
+        server.start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
 def trusted(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The authority is trusted by this machine."""
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))

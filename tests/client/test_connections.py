@@ -3,7 +3,7 @@
 import asyncio
 import json
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from typing import Any, cast
@@ -20,15 +20,6 @@ from tests.http_service import HTTPService
 from tests.support import KEY, KINDS, MODEL, Kind, answer, expected
 
 both = pytest.mark.parametrize("kind", KINDS)
-
-
-@pytest.fixture
-def server() -> Iterator[HTTPService]:
-    """A service that counts its connections."""
-    with HTTPService() as server:
-        server.start()
-        yield server
-        server.shutdown()
 
 
 def calls(
@@ -55,39 +46,39 @@ def calls(
 
 
 @both
-def test_a_connection_is_used_again(kind: Kind, server: HTTPService) -> None:
+def test_a_connection_is_used_again(kind: Kind, counting: HTTPService) -> None:
     """One after the other needs one, four at a time need four; all are closed with the client."""
-    calls(kind, server.url, {"concurrency": 1}, {"concurrency": 1})
-    assert server.opened == 1
-    assert server.gone.acquire(timeout=20)
+    calls(kind, counting.url, {"concurrency": 1}, {"concurrency": 1})
+    assert counting.opened == 1
+    assert counting.gone.acquire(timeout=20)
     both_ways = {"model": "together", "concurrency": 4}, {"concurrency": 1}
-    calls(kind, server.url, *both_ways, both_ways[0])
-    assert server.opened == 5
+    calls(kind, counting.url, *both_ways, both_ways[0])
+    assert counting.opened == 5
     for _ in range(4):
-        assert server.gone.acquire(timeout=20)
+        assert counting.gone.acquire(timeout=20)
 
 
 @both
 def test_a_connection_that_the_service_closes_is_not_used_again(
-    kind: Kind, server: HTTPService
+    kind: Kind, counting: HTTPService
 ) -> None:
     """It says so in its answer."""
-    calls(kind, server.url, {"concurrency": 1, "model": "closing"}, {"concurrency": 1})
-    assert server.opened == 5
+    calls(kind, counting.url, {"concurrency": 1, "model": "closing"}, {"concurrency": 1})
+    assert counting.opened == 5
 
 
 @both
 def test_a_connection_that_the_service_has_closed_is_not_used_again(
-    kind: Kind, server: HTTPService
+    kind: Kind, counting: HTTPService
 ) -> None:
     """Without a word, while it was idle: no request is lost on it."""
-    options: Any = {"base_url": server.url, "model": "hanging up", "max_retries": 0}
+    options: Any = {"base_url": counting.url, "model": "hanging up", "max_retries": 0}
 
     async def run() -> None:
         async with ore.AsyncClient(KEY, **options) as client:
             for _ in range(3):
                 await client.embed("a")
-                assert await asyncio.to_thread(server.gone.acquire, timeout=20)
+                assert await asyncio.to_thread(counting.gone.acquire, timeout=20)
 
     if kind == "async":
         asyncio.run(run())
@@ -95,7 +86,7 @@ def test_a_connection_that_the_service_has_closed_is_not_used_again(
     with ore.Client(KEY, **options) as client:
         for _ in range(3):
             client.embed("a")
-            assert server.gone.acquire(timeout=20)
+            assert counting.gone.acquire(timeout=20)
 
 
 def test_an_end_counts_when_it_comes() -> None:
@@ -109,7 +100,7 @@ def test_an_end_counts_when_it_comes() -> None:
 
 @both
 def test_a_connection_that_nobody_needs_is_closed(
-    kind: Kind, server: HTTPService, monkeypatch: pytest.MonkeyPatch
+    kind: Kind, counting: HTTPService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though the client goes on: what was idle for too long is not kept for a peak to come."""
 
@@ -117,12 +108,12 @@ def test_a_connection_that_nobody_needs_is_closed(
         monkeypatch.setattr(_connections, "_KEPT", -1.0)
 
     calls(
-        kind, server.url, {"model": "together", "concurrency": 4}, {"concurrency": 1},
+        kind, counting.url, {"model": "together", "concurrency": 4}, {"concurrency": 1},
         meanwhile=later,
     )  # fmt: skip
-    assert server.opened == 8
+    assert counting.opened == 8
     for _ in range(8):
-        assert server.gone.acquire(timeout=20)
+        assert counting.gone.acquire(timeout=20)
 
 
 def test_closed_connections_take_no_request() -> None:
@@ -136,18 +127,18 @@ def test_closed_connections_take_no_request() -> None:
 
 
 @both
-def test_an_answer_compressed_against_our_wish_is_read(kind: Kind, server: HTTPService) -> None:
+def test_an_answer_compressed_against_our_wish_is_read(kind: Kind, counting: HTTPService) -> None:
     """The request says that it should not be."""
-    calls(kind, server.url, {"model": "gzip"})
+    calls(kind, counting.url, {"model": "gzip"})
 
 
 @both
-def test_a_decompression_bomb_takes_no_memory(kind: Kind, server: HTTPService) -> None:
+def test_a_decompression_bomb_takes_no_memory(kind: Kind, counting: HTTPService) -> None:
     """300 KB that inflate to 300 MB are given up after the first two."""
     tracemalloc.start()
     try:
         with pytest.raises(ore.ResponseError, match="the most expected"):
-            calls(kind, server.url, {"model": "bomb"})
+            calls(kind, counting.url, {"model": "bomb"})
         assert tracemalloc.get_traced_memory()[1] < 20_000_000
     finally:
         tracemalloc.stop()
@@ -304,7 +295,7 @@ def test_a_cancel_while_old_connections_are_closed_loses_none(
 
 @both
 def test_a_connection_that_was_closed_when_it_was_taken_is_an_error(
-    kind: Kind, server: HTTPService, monkeypatch: pytest.MonkeyPatch
+    kind: Kind, counting: HTTPService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another thread may close the client just then; the error says that nothing was sent."""
 
@@ -313,13 +304,13 @@ def test_a_connection_that_was_closed_when_it_was_taken_is_an_error(
 
     monkeypatch.setattr(_connections._Connections, "_request", taken)
     with pytest.raises(ore.APIConnectionError, match="no connection to") as raised:
-        calls(kind, server.url, {})
+        calls(kind, counting.url, {})
     assert not raised.value.maybe_billed
 
 
 @both
 def test_a_request_is_sent_at_once(
-    kind: Kind, server: HTTPService, monkeypatch: pytest.MonkeyPatch
+    kind: Kind, counting: HTTPService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Head and body in one piece, while that is worth it: one packet wakes the service once."""
     sent: list[bytes] = []
@@ -330,7 +321,7 @@ def test_a_request_is_sent_at_once(
         return pieces
 
     monkeypatch.setattr(_writes.Writes, "take", noted)
-    calls(kind, server.url, {"concurrency": 1})
+    calls(kind, counting.url, {"concurrency": 1})
     assert [piece[:5] for piece in sent] == [b"POST "] * 4
     assert all(piece.endswith(b"}") for piece in sent)
 

@@ -24,15 +24,6 @@ from tests.support import KEY, KINDS, Kind, Service, embed_over, expected
 both = pytest.mark.parametrize("kind", KINDS)
 
 
-@pytest.fixture
-def server() -> Iterator[HTTPService]:
-    """A service over real sockets."""
-    with HTTPService() as server:
-        server.start()
-        yield server
-        server.shutdown()
-
-
 @contextmanager
 def answering(answer: bytes, *, hold: bool = False) -> Iterator[str]:
     """The address of a service that says the same to everybody, and hangs up unless it holds on."""
@@ -58,26 +49,26 @@ def answering(answer: bytes, *, hold: bool = False) -> Iterator[str]:
 
 @both
 def test_an_answer_that_comes_twice_is_not_the_next_requests(
-    kind: Kind, server: HTTPService
+    kind: Kind, counting: HTTPService
 ) -> None:
     """A connection on which more came than was asked for is not used again."""
-    result = embed_over(kind, server.url, ["a", "bb", "ccc"], model="twice", batch_size=1)
+    result = embed_over(kind, counting.url, ["a", "bb", "ccc"], model="twice", batch_size=1)
     assert np.array_equal(result.vectors, expected(["a", "bb", "ccc"]))
 
 
 @both
 @pytest.mark.parametrize("model", ["gzip, gzip", "gzip, identity, gzip", "not gzip"])
-def test_strange_encodings_are_refused(kind: Kind, server: HTTPService, model: str) -> None:
+def test_strange_encodings_are_refused(kind: Kind, counting: HTTPService, model: str) -> None:
     """Two kilobytes that were compressed twice can be a gigabyte."""
     with pytest.raises(ore.ResponseError, match=r"compressed by .*gzip, which was not asked for"):
-        embed_over(kind, server.url, ["a"], model=model)
+        embed_over(kind, counting.url, ["a"], model=model)
 
 
 @both
-def test_a_compressed_answer_without_its_end_is_broken(kind: Kind, server: HTTPService) -> None:
+def test_a_compressed_answer_without_its_end_is_broken(kind: Kind, counting: HTTPService) -> None:
     """As one is that is not compressed."""
     with pytest.raises(ore.APIConnectionError, match="a compressed body without its end"):
-        embed_over(kind, server.url, ["a"], model="half gzip")
+        embed_over(kind, counting.url, ["a"], model="half gzip")
 
 
 @pytest.mark.usefixtures("trusted")
