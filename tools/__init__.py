@@ -1,1 +1,5 @@
 """What runs at development time only: from the published page to `generated/`."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent

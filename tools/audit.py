@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
-from tools.documents import ROOT
+from tools import ROOT
 
 LOCKED = ROOT / "requirements" / "dev.txt"
 _SECONDS = 60

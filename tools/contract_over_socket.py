@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from tools.documents import ROOT
+from tools import ROOT
 from tools.generate import PACKAGE
 
 

@@ -3,7 +3,6 @@
 import io
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, cast
 
 import jsonschema_rs
@@ -12,7 +11,8 @@ from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-ROOT = Path(__file__).resolve().parent.parent
+from tools import ROOT
+
 SPEC = ROOT / "openapi.yaml"
 
 Json = Any  # a parsed document: whatever YAML holds

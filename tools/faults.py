@@ -15,7 +15,7 @@ from openrouter_embeddings.local.doors.faulty import FaultyServer
 from openrouter_embeddings.testing import no_waiting
 from stamina.instrumentation import set_on_retry_hooks
 
-from tools.documents import ROOT
+from tools import ROOT
 from tools.fault_scenarios import BATCHES, SCENARIOS, Kind, Outcome, Scenario, embed, judge
 from tools.pages import fill
 

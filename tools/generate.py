@@ -14,8 +14,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tools import contract, generator_input
-from tools.documents import ROOT, SPEC, Json, SpecError, load, validate
+from tools import ROOT, contract, generator_input
+from tools.documents import SPEC, Json, SpecError, load, validate
 from tools.names import complain, generated_classes, read_overrides, reshaped
 from tools.rules import apply
 

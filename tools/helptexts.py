@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from tools.documents import ROOT
+from tools import ROOT
 
 PAGE = ROOT / "docs" / "cli.md"
 COMMANDS = ((), ("embed",), ("run",), ("search",), ("info",), ("map",), ("serve",))

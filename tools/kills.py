@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from openrouter_embeddings.local.faults import Fault, Faults
 
-from tools.documents import ROOT
+from tools import ROOT
 from tools.faults import served
 from tools.pages import fill
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tools.documents import ROOT
+from tools import ROOT
 from tools.pages import fill
 
 PAGE = ROOT / "docs" / "performance.md"

@@ -27,7 +27,7 @@ from openrouter_embeddings.adapters._arrow import Embedder
 from openrouter_embeddings.client import Client
 
 from benchmarks import server, vectors
-from tools.documents import ROOT
+from tools import ROOT
 from tools.pages import fill
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from openrouter_embeddings.local.models import MODELS
 from openrouter_embeddings.local.models.parts import read_inputs
 from stamina.instrumentation import set_on_retry_hooks
 
-from tools.documents import ROOT
+from tools import ROOT
 from tools.pages import fill
 
 if TYPE_CHECKING:

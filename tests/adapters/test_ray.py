@@ -19,7 +19,7 @@ from openrouter_embeddings.local.models import MODELS
 from openrouter_embeddings.local.models.hash import HashModel
 
 from tests.adapters.ray_job import BATCH
-from tools.documents import ROOT
+from tools import ROOT
 from tools.faults import served
 
 ROWS = 2000

@@ -15,7 +15,7 @@ from openrouter_embeddings.local.faults import Faults
 from openrouter_embeddings.local.models import MODELS
 from openrouter_embeddings.local.models.hash import HashModel
 
-from tools.documents import ROOT
+from tools import ROOT
 from tools.faults import served
 
 SparkSession: Any = import_module("pyspark.sql").SparkSession  # only make spark has it

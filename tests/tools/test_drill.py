@@ -15,8 +15,8 @@ import pytest
 
 from tests.contract.test_drift import gaps
 from tests.tools.editions import EDITIONS, NOTHING, TEXT
-from tools import contract
-from tools.documents import ROOT, SPEC, SpecError, load
+from tools import ROOT, contract
+from tools.documents import SPEC, SpecError, load
 from tools.generate import CONFIG, PACKAGE, differences, generate
 from tools.rules import apply
 
