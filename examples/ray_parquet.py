@@ -23,6 +23,8 @@ parser.add_argument("--column", help="with the text, where there are several")
 parser.add_argument("--model", default="local/minilm")
 parser.add_argument("--local", action="store_true", help="ask the stand-in")
 given = parser.parse_args()
+if not given.local and not os.environ.get("OPENROUTER_API_KEY"):
+    parser.error("set OPENROUTER_API_KEY and name a --model, or say --local")
 
 # The workers have the environment that Ray was started in. A key does not belong into a
 # runtime_env, which Ray writes down.
@@ -42,4 +44,4 @@ rows.map_batches(
     batch_size=512,
     compute=ray.data.ActorPoolStrategy(size=WORKERS),
     num_cpus=0.5,  # they mostly wait; and the tasks that read and write need a place, too
-).write_parquet(given.target)
+).write_parquet(given.target, mode=ray.data.SaveMode.ERROR)  # Ray's default adds to what is there

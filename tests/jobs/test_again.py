@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from openrouter_embeddings import jobs
-from openrouter_embeddings.jobs import _run
+from openrouter_embeddings.jobs import _report
 from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.local.models import hash as hashes
 from openrouter_embeddings.testing import Service
@@ -135,7 +135,7 @@ def test_progress_tells_what_overload_has_left(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the requests that were asked for, and how many were made again."""
-    monkeypatch.setattr(_run, "_OFTEN", 0.0)
+    monkeypatch.setattr(_report, "OFTEN", 0.0)
     seen: list[jobs.Progress] = []
     busy = Fault("status", status=503, requests=range(4))
     made: Any = {**OPTIONS, "concurrency": 4}
@@ -152,7 +152,7 @@ def test_progress_tells_what_was_there_before(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It says nothing of how fast this run is, nor of what it will cost."""
-    monkeypatch.setattr(_run, "_OFTEN", 0.0)
+    monkeypatch.setattr(_report, "OFTEN", 0.0)
     with pytest.raises(ore.PaymentRequiredError):
         run(source, tmp_path / "t.npy", Fault("status", status=402, requests=[2]), column="text")
     seen: list[jobs.Progress] = []
@@ -179,3 +179,32 @@ def test_an_estimate_leaves_out_what_the_job_writes(tmp_path: Path) -> None:
     pattern = str(tmp_path / "*.jsonl")
     run(pattern, tmp_path / "t.jsonl")
     assert jobs.estimate(pattern, tmp_path / "t.jsonl", price=Decimal(1)).rows == 1
+    with pytest.raises(ore.InputError, match="has a column 'embedding' already"):
+        jobs.estimate(tmp_path / "t.jsonl", tmp_path / "u.jsonl", price=Decimal(1))
+    with pytest.raises(ore.InputError, match=r"is no \.parquet, \.npy or \.jsonl file"):
+        jobs.estimate(pattern, tmp_path / "t.txt", price=Decimal(1))
+
+
+def test_a_job_that_ends_too_early_says_that_it_waits(source: Path, tmp_path: Path) -> None:
+    """For what is in flight, once, before the error is raised."""
+    seen: list[str] = []
+    made: Any = {**OPTIONS, "concurrency": 4, "max_retries": 0}
+    service = Service(Fault("status", status=401, requests=[0]))
+    with service.client(**made) as client, pytest.raises(ore.AuthenticationError) as raised:
+        jobs.embed_file(
+            source, tmp_path / "t.npy", client=client, column="text",
+            on_progress=lambda progress: seen.append(progress.stage),
+        )  # fmt: skip
+    assert seen[-1] == "stopping"
+    assert seen.count("stopping") == 1
+    assert raised.value.inputs == ()  # a position in a request is nobody's row
+
+
+def test_what_is_no_client_is_refused(source: Path, tmp_path: Path) -> None:
+    """And a misspelt option is one, whatever else is wrong."""
+    asynchronous: Any = ore.AsyncClient.local()
+    with pytest.raises(ore.InputError, match="a Client is needed"):
+        jobs.embed_file(source, tmp_path / "t.npy", client=asynchronous, column="text")
+    misspelt: Any = {"colum": "text"}
+    with pytest.raises(TypeError, match="colum"):
+        jobs.embed_file(source, tmp_path / "t.npy", **misspelt)

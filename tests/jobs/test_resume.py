@@ -12,7 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from openrouter_embeddings import jobs
-from openrouter_embeddings.jobs import _embed, _run, _write
+from openrouter_embeddings.jobs import _embed, _report, _run, _write
 from openrouter_embeddings.jobs._rows import Reader
 from openrouter_embeddings.jobs._store import Store
 from openrouter_embeddings.local.faults import Fault
@@ -122,7 +122,7 @@ def test_ctrl_c_keeps_what_is_in_flight(
         return [*pending][:1], [*pending][1:]
 
     monkeypatch.setattr(_embed, "wait", wait_for_one)
-    monkeypatch.setattr(_run, "_OFTEN", 0.0)
+    monkeypatch.setattr(_report, "OFTEN", 0.0)
     target, cache = tmp_path / "t.npy", tmp_path / "cache"
     first = Service()
 
@@ -153,7 +153,7 @@ def test_a_job_is_not_mixed_with_another(source: Path, tmp_path: Path) -> None:
         with pytest.raises(jobs.JobError, match=said):
             run(source, target, **changed)
     pq.write_table(TABLE.slice(1), source)
-    with pytest.raises(jobs.JobError, match="the source was another or has changed"):
+    with pytest.raises(jobs.JobError, match="the source was another, or its size"):
         run(source, target)
 
 

@@ -63,6 +63,8 @@ def test_machines_get_json_lines(texts: Path, tmp_path: Path) -> None:
         (["-o", "t.npy", "--column", "x", "--local"], 2, "there is no column 'x'"),
         (["-o", "t.npy", "--budget", "much"], 2, "'much' is no amount of credits"),
         (["-o", "t.npy"], 2, "no API key: set OPENROUTER_API_KEY"),
+        (["-o", "t.npy", "--price", "1"], 2, "--price is for --dry-run"),
+        (["-o", "t.npy", "--dim", "4"], 2, "unrecognized arguments: --dim"),
         (["-o", "t.npy", "--local", "--model", "local/status-402"], 3, "Payment Required"),
         (["-o", "t.npy", "--local", "--model", "local/status-401"], 1, "Unauthorized"),
         (["-o", "/proc/t.npy", "--local"], 1, "unable to open database file"),

@@ -143,6 +143,7 @@ def test_a_job_that_has_nothing_yet_may_be_begun_otherwise(tmp_path: Path) -> No
     """As after a misspelt model."""
     with pytest.raises(ore.NotFoundError):
         run(TABLE, tmp_path / "t.npy", column="text", model="local/typo")
+    assert [*tmp_path.iterdir()] == []
     run(TABLE, tmp_path / "t.npy", column="text")
 
 

@@ -15,4 +15,4 @@ def need(module: str, extra: str) -> Any:
         raise ImportError(
             f"this needs {missing}, which comes with an extra: "
             f'pip install "openrouter-embeddings[{extra}]"'
-        ) from error
+        ) from None

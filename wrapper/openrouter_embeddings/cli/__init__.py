@@ -7,6 +7,7 @@ import math
 import os
 import sys
 import time
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,8 +46,9 @@ examples:
 exit status: 0 done, 1 the service or the machine failed, 2 the request cannot be right."""
 
 _SERVE = """\
-Run the stand-in for the service on this machine. It prints two lines to set in the environment of
-any client, this one or another; a request has to name one of its models:
+Run the stand-in for the service on this machine. It prints the address and the key, as
+this package's client takes them from the environment; tell them to any other. A request has to
+name one of its models:
   local/minilm   text and tokens, English, 384 dimensions, 32 or more by `dimensions`;
                  reads the first 256 tokens of an input, as `usage` then shows
   local/visual   images as data: URLs, by how they look; 144 dimensions
@@ -191,6 +193,8 @@ def _say_retries(seldom: float) -> None:
     """A line on standard error for a wait, in place of stamina's log record."""
     from stamina import instrumentation  # noqa: PLC0415 - --help needs no imports
 
+    from openrouter_embeddings.errors import EmbeddingsError  # noqa: PLC0415 - as above
+
     last = -math.inf
 
     def say(details: instrumentation.RetryDetails) -> None:
@@ -199,7 +203,10 @@ def _say_retries(seldom: float) -> None:
             return
         last = time.monotonic()
         wait = f"{details.wait_for:.1f} s"
-        print(f"orembed: {details.caused_by}; trying again in {wait}", file=sys.stderr)
+        error = copy(details.caused_by)
+        if seldom and isinstance(error, EmbeddingsError):
+            error.inputs = ()  # positions in one of many requests
+        print(f"orembed: {error}; trying again in {wait}", file=sys.stderr)
 
     instrumentation.set_on_retry_hooks([say])
 

@@ -34,11 +34,16 @@ examples:
       --model openai/text-embedding-3-small --budget 2.50
   orembed run books.parquet -o vectors.parquet --dry-run --price 0.02 --model …
 
-exit status: 0 done, 1 the service or the machine failed, 2 what was asked for cannot be right,
-3 the credits or the budget are used up, 130 interrupted. After 1, 3 and 130 the same command
-goes on where it was stopped."""
+Ctrl-C waits for the requests that are under way, which are being paid for; again, it does not.
+
+exit status: 0 done, 1 the service, the machine or the job failed, 2 what was asked for cannot be
+right, 3 the credits or the budget are used up, 130 interrupted. When a job can go on where it was
+stopped, it says how."""
 
 EVERY = 10.0  # seconds between lines about progress, and between those about failures
+
+
+_STOPPING = "waiting for the requests under way, which are being paid for; Ctrl-C does not wait"
 
 
 def add(commands: Any) -> None:
@@ -49,6 +54,7 @@ def add(commands: Any) -> None:
         description=_RUN,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     run.add_argument("source", nargs="+", metavar="SOURCE", help="what is embedded")
     run.add_argument("-o", "--output", required=True, type=Path, metavar="TARGET", help="written")
@@ -74,7 +80,7 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     run.add_argument("--json", action="store_true", help="progress and report as JSON lines")
     run.add_argument("--local", action="store_true", help="use the stand-in, in this process")
-    run.set_defaults(run=_run)
+    run.set_defaults(run=_run, parser=run)
 
 
 def _credits(text: str) -> Decimal:
@@ -94,10 +100,13 @@ def _run(given: argparse.Namespace) -> None:
 
     from . import client_of  # noqa: PLC0415 - the two know each other
 
-    reading: Any = {name: getattr(given, name) for name in ("column", "template", "images")}
+    names = ("column", "template", "images", "key", "only_key")
+    reading: Any = {name: getattr(given, name) for name in names}
     tuning = ("batch_size", "concurrency")
     options: Any = {n: v for n in tuning if (v := getattr(given, n)) is not None}
     estimate = partial(jobs.estimate, given.source, given.output, **reading, **options)
+    if given.price is not None and not given.dry_run:
+        given.parser.error("--price is for --dry-run; --budget is what a job may cost")
     if given.dry_run and given.price is not None:  # which needs no service
         _say(estimate(price=given.price), given)
         return
@@ -111,8 +120,6 @@ def _run(given: argparse.Namespace) -> None:
                 given.source,
                 given.output,
                 **reading,
-                key=given.key,
-                only_key=given.only_key,
                 precision=given.precision,
                 client=client,
                 cache=given.cache,
@@ -123,21 +130,27 @@ def _run(given: argparse.Namespace) -> None:
             )
         except (EmbeddingsError, OSError, KeyboardInterrupt) as error:
             close()
-            says_itself = isinstance(error, InputError | jobs.JobError)
-            if not says_itself and job_file(given.output).exists():
-                print(f"orembed: {_how_to_go_on(error)}", file=sys.stderr)
+            if not isinstance(error, InputError | jobs.JobError):  # which say it themselves
+                has_begun = job_file(given.output).exists()
+                print(f"orembed: {_how_to_go_on(error, has_begun=has_begun)}", file=sys.stderr)
             raise
         finally:
             close()
     _report(report, given)
 
 
-def _how_to_go_on(error: BaseException) -> str:
-    from openrouter_embeddings.errors import PaymentRequiredError  # noqa: PLC0415 - as above
+def _how_to_go_on(error: BaseException, *, has_begun: bool) -> str:
+    from openrouter_embeddings import errors  # noqa: PLC0415 - as above
 
-    if isinstance(error, PaymentRequiredError):
-        return "what came is kept; when there are credits again, the same command goes on"
-    return "what came is kept; the same command goes on from there"
+    when = ""
+    if isinstance(error, errors.PaymentRequiredError):
+        when = "when there are credits again, "
+    elif isinstance(error, errors.BudgetExceededError):
+        when = "with a larger --budget, "
+    elif isinstance(error, errors.APIStatusError) and not isinstance(error, errors.ServerError):
+        when = "when that is mended, "
+    kept = "what came is kept" if has_begun else "nothing had come"
+    return f"{kept}; {when}the same command goes on"
 
 
 def _listener(given: argparse.Namespace) -> tuple[Callable[[Progress], None], Callable[[], None]]:
@@ -149,7 +162,9 @@ def _listener(given: argparse.Namespace) -> tuple[Callable[[Progress], None], Ca
 
     def say(progress: Progress) -> None:
         nonlocal last
-        if time.monotonic() - last >= EVERY:
+        if progress.stage == "stopping":
+            print(f"orembed: {_STOPPING}", file=sys.stderr, flush=True)
+        elif time.monotonic() - last >= EVERY:
             last = time.monotonic()
             print(line(progress), file=sys.stderr, flush=True)
 
@@ -185,6 +200,11 @@ def details(progress: Progress) -> str:
     return ", ".join(said)
 
 
+def _rounded(amount: Decimal) -> str:
+    """Two digits, wherever they stand."""
+    return f"{Decimal(f'{amount:.2g}'):f}"
+
+
 def _time(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -204,7 +224,8 @@ def _bar() -> tuple[Callable[[Progress], None], Callable[[], None]]:
 
     def show(progress: Progress) -> None:
         bar.update(task, total=progress.total, completed=progress.rows, description=progress.stage)
-        live.update(console.Group(bar, need("rich.text", "jobs").Text(details(progress))))
+        said = _STOPPING if progress.stage == "stopping" else details(progress)
+        live.update(console.Group(bar, need("rich.text", "jobs").Text(said)))
 
     return show, live.stop
 
@@ -222,7 +243,7 @@ def _say(estimate: Estimate, given: argparse.Namespace) -> None:
     if given.json:
         _print({"estimate": dataclasses.asdict(estimate)})
         return
-    cost = "unknown" if estimate.cost is None else f"about {estimate.cost:.6f} credits"
+    cost = "unknown" if estimate.cost is None else f"about {_rounded(estimate.cost)} credits"
     print(f"rows        {estimate.rows:,}")
     print(f"duplicates  {estimate.duplicates:,}")
     print(f"unusable    {estimate.unusable:,}")
@@ -242,7 +263,7 @@ def _report(report: JobReport, given: argparse.Namespace) -> None:
     print(
         f"{report.target}: {report.rows:,} rows, vectors of {report.dimensions} dimensions; "
         f"{report.duplicates:,} duplicates, {report.reused:,} from the cache; "
-        f"{spent if report.usage.requests else 'nothing was asked of the service'}",
+        f"{f'this run: {spent}' if report.usage.requests else 'nothing was asked of the service'}",
         file=sys.stderr,
     )
     if report.errors_file:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from openrouter_embeddings.errors import ResponseError
+from openrouter_embeddings.errors import BudgetExceededError, ResponseError
 from openrouter_embeddings.result import Usage
 
 from .assemble import same_width
@@ -154,6 +154,8 @@ class Division:
         if as_base64 and no_images and refuses_base64(error):
             self._learned.floats.add(self._model)
             self._to_send.append(piece)
+        elif isinstance(error, BudgetExceededError) and len(piece.items) > 1:
+            self._halve(piece)  # nothing was sent, and less may fit
         elif not can_divide(error):
             raise error
         elif len(piece.items) > 1:
@@ -171,6 +173,10 @@ class Division:
             self._to_send.append(piece)
             return
         self._too_much = too_much(error)
+        self._halve(piece)
+
+    def _halve(self, piece: Batch) -> None:
+        count = len(piece.items)
         self._to_send += [piece.cut(count // 2, count), piece.cut(0, count // 2)]
 
     def _doubt(self, error: EmbeddingsError) -> None:

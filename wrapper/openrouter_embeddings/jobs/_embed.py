@@ -21,13 +21,14 @@ from openrouter_embeddings.result import Usage
 from ._errors import JobError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from concurrent.futures import Future
 
     from openrouter_embeddings.client import Client
     from openrouter_embeddings.core.options import EmbedOptions
     from openrouter_embeddings.result import EmbeddingResult
 
+    from ._report import Watch
     from ._rows import Row
     from ._store import Store
 
@@ -43,7 +44,7 @@ class Embedding:
         options: of every call; a budget is kept here, over all of them.
         store: where answers are kept.
         cache: a store of other jobs' vectors too, if any.
-        tell: called after every step with the rows that are settled.
+        watch: told after every step which rows are settled.
         max_errors: inputs that may be refused.
     """
 
@@ -54,7 +55,7 @@ class Embedding:
         store: Store,
         *,
         cache: Store | None,
-        tell: Callable[[Embedding, int], None],
+        watch: Watch,
         max_errors: int | None,
     ) -> None:
         plain = client._settings.options(options)  # noqa: SLF001 - of the same package
@@ -65,7 +66,7 @@ class Embedding:
         self._purse: Purse | None = None
         if plain.budget is not None:
             self._purse = Purse(_budget(plain.budget, store), threading.Lock())
-        self._tell = tell
+        self._watch = watch
         self._max_errors = max_errors
         self._pending: dict[Future[EmbeddingResult], list[Row]] = {}
         self._expected: set[bytes] = set()  # read, and neither kept nor refused yet
@@ -83,6 +84,11 @@ class Embedding:
     def refused(self) -> int:
         """Inputs that cannot be embedded."""
         return self._refused + len(self._unusable)
+
+    @property
+    def settled(self) -> int:
+        """Rows read whose input is kept or refused."""
+        return self._rows - len(self._expected)
 
     @property
     def in_flight(self) -> int:
@@ -105,7 +111,11 @@ class Embedding:
             while self._pending:
                 self._collect()
         except BaseException:
-            self._drain()
+            try:
+                if self._pending:
+                    self._watch.turn_to("stopping", self)
+            finally:
+                self._drain()
             raise
         finally:
             workers.stop()
@@ -117,8 +127,8 @@ class Embedding:
             waiting += self._unknown(rows)
             self._rows += len(rows)
             if not self._has_asked:
-                self.earlier = self._rows - len(self._expected)
-            self._tell(self, self._rows - len(self._expected))
+                self.earlier = self.settled
+            self._watch.tell(self, self.settled)
             while (count := self._fitting(waiting)) < len(waiting):
                 yield waiting[:count]
                 del waiting[:count]
@@ -168,7 +178,7 @@ class Embedding:
     def _collect(self) -> None:
         """Keep what has come; raise what went wrong with any of it."""
         failures = self._settle()
-        self._tell(self, self._rows - len(self._expected))
+        self._watch.tell(self, self.settled)
         if failures:
             raise failures[0]
         self._check_errors()
@@ -197,6 +207,8 @@ class Embedding:
         rows = self._pending[future]  # until it is kept: Ctrl-C may come before
         failure = future.exception()
         known = failure if isinstance(failure, EmbeddingsError) else None
+        if known:
+            known.inputs = ()  # positions in a request, which tell nobody a row
         result = known.partial if known else None if failure else future.result()
         usage = known.usage if known else result.usage if result else None
         try:

@@ -14,7 +14,7 @@ from openrouter_embeddings.errors import InputError
 
 from ._client import given_or_own
 from ._sources import open_source
-from ._targets import beside
+from ._targets import beside, columns_of, kind_of
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from openrouter_embeddings.client import Client
 
     from ._rows import Row
+    from ._sources import Source
 
 _BYTES_PER_TOKEN = 4  # of English text; other scripts take up to a token a byte
 _PROBE = 16
@@ -58,6 +59,8 @@ def estimate(
     column: str | None = None,
     template: str | None = None,
     images: str | None = None,
+    key: str | None = None,
+    only_key: bool = False,
     price: Decimal | None = None,
     client: Client | None = None,
     **options: Unpack[EmbedOptions],
@@ -66,10 +69,13 @@ def estimate(
 
     Args:
         source: as for `embed_file`.
-        target: what the job will write, which a pattern for the source leaves out.
+        target: what the job will write: a pattern for the source leaves it out, and whether it
+            can have the source's columns is looked at.
         column: as for `embed_file`.
         template: as for `embed_file`.
         images: as for `embed_file`.
+        key: as for `embed_file`.
+        only_key: as for `embed_file`.
         price: credits for a million tokens of text. Without it, the first 16 inputs are embedded
             to learn what they cost and how long that takes.
         client: for that; default: `Client()`.
@@ -78,7 +84,7 @@ def estimate(
     Raises:
         As `embed_file`.
     """
-    rows = open_source(source, apart=beside(Path(target)) if target is not None else ())
+    rows = _opened(source, target, key, only_key=only_key)
     reader = rows.reader(column, template, images)
     if reader.images and price is not None:
         raise InputError(
@@ -113,6 +119,18 @@ def estimate(
     share = len(seen) / len(first) if reader.images else size / sum(row.size for row in first)
     with given_or_own(client) as asked:
         return _probed(counted, asked, options, first, share)
+
+
+def _opened(
+    source: Any, target: str | PathLike[str] | None, key: str | None, *, only_key: bool
+) -> Source:
+    """The source, once it is known that the target can have its columns."""
+    if target is None:
+        return open_source(source)
+    path = Path(target)
+    rows = open_source(source, apart=beside(path))
+    columns_of(kind_of(path), rows.schema, key, only_key=only_key)
+    return rows
 
 
 def _probed(

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from openrouter_embeddings.result import Usage
+
+    from ._embed import Embedding
+
+OFTEN = 0.5  # seconds between two tellings
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +23,8 @@ class Progress:
     """A job at one moment.
 
     Attributes:
-        stage: "embedding", while the service is asked; "writing", while the target is.
+        stage: "embedding", while the service is asked; "writing", while the target is written;
+            "stopping", while a job that ends too early waits for what is in flight.
         rows: rows of the source that this stage is done with.
         total: rows of the source.
         earlier: rows that were done before this run asked for anything.
@@ -73,3 +81,38 @@ class JobReport:
     seconds: float
     models: tuple[str, ...]
     providers: tuple[str, ...]
+
+
+class Watch:
+    """Tells how far a job is, not too often."""
+
+    def __init__(self, listener: Callable[[Progress], object] | None, total: int) -> None:
+        self._listener = listener
+        self._total = total
+        self._began = time.monotonic()
+        self._told = -math.inf
+        self._stage = "embedding"
+
+    @property
+    def seconds(self) -> float:
+        """Since the job began."""
+        return time.monotonic() - self._began
+
+    def turn_to(self, stage: str, embedding: Embedding) -> None:
+        """Another stage, which is told at once."""
+        self._stage = stage
+        self._told = -math.inf
+        self.tell(embedding, embedding.settled if stage == "stopping" else 0)
+
+    def tell(self, embedding: Embedding, rows: int) -> None:
+        """Where it is now."""
+        if self._listener is None or self.seconds - self._told < OFTEN:
+            return
+        self._told = self.seconds
+        self._listener(
+            Progress(
+                self._stage, rows, self._total, embedding.earlier, embedding.embedded,
+                embedding.reused, embedding.refused, embedding.in_flight, embedding.concurrency,
+                embedding.usage, self.seconds,
+            )
+        )  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import orjson
 
 from openrouter_embeddings._version import __version__
+from openrouter_embeddings.core.options import EmbedOptions, merged
 from openrouter_embeddings.errors import InputError
 from openrouter_embeddings.local.contract import contract
 from openrouter_embeddings.result import Usage
@@ -18,10 +18,10 @@ from openrouter_embeddings.result import Usage
 from ._client import given_or_own
 from ._embed import Embedding
 from ._errors import JobError
-from ._report import JobReport, Progress
+from ._report import JobReport, Progress, Watch
 from ._sources import open_source
 from ._store import Store, job_file
-from ._targets import COLUMN, beside, kind_of
+from ._targets import beside, columns_of, kind_of
 from ._write import errors_file, write, write_errors
 
 if TYPE_CHECKING:
@@ -30,12 +30,8 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from openrouter_embeddings.client import Client
-    from openrouter_embeddings.core.options import EmbedOptions
 
-    from ._sources import Source
     from ._targets import Target
-
-_OFTEN = 0.5  # seconds between two tellings
 
 
 def embed_file(
@@ -98,9 +94,10 @@ def embed_file(
         raise InputError(f'precision is {precision!r}; "float32" and "float16" are known')
     if max_errors is not None and max_errors < 0:
         raise InputError(f"max_errors is {max_errors}; 0 or more is right")
+    merged(EmbedOptions(), options)  # a misspelt option is one, whatever else is wrong
     rows = open_source(source, apart=beside(path))
     reader = rows.reader(column, template, images)
-    chosen = _chosen(rows, kind, key, only_key=only_key)
+    chosen = columns_of(kind, rows.schema, key, only_key=only_key)
     with ExitStack() as stack:
         client = stack.enter_context(given_or_own(client))
         fields = client._settings.options(options).request_fields()  # noqa: SLF001 - one package
@@ -123,21 +120,22 @@ def embed_file(
             if not job.exists():  # else it was stopped between its last two steps
                 return done
         store = stack.enter_context(closing(Store(job)))
+        stack.callback(store.forget)
         _agree(store, parameters)
         memory = stack.enter_context(closing(_cache(cache, space))) if cache else None
-        watch = _Watch(on_progress, rows.total)
+        watch = Watch(on_progress, rows.total)
         embedding = Embedding(
-            client, options, store, cache=memory, tell=watch.tell, max_errors=max_errors
+            client, options, store, cache=memory, watch=watch, max_errors=max_errors
         )
         try:
             embedding.run([*reader.read(batch)] for batch in rows.batches(reader.rows))
-            served = _served(store)
+            served = _served(store, path)
         except JobError:
             if embedding.refused:
                 with suppress(JobError, ValueError, ArithmeticError):  # the first is what is said
                     write_errors(path, store, rows, reader, key)
             raise
-        watch.stage = "writing"
+        watch.turn_to("writing", embedding)
         said = {**parameters, **served, "package": __version__, "specification": _edition()}
         schema = rows.schema.empty_table().select(chosen).schema
         counts = write(
@@ -154,23 +152,11 @@ def embed_file(
         return _report(path, {**said, **counts}, embedding, watch.seconds)
 
 
-def _chosen(source: Source, kind: type[Target], key: str | None, *, only_key: bool) -> list[str]:
-    """The columns of the source that the target has. Raises InputError."""
-    names: list[str] = source.schema.names
-    if only_key and not key:
-        raise InputError("only_key leaves nothing of the source; key=… names the column to keep")
-    if key and key not in names:
-        raise InputError(f"there is no column {key!r}; there are {', '.join(names)}")
-    chosen = [key] if only_key and key else names
-    if COLUMN in chosen and kind.has_columns:
-        raise InputError(f"the source has a column {COLUMN!r} already; leave it out of the source")
-    kind.check(source.schema.empty_table().select(chosen).schema)
-    return chosen
-
-
-def _served(store: Store) -> dict[str, Any]:
+def _served(store: Store, target: Path) -> dict[str, Any]:
     if (width := store.fact("dimensions")) is None:
-        raise JobError("no row could be embedded, so there is nothing to write")
+        raise JobError(
+            f"no row could be embedded: there is nothing to write; {errors_file(target)} says why"
+        )
     names = {name: store.fact(name) or [] for name in ("models", "providers")}
     return {"dimensions": width, **names}
 
@@ -191,7 +177,7 @@ def _agree(store: Store, parameters: dict[str, Any]) -> None:
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> str:
     differing = [name for name in now if before.get(name) != now[name]]
     return ", ".join(
-        "the source was another or has changed"
+        "the source was another, or its size or time of change was"
         if name == "source"
         else f"{name}: {before.get(name)!r}, now {now[name]!r}"
         for name in differing
@@ -239,32 +225,3 @@ def _edition() -> str:
     document = contract()
     digest = hashlib.blake2b(orjson.dumps(document), digest_size=8).hexdigest()
     return f"{document['info']['version']} {digest}"
-
-
-class _Watch:
-    """Tells how far a job is, not too often."""
-
-    def __init__(self, listener: Callable[[Progress], object] | None, total: int) -> None:
-        self._listener = listener
-        self._total = total
-        self._began = time.monotonic()
-        self._told = 0.0
-        self.stage = "embedding"
-
-    @property
-    def seconds(self) -> float:
-        """Since the job began."""
-        return time.monotonic() - self._began
-
-    def tell(self, embedding: Embedding, rows: int) -> None:
-        """Where it is now."""
-        if self._listener is None or self.seconds - self._told < _OFTEN:
-            return
-        self._told = self.seconds
-        self._listener(
-            Progress(
-                self.stage, rows, self._total, embedding.earlier, embedding.embedded,
-                embedding.reused, embedding.refused, embedding.in_flight, embedding.concurrency,
-                embedding.usage, self.seconds,
-            )
-        )  # fmt: skip

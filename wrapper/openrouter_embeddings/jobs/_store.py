@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import stamina
@@ -157,6 +158,16 @@ class Store:
         """Close it and delete the file: the job is done."""
         self._database.close()
         self.path.unlink()
+
+    def forget(self) -> None:
+        """Delete the file where it holds nothing that was paid for or refused."""
+        with suppress(JobError):  # of a damaged one, which is said elsewhere
+            if self.path.exists() and not self._holds_something():
+                self.remove()
+
+    def _holds_something(self) -> bool:
+        spent = Decimal(self.fact("spent") or 0)
+        return bool(spent or self.count("vectors") or self.count("refused"))
 
     def close(self) -> None:
         """Keep the file."""

@@ -269,6 +269,23 @@ def beside(path: Path) -> list[Path]:
     return [path.with_name(f"{path.name}{end}") for end in ends]
 
 
+def columns_of(kind: type[Target], schema: Any, key: str | None, *, only_key: bool) -> list[str]:
+    """The columns of a source that its target has. Raises InputError."""
+    names: list[str] = schema.names
+    if only_key and not key:
+        raise InputError("only_key leaves nothing of the source; key=… names the column to keep")
+    if key and key not in names:
+        raise InputError(f"there is no column {key!r}; there are {', '.join(names)}")
+    chosen = [key] if only_key and key else names
+    if COLUMN in chosen and kind.has_columns:
+        raise InputError(
+            f"the source has a column {COLUMN!r} already; leave it out of the source, or keep only "
+            "the key"
+        )
+    kind.check(schema.empty_table().select(chosen).schema)
+    return chosen
+
+
 def kind_of(path: Path) -> type[Target]:
     """What writes such a file. Raises InputError."""
     if (kind := _KINDS.get(path.suffix.lower())) is None:
