@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from openrouter_embeddings import jobs
-from openrouter_embeddings.jobs import _report
+from openrouter_embeddings.jobs import _embed, _report
 from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.local.models import hash as hashes
 from openrouter_embeddings.testing import Service
@@ -208,3 +208,19 @@ def test_what_is_no_client_is_refused(source: Path, tmp_path: Path) -> None:
     misspelt: Any = {"colum": "text"}
     with pytest.raises(TypeError, match="colum"):
         jobs.embed_file(source, tmp_path / "t.npy", **misspelt)
+
+
+def test_progress_is_told_while_nothing_comes(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service may take minutes; its user sees that time passes."""
+    real, looks = _embed.wait, iter(range(5))
+    seen: list[jobs.Progress] = []
+
+    def wait(pending: Any, **how: Any) -> Any:
+        return real(pending, **how) if next(looks, None) is None else (set(), pending)
+
+    monkeypatch.setattr(_report, "OFTEN", 0.0)
+    monkeypatch.setattr(_embed, "wait", wait)
+    run(source, tmp_path / "t.npy", column="text", on_progress=seen.append)
+    assert len([one for one in seen if not one.embedded and one.stage == "embedding"]) >= 5

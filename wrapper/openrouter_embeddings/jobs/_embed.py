@@ -19,6 +19,7 @@ from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.result import Usage
 
 from ._errors import JobError
+from ._report import OFTEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -192,7 +193,11 @@ class Embedding:
 
     def _settle(self) -> list[BaseException]:
         """Keep what has come, together; gives what went wrong with any of it."""
-        done, _ = wait(self._pending, return_when=FIRST_COMPLETED)
+        done: Iterable[Future[EmbeddingResult]] = ()
+        while not done:  # somebody may watch while nothing comes
+            done, _ = wait(self._pending, timeout=OFTEN, return_when=FIRST_COMPLETED)
+            if not done:
+                self._watch.tell(self, self.settled)
         failures = [failure for future in done if (failure := self._taken(future)) is not None]
         self._store.commit()
         if self._cache and self._fresh:  # of which other jobs have to wait for the end

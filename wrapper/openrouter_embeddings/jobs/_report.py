@@ -106,7 +106,8 @@ class Watch:
 
     def tell(self, embedding: Embedding, rows: int) -> None:
         """Where it is now."""
-        if self._listener is None or self.seconds - self._told < OFTEN:
+        is_said = self._stage == "stopping" and math.isfinite(self._told)  # once
+        if self._listener is None or is_said or self.seconds - self._told < OFTEN:
             return
         self._told = self.seconds
         self._listener(
