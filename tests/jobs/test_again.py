@@ -1,5 +1,6 @@
 """What a job remembers of its earlier runs, and what it looks at anew."""
 
+from concurrent.futures import wait
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -214,13 +215,13 @@ def test_progress_is_told_while_nothing_comes(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A service may take minutes; its user sees that time passes."""
-    real, looks = _embed.wait, iter(range(5))
+    looks = iter(range(5))
     seen: list[jobs.Progress] = []
 
-    def wait(pending: Any, **how: Any) -> Any:
-        return real(pending, **how) if next(looks, None) is None else (set(), pending)
+    def wait_in_vain(pending: Any, timeout: float, **how: Any) -> Any:
+        return wait(pending, timeout, **how) if next(looks, None) is None else (set(), pending)
 
     monkeypatch.setattr(_report, "OFTEN", 0.0)
-    monkeypatch.setattr(_embed, "wait", wait)
+    monkeypatch.setattr(_embed, "wait", wait_in_vain)
     run(source, tmp_path / "t.npy", column="text", on_progress=seen.append)
     assert len([one for one in seen if not one.embedded and one.stage == "embedding"]) >= 5

@@ -9,10 +9,12 @@ import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings import jobs
 from openrouter_embeddings.core.plan import FRAME_TOKENS
+from openrouter_embeddings.jobs._store import Store, job_file
 from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.local.models.hash import HashModel
 from openrouter_embeddings.testing import Service
 
+from tests import support
 from tests.job_support import OPTIONS, billed, run
 
 PRICE = Decimal("2e-8")  # the stand-in's, of a token
@@ -92,3 +94,40 @@ def test_an_answer_that_cannot_be_kept_was_paid_for(
     assert ends[0] is jobs.JobError
     assert cost(service) <= budget
     assert ends[-1] is ore.BudgetExceededError
+
+
+def test_a_job_that_is_begun_otherwise_asks_the_price_anew(words: Path) -> None:
+    """Another model may be dearer; what was spent stays spent."""
+    target = words.with_suffix(".npy")
+    with pytest.raises(ore.ResponseError):  # billed, and nothing to keep
+        run(words, target, Fault("empty-data"), budget=Decimal(1))
+    _, service = run(words, target, budget=Decimal(1), dimensions=4)
+    assert len(service.faults.billed[0].inputs) == 1
+
+
+def test_what_may_have_been_billed_is_remembered(words: Path) -> None:
+    """Though no answer has told a price yet; it counts as soon as one does."""
+    target = words.with_suffix(".npy")
+    with pytest.raises(ore.APIConnectionError):
+        run(words, target, Fault("reset-mid-body"), budget=Decimal(1))
+    store = Store(job_file(target))
+    unpriced = store.fact("unpriced")
+    store.close()
+    assert unpriced == len("short") + FRAME_TOKENS
+    with pytest.raises(ore.BudgetExceededError, match="are spent"):
+        run(words, target, budget=unpriced * PRICE)
+
+
+def test_a_service_that_names_no_cost_is_asked_once(words: Path) -> None:
+    """Every run would pay for another input, and the budget could not say how much."""
+    usage = {"prompt_tokens": 1, "total_tokens": 1}
+    service = support.Service(lambda body, _: support.answer(body["input"], usage=usage))
+    for _ in range(3):
+        with pytest.raises(ore.BudgetExceededError, match="named no cost"):
+            service.run(
+                "sync",
+                lambda client: jobs.embed_file(
+                    words, words.with_suffix(".npy"), client=client, budget=Decimal(1)
+                ),
+            )
+    assert len(service.requests) == 1

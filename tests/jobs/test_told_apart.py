@@ -1,6 +1,7 @@
 """What differs is told apart, what is the same is not, and nobody's files are in danger."""
 
 import os
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from openrouter_embeddings import jobs
+from openrouter_embeddings.client._workers import Workers
 from openrouter_embeddings.jobs import _embed
 from openrouter_embeddings.jobs._map import shades
 from openrouter_embeddings.jobs._sources import open_source
@@ -118,25 +120,51 @@ def test_a_target_on_a_full_disk_leaves_nothing(tmp_path: Path, name: str) -> No
     assert not billed(service)
 
 
-def test_ctrl_c_while_an_answer_is_kept_loses_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("owner", "name", "comes"),
+    [
+        (_embed.Embedding, "_keep", "before"),
+        (_embed.Embedding, "_spend", "before"),
+        (Workers, "put", "after"),
+    ],
+)
+def test_ctrl_c_at_any_time_loses_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, comes: str
 ) -> None:
     """It was paid for."""
-    keep = _embed.Embedding._keep
+    real = getattr(owner, name)
     interrupted: list[bool] = []
 
     def interrupt(self: Any, *arguments: Any) -> None:
-        if not interrupted:
-            interrupted.append(True)
+        now = not interrupted
+        interrupted.append(True)
+        if now and comes == "before":
             raise KeyboardInterrupt
-        keep(self, *arguments)
+        real(self, *arguments)
+        if now:
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr(_embed.Embedding, "_keep", interrupt)
+    monkeypatch.setattr(owner, name, interrupt)
     first = Service()
     with first.client(**OPTIONS) as client, pytest.raises(KeyboardInterrupt):
         jobs.embed_file(TABLE, tmp_path / "t.npy", column="text", client=client)
     _, second = run(TABLE, tmp_path / "t.npy", column="text")
     assert set(billed(first, second).values()) == {1}
+
+
+def test_a_source_that_was_only_touched_is_the_same(source: Path, tmp_path: Path) -> None:
+    """While the job runs, and between two runs of it; its contents count."""
+    times = count(1)
+
+    def touch(_: Any) -> None:
+        os.utime(source, (next(times), 1))
+
+    with pytest.raises(ore.PaymentRequiredError):
+        run(source, tmp_path / "t.npy", Fault("status", status=402, requests=[1]), column="text")
+    touch(None)
+    run(source, tmp_path / "t.npy", column="text", on_progress=touch)
+    assert next(times) > 2
+    assert np.array_equal(np.load(tmp_path / "t.npy"), vectors(TEXTS))
 
 
 def test_a_job_that_has_nothing_yet_may_be_begun_otherwise(tmp_path: Path) -> None:

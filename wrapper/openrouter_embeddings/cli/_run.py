@@ -146,7 +146,7 @@ def _how_to_go_on(error: BaseException, *, has_begun: bool) -> str:
     if isinstance(error, errors.PaymentRequiredError):
         when = "when there are credits again, "
     elif isinstance(error, errors.BudgetExceededError):
-        when = "with a larger --budget, "
+        when = "with a larger --budget, or without one, "
     elif isinstance(error, errors.APIStatusError) and not isinstance(error, errors.ServerError):
         when = "when that is mended, "
     kept = "what came is kept" if has_begun else "nothing had come"

@@ -31,12 +31,16 @@ class Workers(Generic[T]):
     def submit(self, job: Callable[..., T], *arguments: Any) -> Future[T]:
         """Run `job` in a thread; a new one, while there are fewer than `count`."""
         future: Future[T] = Future()
+        self.put(future, job, *arguments)
+        return future
+
+    def put(self, future: Future[T], job: Callable[..., T], *arguments: Any) -> None:
+        """As `submit`, for a future that the caller knows before."""
         self._jobs.put((future, job, arguments))
         if len(self._threads) < self._count:
             thread = threading.Thread(target=self._run, name="openrouter-embeddings", daemon=True)
             thread.start()  # its error is the caller's
             self._threads.append(thread)
-        return future
 
     def stop(self) -> None:
         """Begin no more jobs; threads end with the job they have."""
@@ -55,6 +59,8 @@ class Workers(Generic[T]):
     def _run(self) -> None:
         while (task := self._jobs.get()) is not None and not self._stopped:
             future, job, arguments = task
+            if not future.set_running_or_notify_cancel():
+                continue
             try:
                 future.set_result(job(*arguments))
             except BaseException as error:  # noqa: BLE001 - it is raised where the result is read

@@ -24,15 +24,16 @@ class Budget:
         spent: what answers have cost, and at most what attempts cost whose answer never came.
         price: of a token; None until an answer tells it.
         unpriced: tokens of attempts without an answer, while no price was known.
+        silent: an answer named no cost.
     """
 
     total: Decimal
     spent: Decimal = Decimal(0)
     price: Decimal | None = None
     unpriced: int = 0
+    silent: bool = False
     _tokens: int = 0  # of requests in flight, at most
     _in_flight: int = 0
-    _silent: bool = False  # an answer named no cost
 
     @property
     def needs_price(self) -> bool:
@@ -41,7 +42,7 @@ class Budget:
 
     def verdict(self, tokens: int) -> Literal["go", "wait", "stop"]:
         """Whether a request of at most so many tokens may begin, now or when others have ended."""
-        if self._silent or self.total <= self.spent:
+        if self.silent or self.total <= self.spent:
             return "stop"
         if self.needs_price:
             return "wait" if self._in_flight else "go"
@@ -69,7 +70,7 @@ class Budget:
     def spend(self, usage: Usage) -> None:
         """An answer came, even one that was refused here."""
         if usage.cost is None:
-            self._silent = self._silent or usage.requests > 0
+            self.silent = self.silent or usage.requests > 0
             return
         self.spent = EXACT.add(self.spent, usage.cost)
         price = EXACT.divide(usage.cost, Decimal(max(usage.total_tokens, 1)))
@@ -79,7 +80,7 @@ class Budget:
     @property
     def reason(self) -> str:
         """Why no more is sent, for an error."""
-        if self._silent:
+        if self.silent:
             return "an answer named no cost, so the budget cannot be kept"
         return (
             f"another request could pass the budget of {self.total:f} credits: {self.spent:f} are "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from concurrent.futures import FIRST_COMPLETED, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,6 @@ from ._report import OFTEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from concurrent.futures import Future
 
     from openrouter_embeddings.client import Client
     from openrouter_embeddings.core.options import EmbedOptions
@@ -168,7 +167,14 @@ class Embedding:
             self._collect()
         inputs: Any = [row.value for row in rows]
         call = self._client._call(self._options, self._purse)  # noqa: SLF001 - of the same package
-        self._pending[workers.submit(self._client._embed, call, inputs)] = rows  # noqa: SLF001
+        future: Future[EmbeddingResult] = Future()
+        try:  # Ctrl-C may come at any time, and what has begun is waited for
+            self._pending[future] = rows
+            workers.put(future, self._client._embed, call, inputs)  # noqa: SLF001 - as above
+        except BaseException:
+            if future.cancel():
+                self._pending.pop(future, None)
+            raise
 
     @property
     def _at_once(self) -> int:
@@ -236,6 +242,7 @@ class Embedding:
         with lock:
             self._store.note("spent", str(budget.spent))
             self._store.note("unpriced", budget.unpriced)
+            self._store.note("silent", budget.silent)
             if budget.price is not None:
                 self._store.note("price", str(budget.price))
 
@@ -281,6 +288,8 @@ class Embedding:
         while self._pending:
             with suppress(JobError):  # what ended the job is said; this is the next of the same
                 self._settle()
+        with suppress(JobError):  # also what was taken when Ctrl-C came
+            self._store.commit()
 
 
 def _join(store: Store, name: str, said: Iterable[str]) -> None:
@@ -298,4 +307,5 @@ def _budget(total: Decimal, store: Store) -> Budget:
         spent=Decimal(store.fact("spent") or 0),
         price=None if price is None else Decimal(price),
         unpriced=store.fact("unpriced") or 0,
+        silent=bool(store.fact("silent")),
     )

@@ -166,6 +166,8 @@ def _agree(store: Store, parameters: dict[str, Any]) -> None:
     begun = store.fact("parameters")
     if begun is None or not (store.count("vectors") or store.count("refused")):
         store.note("parameters", parameters)
+        store.note("price", None)  # another model has another one
+        store.note("silent", None)
         store.commit()
     elif begun != parameters:
         raise JobError(
@@ -177,7 +179,7 @@ def _agree(store: Store, parameters: dict[str, Any]) -> None:
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> str:
     differing = [name for name in now if before.get(name) != now[name]]
     return ", ".join(
-        "the source was another, or its size or time of change was"
+        "the source was another, or something else was in it"
         if name == "source"
         else f"{name}: {before.get(name)!r}, now {now[name]!r}"
         for name in differing

@@ -155,9 +155,15 @@ class Store:
             raise self._damaged(error) from None
 
     def remove(self) -> None:
-        """Close it and delete the file: the job is done."""
+        """Delete the file and close it: the job is done."""
+        # its log would be removed by name, when another process may have begun one of that name
+        self._run("PRAGMA journal_mode = DELETE")
+        try:
+            self.path.unlink()  # while it is locked: nobody else has it
+        except PermissionError:  # a system that removes no open file
+            self._database.close()
+            self.path.unlink()
         self._database.close()
-        self.path.unlink()
 
     def forget(self) -> None:
         """Delete the file where it holds nothing that was paid for or refused."""
@@ -166,8 +172,9 @@ class Store:
                 self.remove()
 
     def _holds_something(self) -> bool:
-        spent = Decimal(self.fact("spent") or 0)
-        return bool(spent or self.count("vectors") or self.count("refused"))
+        if self.fact("unpriced") or Decimal(self.fact("spent") or 0):
+            return True
+        return bool(self.count("vectors") or self.count("refused"))
 
     def close(self) -> None:
         """Keep the file."""
