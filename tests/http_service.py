@@ -81,9 +81,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("X-Echo", self.headers["Authorization"])
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        if asked["model"] == "twice":  # at once: what comes later may be the next request's answer
+            body += b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
         self.wfile.write(body)
-        if asked["model"] == "twice":
-            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
         self.close_connection |= asked["model"] == "hanging up"
 
     def log_message(self, *_: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -17,7 +17,7 @@ from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.local.models import hash as hashes
 from openrouter_embeddings.testing import Service
 
-from tests.job_support import OPTIONS, TABLE, TEXTS, run, vectors
+from tests.job_support import OPTIONS, TABLE, TEXTS, first_of, run, vectors
 from tests.support import PNG
 
 
@@ -186,9 +186,12 @@ def test_an_estimate_leaves_out_what_the_job_writes(tmp_path: Path) -> None:
         jobs.estimate(pattern, tmp_path / "t.txt", price=Decimal(1))
 
 
-def test_a_job_that_ends_too_early_says_that_it_waits(source: Path, tmp_path: Path) -> None:
+def test_a_job_that_ends_too_early_says_that_it_waits(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """For what is in flight, once, before the error is raised."""
     seen: list[str] = []
+    monkeypatch.setattr(_embed, "wait", first_of)
     made: Any = {**OPTIONS, "concurrency": 4, "max_retries": 0}
     service = Service(Fault("status", status=401, requests=[0]))
     with service.client(**made) as client, pytest.raises(ore.AuthenticationError) as raised:

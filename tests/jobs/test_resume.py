@@ -18,7 +18,7 @@ from openrouter_embeddings.jobs._store import Store
 from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.testing import Service
 
-from tests.job_support import OPTIONS, TABLE, TEXTS, billed, run, vectors
+from tests.job_support import OPTIONS, TABLE, TEXTS, billed, first_of, run, vectors
 
 
 @pytest.mark.parametrize("name", ["t.parquet", "t.npy", "t.jsonl"])
@@ -116,12 +116,7 @@ def test_ctrl_c_keeps_what_is_in_flight(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the cache, too; and the job goes on from there."""
-
-    def wait_for_one(pending: Any, **_: Any) -> Any:
-        wait(pending)
-        return [*pending][:1], [*pending][1:]
-
-    monkeypatch.setattr(_embed, "wait", wait_for_one)
+    monkeypatch.setattr(_embed, "wait", first_of)
     monkeypatch.setattr(_report, "OFTEN", 0.0)
     target, cache = tmp_path / "t.npy", tmp_path / "cache"
     first = Service()
