@@ -28,7 +28,8 @@ from . import server
 from .alone import MILLION
 from .cases import LATENCY, Case
 from .contenders import KEY
-from .report import DOCS, _by_case, _row, _table
+from .report import DOCS, by_case, cells, table
+from .run import served
 from .vectors import BATCH, texts
 from .worker import peak
 
@@ -188,28 +189,24 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
     yield f"Measured on {found['machine']}, in {found['minutes']} minutes, with {versions}."
     head = ["", "CPU, µs a row", "rows a second", "peak MB"]
     head += [f"{what}, of ours" for what in ("CPU", "time", "memory")]
-    for case, records in _by_case(found["results"]).items():
+    for case, records in by_case(found["results"]).items():
         yield f"\n### Parquet to Parquet: {case}\n"
         rows = []
         for record in records:
-            name, per, rate, _, most = _row(record)
+            name, per, rate, _, most = cells(record)
             shares = [
                 statistics.median(record[what]) / statistics.median(records[0][what])
                 for what in ("cpu", "wall", "peaks")
             ]
             rows.append([name, per, rate, most, *(f"{share:.2f}" for share in shares)])
-        yield from _table(head, rows)
+        yield from table(head, rows)
 
 
 def main() -> None:
     """Measure and report."""
     began = time.time()
-    command = [sys.executable, "-m", "benchmarks.corpus", "serve"]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        results = run(f"http://127.0.0.1:{int(process.stdout.readline())}")
+    with served("benchmarks.corpus", "serve") as port:
+        results = run(f"http://127.0.0.1:{port}")
     found: dict[str, Any] = {
         "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
         "versions": {name: version(name) for name in ("openai", "pandas", "daft", "pyarrow")},

@@ -21,7 +21,7 @@ BEGIN, END = "<!-- made by make bench -->", "<!-- end -->"
 MB = 1e6
 
 
-def _row(record: dict[str, Any]) -> list[str]:
+def cells(record: dict[str, Any]) -> list[str]:
     """Contender, CPU per vector with its spread, vectors a second, fraction of the limit, peak."""
     rows = record["rows"]
     per = sorted(seconds / rows * 1e6 for seconds in record["cpu"])
@@ -38,13 +38,13 @@ def _row(record: dict[str, Any]) -> list[str]:
 HEAD = ["", "CPU, µs a vector", "vectors a second", "of the limit", "peak MB"]
 
 
-def _table(head: list[str], rows: Iterable[list[str]]) -> Iterator[str]:
+def table(head: list[str], rows: Iterable[list[str]]) -> Iterator[str]:
     yield f"| {' | '.join(head)} |"
     yield f"|{'---|' * len(head)}"
     yield from (f"| {' | '.join(row)} |" for row in rows)
 
 
-def _by_case(results: Results) -> dict[str, Results]:
+def by_case(results: Results) -> dict[str, Results]:
     grouped: dict[str, Results] = {}
     for record in results:
         grouped.setdefault(record["case"], []).append(record)
@@ -53,9 +53,9 @@ def _by_case(results: Results) -> dict[str, Results]:
 
 def show(results: Results) -> None:
     """Print the tables."""
-    for case, records in _by_case(results).items():
+    for case, records in by_case(results).items():
         print(f"\n{case}")
-        rows = [HEAD, *map(_row, records)]
+        rows = [HEAD, *map(cells, records)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             print("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
@@ -132,7 +132,7 @@ def _chart(results: Results, target: Path) -> None:
     from matplotlib import pyplot as plt
 
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(16, 5), layout="constrained")
-    grouped = _by_case(results)
+    grouped = by_case(results)
     records = sorted(grouped["2048 × 1536"], key=lambda record: -statistics.median(record["cpu"]))
     names = [record["contender"] for record in records]
     per = [statistics.median(record["cpu"]) / record["rows"] * 1e6 for record in records]
@@ -176,7 +176,7 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
     """The tables of docs/performance.md."""
     yield f"Measured on {found['machine']}, in {found['minutes']} minutes."
     yield ""
-    yield from _table(
+    yield from table(
         ["goal", "", "found", "met"], [*_compare(found["results"]), *_elsewhere(found)]
     )
     yield "\n![Charts of the figures below](performance.png)\n"
@@ -185,25 +185,25 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         f"A request costs {a:,.0f} µs of CPU, a vector {b:.1f} µs, and each of its dimensions "
         f"{c * 1e3:.1f} ns: {b + 1536 * c:.1f} µs for 1536 (fitted to the cases named growth).\n"
     )
-    for case, records in _by_case(found["results"]).items():
+    for case, records in by_case(found["results"]).items():
         yield f"### {case}\n"
-        yield from _table(HEAD, map(_row, records))
+        yield from table(HEAD, map(cells, records))
         yield ""
     for rows, shares in found["profile"].items():
         yield f"### Where the time of a request of {rows} goes\n"
         yield "cProfile, by whose code it is, without waiting for the answer.\n"
         few = [(owner, share) for owner, share in shares.items() if share >= 0.02]
-        yield from _table(["", "share"], [[owner, f"{share:.0%}"] for owner, share in few])
+        yield from table(["", "share"], [[owner, f"{share:.0%}"] for owner, share in few])
         yield ""
     yield "### 16 images of a megabyte in one request\n"
     rows = [
         [who, f"{figures['cpu'] * 1e3:.0f}", f"{figures['memory'] / MB:.0f}"]
         for who, figures in found["images"].items()
     ]
-    yield from _table(["", "CPU, ms", "memory, MB"], rows)
+    yield from table(["", "CPU, ms", "memory, MB"], rows)
     yield "\n### Imports\n"
     rows = [[name, f"{seconds * 1e3:.0f}"] for name, seconds in found["imports"].items()]
-    yield from _table(["", "CPU, ms"], rows)
+    yield from table(["", "CPU, ms"], rows)
 
 
 def write(found: dict[str, Any]) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from .cases import Case
 
+SERVER = "benchmarks.server"
 HERE = Path(__file__).parent
 # Memory that was used once is used again, without page faults: on a virtual machine, whose host
 # takes back what is free, those would be most of what is measured. For all contenders alike.
@@ -115,16 +116,15 @@ class Floor:
 
 
 @contextmanager
-def served(folder: Path, *, tls: bool) -> Iterator[str]:
-    """The server's address; `/latency/S` is put behind it."""
+def served(*module: str) -> Iterator[int]:
+    """The port of a module that serves in another process; for ours see `SERVER`."""
     with subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.server", *(["--tls", str(folder)] if tls else [])],
+        [sys.executable, "-m", *module],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         assert process.stdout is not None
         try:
-            port = int(process.stdout.readline())
-            yield f"https://localhost:{port}" if tls else f"http://127.0.0.1:{port}"
+            yield int(process.stdout.readline())
         finally:
             process.kill()
 
@@ -201,7 +201,9 @@ def run(chosen: list[Case]) -> Results:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         certificate(folder)
-        urls = {tls: stack.enter_context(served(folder, tls=tls)) for tls in (False, True)}
+        plain = stack.enter_context(served(SERVER))
+        secret = stack.enter_context(served(SERVER, "--tls", str(folder)))
+        urls = {False: f"http://127.0.0.1:{plain}", True: f"https://localhost:{secret}"}
         for case in chosen:
             print(case.name, flush=True)
             results += measured(case, urls[case.tls], folder)
@@ -243,7 +245,8 @@ def main() -> None:
         "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
         "results": run([*cases.DECODE, *cases.OVER_HTTP, *cases.OVER_TLS, *cases.GROWTH]),
     }
-    with tempfile.TemporaryDirectory() as name, served(Path(name), tls=False) as url:
+    with served(SERVER) as port:
+        url = f"http://127.0.0.1:{port}"
         for what in ("result", "stream"):
             print(f"memory of a million in a {what}", flush=True)
             found[what] = alone(what, f"{url}/v1")

@@ -3,9 +3,12 @@
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterable
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
@@ -145,3 +148,35 @@ def embed_over(kind: str, url: str, texts: list[str], **more: Any) -> ore.Embedd
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop if kind == "uvloop" else None) as runner:
         return runner.run(run())
+
+
+def in_a_fork(work: Callable[[], bool]) -> int:
+    """The exit status of a child that does this: 0 where it was right."""
+    child = os.fork()
+    if not child:
+        signal.alarm(30)
+        try:
+            os._exit(0 if work() else 4)
+        finally:
+            os._exit(5)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@contextmanager
+def held_by_another(lock: Any) -> Iterator[None]:
+    """A lock that another thread has for as long as this lasts."""
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            done.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(30)
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

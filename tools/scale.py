@@ -10,15 +10,13 @@ from __future__ import annotations
 import os
 import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import orjson
 import pyarrow as pa
@@ -27,11 +25,10 @@ from openrouter_embeddings.adapters._arrow import Embedder
 from openrouter_embeddings.client import Client
 
 from benchmarks import server, vectors
+from benchmarks.report import table
+from benchmarks.run import SERVER, served
 from tools import ROOT
 from tools.pages import fill
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 PAGE = ROOT / "docs" / "scale.md"
 BEGIN, END = "<!-- made by make scale -->", "<!-- end of scale -->"
@@ -56,8 +53,7 @@ def texts(rows: int) -> list[str]:
 
 def source(path: Path) -> None:
     """A file of them."""
-    table = pa.table({"text": texts(ROWS)})
-    pq.write_table(table, path, row_group_size=8192, compression="none")
+    pq.write_table(pa.table({"text": texts(ROWS)}), path, row_group_size=8192, compression="none")
 
 
 def measured(url: str, path: Path, target: Path, width: int) -> Row:
@@ -71,11 +67,11 @@ def measured(url: str, path: Path, target: Path, width: int) -> Row:
     with ExitStack() as stack:
         stack.callback(work.close)
         batches = pq.ParquetFile(path).iter_batches(AT_ONCE)
-        done = (work(pa.Table.from_batches([batch])) for batch in batches)
+        done = (work(pa.Table.from_batches([one])) for one in batches)
         first = next(done)
         writer = stack.enter_context(pq.ParquetWriter(target, first.schema, use_dictionary=False))
-        for table in chain([first], done):
-            writer.write_table(table)
+        for batch in chain([first], done):
+            writer.write_table(batch)
     cpu = time.process_time() - began
     size = vectors.BATCH
     sent = len(orjson.dumps({"input": texts(size)})) / size
@@ -85,40 +81,25 @@ def measured(url: str, path: Path, target: Path, width: int) -> Row:
 
 def lines(found: dict[int, list[Row]]) -> list[str]:
     """The table."""
-    head = (
+    head = [
         "dimensions", "CPU a row", "rows a second and core", "a billion rows: core-hours", "sent",
         "received", "vectors written",
-    )  # fmt: skip
-    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}"
-    said = [
-        f"{ROWS:,} texts of {TEXT_BYTES:,} bytes, medians of {ROUNDS}; measured on {machine}.",
-        "",
-        _line(head),
-        _line(["---"] * len(head)),
-    ]
-    for width, rows in found.items():
-        cpu = statistics.median(row.cpu for row in rows)
-        terabytes = [f"{size * BILLION / 1e12:.1f} TB" for size in rows[0][1:]]
+    ]  # fmt: skip
+    rows = []
+    for width, turns in found.items():
+        cpu = statistics.median(turn.cpu for turn in turns)
+        terabytes = [f"{size * BILLION / 1e12:.1f} TB" for size in turns[0][1:]]
         rates = (f"{cpu * 1e6:.0f} µs", f"{1 / cpu:,.0f}", f"{cpu * BILLION / 3600:.1f}")
-        said.append(_line([str(width), *rates, *terabytes]))
-    return said
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+        rows.append([str(width), *rates, *terabytes])
+    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}"
+    said = f"{ROWS:,} texts of {TEXT_BYTES:,} bytes, medians of {ROUNDS}; measured on {machine}."
+    return [said, "", *table(head, rows)]
 
 
 def main() -> None:
     """Measure and fill in."""
     found: dict[int, list[Row]] = {width: [] for width in WIDTHS}
-    command = [sys.executable, "-m", "benchmarks.server"]
-    with (
-        tempfile.TemporaryDirectory() as name,
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as process,
-    ):
-        port = int(process.stdout.readline()) if process.stdout else 0
+    with tempfile.TemporaryDirectory() as name, served(SERVER) as port:
         url = f"http://127.0.0.1:{port}/v1"
         path, target = Path(name) / "source.parquet", Path(name) / "target.parquet"
         source(path)

@@ -19,7 +19,16 @@ from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.transport import _attempts, _send
 
 from tests.http_service import HTTPService
-from tests.support import KEY, KINDS, Kind, Service, embed_over, expected
+from tests.support import (
+    KEY,
+    KINDS,
+    Kind,
+    Service,
+    embed_over,
+    expected,
+    held_by_another,
+    in_a_fork,
+)
 
 both = pytest.mark.parametrize("kind", KINDS)
 
@@ -179,29 +188,17 @@ def test_a_fork_leaves_the_requests_of_its_parent_alone() -> None:
     """Whatever they were doing: nothing of theirs is locked, known or cut in the child."""
     client = ore.Client.local(model="local/hash")
     _attempts.begin_attempt(60)
-    locked, done = threading.Event(), threading.Event()
 
-    def hold() -> None:
-        with _attempts._lock:
-            locked.set()
-            done.wait(20)
+    def nothing_is_its() -> bool:
+        held = not _attempts._lock.acquire(blocking=False) or bool(_attempts._attempts)
+        client._transport.close = lambda: os._exit(2)  # type: ignore[method-assign]
+        client.close()
+        return not held
 
-    holder = threading.Thread(target=hold)
-    holder.start()
-    locked.wait(20)
-    child = os.fork()
-    if not child:
-        try:
-            held = not _attempts._lock.acquire(blocking=False) or bool(_attempts._attempts)
-            client._transport.close = lambda: os._exit(2)  # type: ignore[method-assign]
-            client.close()
-            os._exit(held)
-        finally:
-            os._exit(3)
-    done.set()
-    holder.join()
+    with held_by_another(_attempts._lock):
+        status = in_a_fork(nothing_is_its)
     _attempts.end_attempt()
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert status == 0
     assert time.monotonic() > 0
 
 

@@ -3,10 +3,9 @@
 import asyncio
 import gc
 import os
-import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,7 +19,7 @@ from openrouter_embeddings.testing import JumpingClock, Service
 from openrouter_embeddings.transport import _attempts, _logs
 
 from tests.http_service import HTTPService
-from tests.support import KEY, KINDS, Kind, expected
+from tests.support import KEY, KINDS, Kind, expected, held_by_another, in_a_fork
 from tools.faults import served
 
 both = pytest.mark.parametrize("kind", KINDS)
@@ -89,18 +88,6 @@ def test_a_forgotten_stream_is_collected_at_any_time(monkeypatch: pytest.MonkeyP
     thread.start()
     thread.join(20)
     assert outcomes == [(1, 256)]
-
-
-def in_a_fork(work: Callable[[], bool]) -> int:
-    """The exit status of a child that does this: 0 where it was right."""
-    child = os.fork()
-    if not child:
-        signal.alarm(30)
-        try:
-            os._exit(0 if work() else 4)
-        finally:
-            os._exit(5)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 @forks
@@ -328,21 +315,7 @@ def test_an_address_of_a_family_that_is_missing_here_is_passed_over(
 
 
 @forks
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_fork_makes_clients_whatever_other_threads_did() -> None:
     """One of them may have held the lock of the log."""
-    held, done = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with _logs._lock:
-            held.set()
-            done.wait(30)
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    held.wait(30)
-    try:
+    with held_by_another(_logs._lock):
         assert in_a_fork(lambda: bool(ore.Client(KEY, model="m"))) == 0
-    finally:
-        done.set()
-        thread.join()

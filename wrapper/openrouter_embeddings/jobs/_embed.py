@@ -60,6 +60,7 @@ class Embedding:
     ) -> None:
         plain = client._settings.options(options)  # noqa: SLF001 - of the same package
         self._client = client
+        self._limiter = client._turnstile.limiter  # noqa: SLF001 - of the same package
         self._options: Any = {**options, "on_error": "skip", "budget": None}
         self._batch_size, self._concurrency = plain.batch_size, plain.concurrency
         self._store, self._cache = store, cache
@@ -93,13 +94,12 @@ class Embedding:
     @property
     def in_flight(self) -> int:
         """Requests under way."""
-        return self._client._turnstile.limiter.in_flight  # noqa: SLF001 - of the same package
+        return self._limiter.in_flight
 
     @property
     def concurrency(self) -> int:
         """Requests that may be."""
-        window = self._client._turnstile.limiter.window  # noqa: SLF001 - of the same package
-        return max(1, math.floor(min(window, self._concurrency)))
+        return max(1, math.floor(min(self._limiter.window, self._concurrency)))
 
     def run(self, batches: Iterator[list[Row]]) -> None:
         """Until every input is kept or refused."""
@@ -235,8 +235,7 @@ class Embedding:
         """What was paid for counts for the budget of the next run, too."""
         self.usage += usage
         if self._purse is None:
-            spent = Decimal(self._store.fact("spent") or 0)
-            self._store.note("spent", str(spent + (usage.cost or 0)))
+            self._store.note("spent", str(self._store.spent + (usage.cost or 0)))
             return
         budget, lock = self._purse
         with lock:
@@ -304,7 +303,7 @@ def _budget(total: Decimal, store: Store) -> Budget:
     price = store.fact("price")
     return Budget(
         total,
-        spent=Decimal(store.fact("spent") or 0),
+        spent=store.spent,
         price=None if price is None else Decimal(price),
         unpriced=store.fact("unpriced") or 0,
         silent=bool(store.fact("silent")),

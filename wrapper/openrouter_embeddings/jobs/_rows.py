@@ -13,7 +13,7 @@ from openrouter_embeddings.errors import InputError
 from openrouter_embeddings.images import load
 from openrouter_embeddings.inputs import Content, Image
 
-from ._values import NoText, python_values
+from ._values import NoText, is_utf8, python_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,7 +124,7 @@ class Reader:
 
     def _parsed(self, template: str) -> list[tuple[str, str | None]]:
         parts: list[tuple[str, str | None]] = []
-        if any("\ud800" <= letter <= "\udfff" for letter in template):
+        if not is_utf8(template):
             raise InputError(f"the template {template!r} is no UTF-8")
         try:
             for before, name, form, conversion in Formatter().parse(template):

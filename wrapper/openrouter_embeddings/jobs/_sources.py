@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
-from functools import partial
+from functools import cached_property, partial
 from os import PathLike, fsencode, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +46,6 @@ class Source:
         schema: of every batch.
         images: the column that holds images, where the source is a directory of them.
         folder: what relative paths of images are relative to; None where the files have several.
-        identity: what tells, as JSON, whether this is what it was.
         total: how many rows there are; one at least.
     """
 
@@ -60,9 +59,13 @@ class Source:
         if not tables.total:
             raise InputError(f"the source has no rows; {_RIGHT}")
         self.images: str | None = "path" if isinstance(tables, Names) else None
-        self.identity = identify()
         self.folder = folder
         self.total = tables.total
+
+    @cached_property
+    def identity(self) -> Any:
+        """What tells, as JSON, whether this is what it was when it was first asked for."""
+        return self._identify()
 
     def is_unchanged(self) -> bool:
         """Whether it still is what it was."""

@@ -97,6 +97,11 @@ class Store:
         """Remember something that JSON can say."""
         self._run("INSERT OR REPLACE INTO facts VALUES (?, ?)", [name, json.dumps(value)])
 
+    @property
+    def spent(self) -> Decimal:
+        """Credits that a job has cost, noted as "spent"."""
+        return Decimal(self.fact("spent") or 0)
+
     def add(self, vectors: Iterable[tuple[bytes, bytes]]) -> None:
         """Keep vectors, float32 little-endian, by their inputs' digests."""
         self._run_many("INSERT OR REPLACE INTO vectors VALUES (?, ?)", vectors)
@@ -172,7 +177,7 @@ class Store:
                 self.remove()
 
     def _holds_something(self) -> bool:
-        if self.fact("unpriced") or Decimal(self.fact("spent") or 0):
+        if self.fact("unpriced") or self.spent:
             return True
         return bool(self.count("vectors") or self.count("refused"))
 

@@ -9,7 +9,7 @@ import orjson
 from openrouter_embeddings._extras import need
 from openrouter_embeddings.errors import InputError
 
-from ._values import plain, plain_schema
+from ._values import is_utf8, plain, plain_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -155,7 +155,7 @@ class Names(Tables):
         self._pa = need("pyarrow", "jobs")
         self._names = [str(path.relative_to(folder)) for path in paths]
         for name in self._names:
-            if any("\ud800" <= letter <= "\udfff" for letter in name):
+            if not is_utf8(name):
                 raise InputError(f"the name of {name!r} is no UTF-8; rename the file")
         self.schema = self._pa.schema([("path", self._pa.string())])
         self.total = len(paths)

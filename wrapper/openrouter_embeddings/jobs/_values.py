@@ -11,6 +11,15 @@ class NoText(bytes):
     """What a file calls text, and is none."""
 
 
+def is_utf8(text: str) -> bool:
+    """Whether it can be written: names of files, and arguments of a command, may be any bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def plain_schema(schema: Any) -> Any:
     """Values in place of categories, whose codes mean something else in every batch.
 
