@@ -89,16 +89,20 @@ def test_batches_in_any_number_give_the_same_matrix(
 def test_usage_is_summed_exactly_over_all_requests(kind: Kind) -> None:
     """Three requests of 1.4e-7 credits cost 4.2e-7, not 4.199999e-7."""
     usage = {"prompt_tokens": 5, "total_tokens": 6, "cost": 1.4e-7}
-    details = {"text_tokens": 2, "image_tokens": 3}
-    service = Service(
-        lambda body, _: answer(body["input"], usage={**usage, "prompt_tokens_details": details})
-    )
+    details = {
+        "prompt_tokens_details": {"text_tokens": 2, "image_tokens": 3},
+        "is_byok": False,
+        "cost_details": {"upstream_inference_prompt_cost": 1.4e-7, "new": None},
+    }
+    service = Service(lambda body, _: answer(body["input"], usage={**usage, **details}))
     result = service.embed(kind, ["a"] * 5, batch_size=2)
     assert result.usage == ore.Usage(
         prompt_tokens=15,
         total_tokens=18,
         cost=Decimal("4.2e-7"),
         prompt_tokens_details={"text_tokens": 6, "image_tokens": 9},
+        is_byok=False,
+        cost_details={"upstream_inference_prompt_cost": Decimal("4.2e-7")},
         requests=3,
     )
 
@@ -126,20 +130,53 @@ def test_options_reach_the_service_and_override_the_clients(kind: Kind) -> None:
     service = Service()
     service.run(
         kind,
-        lambda c: c.embed("a", dimensions=None, user="me", encoding_format="float"),
+        lambda c: c.embed(
+            "a", dimensions=None, user="me", encoding_format="float", extra_body={"new": [None]}
+        ),
         dimensions=4,
-        provider={"zdr": True},
+        provider={"zdr": True, "max_price": {"prompt": 0.02}},
         user="you",
+        extra_body={"new": 1, "newer": 2},
     )
     assert service.bodies == [
         {
             "input": ["a"],
             "model": MODEL,
             "encoding_format": "float",
-            "provider": {"zdr": True},
+            "provider": {"zdr": True, "max_price": {"prompt": "0.02"}},
             "user": "me",
+            "new": [None],
         }
     ]
+
+
+@both
+def test_extra_fields_are_in_every_request(kind: Kind) -> None:
+    """Of every batch and every method."""
+    service = Service()
+    service.run(kind, lambda c: c.embed(["a", "b"], batch_size=1), extra_body={"new": 1})
+    service.run(kind, lambda c: c.embed_query("a", extra_body={"new": 1}))
+    service.run(kind, lambda c: c.embed_documents("a", extra_body={"new": 1}))
+    service.run(kind, lambda c: c.embed_stream(["a", "b"], batch_size=1, extra_body={"new": 1}))
+    assert [body["new"] for body in service.bodies] == [1] * 6
+
+
+@both
+def test_a_client_keeps_its_own_defaults(kind: Kind) -> None:
+    """What becomes of the caller's mappings later does not matter, whatever a call overrides."""
+    extra: Any = {"new": [1]}
+    provider: Any = {"order": ["a"]}
+    service = Service()
+
+    def call(client: Any) -> Any:
+        extra["new"].append(2)
+        extra["model"] = "other"
+        provider["order"].append("b")
+        return client.embed("a", user="me")
+
+    service.run(kind, call, extra_body=extra, provider=provider)
+    (body,) = service.bodies
+    assert (body["new"], body["provider"]) == ([1], {"order": ["a"]})
 
 
 @both
@@ -156,7 +193,15 @@ def test_roles_are_sent(kind: Kind, method: str, role: str) -> None:
 
 
 @both
-@pytest.mark.parametrize("inputs", [[], "", ["a", None], [ore.Image(b"BM\0\0")], ["\ud800"], b"a"])
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        *([], "", ["a", None], ["\ud800"], b"a"),
+        *([made(b"BM\0\0")] for made in (ore.Image, ore.Audio, ore.Video, ore.File)),
+        [ore.Content("a", {})],
+        [ore.Content({"type": "x", "y": float("nan")})],
+    ],
+)
 def test_a_bad_input_is_refused_before_anything_is_sent(kind: Kind, inputs: Any) -> None:
     """Even when it is in the last of many batches."""
     service = Service()
@@ -231,6 +276,7 @@ def test_key_and_address_come_from_the_environment(monkeypatch: pytest.MonkeyPat
         ({"api_key": 5}, "not shown here"),
         ({"http_client": object()}, "http_client is object"),
         ({"dimensions": 0}, "dimensions is 0"),
+        ({"extra_body": {"model": "m"}}, "extra_body has 'model'.* use the option model"),
     ],
 )
 def test_a_client_that_cannot_work_is_not_made(

@@ -1,15 +1,19 @@
 """Random calls of the public face, each with what it means on the wire."""
 
 import base64
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 import openrouter_embeddings as ore
 import orjson
 from hypothesis import strategies as st
+from openrouter_embeddings.local.contract import contract
 
 from tests.contract.oracle import bodies, nulls, schema_of
 from tests.support import PNG
+from tools.documents import target
+from tools.meaning import Reader
 
 _ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
 TEXT = _ANY_TEXT | st.sampled_from([" a ", "\n", "a\t", "é\u0301", "\0"])
@@ -48,88 +52,127 @@ IMAGE_PARTS = st.one_of(
     URL.map(lambda url: (ore.Image(url), image_part(url))),
 )
 PARTS = TEXT_PARTS | IMAGE_PARTS
+# what each kind of file begins with, and the name and the media type of its format
+FILES: dict[Any, list[tuple[bytes, str, str]]] = {
+    ore.Audio: [
+        (b"RIFF\0\0\0\0WAVE", "wav", "audio/wav"),
+        (b"\xff\xfb\x90\x64", "mp3", "audio/mpeg"),
+    ],
+    ore.Video: [(b"\0\0\0\x18ftypmp42", "mp4", "video/mp4")],
+    ore.File: [(b"%PDF-1.7", "pdf", "application/pdf")],
+}
+
+
+def _file_parts(made: Any) -> st.SearchStrategy[tuple[Any, Any]]:
+    kind = f"input_{made.__name__.lower()}"
+
+    def of_data(file: tuple[bytes, str, str]) -> tuple[Any, Any]:
+        data, name, media_type = file
+        url = f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+        return made(data), {"type": kind, kind: {"data": url, "format": name}}
+
+    def of_url(url: str) -> tuple[Any, Any]:
+        return made(url), {"type": kind, kind: {"data": url}}
+
+    return st.sampled_from(FILES[made]).map(of_data) | URL.map(of_url)
+
+
+FILE_PARTS = st.one_of(*map(_file_parts, FILES))
+# in the API's own form, with a field that nobody has heard of
+NEW = {"new": [1.5, None]}
+RAW_PARTS = FILE_PARTS.map(lambda part: ({**part[1], **NEW}, {**part[1], **NEW}))
 
 
 def _content(parts: list[tuple[Any, Any]]) -> tuple[Any, Any]:
     return ore.Content(*(given for given, _ in parts)), {"content": [wire for _, wire in parts]}
 
 
-CONTENT = st.lists(PARTS, min_size=1, max_size=3).map(_content)
-ALONE = PARTS.map(lambda part: (part[0], {"content": [part[1]]}))
-# the API's own form, as it stands in the answer of some other program
-WIRE = CONTENT.map(lambda pair: (pair[1], pair[1]))
-MULTIMODAL = st.lists(CONTENT | ALONE | WIRE, min_size=1, max_size=5).filter(
-    lambda items: not all(isinstance(given, str) for given, _ in items)
-)
-
-
 def _mixed(items: list[tuple[Any, Any]]) -> Call:
     return Call([given for given, _ in items], [wire for _, wire in items])
 
 
-INPUTS: st.SearchStrategy[Call] = st.one_of(
-    TEXT.map(lambda text: Call(text, [text])),
-    st.lists(TEXT, min_size=1, max_size=6).map(lambda texts: Call(texts, texts)),
-    TOKENS.map(lambda tokens: Call(tokens, [tokens])),
-    st.lists(TOKENS, min_size=1, max_size=6).map(lambda lists: Call(lists, lists)),
-    (CONTENT | IMAGE_PARTS.map(lambda part: (part[0], {"content": [part[1]]}))).map(
-        lambda pair: Call(pair[0], [pair[1]])
-    ),
-    MULTIMODAL.map(_mixed),
-)
+def inputs_of(parts: st.SearchStrategy[tuple[Any, Any]]) -> st.SearchStrategy[Call]:
+    """Every form of input, with such parts in what is multimodal."""
+    content = st.lists(parts, min_size=1, max_size=3).map(_content)
+    files = parts.filter(lambda part: not isinstance(part[0], str | dict))
+    alone = files.map(lambda part: (part[0], {"content": [part[1]]}))
+    text_alone = TEXT_PARTS.map(lambda part: (part[0], {"content": [part[1]]}))
+    # the API's own form, as it stands in the answer of some other program
+    wire = content.map(lambda pair: (pair[1], pair[1]))
+    multimodal = st.lists(content | alone | text_alone | wire, min_size=1, max_size=5).filter(
+        lambda items: not all(isinstance(given, str) for given, _ in items)
+    )
+    return st.one_of(
+        TEXT.map(lambda text: Call(text, [text])),
+        st.lists(TEXT, min_size=1, max_size=6).map(lambda texts: Call(texts, texts)),
+        TOKENS.map(lambda tokens: Call(tokens, [tokens])),
+        st.lists(TOKENS, min_size=1, max_size=6).map(lambda lists: Call(lists, lists)),
+        (content | alone).map(lambda pair: Call(pair[0], [pair[1]])),
+        multimodal.map(_mixed),
+    )
 
 
 def _provider_schema() -> dict[str, Any]:
     whole = schema_of("requestBody")
-    return {**whole["properties"]["provider"], "components": whole["components"]}
+    preferences = target(whole, whole)["properties"]["provider"]
+    return {**preferences, "components": whole["components"]}
 
 
-def _known_only(preferences: Any) -> Any:
+_KNOWN = Reader(contract()).paths(_provider_schema())
+
+
+def _known_only(value: Any, path: str = "") -> Any:
     """Without keys that the contract does not name: the wrapper refuses those in a mapping."""
-    known = _names(_provider_schema(), _provider_schema()["components"])
-    return _cut(preferences, known)
-
-
-def _names(schema: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
-    if "$ref" in schema:
-        return _names(components["schemas"][schema["$ref"].rsplit("/", 1)[-1]], components)
-    found = {k: _names(v, components) for k, v in schema.get("properties", {}).items()}
-    for alternative in schema.get("anyOf", []):
-        found |= _names(alternative, components)
-    return found
-
-
-def _cut(value: Any, names: dict[str, Any]) -> Any:
-    if isinstance(value, dict) and names:
-        return {k: _cut(v, names[k]) for k, v in value.items() if k in names}
-    return value
+    prefix = f"{path}.".lstrip(".")
+    if not isinstance(value, dict) or not any(name.startswith(prefix) for name in _KNOWN):
+        return value
+    return {k: _known_only(v, prefix + k) for k, v in value.items() if prefix + k in _KNOWN}
 
 
 def _ordinary(preferences: Any) -> bool:
-    """Without prices of 2⁶⁴ and more, which the client refuses before anything is sent."""
+    """Without what the client refuses before anything is sent: prices that are none, 2⁶⁴."""
     try:
         orjson.dumps(preferences)
     except TypeError:
         return False
-    return isinstance(preferences, dict)
+    return isinstance(preferences, dict) and all(
+        price is not True and price is not False and price >= 0
+        for price in (preferences.get("max_price") or {}).values()
+        if isinstance(price, int | float)
+    )
 
 
 PROVIDER = bodies(_provider_schema()).map(_known_only).filter(_ordinary)
-OPTIONS = st.fixed_dictionaries(
-    {},
-    optional={
+PRICES = st.integers(0, 9) | st.floats(0, 9) | st.decimals(0, 9, places=4).map(str)
+# with prices that every edition takes
+PRICED = st.builds(
+    lambda preferences, prices: {**preferences, "max_price": prices},
+    PROVIDER,
+    st.dictionaries(st.sampled_from(["prompt", "completion", "request"]), PRICES),
+)
+
+
+def calls_of(inputs: st.SearchStrategy[Call], provider: st.SearchStrategy[Any]) -> Any:
+    """Calls with any option that shows in a request."""
+    optional = {
         "dimensions": st.integers(1, 64),
         "input_type": TEXT,
         "user": TEXT,
         "encoding_format": st.sampled_from(["base64", "float"]),
-        "provider": PROVIDER,
+        "provider": provider,
         "batch_size": st.integers(1, 7),
         "concurrency": st.integers(1, 4),
-    },
-)
-CALLS: st.SearchStrategy[Call] = st.builds(
-    lambda call, options: Call(call.inputs, call.wire, options), INPUTS, OPTIONS
-)
+    }
+    return st.builds(
+        lambda call, options: Call(call.inputs, call.wire, options),
+        inputs,
+        st.fixed_dictionaries({}, optional=optional),
+    )
+
+
+CALLS: st.SearchStrategy[Call] = calls_of(inputs_of(PARTS), PROVIDER)
+# with parts that the contract which ships may lack
+NEWEST_CALLS: st.SearchStrategy[Call] = calls_of(inputs_of(PARTS | FILE_PARTS | RAW_PARTS), PRICED)
 
 
 def without_nulls(value: Any) -> Any:
@@ -137,6 +180,18 @@ def without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: without_nulls(v) for k, v in value.items() if v is not None}
     return [*map(without_nulls, value)] if isinstance(value, list) else value
+
+
+def same_preferences(sent: Any, meant: Any) -> bool:
+    """Whether they say the same: without nulls, and with numbers as prices written as decimals."""
+    meant = without_nulls(meant)
+    for name, price in (meant.get("max_price") or {}).items():
+        if isinstance(price, int | float):
+            text = sent["max_price"][name]
+            if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) or type(price)(text) != price:
+                return False
+            meant["max_price"][name] = text
+    return bool(sent == meant)
 
 
 def has_null(value: Any) -> bool:

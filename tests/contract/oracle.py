@@ -8,7 +8,7 @@ import jsonschema_rs
 import schemathesis
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from openrouter_embeddings.local.contract import contract, operation
+from openrouter_embeddings.local.contract import Contract, contract, shipped
 from openrouter_embeddings.local.doors.asgi import make_app
 from schemathesis import Case, GenerationMode
 from schemathesis.specs.openapi.checks import ignored_auth
@@ -30,12 +30,13 @@ def examined(test: F) -> F:
     return settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=SLOW)(test)
 
 
-def schema_of(*path: str) -> dict[str, Any]:
+def schema_of(*path: str, of: Contract | None = None) -> dict[str, Any]:
     """A schema below the operation, with the components that it refers to."""
-    found: Any = operation()
+    of = of or shipped()
+    found: Any = of.operation
     for key in (*path, "content", "application/json", "schema"):
         found = found[key]
-    return {**found, "components": contract()["components"]}
+    return {**found, "components": of.document["components"]}
 
 
 REQUEST = jsonschema_rs.Draft202012Validator(schema_of("requestBody"))
@@ -57,13 +58,17 @@ def cases(mode: GenerationMode, app: Any = None) -> st.SearchStrategy[Request]:
 
 def _reaching(case: Request) -> Request:
     """The same for a model that exists, with a width that it has: the answer has to be vectors."""
-    body = case.body
-    if isinstance(body, dict):
-        body = {**body, "model": "local/hash"}
-        if "dimensions" in body:
-            body["dimensions"] = 1 + abs(int(cast(float, body["dimensions"]))) % 64
-        case.body = body
+    if isinstance(case.body, dict):
+        case.body = reaching(case.body)
     return case
+
+
+def reaching(body: dict[str, Any]) -> dict[str, Any]:
+    """A request for a model that exists, with a width that it has."""
+    body = {**body, "model": "local/hash"}
+    if "dimensions" in body:
+        body["dimensions"] = 1 + abs(int(cast(float, body["dimensions"]))) % 64
+    return body
 
 
 def bodies(schema: dict[str, Any]) -> st.SearchStrategy[Any]:

@@ -1,6 +1,7 @@
 """The same call gives the same vectors, whichever way it goes."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,11 +11,14 @@ import openrouter_embeddings as ore
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openrouter_embeddings.local.respond import respond
+from openrouter_embeddings.testing import Service
 from openrouter_embeddings_api import AuthenticatedClient, models
 from openrouter_embeddings_api.api.embeddings import create_embeddings
 
-from tests.contract.calls import CALLS, TEXT, Call
+from tests.contract.calls import CALLS, NEWEST_CALLS, TEXT, Call
 from tests.contract.oracle import examined
+from tests.newest import newest
 
 MODEL = "local/hash"
 
@@ -61,6 +65,27 @@ def test_every_way_gives_the_same_vectors(
         call.options["encoding_format"] = "base64"
     found = by_the_generated_client(low_level, call)
     assert np.array_equal(found.astype(np.float32), wanted)
+
+
+@examined
+@given(call=NEWEST_CALLS)
+def test_the_newest_parts_give_the_same_vectors_everywhere(call: Call) -> None:
+    """Blocking, asyncio and in a stream, of a service whose contract has them."""
+    service = Service(contract=newest().document)
+    with service.client() as client:
+        wanted = client.embed(call.inputs, **call.options).vectors
+        if isinstance(call.inputs, list) and not isinstance(call.inputs[0], int):
+            parts = [*client.embed_stream(iter(call.inputs), **call.options)]
+            # a batch without a file goes as plain text, whose vector is the same
+            assert np.array_equal(np.concatenate([part.vectors for part in parts]), wanted)
+    found = asyncio.run(by_the_async_client(service.async_client(), call))
+    assert np.array_equal(found, wanted)
+    # by another way altogether: one request, made by hand
+    fields = {k: v for k, v in call.options.items() if k in ("dimensions", "input_type", "user")}
+    request = json.dumps({"input": call.wire, "model": MODEL, **fields}).encode()
+    answer = json.loads(respond(request, {"authorization": "Bearer k"}, newest()).body)
+    by_hand = np.array([item["embedding"] for item in answer["data"]], np.float32)
+    assert np.array_equal(by_hand, wanted)
 
 
 @pytest.mark.parametrize("form", ["float", "base64", None])

@@ -4,13 +4,26 @@ import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from hypothesis import given, settings
 from openrouter_embeddings.local.doors.asgi import make_app
+from openrouter_embeddings.local.respond import respond
 from schemathesis import GenerationMode
 from schemathesis.core.failures import FailureGroup
 
-from tests.contract.oracle import AUTH, EXCLUDED, SLOW, Request, cases, examined
+from tests.contract.oracle import (
+    AUTH,
+    EXCLUDED,
+    SLOW,
+    Request,
+    bodies,
+    cases,
+    examined,
+    reaching,
+    schema_of,
+)
+from tests.newest import newest
 
 Headers = dict[str, str]
 Planted = Callable[[Any, int, Headers, Any], tuple[int, Headers, Any]]
@@ -33,6 +46,19 @@ def test_what_the_contract_refuses_is_refused(case: Request) -> None:
     response = case.call(headers=AUTH)
     case.validate_response(response, headers=AUTH, excluded_checks=EXCLUDED)
     assert 400 <= response.status_code < 500
+
+
+ANSWERED = jsonschema_rs.Draft202012Validator(schema_of("responses", "200", of=newest()))
+
+
+@examined
+@given(bodies(schema_of("requestBody", of=newest())))
+def test_what_the_newest_contract_allows_is_answered_by_it(body: Any) -> None:
+    """With vectors, and all that it requires besides."""
+    raw = json.dumps(reaching(body)).encode()
+    reply = respond(raw, {"authorization": "Bearer k"}, newest())
+    assert reply.status == 200, reply.body
+    ANSWERED.validate(json.loads(reply.body))
 
 
 def changed(**fields: Any) -> Planted:

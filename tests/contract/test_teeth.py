@@ -9,7 +9,7 @@ import orjson
 import pytest
 from hypothesis import Phase, given, settings
 from openrouter_embeddings.client import _call
-from openrouter_embeddings.core import assemble, decode, encode, options
+from openrouter_embeddings.core import assemble, decode, encode, preferences
 
 from tests.contract.calls import CALLS, Call
 from tests.contract.oracle import SLOW
@@ -69,7 +69,7 @@ SENDING: dict[str, Patch] = {
     "texts stripped": sending(
         lambda b: {**b, "input": [i.strip() if isinstance(i, str) else i for i in b["input"]]}
     ),
-    "nulls of preferences kept": lambda m: m.setattr(options, "_without_nulls", lambda v: v),
+    "nulls of preferences kept": lambda m: m.setattr(preferences, "_without_nulls", lambda v: v),
 }
 
 

@@ -1,5 +1,6 @@
 """What is taken as input, what is refused, and in which words."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ import PIL.Image
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from openrouter_embeddings import Content, Image, InputError
+from openrouter_embeddings import Audio, Content, File, Image, InputError, Video
 from openrouter_embeddings.core.accept import accept, checked_iterable
+from openrouter_embeddings.inputs import RawPart
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 TOKENS = st.lists(st.integers(0, 2**31 - 1), min_size=1)
@@ -57,9 +59,10 @@ def test_equivalents_of_lists_are_taken(given_: Any, right: list[Any]) -> None:
     assert accept(given_) == right
 
 
-def test_one_image_makes_every_input_multimodal() -> None:
+@pytest.mark.parametrize("made", [Image, Audio, Video, File])
+def test_one_file_makes_every_input_multimodal(made: type[Image | Audio | Video | File]) -> None:
     """The API wants one kind of input in a request."""
-    image = Image(b"")
+    image = made(b"")
     both = Content("red", image)
     assert accept(["a", image, both]) == [Content("a"), Content(image), both]
 
@@ -74,6 +77,82 @@ def test_the_wire_form_is_taken() -> None:
     assert text == "a"
     assert isinstance(image, Image)
     assert image.source == url
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
+    max_leaves=9,
+)
+
+
+@given(TEXT.filter(lambda kind: kind not in ("text", "image_url")), st.dictionaries(TEXT, JSON))
+def test_a_part_that_nobody_here_knows_is_passed_on_as_it_is(
+    kind: str, fields: dict[str, Any]
+) -> None:
+    """In a Content and in the API's own form; what becomes of the mapping later does not matter."""
+    part = {**fields, "type": kind}
+    wanted = json.dumps(part, sort_keys=True)
+    (alone,) = accept(Content(part))
+    (wire,) = accept({"content": [part]})
+    part["type"] = "other"
+    for content in (alone, wire):
+        assert isinstance(content, Content)
+        (raw,) = content.parts
+        assert isinstance(raw, RawPart)
+        assert json.dumps(json.loads(raw.json), sort_keys=True) == wanted
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "text", "text": "a", "weight": 2},
+        {"type": "image_url", "image_url": {"url": "https://x.org/y", "detail": "low"}},
+        {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}},
+    ],
+)
+def test_fields_that_a_part_may_have_one_day_are_kept(part: dict[str, Any]) -> None:
+    """A known part with a new field goes on as it is."""
+    (content,) = accept([Content(part)])
+    assert isinstance(content, Content)
+    (raw,) = content.parts
+    assert isinstance(raw, RawPart)
+    assert json.loads(raw.json) == part
+
+
+@pytest.mark.parametrize(
+    ("part", "kind", "source"),
+    [
+        ({"type": "text", "text": "a", "weight": 2}, "text", ""),
+        ({"type": "image_url", "image_url": {"url": "data:x", "detail": 1}}, "image", "data:x"),
+        ({"type": "image_url", "image_url": {"url": "data:x"}, "more": 1}, "image", "data:x"),
+        ({"type": "input_audio", "input_audio": {"data": "x"}}, "audio", "x"),
+        ({"type": "input_video", "input_video": {"data": "x", "format": "y"}}, "video", "x"),
+        ({"type": "input_file", "input_file": {"data": "x"}, "more": 1}, "file", "x"),
+        ({"type": "input_file", "input_file": "x"}, "", ""),
+        ({"type": "smell"}, "", ""),
+    ],
+)
+def test_what_a_part_holds_is_known_to_those_who_check_and_count(
+    part: dict[str, Any], kind: str, source: str
+) -> None:
+    """As far as this package knows such parts."""
+    (content,) = accept([Content(part)])
+    assert isinstance(content, Content)
+    (raw,) = content.parts
+    assert isinstance(raw, RawPart)
+    assert (raw.kind, raw.source) == (kind, source)
+
+
+def test_a_message_about_long_keys_is_short() -> None:
+    """It names their beginning."""
+    with pytest.raises(InputError, match="with the keys 'kkk") as caught:
+        accept({"k" * 200_000: 1})
+    assert len(str(caught.value)) < 500
 
 
 WIRE = '{"content": [{"type": "text", "text": "…"}, {"type": "image_url", "image_url": {"url":'
@@ -108,10 +187,22 @@ WIRE = '{"content": [{"type": "text", "text": "…"}, {"type": "image_url", "ima
         ([{"content": [], "x": 1}], 0, WIRE),
         ([{"content": ["a"]}], 0, WIRE),
         ([{"content": [{"type": "image_url", "image_url": "https://x"}]}], 0, WIRE),
-        ([{"content": [{"type": "text", "text": "a", "x": 1}]}], 0, WIRE),
+        ([{"content": []}], 0, "the Content is empty"),
+        ([{"content": [{"type": "text", "text": 5}]}], 0, WIRE),
+        ([{"content": [{"type": "text", "text": "", "x": 1}]}], 0, "part 0: the text is empty"),
         ([{"content": [{"type": "image_url", "image_url": {"url": "/etc/hosts"}}]}], 0, "neither"),
+        ([Content({"type": "image_url", "image_url": {"url": "x", "y": 1}})], 0, "neither"),
+        ([Content({})], 0, 'part 0 has no "type"'),
+        ([Content("a", {"input_audio": {"data": "x"}})], 0, 'part 1 has no "type"'),
+        ([Content({"type": ""})], 0, 'part 0 has no "type"'),
+        ([Content({"type": 5})], 0, 'part 0 has no "type"'),
+        ([Content({"type": "x", "y": float("nan")})], 0, "part 0.y is nan"),
+        ([Content({"type": "x", "y": [{5: 1}]})], 0, "part 0.y[0] has the key 5"),
+        ([Content({"type": "x", "y": "\ud800"})], 0, "part 0.y has a lone surrogate (U+D800)"),
+        ([Content({"type": "x", "y": b"a"})], 0, "part 0.y is a bytes"),
         ([[1], "a"], 1, "text or images among tokens"),
         ([Image(b""), [1]], 1, "tokens among text"),
+        ([Audio(b""), [1]], 1, "tokens among text"),
         (["a", {1, 2}], 1, "a set is not taken"),
         ([int], 0, "a type is not taken"),
         (np.array(b"abc"), 0, "bytes are not text"),

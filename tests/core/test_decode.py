@@ -2,7 +2,7 @@
 
 import base64
 import json
-from decimal import Decimal, localcontext
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -173,7 +173,7 @@ def test_a_refused_success_tells_what_it_cost() -> None:
         (403, ore.PermissionDeniedError),
         (404, ore.NotFoundError),
         (405, ore.APIStatusError),
-        (408, ore.ServerError),
+        (408, ore.RequestTimeoutError),
         (413, ore.PayloadTooLargeError),
         (422, ore.BadRequestError),
         (429, ore.RateLimitError),
@@ -183,7 +183,7 @@ def test_a_refused_success_tells_what_it_cost() -> None:
         (503, ore.ServiceUnavailableError),
         (504, ore.ServerError),
         (520, ore.ServerError),
-        (524, ore.ServerError),
+        (524, ore.EdgeNetworkTimeoutError),
         (529, ore.OverloadedError),
         (599, ore.ServerError),
         (302, ore.APIStatusError),
@@ -280,22 +280,16 @@ def test_token_counts_are_whole_numbers() -> None:
     assert (usage.prompt_tokens, usage.total_tokens) == (0, 0)
 
 
-def test_costs_add_up_whatever_the_callers_precision() -> None:
-    """A decimal context of three digits does not round them."""
-    one = ore.Usage(cost=Decimal("1.23456789e-7"))
-    with localcontext(prec=3):
-        assert (one + one).cost == Decimal("2.46913578e-7")
-
-
 def test_what_the_specification_does_not_list_is_kept() -> None:
-    """`is_byok`, `cost_details` and whatever comes next."""
+    """Whatever comes next, in `usage` as well."""
     usage = {
         "prompt_tokens": 7,
         "total_tokens": 9,
         "cost": 1.4e-7,
         "is_byok": True,
-        "cost_details": {"upstream_inference_cost": 1e-7},
+        "cost_details": {"upstream_inference_cost": 1e-7, "discount": "half"},
         "prompt_tokens_details": {"text_tokens": 3, "image_tokens": 4},
+        "cache_hits": [1, {"a": None}],
     }
     served = read(answer(INPUTS, usage=usage, novelty=[1])).served
     assert served.body["usage"] == usage
@@ -304,6 +298,45 @@ def test_what_the_specification_does_not_list_is_kept() -> None:
     assert (served.provider, served.id, served.model) == ("Acme", "gen-1", "embed-1")
     assert served.usage.prompt_tokens_details == {"text_tokens": 3, "image_tokens": 4}
     assert (served.usage.prompt_tokens, served.usage.total_tokens) == (7, 9)
+
+
+def test_what_an_error_says_besides_is_kept() -> None:
+    """`openrouter_metadata` and the like, in `body`."""
+    body = {
+        "error": {"code": 524, "message": "slow"},
+        "openrouter_metadata": {"attempt": 3},
+        "user_id": "user_1",
+    }
+    with pytest.raises(ore.EdgeNetworkTimeoutError, match="Infrastructure Timeout: slow") as caught:
+        read(body, status=524)
+    assert caught.value.body is not None
+    assert json.loads(caught.value.body) == body
+
+
+@pytest.mark.parametrize(
+    ("said", "byok", "costs"),
+    [
+        ({}, None, {}),
+        ({"is_byok": None, "cost_details": None}, None, {}),
+        ({"is_byok": "yes", "cost_details": [1]}, None, {}),
+        ({"is_byok": 1, "cost_details": {"a": True, "b": "x", "c": {}, "d": None}}, None, {}),
+        ({"is_byok": False, "cost_details": {"a": 0}}, False, {"a": Decimal(0)}),
+        ({"cost_details": {"a\x1b[2J": 1, "": 2}}, None, {"a�[2J": Decimal(1)}),
+        ({"cost_details": {"k" * 9999: 1}}, None, {"k" * 599 + "…": Decimal(1)}),
+        (
+            {"is_byok": True, "cost_details": {"a": 1.4e-7, "b": None, "new": "0.10"}},
+            True,
+            {"a": Decimal("1.4e-7"), "new": Decimal("0.10")},
+        ),
+    ],
+)
+def test_whose_key_was_used_and_what_the_cost_is_made_of(
+    said: dict[str, Any], byok: bool | None, costs: dict[str, Decimal]
+) -> None:
+    """By the API's names and exact; what is null, or nobody knows how to read, is left out."""
+    usage = read(answer(INPUTS, usage={"prompt_tokens": 1, "total_tokens": 1, **said})).served.usage
+    assert usage.is_byok is byok
+    assert usage.cost_details == costs
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Batches to request bodies, held to the repaired contract."""
+"""Batches to request bodies, held to the contract of an edition that has every kind of part."""
 
 import base64
 import json
@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openrouter_embeddings.core.encode import encode
 from openrouter_embeddings.core.plan import Batch
-from openrouter_embeddings.inputs import Loaded, LoadedImage
-from openrouter_embeddings.local.contract import check_request
+from openrouter_embeddings.inputs import Kind, Loaded, LoadedMedia, RawPart
+
+from tests.newest import newest
 
 FIELDS = {"input": [], "model": "m"}
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
@@ -19,7 +20,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 def sent(items: list[Loaded]) -> Any:
     """`input` as a server reads it, after the whole request was held to the contract."""
     body = json.loads(encode(FIELDS, Batch(range(len(items)), items)))
-    check_request(body)
+    newest().check_request(body)
     return body["input"]
 
 
@@ -33,23 +34,67 @@ def test_texts_and_tokens_arrive_unchanged(items: list[Any]) -> None:
 @given(st.binary(min_size=1), TEXT)
 def test_images_arrive_as_data_urls(data: bytes, text: str) -> None:
     """The very bytes, labelled with the type that they have; texts become objects beside them."""
-    image = LoadedImage(data, "image/webp")
+    image = LoadedMedia("image", data, "image/webp", "webp")
     alone, mixed = sent([text, (text, image)])
     assert alone == {"content": [{"type": "text", "text": text}]}
     assert mixed["content"][0] == {"type": "text", "text": text}
-    head, _, payload = mixed["content"][1]["image_url"]["url"].partition(",")
-    assert head == "data:image/webp;base64"
-    assert base64.b64decode(payload, validate=True) == data
+    assert mixed["content"][1].keys() == {"type", "image_url"}
+    assert mixed["content"][1]["image_url"].keys() == {"url"}
+    assert decoded(mixed["content"][1]["image_url"]["url"]) == ("data:image/webp;base64", data)
+
+
+def decoded(url: str) -> tuple[str, bytes]:
+    """What a data: URL says, and what it holds."""
+    head, _, payload = url.partition(",")
+    return head, base64.b64decode(payload, validate=True)
+
+
+@given(st.sampled_from(["audio", "video", "file"]), st.binary(min_size=1))
+def test_other_files_arrive_as_data_urls_with_their_format(kind: Kind, data: bytes) -> None:
+    """Under the name of their kind, as the API has it."""
+    (only,) = sent([(LoadedMedia(kind, data, "a/b", "c"),)])
+    (part,) = only["content"]
+    assert part.keys() == {"type", f"input_{kind}"}
+    assert part["type"] == f"input_{kind}"
+    assert part[f"input_{kind}"].keys() == {"data", "format"}
+    assert part[f"input_{kind}"]["format"] == "c"
+    assert decoded(part[f"input_{kind}"]["data"]) == ("data:a/b;base64", data)
 
 
 def test_urls_are_passed_on() -> None:
-    """The provider fetches them."""
-    url = "https://example.org/cat.png"
-    (only,) = sent([(LoadedImage(url=url),)])
-    assert only == {"content": [{"type": "image_url", "image_url": {"url": url}}]}
+    """The provider fetches them; nobody here knows their format, and none is said."""
+    url = "https://example.org/cat"
+    kinds: tuple[Kind, ...] = ("image", "audio", "video", "file")
+    (only,) = sent([tuple(LoadedMedia(kind, url=url) for kind in kinds)])
+    assert only["content"] == [
+        {"type": "image_url", "image_url": {"url": url}},
+        {"type": "input_audio", "input_audio": {"data": url}},
+        {"type": "input_video", "input_video": {"data": url}},
+        {"type": "input_file", "input_file": {"data": url}},
+    ]
+
+
+def test_a_part_in_the_apis_form_is_sent_as_it_is() -> None:
+    """Beside parts of ours."""
+    raw = b'{"type":"input_audio","input_audio":{"data":"x","rate":8000}}'
+    assert sent([("a", RawPart(raw))]) == [
+        {"content": [{"type": "text", "text": "a"}, json.loads(raw)]}
+    ]
+
+
+def test_the_order_of_keys_is_always_the_same() -> None:
+    """The service's cache tells requests apart by their bytes."""
+    audio = LoadedMedia("audio", b"abc", "audio/wav", "wav")
+    assert encode({**FIELDS, "user": "u"}, Batch([0], [("a", audio)])) == (
+        b'{"input":[{"content":[{"type":"text","text":"a"},{"type":"input_audio","input_audio":'
+        b'{"data":"data:audio/wav;base64,YWJj","format":"wav"}}]}],"model":"m","user":"u"}'
+    )
 
 
 def test_the_contract_would_notice_a_wrong_shape() -> None:
     """The check these tests rest on can fail."""
-    with pytest.raises(Exception, match=r"input\.0"):
-        check_request({"model": "m", "input": [{"type": "text", "text": "flat"}]})
+    flat = {"type": "text", "text": "flat"}
+    media = {"content": [{"type": "input_audio", "input_audio": {"url": "x"}}]}
+    for wrong in (flat, media):
+        with pytest.raises(Exception, match=r"input\.0"):
+            newest().check_request({"model": "m", "input": [wrong]})

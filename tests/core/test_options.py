@@ -1,13 +1,18 @@
 """Options: checked, merged, and never sent unset."""
 
+import copy
 import re
-from decimal import Decimal
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import pytest
-from openrouter_embeddings import InputError, ProviderPreferences
+from hypothesis import given
+from hypothesis import strategies as st
+from openrouter_embeddings import InputError
 from openrouter_embeddings.core.options import Options, merged
+
+API_FIELDS = ("model", "dimensions", "encoding_format", "input_type", "provider", "user")
 
 
 def test_only_what_was_set_is_sent() -> None:
@@ -25,6 +30,7 @@ def test_everything_that_was_set_is_sent() -> None:
         user="u1",
         encoding_format="float",
         provider={"zdr": True},
+        extra_body={"cache": True},
     ).request_fields()
     assert fields == {
         "input": [],
@@ -34,6 +40,7 @@ def test_everything_that_was_set_is_sent() -> None:
         "user": "u1",
         "encoding_format": "float",
         "provider": {"zdr": True},
+        "cache": True,
     }
 
 
@@ -72,25 +79,16 @@ def test_a_call_overrides_the_client() -> None:
         ({"user": 5}, "user is 5, a str"),
         ({"input_type": b"x"}, "input_type is b'x', a str"),
         ({"encoding_format": "base32"}, '"base64" and "float" are known'),
+        ({"extra_body": [1]}, "extra_body is a list; a mapping is needed"),
+        ({"extra_body": {1: 2}}, "extra_body has the key 1; keys are str"),
+        ({"extra_body": {"a": {"b": float("inf")}}}, "extra_body.a.b is inf"),
+        ({"extra_body": {"a": [object()]}}, r"extra_body.a\[0\] is a object"),
     ],
 )
 def test_an_option_that_cannot_be_right_is_refused(wrong: dict[str, Any], words: str) -> None:
     """By name, with what would be right."""
     with pytest.raises(InputError, match=words):
         Options(**wrong)
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"max_price": {"prompt": 1}}, {"sort": 5}, {"zdr": "yes"}, {"order": "OpenAI"}]
-)
-def test_the_generated_model_is_checked_too(wrong: dict[str, Any]) -> None:
-    """It takes anything when it is made; fields that it does not know yet are passed on."""
-    with pytest.raises(InputError, match="provider: "):
-        Options(model="m", provider=ProviderPreferences(**wrong)).request_fields()
-    new = ProviderPreferences(zdr=True)
-    new["novelty"] = 1
-    sent = Options(model="m", provider=new).request_fields()["provider"]
-    assert sent == {"zdr": True, "novelty": 1}
 
 
 @pytest.mark.parametrize(
@@ -113,51 +111,40 @@ def test_a_call_without_a_model_is_refused() -> None:
         Options().request_fields()
 
 
-def test_provider_preferences_pass_in_either_form() -> None:
-    """The generated model and the equal mapping send the same; nulls send nothing."""
-    mapping = {
-        "order": ("OpenAI", "somebody-new"),
-        "only": None,
-        "sort": {"by": "price", "partition": None},
-        "max_price": {"prompt": Decimal("0.02"), "image": 1},
-        "preferred_max_latency": {"p50": 1},
-        "data_collection": "deny",
-        "zdr": False,
-    }
-    wanted = {
-        "order": ["OpenAI", "somebody-new"],
-        "sort": {"by": "price"},
-        "max_price": {"prompt": "0.02", "image": 1},
-        "preferred_max_latency": {"p50": 1},
-        "data_collection": "deny",
-        "zdr": False,
-    }
-    assert Options(model="m", provider=mapping).request_fields()["provider"] == wanted
-    typed = ProviderPreferences.from_dict({**wanted, "only": None})
-    assert Options(model="m", provider=typed).request_fields()["provider"] == wanted
+@pytest.mark.parametrize("own", [f.name for f in fields(Options) if f.name in API_FIELDS])
+def test_extra_fields_cannot_replace_our_own(own: str) -> None:
+    """Set or not: each of them has an option, and answers are checked by it."""
+    with pytest.raises(InputError, match=f"extra_body has '{own}', .*; use the option {own}"):
+        Options(model="m", extra_body={own: None})
 
 
-@pytest.mark.parametrize(
-    ("wrong", "words"),
-    [
-        ({"zrd": True}, "zrd is not known; known are .*zdr"),
-        ({"max_price": {"promt": "1"}}, "max_price.promt is not known; known are .*prompt"),
-        ({"preferred_max_latency": {"p51": 1}}, "preferred_max_latency.p51 is not known"),
-        ({"sort": {"order": "price"}}, "sort.order is not known"),
-        ({"data_collection": "denny"}, "'denny', 'allow' or 'deny' is needed"),
-        ({"sort": "cheapest"}, "sort is 'cheapest'"),
-        ({"quantizations": ["int3"]}, r"quantizations is \['int3'\]"),
-        ({"order": "OpenAI"}, "order is 'OpenAI', a list of str is needed"),
-        ({"zdr": "yes"}, "zdr is 'yes', bool is needed"),
-        ({"preferred_min_throughput": float("nan")}, "preferred_min_throughput is nan"),
-        ({"preferred_min_throughput": True}, "preferred_min_throughput is True"),
-        ({"max_price": 5}, "max_price is 5, an object is needed"),
-        ({"max_price": {"image": object()}}, "cannot be sent as JSON"),
-        ({"sort": 5}, "sort is 5, .* or an object is needed"),
-        ([("zdr", True)], "provider is a list; a mapping is needed"),
-    ],
+def test_extra_fields_cannot_be_the_inputs() -> None:
+    """Those are what a call is given."""
+    with pytest.raises(InputError, match=r"extra_body has 'input', .*give the inputs to the call"):
+        Options(extra_body={"input": ["a"]})
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text("ab") | st.floats(0, 1),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab"), inner, max_size=3),
+    max_leaves=6,
 )
-def test_a_preference_that_cannot_be_right_is_refused(wrong: Any, words: str) -> None:
-    """The service ignores what it does not know: a misspelt `zdr` would send data anywhere."""
-    with pytest.raises(InputError, match=words):
-        Options(model="m", provider=wrong).request_fields()
+
+
+@given(st.dictionaries(st.text("xyz", min_size=1), JSON))
+def test_extra_fields_are_sent_as_they_are(extra: dict[str, Any]) -> None:
+    """Nulls, too; what becomes of the mapping later does not matter."""
+    options = Options(model="m", extra_body=extra)
+    wanted = copy.deepcopy(extra)
+    extra["changed"] = 1
+    sent = options.request_fields()
+    assert {name: value for name, value in sent.items() if name in wanted} == wanted
+    assert sent.keys() - wanted.keys() == {"input", "model", "encoding_format"}
+
+
+def test_a_calls_extra_fields_replace_the_clients() -> None:
+    """As every option does; None takes them back."""
+    client: Any = {"model": "m", "extra_body": {"a": 1, "b": 2}}
+    assert merged(client, {"extra_body": {"c": 3}}).extra_body == {"c": 3}
+    assert merged(client, {"extra_body": None}).extra_body is None
+    assert merged(client, {"user": "u"}).extra_body == {"a": 1, "b": 2}

@@ -1,15 +1,21 @@
 """Batches: bounded, in order, complete."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openrouter_embeddings.core import plan
 from openrouter_embeddings.core.plan import split
-from openrouter_embeddings.inputs import Loaded, LoadedImage
+from openrouter_embeddings.inputs import Kind, Loaded, LoadedMedia, RawPart
 
+KINDS: tuple[Kind, ...] = ("image", "audio", "video", "file")
 ITEMS = st.lists(
     st.text(min_size=1)
     | st.lists(st.integers(0, 9), min_size=1)
-    | st.tuples(st.text(min_size=1), st.builds(LoadedImage, st.binary()))
+    | st.tuples(
+        st.text(min_size=1),
+        st.builds(LoadedMedia, st.sampled_from(KINDS), st.binary())
+        | st.builds(RawPart, st.binary()),
+    )
 )
 
 
@@ -46,7 +52,47 @@ def test_after_a_large_text_batches_are_full_again() -> None:
     assert [len(batch.items) for batch in split([huge, *["a"] * 9], 4)] == [1, 4, 4, 1]
 
 
-def test_large_images_make_smaller_batches() -> None:
-    """Images are bounded by their bytes."""
-    image = (LoadedImage(bytes(plan.MAX_IMAGE_BYTES // 3), "image/png"),)
-    assert [len(batch.items) for batch in split([image] * 4, 128)] == [3, 1]
+@pytest.mark.parametrize(
+    "part",
+    [
+        *(LoadedMedia(kind, bytes(plan.MAX_MEDIA_BYTES // 3)) for kind in KINDS),
+        RawPart(bytes(plan.MAX_MEDIA_BYTES // 3)),
+        RawPart(bytes(plan.MAX_MEDIA_BYTES // 3), "image", "x" * (plan.MAX_MEDIA_BYTES // 3)),
+    ],
+    ids=lambda part: getattr(part, "kind", "raw"),
+)
+def test_large_files_make_smaller_batches(part: LoadedMedia | RawPart) -> None:
+    """Images and the like are bounded by their bytes."""
+    assert [len(batch.items) for batch in split([(part,)] * 4, 128)] == [3, 1]
+    assert [len(batch.items) for batch in split(iter([(part,)] * 4), 128)] == [3, 1]
+
+
+@given(ITEMS.filter(len))
+def test_no_input_has_more_tokens_than_a_budget_counts(items: list[Loaded]) -> None:
+    """A byte of text is one at most; a file has not more than the longest context of any model."""
+    counted = plan.Batch(range(len(items)), items).most_tokens
+    least = 0
+    for item in items:
+        parts = item if isinstance(item, tuple) else (item,)
+        least += sum(
+            len(part.encode()) if isinstance(part, str) else len(part)
+            for part in parts
+            if isinstance(part, str | list)
+        )
+        files = sum(not isinstance(part, str | list) for part in parts)
+        images = sum(getattr(part, "kind", "") == "image" for part in parts)
+        least += 131_072 * (files - images) + 8192 * images
+    assert counted >= least
+
+
+@pytest.mark.parametrize(
+    ("kind", "most"), [("image", 8192), ("audio", 131_072), ("video", 131_072), ("file", 131_072)]
+)
+def test_a_file_in_the_apis_own_form_counts_as_any_other(kind: Kind, most: int) -> None:
+    """Its base64 is no text, what stands beside it is."""
+    data = "A" * 10**6
+    raw = RawPart(b"12345" + data.encode(), kind, data)
+    for part, more in ((raw, 5), (LoadedMedia(kind, data.encode()), 0)):
+        assert plan.Batch([0], [(part,)]).most_tokens == most + more + plan.FRAME_TOKENS
+    text = RawPart(b"12345", "text")
+    assert plan.Batch([0], [(text,)]).most_tokens == 5 + plan.FRAME_TOKENS

@@ -68,8 +68,28 @@ def test_the_query_has_the_role_of_one(folder: Path, monkeypatch: pytest.MonkeyP
 
         monkeypatch.setattr(client, "embed", noted)
         jobs.search(folder / "t.npy", "a cat", client=client)
-    options = {"model": "local/minilm", "dimensions": None, "provider": None}
+    options = {"model": "local/minilm", "dimensions": None, "provider": None, "extra_body": None}
     assert asked == [("a cat", {**options, "input_type": "search_query"})]
+
+
+def test_the_query_has_the_extra_fields_of_the_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may change what a vector means."""
+    asked: list[Any] = []
+    extra: dict[str, Any] = {"truncate": [True, None]}
+    with ore.Client.local() as client:
+        table = pa.table({"text": TEXTS[:2]})
+        jobs.embed_file(table, tmp_path / "t.npy", client=client, extra_body=extra)
+        embed = client.embed
+
+        def noted(query: str, **options: Any) -> Any:
+            asked.append(options)
+            return embed(query)
+
+        monkeypatch.setattr(client, "embed", noted)
+        jobs.search(tmp_path / "t.npy", "a cat", client=client)
+    assert asked[0]["extra_body"] == extra
 
 
 def test_the_command_line_searches_and_tells(

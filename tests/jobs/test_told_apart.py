@@ -1,12 +1,16 @@
 """What differs is told apart, what is the same is not, and nobody's files are in danger."""
 
+import hashlib
 import os
+import sqlite3
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openrouter_embeddings as ore
+import orjson
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -69,6 +73,43 @@ def test_files_of_the_same_name_are_told_by_their_place(tmp_path: Path) -> None:
         run(tmp_path / "b" / "s.txt", tmp_path / "t.npy")
 
 
+def test_extra_fields_are_part_of_what_a_job_is(tmp_path: Path) -> None:
+    """Other fields may give other vectors: a target, what was begun, and a cache are theirs."""
+    cache = tmp_path / "cache"
+    extra = {"a": {"c": "secret", "b": 1}, "d": 2}
+    run(TABLE, tmp_path / "t.npy", column="text", cache=cache, extra_body=extra)
+    for other in ({"a": {"c": "other", "b": 1}, "d": 2}, None):
+        with pytest.raises(jobs.JobError, match="extra_body has other values of a") as caught:
+            run(TABLE, tmp_path / "t.npy", column="text", extra_body=other)
+        assert "secret" not in str(caught.value)
+        _, service = run(TABLE, tmp_path / "u.npy", column="text", cache=cache, extra_body=other)
+        assert billed(service)
+        (tmp_path / "u.npy").unlink()
+    turned = {"d": 2, "a": {"b": 1, "c": "secret"}}
+    for name in ("t.npy", "u.npy"):
+        _, service = run(TABLE, tmp_path / name, column="text", cache=cache, extra_body=turned)
+        assert not billed(service)
+
+
+def test_work_from_before_extra_body_goes_on(tmp_path: Path) -> None:
+    """What was begun, a target and a cache without the option are what no extra fields make."""
+    cache = tmp_path / "cache"
+    unpaid = Fault("status", status=402, requests=[2])
+    with pytest.raises(ore.PaymentRequiredError):
+        run(TABLE, tmp_path / "t.npy", unpaid, column="text", cache=cache)
+    with closing(sqlite3.connect(tmp_path / "t.npy.job")) as kept:
+        ((begun,),) = kept.execute("SELECT value FROM facts WHERE name = 'parameters'")
+    assert "extra_body" not in begun
+    # the digest of its four parameters, as before
+    space = {"model": "local/hash", "input_type": None, "provider": None, "asked_dimensions": 8}
+    name = hashlib.blake2b(orjson.dumps(space), digest_size=8).hexdigest()
+    assert [path.name for path in cache.iterdir()] == [f"{name}.vectors"]
+    with pytest.raises(jobs.JobError, match=r"begun otherwise \(extra_body has other values of a"):
+        run(TABLE, tmp_path / "t.npy", column="text", extra_body={"a": 1})
+    _, service = run(TABLE, tmp_path / "t.npy", column="text", extra_body={})
+    assert 0 < len(billed(service)) < 80
+
+
 def test_a_relative_image_of_several_directories_is_nobodys(tmp_path: Path) -> None:
     """Rather than always that of the first."""
     for name in "ab":
@@ -78,6 +119,14 @@ def test_a_relative_image_of_several_directories_is_nobodys(tmp_path: Path) -> N
     with pytest.raises(jobs.JobError, match="no row could be embedded"):
         run(str(tmp_path / "*" / "s.jsonl"), tmp_path / "t.npy", column="text", images="image")
     run(tmp_path / "a" / "s.jsonl", tmp_path / "u.npy", column="text", images="image")
+
+
+def test_a_sound_in_a_column_of_images_is_a_row_without_a_vector(tmp_path: Path) -> None:
+    """The reason says what it is."""
+    table = pa.table({"image": [PNG, b"ID3\x04 and so on"]})
+    report, _ = run(table, tmp_path / "t.npy", images="image")
+    assert report.errors == 1
+    assert "found mp3" in report.errors_file.read_text()
 
 
 def test_csv_files_with_other_columns_are_refused(tmp_path: Path) -> None:

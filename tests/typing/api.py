@@ -1,6 +1,6 @@
 """What type checkers make of the public face. Checked by mypy and pyright, never run."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, assert_type
@@ -16,18 +16,26 @@ def sync_client(client: ore.Client) -> None:
     result = client.embed("a")
     assert_type(result, ore.EmbeddingResult)
     client.embed(["a", ore.Image("cat.png"), ore.Content("red", ore.Image(Path("x")))])
+    client.embed(ore.Audio("rain.wav"))
+    client.embed(["a", ore.Video(Path("x")), ore.File(b"%PDF-")])
+    client.embed(ore.Content("a", ore.Audio(b""), {"type": "input_audio", "input_audio": {}}))
     client.embed([101, 2023])
     client.embed([[101], [7]])
     client.embed({"content": [{"type": "text", "text": "a"}]})
     client.embed_query("a", model="m", dimensions=5, provider={"zdr": True}, deadline=None)
+    client.embed_query("a", extra_body={"new": [1, None]}, provider={"max_price": {"prompt": 0.1}})
     client.embed_documents(["a"], provider=ore.ProviderPreferences(zdr=True), user="u")
     parts = client.embed_stream((text for text in "abc"), batch_size=5, concurrency=2)
     assert_type(parts, Iterator[ore.EmbeddingResult])
     assert_type(result.vectors, NDArray[np.float32])
     assert_type(result.usage.cost, Decimal | None)
+    assert_type(result.usage.is_byok, bool | None)
+    assert_type(result.usage.cost_details, Mapping[str, Decimal])
     assert_type(result.providers, tuple[str, ...])
     client.embed("a", modle="m")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     client.embed(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.embed("a", extra_body=["x"])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ore.Audio(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     client.embed("a", encoding_format="x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 

@@ -19,7 +19,7 @@ from ._version import __version__
 if TYPE_CHECKING:
     from .client import AsyncClient, Client
     from .core.options import EmbedOptions
-    from .core.options import ProviderPreferences as ProviderPreferences
+    from .core.preferences import ProviderPreferences as ProviderPreferences
     from .core.vectors import decode_base64, encode_base64
     from .errors import (
         APIConnectionError,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         BadRequestError,
         BudgetExceededError,
         DeadlineExceededError,
+        EdgeNetworkTimeoutError,
         EmbeddingsError,
         InputError,
         InternalServerError,
@@ -39,16 +40,18 @@ if TYPE_CHECKING:
         PaymentRequiredError,
         PermissionDeniedError,
         RateLimitError,
+        RequestTimeoutError,
         ResponseError,
         ServerError,
         ServiceUnavailableError,
     )
-    from .inputs import Content, EmbedInput, EmbedInputs, Image
+    from .inputs import Audio, Content, EmbedInput, EmbedInputs, File, Image, Video
     from .result import EmbeddingResult, Served, Usage
 
 _HOMES = {
     "client": ("AsyncClient", "Client"),
-    "core.options": ("EmbedOptions", "ProviderPreferences"),
+    "core.options": ("EmbedOptions",),
+    "core.preferences": ("ProviderPreferences",),
     "core.vectors": ("decode_base64", "encode_base64"),
     "errors": (
         "APIConnectionError",
@@ -59,6 +62,7 @@ _HOMES = {
         "BadRequestError",
         "BudgetExceededError",
         "DeadlineExceededError",
+        "EdgeNetworkTimeoutError",
         "EmbeddingsError",
         "InputError",
         "InternalServerError",
@@ -68,11 +72,12 @@ _HOMES = {
         "PaymentRequiredError",
         "PermissionDeniedError",
         "RateLimitError",
+        "RequestTimeoutError",
         "ResponseError",
         "ServerError",
         "ServiceUnavailableError",
     ),
-    "inputs": ("Content", "EmbedInput", "EmbedInputs", "Image"),
+    "inputs": ("Audio", "Content", "EmbedInput", "EmbedInputs", "File", "Image", "Video"),
     "result": ("EmbeddingResult", "Served", "Usage"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -82,6 +87,7 @@ __all__ = [
     "APIStatusError",
     "APITimeoutError",
     "AsyncClient",
+    "Audio",
     "AuthenticationError",
     "BadGatewayError",
     "BadRequestError",
@@ -89,11 +95,13 @@ __all__ = [
     "Client",
     "Content",
     "DeadlineExceededError",
+    "EdgeNetworkTimeoutError",
     "EmbedInput",
     "EmbedInputs",
     "EmbedOptions",
     "EmbeddingResult",
     "EmbeddingsError",
+    "File",
     "Image",
     "InputError",
     "InternalServerError",
@@ -104,11 +112,13 @@ __all__ = [
     "PermissionDeniedError",
     "ProviderPreferences",
     "RateLimitError",
+    "RequestTimeoutError",
     "ResponseError",
     "Served",
     "ServerError",
     "ServiceUnavailableError",
     "Usage",
+    "Video",
     "__version__",
     "decode_base64",
     "encode_base64",

@@ -11,9 +11,11 @@ EmbeddingsError
 │   ├── PayloadTooLargeError       413
 │   ├── RateLimitError             429
 │   └── ServerError                408, 504 and every other 5xx
+│       ├── RequestTimeoutError    408
 │       ├── InternalServerError    500
 │       ├── BadGatewayError        502
 │       ├── ServiceUnavailableError 503
+│       ├── EdgeNetworkTimeoutError 524
 │       └── OverloadedError        529
 ├── APIConnectionError                      no whole answer came
 │   ├── APITimeoutError            one attempt took longer than `timeout`
@@ -135,6 +137,10 @@ class ServerError(APIStatusError):
     """408, 500, 502, 503, 504, 52x, 529: the service or the provider failed."""
 
 
+class RequestTimeoutError(ServerError):
+    """408: the service gave the request up; it took too long there."""
+
+
 class InternalServerError(ServerError):
     """500."""
 
@@ -145,6 +151,10 @@ class BadGatewayError(ServerError):
 
 class ServiceUnavailableError(ServerError):
     """503: nobody can serve this now."""
+
+
+class EdgeNetworkTimeoutError(ServerError):
+    """524: the provider took too long for the proxy in front of the service."""
 
 
 class OverloadedError(ServerError):

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Context, Decimal
 from functools import reduce
-from typing import TYPE_CHECKING, Any, TypeAlias
+from operator import add
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import DTypeLike, NDArray
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     Matrix: TypeAlias = NDArray[np.float32]
 
 
+T = TypeVar("T")
 EXACT = Context(prec=60)  # whatever precision the caller works with
 
 
@@ -35,6 +37,11 @@ class Usage:
         cost: credits (US dollars), exact; None where no answer named a cost.
         prompt_tokens_details: tokens by modality under the API's names (`text_tokens`,
             `image_tokens`, …); empty where the service gave no breakdown.
+        is_byok: whether a provider key of your own was used: True where any answer says so, so
+            that the provider bills a part of it, False where the answers that say it all deny it,
+            None where none says it.
+        cost_details: credits by the API's names (`upstream_inference_prompt_cost`, …), exact;
+            empty where the service gave none.
         requests: answers counted.
         unanswered: attempts that were sent and got no whole answer. The service may have billed
             them; it reported nothing.
@@ -47,6 +54,8 @@ class Usage:
     total_tokens: int = 0
     cost: Decimal | None = None
     prompt_tokens_details: Mapping[str, int] = field(default_factory=dict)
+    is_byok: bool | None = None
+    cost_details: Mapping[str, Decimal] = field(default_factory=dict)
     requests: int = 0
     unanswered: int = 0
     refused: int = 0
@@ -54,20 +63,28 @@ class Usage:
 
     def __add__(self, other: Usage) -> Usage:
         """Both together."""
-        mine, theirs = self.prompt_tokens_details, other.prompt_tokens_details
         costs = [c for c in (self.cost, other.cost) if c is not None]
+        byok = [said for said in (self.is_byok, other.is_byok) if said is not None]
         return Usage(
             prompt_tokens=self.prompt_tokens + other.prompt_tokens,
             total_tokens=self.total_tokens + other.total_tokens,
             cost=reduce(EXACT.add, costs) if costs else None,
-            prompt_tokens_details={
-                name: mine.get(name, 0) + theirs.get(name, 0) for name in {**mine, **theirs}
-            },
+            prompt_tokens_details=_added(
+                self.prompt_tokens_details, other.prompt_tokens_details, add
+            ),
+            is_byok=any(byok) if byok else None,
+            cost_details=_added(self.cost_details, other.cost_details, EXACT.add),
             requests=self.requests + other.requests,
             unanswered=self.unanswered + other.unanswered,
             refused=self.refused + other.refused,
             retries=self.retries + other.retries,
         )
+
+
+def _added(one: Mapping[str, T], other: Mapping[str, T], add: Callable[[T, T], T]) -> dict[str, T]:
+    """By name; what only one has is its own."""
+    both = {name: add(one[name], other[name]) for name in one if name in other}
+    return {**one, **other, **both}
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,13 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import stamina
 
 from .client import AsyncClient, Client, _turnstile
+from .local.contract import Contract
 from .local.doors.in_process import LocalTransport
 from .local.faults import Fault, Faults
 
@@ -50,12 +51,24 @@ _URL = "http://127.0.0.1/api/v1"  # never dialled
 class Service:
     """The stand-in with faults; its clients never leave this process.
 
+    Args:
+        faults: what goes wrong; the first that befalls a request wins.
+        seed: of what is left to probability.
+        contract: an OpenAPI document with `POST /embeddings`, which the stand-in follows: it
+            refuses what that refuses, and its answers have the fields that it requires, as far as
+            they follow from types, bounds, enums, examples, `allOf`, `anyOf` and `oneOf`: nothing
+            is made up for a `pattern` without an example, nor for `if`, `not` or `uniqueItems`.
+            Default: the one that this package was made from. Raises ValueError for a document
+            without that operation.
+
     Attributes:
         faults: the script, what came, and what was billed.
     """
 
-    def __init__(self, *faults: Fault, seed: int = 0) -> None:
-        self.faults = Faults(faults, seed)
+    def __init__(
+        self, *faults: Fault, seed: int = 0, contract: dict[str, Any] | None = None
+    ) -> None:
+        self.faults = Faults(faults, seed, None if contract is None else Contract(contract))
 
     def transport(self) -> LocalTransport:
         """For an `httpx.Client` or `httpx.AsyncClient` of yours."""

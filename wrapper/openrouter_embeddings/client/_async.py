@@ -17,8 +17,8 @@ from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.core.accept import Gate, accept, checked_iterable
 from openrouter_embeddings.core.plan import Planner, split
 from openrouter_embeddings.errors import EmbeddingsError
-from openrouter_embeddings.images import load_content
 from openrouter_embeddings.inputs import Content
+from openrouter_embeddings.media import load_content
 from openrouter_embeddings.transport import AsyncTransport
 
 from . import _call

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.core.divide import Learned
@@ -28,9 +28,11 @@ class Settings:
         if not isinstance(base_url, str | None):
             raise InputError(f"base_url is a {type(base_url).__name__}, a str is needed")
         self.base_url = base_url or os.environ.get("OPENROUTER_BASE_URL") or BASE_URL
-        self._defaults = defaults
         # complains now about what would be wrong in every call
         self._plain = merged(defaults, {})
+        # the checked copies: what becomes of the caller's mappings later does not matter
+        checked: Any = {name: getattr(self._plain, name) for name in defaults}
+        self._defaults: EmbedOptions = checked
         self.concurrency = self._plain.concurrency
         self.learned = Learned()
         self.closed = False

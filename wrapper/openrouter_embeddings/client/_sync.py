@@ -13,7 +13,7 @@ from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.core.accept import Gate, accept, checked_iterable
 from openrouter_embeddings.core.plan import split
 from openrouter_embeddings.errors import EmbeddingsError
-from openrouter_embeddings.images import load_content
+from openrouter_embeddings.media import load_content
 from openrouter_embeddings.transport import Transport
 
 from . import _call
@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 
 
 class Client:
-    """Embeds text, tokens and images through OpenRouter. Safe to share among threads.
+    """Embeds text, tokens, images, audio, video and files through OpenRouter.
+
+    Safe to share among threads.
 
     Args:
         api_key: default: the environment's OPENROUTER_API_KEY.
@@ -78,7 +80,8 @@ class Client:
         """A client of the stand-in, in this process: no key, no network.
 
         The default model is `local/minilm` (text and tokens, English, 384 dimensions);
-        `local/visual` takes images, `local/hash` everything. Needs the extra `local`.
+        `local/visual` takes images, `local/hash` everything that the contract in this package has.
+        Needs the extra `local`.
         """
         from openrouter_embeddings.local.doors.in_process import http_client  # noqa: PLC0415 - behind an extra
 
@@ -93,8 +96,9 @@ class Client:
         """Embed inputs, one row each, in their order.
 
         Args:
-            inputs: a text, a list of tokens, an `Image` or a `Content`, or a list of such. Text and
-                images mix; tokens do not. One image makes every input of the call multimodal.
+            inputs: a text, a list of tokens, an `Image`, `Audio`, `Video`, `File` or `Content`, or
+                a list of such. All of them mix but tokens. One image or other file makes every
+                input of the call multimodal.
             **options: see `EmbedOptions`; they override the client's defaults.
 
         Returns:
@@ -143,7 +147,7 @@ class Client:
         """Embed any number of inputs in bounded memory: parts come in order, as they are done.
 
         At most `2 × concurrency` batches are alive. `part.start` is the position of a part's
-        first row. A batch with an image is multimodal as a whole, other batches are not.
+        first row. A batch with a file is multimodal as a whole, other batches are not.
 
         Args:
             inputs: any iterable of inputs; it is read as the parts are taken.

@@ -5,25 +5,40 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Mapping
 from itertools import filterfalse
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
+
+import orjson
 
 from openrouter_embeddings.errors import InputError
-from openrouter_embeddings.inputs import Content, Image, is_pil
+from openrouter_embeddings.inputs import (
+    Audio,
+    Content,
+    ContentPart,
+    File,
+    Image,
+    Kind,
+    Media,
+    RawPart,
+    Video,
+    is_pil,
+)
+
+from .plain_json import plain_json
 
 Item = str | list[int] | Content
 
-SHAPE = (
+_SHAPE = (
     '{"content": [{"type": "text", "text": "…"}, '
     '{"type": "image_url", "image_url": {"url": "https://… or data:…"}}]}'
 )
 LARGEST = 2**31 - 1  # what tokenizers and JSON readers hold
-_TAKEN = "a text, a list of token integers, an Image or a Content"
+_TAKEN = "a text, a list of token integers, an Image, Audio, Video, File or a Content"
 
 
 def accept(inputs: Any) -> list[Item]:
     """The inputs of one call, uniform: all text, all tokens, or all `Content`.
 
-    A single text, token list, `Image` or `Content` is a list of one. Raises InputError.
+    One text, token list, `Image`, `Content` and so on is a list of one. Raises InputError.
     """
     values = _listed(inputs)
     if _plain_texts(values):
@@ -41,7 +56,7 @@ def accept(inputs: Any) -> list[Item]:
 
 def checked_iterable(inputs: Any) -> Iterable[Any]:
     """The inputs of a stream; InputError for what is one input by itself, or has no order."""
-    if isinstance(inputs, str | bytes | bytearray | memoryview | Image | Content | Mapping):
+    if isinstance(inputs, str | bytes | bytearray | memoryview | Media | Content | Mapping):
         raise InputError(
             f"a stream is an iterable of inputs, {_name(inputs)} is one; put it in a list"
         )
@@ -73,7 +88,8 @@ class Gate:
             found, before = ("tokens", "text") if is_tokens else ("text or images", "tokens")
             _refuse(
                 position,
-                f"{found} among {before}; one call is all tokens, or text and images in any mix",
+                f"{found} among {before}; one call is all tokens, or text, images and the like in "
+                "any mix",
             )
         self._position += 1
         return item
@@ -93,7 +109,7 @@ def _plain_texts(values: list[Any]) -> bool:
 
 def _listed(inputs: Any) -> list[Any]:
     inputs = _without_numpy(inputs)
-    if isinstance(inputs, str | Image | Content | Mapping):
+    if isinstance(inputs, str | Media | Content | Mapping):
         return [inputs]
     if inputs is None or isinstance(inputs, bytes | bytearray | memoryview):
         _item(inputs, 0)
@@ -115,14 +131,18 @@ def _has_order(inputs: Any) -> None:
 def _item(value: Any, position: int) -> Item:
     if isinstance(value, str):
         return _text(value, position)
-    if isinstance(value, Image):
+    if isinstance(value, Image | Audio | Video | File):
         return Content(value)
     if isinstance(value, Content):
         return _content(value, position)
     if isinstance(value, Mapping):
         return _from_wire(value, position)
     if isinstance(value, bytes | bytearray | memoryview):
-        _refuse(position, "bytes are not text; decode them, or wrap an image's bytes in Image(…)")
+        _refuse(
+            position,
+            "bytes are not text; decode them, or wrap those of a file in Image(…), Audio(…), "
+            "Video(…) or File(…)",
+        )
     if _is_number(value):
         _refuse(position, "a number among texts; token inputs are lists of integers: [[101, 102]]")
     if isinstance(value, list | tuple | range):
@@ -172,37 +192,77 @@ def _tokens(values: Iterable[Any], position: int) -> list[int]:
 def _content(content: Content, position: int) -> Content:
     if not content.parts:
         _refuse(position, 'the Content is empty; Content("text", Image("cat.png")) is right')
-    for number, part in enumerate(content.parts):
-        if isinstance(part, str):
-            _text(part, position, f"part {number}: ")
-        elif not isinstance(part, Image):
-            _refuse(position, f"part {number} is {_name(part)}; parts are texts and Images")
-    return content
+    parts = [_part(part, number, position) for number, part in enumerate(content.parts)]
+    return Content(*parts)
+
+
+def _part(part: Any, number: int, position: int) -> ContentPart | RawPart:
+    if isinstance(part, str):
+        return _text(part, position, f"part {number}: ")
+    if isinstance(part, Mapping):
+        return _part_from_wire(part, number, position)
+    if not isinstance(part, Image | Audio | Video | File):
+        _refuse(
+            position,
+            f"part {number} is {_name(part)}; a part is a text, an Image, Audio, Video or File, or "
+            "a mapping in the API's own form",
+        )
+    return part
 
 
 def _from_wire(value: Mapping[Any, Any], position: int) -> Content:
     parts = value.get("content")
     if set(value) != {"content"} or not isinstance(parts, list | tuple):
         keys = ", ".join(map(repr, value)) or "none"
-        _refuse(position, f"a mapping with the keys {keys}; the API takes {SHAPE}")
-    return _content(Content(*(_part_from_wire(part, position) for part in parts)), position)
+        _refuse(position, f"a mapping with the keys {keys:.200}; the API takes {_SHAPE}")
+    for number, part in enumerate(parts):
+        if not isinstance(part, Mapping):
+            _refuse(position, f"part {number} is {_name(part)}; the API takes {_SHAPE}")
+    return _content(Content(*parts), position)
 
 
-def _part_from_wire(part: Any, position: int) -> str | Image:
+def _part_from_wire(part: Mapping[Any, Any], number: int, position: int) -> str | Image | RawPart:
+    """A text and an image as such; what else there may be, as it is."""
+    kind = part.get("type")
+    if not isinstance(kind, str) or not kind:
+        _refuse(position, f'part {number} has no "type"; the API takes {_SHAPE}')
     match part:
-        case {"type": "text", "text": str(text), **rest} if not rest:
-            return text
-        case {"type": "image_url", "image_url": {"url": str(url), **more}, **rest} if not (
-            rest or more
-        ):
+        case {"type": "text", "text": str(text), **rest}:
+            _text(text, position, f"part {number}: ")
+            if not rest:
+                return text
+        case {"type": "image_url", "image_url": {"url": str(url), **more}, **rest}:
             # a path here would be read from this machine's disk, which a request never means
-            if url.lower().startswith(("http://", "https://", "data:")):
+            if not url[:8].lower().startswith(("http://", "https://", "data:")):
+                _refuse(
+                    position,
+                    f"part {number}: the image_url is neither an https nor a data: URL; use "
+                    'Image("path")',
+                )
+            if not (rest or more):
                 return Image(url)
-            _refuse(
-                position, 'the image_url is neither an https nor a data: URL; use Image("path")'
-            )
-        case _:
-            _refuse(position, f"a part in a shape that the API refuses; it takes {SHAPE}")
+        case {"type": "text" | "image_url"}:
+            _refuse(position, f"part {number} is not as the API wants it: {_SHAPE}")
+    try:
+        return RawPart(orjson.dumps(plain_json(part, f"part {number}")), *_held(part))
+    except ValueError as error:
+        _refuse(position, str(error))
+
+
+def _held(part: Mapping[Any, Any]) -> tuple[Literal["text", "", Kind], str]:
+    """What a part in the API's own form is, and the URL or the data in it."""
+    match part:
+        case {"type": "text"}:
+            return "text", ""
+        case {"type": "image_url", "image_url": {"url": str(url)}}:
+            return "image", url
+        case {"type": "input_audio", "input_audio": {"data": str(data)}}:
+            return "audio", data
+        case {"type": "input_video", "input_video": {"data": str(data)}}:
+            return "video", data
+        case {"type": "input_file", "input_file": {"data": str(data)}}:
+            return "file", data
+    return "", ""
 
 
 def _without_numpy(value: Any) -> Any:

@@ -37,6 +37,8 @@ _STRANGEST_COST = 20  # powers of ten away from one credit
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _STRANGEST_COUNT = 10**15  # tokens
 _LONGEST_BODY = 2000
+# Of statuses that are not in the standard, as the specification calls them.
+_PHRASES = {524: "Infrastructure Timeout", 529: "Provider Overloaded"}
 _ID_HEADERS = ("x-generation-id", "x-request-id", "request-id", "cf-ray")
 
 
@@ -69,7 +71,7 @@ def decode(reply: Reply, batch: Batch, dimensions: int | None) -> Decoded:
     answer = _parse(reply.body)
     if not 200 <= reply.status <= 299 or (isinstance(answer, dict) and answer.get("error")):
         raise _status_error(reply, answer, batch)
-    served = _served(answer if isinstance(answer, dict) else {}, batch.positions)
+    served = _served(_mapping(answer), batch.positions)
     try:
         matrix, unusable = _matrix(_items(answer, len(batch.items)), dimensions)
     except _Refused as refused:
@@ -231,17 +233,26 @@ def _served(answer: dict[str, Any], positions: Sequence[int]) -> Served:
 
 
 def _usage(usage: Any) -> Usage:
-    usage = usage if isinstance(usage, dict) else {}
-    details = usage.get("prompt_tokens_details")
-    details = details if isinstance(details, dict) else {}
+    usage = _mapping(usage)
     prompt = _count(usage.get("prompt_tokens"))
+    tokens = _mapping(usage.get("prompt_tokens_details"))
+    costs = {_text(k): _cost(v) for k, v in _mapping(usage.get("cost_details")).items()}
+    is_byok = usage.get("is_byok")
     return Usage(
         prompt_tokens=prompt,
         total_tokens=_count(usage.get("total_tokens")) or prompt,
         cost=_cost(usage.get("cost")),
-        prompt_tokens_details={k: _count(v) for k, v in details.items() if _count(v)},
+        prompt_tokens_details={
+            name: _count(v) for k, v in tokens.items() if (name := _text(k)) and _count(v)
+        },
+        is_byok=is_byok if isinstance(is_byok, bool) else None,
+        cost_details={name: cost for name, cost in costs.items() if name and cost is not None},
         requests=1,
     )
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _count(value: Any) -> int:
@@ -264,11 +275,10 @@ def _cost(value: Any) -> Decimal | None:
 
 
 def _status_error(reply: Reply, answer: Any, batch: Batch) -> APIStatusError:
-    answer = answer if isinstance(answer, dict) else {}
+    answer = _mapping(answer)
     error = answer.get("error")
     error = error if isinstance(error, dict) else {"message": error}
-    metadata = error.get("metadata")
-    metadata = metadata if isinstance(metadata, dict) else {}
+    metadata = _mapping(error.get("metadata"))
     code = _code(error.get("code"))
     status = reply.status
     if 200 <= status <= 299 and isinstance(code, int) and 400 <= code <= 599:
@@ -309,13 +319,13 @@ def _message(status: int, message: Any, metadata: dict[str, Any]) -> str:
 
 
 def _phrase(status: int) -> str:
-    if status == 529:
-        return "Provider Overloaded"
+    if status in _PHRASES:
+        return _PHRASES[status]
     if 200 <= status <= 299:  # an error without a usable code, inside a success
         return "Error"
     try:
         return HTTPStatus(status).phrase
-    except ValueError:  # 520-524 are not in the standard
+    except ValueError:  # 520-523 are not in the standard
         return f"HTTP {status}"
 
 

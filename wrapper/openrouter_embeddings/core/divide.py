@@ -150,8 +150,8 @@ class Division:
 
         `proven` says that the service has accepted other inputs with the same options.
         """
-        no_images = all(isinstance(item, str | list) for item in piece.items)
-        if as_base64 and no_images and refuses_base64(error):
+        no_files = all(isinstance(item, str | list) for item in piece.items)
+        if as_base64 and no_files and refuses_base64(error):
             self._learned.floats.add(self._model)
             self._to_send.append(piece)
         elif isinstance(error, BudgetExceededError) and len(piece.items) > 1:

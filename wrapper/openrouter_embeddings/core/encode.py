@@ -6,17 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pybase64
-from openrouter_embeddings_api.models import (
-    ContentPartImage,
-    ContentPartText,
-    ImageUrl,
-    MultimodalInput,
-)
+
+from openrouter_embeddings.inputs import RawPart
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from openrouter_embeddings.inputs import Loaded, LoadedImage
+    from openrouter_embeddings.inputs import Loaded, LoadedMedia, LoadedPart
 
     from .plan import Batch
 
@@ -24,7 +20,8 @@ if TYPE_CHECKING:
 def encode(fields: Mapping[str, Any], batch: Batch) -> bytes:
     """The JSON body of a request: the call's `fields` with the batch as `input`.
 
-    One image in a batch makes all of it multimodal objects, as the API requires.
+    One image or other file in a batch makes all of it multimodal objects, as the API requires. The
+    generated classes have no part in it: in another edition they may be missing, or renamed.
     """
     items = batch.items
     if any(isinstance(item, tuple) for item in items):
@@ -34,17 +31,24 @@ def encode(fields: Mapping[str, Any], batch: Batch) -> bytes:
 
 def _multimodal(item: Loaded) -> dict[str, Any]:
     parts: tuple[Any, ...] = item if isinstance(item, tuple) else (item,)
-    return MultimodalInput(
-        content=[
-            ContentPartText(text=part)
-            if isinstance(part, str)
-            else ContentPartImage(image_url=ImageUrl(url=_url(part)))
-            for part in parts
-        ]
-    ).to_dict()
+    return {"content": [*map(_part, parts)]}
 
 
-def _url(image: LoadedImage) -> str:
-    return image.url or (
-        f"data:{image.media_type};base64,{pybase64.b64encode_as_string(image.data)}"
+def _part(part: LoadedPart) -> Any:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    if isinstance(part, RawPart):
+        return orjson.Fragment(part.json)
+    if part.kind == "image":
+        return {"type": "image_url", "image_url": {"url": _url(part)}}
+    name = f"input_{part.kind}"
+    media = {"data": _url(part)}
+    if part.format:  # nobody here knows that of a URL
+        media["format"] = part.format
+    return {"type": name, name: media}
+
+
+def _url(media: LoadedMedia) -> str:
+    return media.url or (
+        f"data:{media.media_type};base64,{pybase64.b64encode_as_string(media.data)}"
     )

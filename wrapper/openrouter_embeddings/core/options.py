@@ -4,42 +4,25 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from difflib import get_close_matches
-from functools import cache
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Literal,
-    SupportsIndex,
-    TypedDict,
-    TypeVar,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Any, Literal, SupportsIndex, TypedDict
 
-import attrs
 import orjson
-from openrouter_embeddings_api import models
-from openrouter_embeddings_api.models import EmbeddingRequest, ProviderPreferences
-from openrouter_embeddings_api.types import UNSET, Unset
 
 from openrouter_embeddings.errors import InputError
 
 from .accept import LARGEST
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-__all__ = ["EmbedOptions", "Options", "ProviderPreferences", "merged"]
+from .plain_json import plain_json
+from .preferences import ProviderPreferences, checked_preferences
 
 EncodingFormat = Literal["base64", "float"]
 OnError = Literal["raise", "skip"]
 LONGEST = 1e6  # seconds; the system refuses time-outs of some 10⁹
-T = TypeVar("T")
+# The fields of a request that options set.
+_FIELDS = ("model", "dimensions", "encoding_format", "input_type", "provider", "user")
 
 
 class EmbedOptions(TypedDict, total=False):
@@ -51,8 +34,13 @@ class EmbedOptions(TypedDict, total=False):
             own.
         input_type: the role of the inputs, e.g. `"search_query"` or `"search_document"`.
         provider: who may serve the call: the API's provider preferences, as the generated
-            `ProviderPreferences` or a mapping. Unknown keys of a mapping are refused.
+            `ProviderPreferences` or a mapping. Unknown keys of a mapping are refused. Prices in
+            `max_price` are US dollars: per million tokens for `prompt` and `completion`, per image,
+            per audio unit, per request. They may be numbers (int, float, Decimal), which are sent
+            as decimal text.
         user: an identifier of your end-user, for abuse detection.
+        extra_body: fields to send that this package does not know yet: a mapping of JSON values,
+            put into every request as it is. It cannot replace a field that an option sets.
         encoding_format: how vectors travel: `"base64"` (default; float32, small and fast) or
             `"float"`. The result is the same.
         batch_size: inputs per request at most; default 128. Large inputs make smaller batches.
@@ -67,7 +55,7 @@ class EmbedOptions(TypedDict, total=False):
         on_error: what becomes of an input that the service refuses (400, 413, 422, moderation), or
             for which no usable vector comes: `"raise"` (default) names its position; `"skip"` goes
             on without it, and the result has `mask` and `errors`. Other errors always raise, and
-            what is refused before anything is sent (an empty text, a broken image) does too.
+            what is refused before anything is sent (an empty text, a broken file) does too.
         budget: credits (US dollars) that the call may cost at most, as a Decimal; default: no
             limit. Nothing is sent that could pass it, by the dearest price per token seen in the
             call and a token for every byte: a call may so end below it. The first input goes alone,
@@ -81,6 +69,7 @@ class EmbedOptions(TypedDict, total=False):
     input_type: str | None
     provider: ProviderPreferences | Mapping[str, Any] | None
     user: str | None
+    extra_body: Mapping[str, Any] | None
     encoding_format: EncodingFormat
     batch_size: int
     concurrency: int
@@ -100,6 +89,7 @@ class Options:
     input_type: str | None = None
     provider: ProviderPreferences | Mapping[str, Any] | None = None
     user: str | None = None
+    extra_body: Mapping[str, Any] | None = None
     encoding_format: EncodingFormat = "base64"
     batch_size: int = 128
     concurrency: int = 8
@@ -126,13 +116,19 @@ class Options:
             raise InputError(
                 f'encoding_format is {self.encoding_format!r}; "base64" and "float" are known'
             )
-
+        self._copy("provider", checked_preferences)
+        self._copy("extra_body", _extra_fields)
         if self.on_error not in ("raise", "skip"):
             raise InputError(f'on_error is {self.on_error!r}; "raise" and "skip" are known')
         if self.budget is not None and not _is_money(self.budget):
             raise InputError(
                 f"budget is {self.budget!r:.40}, a Decimal of credits ≥ 0 is needed: Decimal('0.5')"
             )
+
+    def _copy(self, name: str, check: Callable[[Any], dict[str, Any]]) -> None:
+        """Check a mapping, and keep a copy that the caller does not change later."""
+        if (given := getattr(self, name)) is not None:
+            object.__setattr__(self, name, check(given))
 
     def _whole(self, name: str, least: int) -> None:
         """Check an integer, and make a plain one of numpy's."""
@@ -158,15 +154,16 @@ class Options:
             raise InputError(
                 'no model; say model="openai/text-embedding-3-small", in the call or the client'
             )
-        request = EmbeddingRequest(
-            input_=[],
-            model=self.model,
-            dimensions=_or_unset(self.dimensions),
-            encoding_format=self.encoding_format,
-            input_type=_or_unset(self.input_type),
-            provider=_preferences(self.provider),
-            user=_or_unset(self.user),
-        ).to_dict()
+        optional = {
+            "dimensions": self.dimensions,
+            "encoding_format": self.encoding_format,
+            "input_type": self.input_type,
+            "provider": self.provider,
+            "user": self.user,
+        }
+        # never null: servers answer 400
+        given = {name: value for name, value in optional.items() if value is not None}
+        request = {"input": [], "model": self.model, **given, **(self.extra_body or {})}
         try:
             orjson.dumps(request)
         except TypeError as error:
@@ -189,86 +186,19 @@ def merged(defaults: EmbedOptions, call: EmbedOptions) -> Options:
     return Options(**both)
 
 
-def _preferences(given: Any) -> ProviderPreferences | Unset:
-    """The generated model, without nulls: to the service they say what leaving them out says.
-
-    From a mapping only known keys are taken: the service ignores others, and a misspelt `zdr`
-    would send data where it must not go. New fields fit in `ProviderPreferences[...] = value`.
-    """
-    if given is None:
-        return UNSET
-    typed = isinstance(given, ProviderPreferences)
+def _extra_fields(given: Any) -> dict[str, Any]:
+    """`extra_body` as JSON has it. Raises InputError."""
+    if not isinstance(given, Mapping):
+        raise InputError(f"extra_body is a {type(given).__name__}; a mapping is needed")
     try:
-        plain = _without_nulls(given.to_dict() if typed else given)
-    except (AttributeError, TypeError):  # a field of the model holds what it cannot
-        raise InputError("provider: a field of the wrong type; a mapping says which") from None
-    if not isinstance(plain, dict):
-        raise InputError(f"provider is a {type(given).__name__}; a mapping is needed")
-    if wrong := list(_complaints(ProviderPreferences, plain, "", extras=typed)):
-        raise InputError(f"provider: {'; '.join(wrong)}")
-    return ProviderPreferences.from_dict(plain)
-
-
-def _complaints(model: Any, given: dict[str, Any], path: str, *, extras: bool) -> Iterator[str]:
-    """What is not as the generated model's annotations say; `from_dict` lets much of it pass."""
-    wanted = _annotations(model)
-    known = [field.name for field in attrs.fields(model) if field.init]
-    for name, value in given.items():
-        if name not in known:
-            if not extras:
-                yield f"{path}{name} is not known; known are {', '.join(known)}"
-            continue
-        nested = [a for a in (wanted[name], *get_args(wanted[name])) if attrs.has(a)]
-        if isinstance(value, dict) and nested:
-            yield from _complaints(nested[0], value, f"{path}{name}.", extras=extras)
-        elif not _fits(value, wanted[name]):
-            yield f"{path}{name} is {value!r:.60}, {_spell(wanted[name])} is needed"
-
-
-@cache
-def _annotations(model: Any) -> dict[str, Any]:
-    return get_type_hints(model, localns=vars(models))
-
-
-def _fits(value: Any, wanted: Any) -> bool:
-    if wanted is Any:
-        return True
-    arguments, origin = get_args(wanted), get_origin(wanted)
-    if origin is Literal:
-        return value in arguments
-    if origin is list:
-        return isinstance(value, list) and all(_fits(item, arguments[0]) for item in value)
-    if arguments:
-        return any(_fits(value, alternative) for alternative in arguments)
-    if isinstance(value, bool):
-        return wanted is bool
-    if wanted is float:
-        return isinstance(value, int | float) and math.isfinite(value)
-    return isinstance(value, wanted)
-
-
-def _spell(wanted: Any) -> str:
-    """The annotation as the API's documentation would put it."""
-    if get_origin(wanted) is Literal:
-        return " or ".join(map(repr, sorted(get_args(wanted))))
-    if get_origin(wanted) is list:
-        return f"a list of {_spell(get_args(wanted)[0])}"
-    if arguments := [a for a in get_args(wanted) if a not in (Unset, type(None))]:
-        # a list of names or any string is, to a reader, any string
-        return "str" if str in arguments else " or ".join(map(_spell, arguments))
-    return "an object" if attrs.has(wanted) else str(wanted.__name__)
-
-
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {k: _without_nulls(v) for k, v in value.items() if v is not None}
-    if isinstance(value, Decimal):  # a price; the API takes prices as text
-        return str(value)
-    return [*map(_without_nulls, value)] if isinstance(value, list | tuple) else value
-
-
-def _or_unset(value: T | None) -> T | Unset:
-    return UNSET if value is None else value
+        checked: dict[str, Any] = plain_json(given, "extra_body")
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    for name in checked:
+        if name == "input" or name in _FIELDS:
+            right = "give the inputs to the call" if name == "input" else f"use the option {name}"
+            raise InputError(f"extra_body has {name!r}, which the client sends itself; {right}")
+    return checked
 
 
 def _is_money(value: Any) -> bool:

@@ -15,6 +15,7 @@ from openrouter_embeddings.errors import (
     BadGatewayError,
     BadRequestError,
     DeadlineExceededError,
+    EdgeNetworkTimeoutError,
     EmbeddingsError,
     InternalServerError,
     NotFoundError,
@@ -23,6 +24,7 @@ from openrouter_embeddings.errors import (
     PaymentRequiredError,
     PermissionDeniedError,
     RateLimitError,
+    RequestTimeoutError,
     ResponseError,
     ServerError,
     ServiceUnavailableError,
@@ -43,13 +45,14 @@ _ERRORS: dict[int, type[APIStatusError]] = {
     402: PaymentRequiredError,
     403: PermissionDeniedError,
     404: NotFoundError,
-    408: ServerError,
+    408: RequestTimeoutError,
     413: PayloadTooLargeError,
     422: BadRequestError,
     429: RateLimitError,
     500: InternalServerError,
     502: BadGatewayError,
     503: ServiceUnavailableError,
+    524: EdgeNetworkTimeoutError,
     529: OverloadedError,
 }
 
@@ -134,7 +137,7 @@ def named_cap(error: EmbeddingsError) -> int | None:
 
 
 def refuses_base64(error: EmbeddingsError) -> bool:
-    """Whether a request without images is refused for its `encoding_format`."""
+    """Whether a request without files is refused for its `encoding_format`."""
     return isinstance(error, BadRequestError) and _ENCODING.search(_said(error)) is not None
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from openrouter_embeddings._extras import need
 from openrouter_embeddings.errors import InputError
-from openrouter_embeddings.images import load
 from openrouter_embeddings.inputs import Content, Image
+from openrouter_embeddings.media import load
 
 from ._values import NoText, is_utf8, python_values
 

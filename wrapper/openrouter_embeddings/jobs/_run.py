@@ -100,9 +100,13 @@ def embed_file(
     chosen = columns_of(kind, rows.schema, key, only_key=only_key)
     with ExitStack() as stack:
         client = stack.enter_context(given_or_own(client))
-        fields = client._settings.options(options).request_fields()  # noqa: SLF001 - one package
+        asked = client._settings.options(options)  # noqa: SLF001 - one package
+        fields = asked.request_fields()
         space = {n: fields.get(n) for n in ("model", "input_type", "provider")}
         space["asked_dimensions"] = fields.get("dimensions")
+        if asked.extra_body:  # only then, so that what was begun without the option stays the same
+            ordered = orjson.dumps(asked.extra_body, option=orjson.OPT_SORT_KEYS)
+            space["extra_body"] = orjson.loads(ordered)
         begun = {
             "source": rows.identity,
             "column": reader.column,
@@ -169,26 +173,35 @@ def _agree(store: Store, parameters: dict[str, Any]) -> None:
         store.note("price", None)  # another model has another one
         store.note("silent", None)
         store.commit()
-    elif begun != parameters:
+    elif _differing(begun, parameters):
         raise JobError(
             f"{store.path} holds work begun otherwise ({_differences(begun, parameters)}); "
             "go on with that, name another target, or remove the file, which gives up what it holds"
         )
 
 
+def _differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    names = dict.fromkeys([*now, "extra_body"])  # which is not there where none was given
+    return [name for name in names if before.get(name) != now.get(name)]
+
+
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> str:
-    differing = [name for name in now if before.get(name) != now[name]]
-    return ", ".join(
-        "the source was another, or something else was in it"
-        if name == "source"
-        else f"{name}: {before.get(name)!r}, now {now[name]!r}"
-        for name in differing
-    )
+    said = []
+    for name in _differing(before, now):
+        if name == "source":
+            said.append("the source was another, or something else was in it")
+        elif name == "extra_body":  # which may hold what is nobody's business, so without values
+            one, other = before.get(name) or {}, now.get(name) or {}
+            keys = [key for key in {**one, **other} if one.get(key, ...) != other.get(key, ...)]
+            said.append(f"extra_body has other values of {', '.join(sorted(keys)):.200}")
+        else:
+            said.append(f"{name}: {before.get(name)!r}, now {now.get(name)!r}")
+    return ", ".join(said)
 
 
 def _already_done(path: Path, kind: type[Target], parameters: dict[str, Any]) -> JobReport:
     said = kind.provenance(path)
-    if said is None or {name: said.get(name) for name in parameters} != parameters:
+    if said is None or _differing(said, parameters):
         how = (
             "by something else" if said is None else f"otherwise ({_differences(said, parameters)})"
         )

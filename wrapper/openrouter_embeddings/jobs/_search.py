@@ -83,6 +83,7 @@ def search(
         "model": said["model"],
         "dimensions": said["asked_dimensions"],
         "provider": said["provider"],
+        "extra_body": said.get("extra_body"),
         "input_type": "search_query"
         if said["input_type"] == "search_document"
         else said["input_type"],

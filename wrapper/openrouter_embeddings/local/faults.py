@@ -38,6 +38,8 @@ from .spoil import SPOILS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from .contract import Contract
+
 # How an answer travels, when not as it should. `seconds` is how long the first three take.
 DELIVERIES = {
     "slow-headers": "nothing comes for a while",
@@ -133,6 +135,7 @@ class Faults:
     Attributes:
         faults: the script.
         seed: of what is left to probability.
+        contract: what answers follow; None: the one that ships.
         requests: how many came.
         refused: how many were answered with an error status, by status.
         billed: what was computed.
@@ -140,6 +143,7 @@ class Faults:
 
     faults: Sequence[Fault] = ()
     seed: int = 0
+    contract: Contract | None = None
     requests: int = 0
     refused: Counter[int] = field(default_factory=Counter)
     billed: list[Bill] = field(default_factory=list)
@@ -197,12 +201,12 @@ class Faults:
                     Bucket(fault.per_second, fault.burst or max(1.0, fault.per_second), now),
                 )
                 if not bucket.take(now):
-                    return Played(_refuse(429, "Rate limit exceeded", fault))
+                    return Played(self._refuse(429, "Rate limit exceeded", fault))
                 continue
             try:
                 Limits(body).check(fault.kind, fault.at_most, fault.text)
             except Refusal as refusal:
-                return Played(error_reply(refusal))
+                return Played(error_reply(refusal, self.contract))
         return None
 
     def _answer(
@@ -216,10 +220,10 @@ class Faults:
         faults = [fault for fault in befallen if fault.kind not in LIMITS]
         fault = faults[0] if faults else None
         if fault is not None and fault.kind in (_STATUS, "error-in-200", "html"):
-            return Played(_instead(fault))
+            return Played(self._instead(fault))
         if fault is not None and fault.kind == "accept-and-close":
             return Played(LocalReply(400, b""), fault.kind)
-        reply = respond(body, headers)
+        reply = respond(body, headers, self.contract)
         if reply.status != 200:
             return Played(reply)
         self._bill(number, body, reply)
@@ -233,19 +237,30 @@ class Faults:
         given = orjson.loads(body)["input"]
         single = isinstance(given, str) or bool(given and isinstance(given[0], int | float))
         inputs = tuple(orjson.dumps(item).decode() for item in ([given] if single else given))
-        cost = orjson.loads(reply.body)["usage"]["cost"]
+        usage = orjson.loads(reply.body).get("usage")  # a contract may have no place for it
+        cost = usage.get("cost", 0.0) if isinstance(usage, dict) else 0.0
         with self._lock:
             self.billed.append(Bill(number, inputs, cost))
+
+    def _refuse(self, status: int, message: str, fault: Fault) -> LocalReply:
+        return error_reply(Refusal(status, message, headers=_waits(fault)), self.contract)
+
+    def _instead(self, fault: Fault) -> LocalReply:
+        """What comes without anything having been computed."""
+        if fault.kind == "html":
+            page = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
+            return LocalReply(502, page, {"Content-Type": "text/html"})
+        refused = self._refuse(fault.status, "a fault of the script", fault)
+        if fault.kind == _STATUS:
+            return refused
+        body = b"\n         \n" + refused.body  # the service keeps the line alive with white space
+        return LocalReply(200, body)
 
 
 def _befalls(fault: Fault, number: int, chance: random.Random) -> bool:
     if fault.requests or fault.probability:
         return number in fault.requests or chance.random() < fault.probability
     return True
-
-
-def _refuse(status: int, message: str, fault: Fault) -> LocalReply:
-    return error_reply(Refusal(status, message, headers=_waits(fault)))
 
 
 def _waits(fault: Fault) -> dict[str, str]:
@@ -257,15 +272,3 @@ def _waits(fault: Fault) -> dict[str, str]:
     from email.utils import formatdate  # noqa: PLC0415 - goes with it
 
     return {"Retry-After": formatdate(time.time() + fault.retry_after, usegmt=True)}
-
-
-def _instead(fault: Fault) -> LocalReply:
-    """What comes without anything having been computed."""
-    if fault.kind == "html":
-        page = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
-        return LocalReply(502, page, {"Content-Type": "text/html"})
-    refused = _refuse(fault.status, "a fault of the script", fault)
-    if fault.kind == _STATUS:
-        return refused
-    body = b"\n         \n" + refused.body  # the service keeps the line alive with white space
-    return LocalReply(200, body)

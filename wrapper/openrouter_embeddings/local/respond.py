@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pybase64
 
-from .contract import check_request, operation
+from .contract import shipped
 from .models import MODELS, Unsupported
 from .models.parts import read_inputs
 from .reply import LocalReply, Refusal
@@ -17,6 +17,7 @@ from .reply import LocalReply, Refusal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .contract import Contract
     from .models import Embedded
 
 STATUS_HEADER = "x-local-status"
@@ -29,22 +30,28 @@ MAX_BODY = 64 << 20
 MAX_INPUTS = 2048
 
 
-def respond(body: bytes, headers: Mapping[str, str]) -> LocalReply:
+def respond(
+    body: bytes, headers: Mapping[str, str], contract: Contract | None = None
+) -> LocalReply:
     """Answer one `POST /embeddings`. `headers` have lower-case names.
 
     The header `X-Local-Status: 503`, or the model `local/status-503`, asks for an error of that
-    status with the specification's body.
+    status with the specification's body. `contract` replaces the one that ships.
     """
+    contract = contract or shipped()
     try:
         if not headers.get("authorization", "").lower().startswith("bearer "):
             raise Refusal(401, "No auth credentials found")
         request = _parsed(body)
-        check_request(request)
-        _refuse_on_request(request["model"], headers.get(STATUS_HEADER))
+        contract.check_request(request)
+        if not isinstance(request, dict) or not isinstance(request.get("model"), str):
+            raise Refusal(400, "the request: no object with a model")  # whatever a contract allows
+        _refuse_on_request(request["model"], headers.get(STATUS_HEADER), contract)
         embedded = _embed(request)
     except Refusal as refusal:
-        return error_reply(refusal)
-    return LocalReply(200, orjson.dumps(_success(request, embedded, body)))
+        return error_reply(refusal, contract)
+    answer = contract.complete(200, _success(request, embedded, body))
+    return LocalReply(200, orjson.dumps(answer))
 
 
 def _parsed(body: bytes) -> Any:
@@ -56,7 +63,7 @@ def _parsed(body: bytes) -> Any:
         raise Refusal(400, f"the request is not JSON: {error}") from None
 
 
-def _refuse_on_request(model: str, header: str | None) -> None:
+def _refuse_on_request(model: str, header: str | None, contract: Contract) -> None:
     asked = header or (model.removeprefix(STATUS_MODEL) if model.startswith(STATUS_MODEL) else None)
     if asked is None:
         return
@@ -64,7 +71,7 @@ def _refuse_on_request(model: str, header: str | None) -> None:
     if not known_form or not 400 <= int(asked) <= 599:
         raise Refusal(400, f"{STATUS_HEADER} or {STATUS_MODEL}…: {asked[:20]!r} is not 400 to 599")
     status = int(asked)
-    documented = operation()["responses"].get(asked, {}).get("description")
+    documented = contract.response(status).get("description")
     known = status in set(HTTPStatus)
     phrase = documented or (HTTPStatus(status).phrase if known else f"Status {status}")
     waits = {"Retry-After": "1"} if status in (429, 503) else {}
@@ -84,7 +91,10 @@ def _embed(request: dict[str, Any]) -> Embedded:
     dimensions = (
         None if dimensions is None else int(dimensions)
     )  # 64.0 is an integer in JSON Schema
-    inputs = read_inputs(request["input"])
+    try:
+        inputs = read_inputs(request.get("input"))
+    except ValueError as error:
+        raise Refusal(400, f"input: {error}") from None
     if len(inputs) > MAX_INPUTS:
         raise Refusal(400, f"input: {len(inputs)} inputs, at most {MAX_INPUTS} inputs are taken")
     needed = {part.modality for parts in inputs for part in parts}
@@ -120,16 +130,25 @@ def _success(request: dict[str, Any], embedded: Embedded, body: bytes) -> dict[s
             for index, row in enumerate(embedded.vectors)
         ],
         "model": request["model"],
-        "usage": {**usage, "is_byok": False, "cost_details": {"upstream_inference_cost": cost}},
+        "usage": {**usage, "is_byok": False, "cost_details": _cost_details(cost)},
         "provider": _PROVIDER,
         "id": f"gen-emb-{hashlib.sha256(body).hexdigest()[:20]}",
     }
 
 
-def error_reply(refusal: Refusal) -> LocalReply:
+def _cost_details(cost: float) -> dict[str, float]:
+    return {
+        "upstream_inference_cost": cost,
+        "upstream_inference_prompt_cost": cost,
+        "upstream_inference_completions_cost": 0,
+    }
+
+
+def error_reply(refusal: Refusal, contract: Contract | None = None) -> LocalReply:
     """The contract's error body."""
     error: dict[str, Any] = {"code": refusal.status, "message": refusal.message}
     if refusal.metadata is not None:
         error["metadata"] = refusal.metadata
-    body = orjson.dumps({"error": error, "user_id": None})
-    return LocalReply(refusal.status, body, refusal.headers)
+    body = {"error": error, "user_id": None}
+    completed = (contract or shipped()).complete(refusal.status, body)
+    return LocalReply(refusal.status, orjson.dumps(completed), refusal.headers)

@@ -80,9 +80,9 @@ class FaultyServer:
     async def _play(self, asked: str, headers: dict[str, str], body: bytes) -> Played:
         method, _, path = asked.partition(" ")
         if path not in PATHS:
-            return Played(error_reply(Refusal(404, "Not Found")))
+            return Played(error_reply(Refusal(404, "Not Found"), self._faults.contract))
         if method != "POST":
-            return Played(error_reply(Refusal(405, "Method Not Allowed")))
+            return Played(error_reply(Refusal(405, "Method Not Allowed"), self._faults.contract))
         return await asyncio.to_thread(self._faults.play, body, headers, time.monotonic())
 
     async def _deliver(self, played: Played, writer: asyncio.StreamWriter) -> bool:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .parts import Part
 
 
-TOKENS_PER_IMAGE = 256  # a pretence, in the order of what vision models count
+TOKENS_PER_MEDIA = 256  # a pretence, in the order of what models count for an image
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from . import wordpiece
-from .base import TOKENS_PER_IMAGE, Embedded
+from .base import TOKENS_PER_MEDIA, Embedded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,9 +39,11 @@ class HashModel:
         vectors = np.empty((len(inputs), width), np.float32)
         for row, parts in enumerate(inputs):
             vectors[row] = _draw(parts, width)
-        images = sum(part.modality != "text" for parts in inputs for part in parts)
-        tokens = {"text": _count(inputs), "image": images * TOKENS_PER_IMAGE}
-        return Embedded(vectors, {k: v for k, v in tokens.items() if v})
+        media = Counter(p.modality for parts in inputs for p in parts if p.modality != "text")
+        tokens = {kind: count * TOKENS_PER_MEDIA for kind, count in media.items()}
+        if texts := _count(inputs):
+            tokens["text"] = texts
+        return Embedded(vectors, tokens)
 
 
 def _draw(parts: Sequence[Part], width: int) -> NDArray[np.float32]:

@@ -6,10 +6,12 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+_MODALITIES = {"input_audio": "audio", "input_video": "video", "input_file": "file"}
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One piece of an input: text, token numbers, or an image's URL."""
+    """One piece of an input: text, token numbers, an image's URL, or any other part as JSON."""
 
     modality: str  # as in "No endpoints found that support image input"
     text: str = ""
@@ -18,10 +20,15 @@ class Part:
 
 
 def read_inputs(given: Any) -> list[list[Part]]:
-    """`input` of a request that the contract allows, whichever of its five forms it has."""
+    """`input` of a request, whichever of its five forms it has.
+
+    Raises ValueError for any other, which a contract may allow that says less than the service's.
+    """
     if isinstance(given, str):
         return [[Part("text", text=given)]]
-    if given and all(isinstance(item, int | float) for item in given):
+    if not isinstance(given, list):
+        raise ValueError("no text, and no list of inputs")
+    if given and all(map(_is_number, given)):
         return [[Part("text", tokens=tuple(given))]]
     return [_parts(item) for item in given]
 
@@ -29,15 +36,25 @@ def read_inputs(given: Any) -> list[list[Part]]:
 def _parts(item: Any) -> list[Part]:
     if isinstance(item, str):
         return [Part("text", text=item)]
-    if isinstance(item, list):
+    if isinstance(item, list) and all(map(_is_number, item)):
         return [Part("text", tokens=tuple(item))]
-    return [_part(part) for part in item["content"]]
+    match item:
+        case {"content": [*parts]}:
+            return [_part(part) for part in parts]
+    raise ValueError("an input that is no text, no list of tokens and has no list of parts")
 
 
-def _part(part: dict[str, Any]) -> Part:
-    if part["type"] == "text":
-        return Part("text", text=part["text"])
-    if part["type"] == "image_url":
-        return Part("image", url=part["image_url"]["url"])
-    # of an edition that this stand-in was not written for
-    return Part(part["type"], url=json.dumps(part, sort_keys=True))
+def _part(part: Any) -> Part:
+    match part:
+        case {"type": "text", "text": str(text)}:
+            return Part("text", text=text)
+        case {"type": "image_url", "image_url": {"url": str(url)}}:
+            return Part("image", url=url)
+        case {"type": str(kind)} if kind not in ("text", "image_url"):
+            # of an edition that this stand-in was not written for, perhaps
+            return Part(_MODALITIES.get(kind, kind), url=json.dumps(part, sort_keys=True))
+    raise ValueError("a part that is no text, no image and has no other type")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

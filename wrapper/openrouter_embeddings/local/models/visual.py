@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import io
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote_to_bytes
 
 import numpy as np
-import pybase64
 
+from openrouter_embeddings._data_urls import is_data_url, read_data_url
 from openrouter_embeddings._extras import need
 
-from .base import TOKENS_PER_IMAGE, Embedded, Unsupported
+from .base import TOKENS_PER_MEDIA, Embedded, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +28,7 @@ _ANGLES = 8
 _THUMB = 4
 _WEIGHTS = (1.0, 0.5, 0.35)  # colours survive a crop, edges mostly, the thumbnail least
 _MOST_PIXELS = 50_000_000
+_MOST_BYTES = 64 << 20
 _WIDTH = _COLOURS**3 + _ANGLES * 4 + _THUMB**2 * 3
 
 
@@ -49,20 +49,15 @@ class VisualModel:
             seen = np.mean([_describe(_pixels(part.url, row)) for part in parts], axis=0)
             vectors[row] = seen / np.linalg.norm(seen)
         images = sum(map(len, inputs))
-        return Embedded(vectors, {"image": images * TOKENS_PER_IMAGE})
+        return Embedded(vectors, {"image": images * TOKENS_PER_MEDIA})
 
 
 def _pixels(url: str, row: int) -> NDArray[np.float64]:
-    head, comma, payload = url.partition(",")
-    if not url.startswith("data:") or not comma:
+    if not is_data_url(url):
         raise Unsupported(row, "image_url: only data: URLs are read here, nothing is fetched")
     pil = need("PIL.Image", "local")
     try:
-        data = (
-            pybase64.b64decode(payload, validate=True)
-            if head.endswith(";base64")
-            else unquote_to_bytes(payload)
-        )
+        data = read_data_url(url, _MOST_BYTES)
         picture: Any
         with pil.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP", "GIF")) as picture:
             if picture.width * picture.height > _MOST_PIXELS:

@@ -1,0 +1,303 @@
+"""Provider preferences: checked by the generated class, sent as plain JSON."""
+
+import re
+from decimal import Decimal, FloatOperation, Inexact, localcontext
+from fractions import Fraction
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openrouter_embeddings import InputError, ProviderPreferences
+from openrouter_embeddings.core import preferences
+from openrouter_embeddings.core.options import Options
+from openrouter_embeddings.core.preferences import checked_preferences, decimal_text
+
+PRICES = st.one_of(
+    st.integers(0, 10**60),
+    st.floats(0, allow_nan=False, allow_infinity=False),
+    st.decimals(0, 10**12, allow_nan=False, allow_infinity=False),
+    st.builds(
+        lambda digits, e: Decimal(digits).scaleb(e), st.integers(0, 10**40), st.integers(-90, 90)
+    ),
+)
+
+
+@given(PRICES)
+def test_a_price_is_sent_as_the_decimal_that_it_is(price: float | Decimal) -> None:
+    """Digits and a point, whatever precision the caller works with; read back, the same number."""
+    with localcontext(prec=3):
+        text = decimal_text(price)
+    assert re.fullmatch(r"\d+(\.\d+)?", text)
+    assert float(text) == price if isinstance(price, float) else Decimal(text) == price
+
+
+@pytest.mark.parametrize(
+    ("price", "text"),
+    [
+        (0.1, "0.1"),
+        (1e-7, "0.0000001"),
+        (1e22, "10000000000000000000000"),
+        (5e-324, f"0.{'0' * 323}5"),
+        (-0.0, "0"),
+        (Decimal("0E-500"), "0"),
+        (Decimal("0E+500"), "0"),
+        (3, "3"),
+        (1.0, "1"),
+        (Decimal("1.00"), "1"),
+        (100.0, "100"),
+        (Decimal("1E+3"), "1000"),
+        (Decimal("0.10"), "0.1"),
+        (np.int64(7), "7"),
+        (np.float64(0.25), "0.25"),
+    ],
+)
+def test_prices_are_written_as_a_person_would(price: float | Decimal, text: str) -> None:
+    """Equal numbers alike; of a float, the shortest decimal that is that float; no exponent."""
+    sent = Options(model="m", provider={"max_price": {"prompt": price}}).request_fields()
+    assert sent["provider"] == {"max_price": {"prompt": text}}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        True,
+        False,
+        -1,
+        -1e-9,
+        Decimal("-0.01"),
+        float("nan"),
+        float("inf"),
+        Decimal("NaN"),
+        Decimal("sNaN"),
+        Decimal("-Infinity"),
+        Decimal("1E+999999"),
+        Decimal("1E-999999"),
+        10**5000,
+    ],
+    ids=lambda wrong: type(wrong).__name__,
+)
+@pytest.mark.parametrize("name", ["prompt", "image"])
+def test_a_price_that_cannot_be_right_is_refused(wrong: Any, name: str) -> None:
+    """Whatever the annotations of an edition allow."""
+    with pytest.raises(InputError, match=rf"max_price\.{name} is .*; a number of US dollars ≥ 0"):
+        checked_preferences({"max_price": {name: wrong}})
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"max_price": 1}, {"sort": 5}, {"zdr": "yes"}, {"order": "OpenAI"}]
+)
+def test_the_generated_model_is_checked_too(wrong: dict[str, Any]) -> None:
+    """It takes anything when it is made; fields that it does not know yet are passed on."""
+    with pytest.raises(InputError, match="provider: "):
+        Options(model="m", provider=ProviderPreferences(**wrong)).request_fields()
+    new = ProviderPreferences(zdr=True)
+    new["novelty"] = 1
+    sent = Options(model="m", provider=new).request_fields()["provider"]
+    assert sent == {"zdr": True, "novelty": 1}
+
+
+@pytest.mark.parametrize(
+    ("price", "kind"),
+    [
+        (Fraction(1, 3), "Fraction"),
+        (np.float32(0.1), "float32"),
+        (1j, "complex"),
+    ],
+)
+def test_a_price_of_another_type_of_number_is_refused_in_words(price: Any, kind: str) -> None:
+    """It has no decimal, or not the one that is meant."""
+    with pytest.raises(InputError, match=rf"image is a {kind}; give an int, a float or a Decimal"):
+        checked_preferences({"max_price": {"image": price}})
+
+
+@pytest.mark.parametrize("price", [float("nan"), -1.23456789, True, Decimal("sNaN")])
+def test_a_callers_decimal_context_does_not_matter(price: Any) -> None:
+    """Whatever its traps are."""
+    with localcontext(prec=3) as context:
+        context.traps[FloatOperation] = context.traps[Inexact] = True
+        assert checked_preferences({"max_price": {"image": 0.123456789}}) == {
+            "max_price": {"image": "0.123456789"}
+        }
+        with pytest.raises(InputError, match="a number of US dollars ≥ 0"):
+            checked_preferences({"max_price": {"image": price}})
+
+
+def endless() -> dict[str, Any]:
+    """Preferences that hold themselves."""
+    order: list[Any] = []
+    order.append(order)
+    return {"order": order}
+
+
+def deep() -> dict[str, Any]:
+    """Preferences that are nested thousands of levels deep."""
+    whole: dict[str, Any] = {}
+    inner = whole
+    for _ in range(5000):
+        inner["sort"] = inner = {}
+    return whole
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (endless(), "nested more than 100 levels"),
+        (deep(), "nested more than 100 levels"),
+        ({"sort": np.array(["price", "x"])}, "provider.sort is a ndarray"),
+        ({"order": np.array(["a", "b"])}, "provider.order is a ndarray"),
+        ({"max_price": np.zeros(2)}, "provider.max_price is a ndarray"),
+        ({"max_price": {1: 2}}, "provider.max_price has the key 1"),
+        ({1: 2}, "provider has the key 1"),
+    ],
+)
+def test_what_json_has_no_form_for_is_refused(wrong: dict[Any, Any], words: str) -> None:
+    """Before anything is compared with annotations; of the generated class as of a mapping."""
+    with pytest.raises(InputError, match=words):
+        checked_preferences(wrong)
+    if all(isinstance(name, str) for name in wrong):
+        with pytest.raises(InputError, match="provider"):
+            checked_preferences(ProviderPreferences(**wrong))
+
+
+def test_a_field_of_the_generated_class_may_be_a_mapping() -> None:
+    """It is sent as from a mapping, and stays as the caller made it."""
+    prices: Any = {"prompt": 1e-7}
+    typed = ProviderPreferences(max_price=prices)
+    assert checked_preferences(typed) == checked_preferences({"max_price": prices})
+    assert typed.max_price is prices
+    with pytest.raises(InputError, match=r"max_price\.prompt is -1"):
+        checked_preferences(ProviderPreferences(max_price={"prompt": -1}))  # type: ignore[arg-type]
+
+
+def test_preferences_are_a_copy() -> None:
+    """What becomes of the caller's mapping later does not matter."""
+    order = ["a"]
+    options = Options(model="m", provider={"order": order})
+    order.append("b")
+    assert options.request_fields()["provider"] == {"order": ["a"]}
+
+
+def test_provider_preferences_pass_in_either_form() -> None:
+    """The generated model and the equal mapping send the same; nulls send nothing."""
+    mapping = {
+        "order": ("OpenAI", "somebody-new"),
+        "only": None,
+        "sort": {"by": "price", "partition": None},
+        "max_price": {"prompt": Decimal("0.02"), "image": 1, "request": "0.5", "audio": 0.1},
+        "preferred_max_latency": {"p50": 1},
+        "data_collection": "deny",
+        "zdr": False,
+    }
+    wanted = {
+        "order": ["OpenAI", "somebody-new"],
+        "sort": {"by": "price"},
+        "max_price": {"prompt": "0.02", "image": "1", "request": "0.5", "audio": "0.1"},
+        "preferred_max_latency": {"p50": 1},
+        "data_collection": "deny",
+        "zdr": False,
+    }
+    assert Options(model="m", provider=mapping).request_fields()["provider"] == wanted
+    typed = ProviderPreferences.from_dict({**wanted, "only": None})
+    sent = Options(model="m", provider=typed).request_fields()["provider"]
+    assert sent == wanted
+    assert [*sent] == sorted(sent)  # equal preferences are equal bytes
+    backwards = {name: mapping[name] for name in reversed(mapping)}
+    assert str(Options(model="m", provider=backwards).request_fields()["provider"]) == str(sent)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"zrd": True}, "zrd is not known; known are .*zdr"),
+        ({"max_price": {"promt": "1"}}, "max_price.promt is not known; known are .*prompt"),
+        ({"preferred_max_latency": {"p51": 1}}, "preferred_max_latency.p51 is not known"),
+        ({"sort": {"order": "price"}}, "sort.order is not known"),
+        ({"data_collection": "denny"}, "'denny', 'allow' or 'deny' is needed"),
+        ({"sort": "cheapest"}, "sort is 'cheapest'"),
+        ({"quantizations": ["int3"]}, r"quantizations is \['int3'\]"),
+        ({"order": "OpenAI"}, "order is 'OpenAI', a list of str is needed"),
+        ({"zdr": "yes"}, "zdr is 'yes', bool is needed"),
+        ({"preferred_min_throughput": float("nan")}, "preferred_min_throughput is nan"),
+        ({"preferred_min_throughput": True}, "preferred_min_throughput is True"),
+        ({"max_price": 5}, "max_price is 5, an object is needed"),
+        ({"max_price": {"image": object()}}, "max_price.image is "),
+        ({"max_price": {"image": [float("nan")]}}, "max_price.image"),
+        ({"sort": 5}, "sort is 5, .* or an object is needed"),
+        ([("zdr", True)], "provider is a list; a mapping is needed"),
+    ],
+)
+def test_a_preference_that_cannot_be_right_is_refused(wrong: Any, words: str) -> None:
+    """The service ignores what it does not know: a misspelt `zdr` would send data anywhere."""
+    with pytest.raises(InputError, match=words):
+        Options(model="m", provider=wrong).request_fields()
+
+
+@attrs.define
+class Limits:
+    """Of another edition: an object whose keys are open."""
+
+    additional_properties: dict[str, int] = attrs.field(init=False, factory=dict)
+
+
+@attrs.define
+class Sorting:
+    """Of another edition."""
+
+    by: str = ""
+
+
+@attrs.define
+class Latency:
+    """Of another edition, as the other alternative of a field."""
+
+    p50: float = 0.0
+
+
+@attrs.define
+class Prices:
+    """Of another edition, which says that a price is a number."""
+
+    prompt: float | None = None
+
+
+@attrs.define
+class Closed:
+    """Preferences of another edition, which has no fields beyond these."""
+
+    zdr: bool | None = None
+    sort: Sorting | Latency | None = None
+    limits: Limits | None = None
+    max_price: Prices | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As generated classes do."""
+        return {name: value for name, value in attrs.asdict(self).items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("given_", "words"),
+    [
+        ({"zdr": True, "sort": {"by": "price"}}, None),
+        ({"sort": {"p50": 2}}, None),
+        ({"limits": {"anything": 3}}, None),
+        ({"max_price": {"prompt": 0.5}}, None),
+        ({"max_price": {"promt": 0.5}}, "max_price.promt is not known"),
+        ({"sort": {"p51": 2}}, "sort.p51 is not known"),
+        ({"zrd": True}, "zrd is not known; known are zdr, sort, limits, max_price"),
+    ],
+)
+def test_classes_of_another_edition_check_too(
+    given_: dict[str, Any], words: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closed ones, unions of objects, objects with open keys, prices of another type."""
+    monkeypatch.setattr(preferences, "ProviderPreferences", Closed)
+    if words is None:
+        wanted = given_ if "max_price" not in given_ else {"max_price": {"prompt": "0.5"}}
+        assert checked_preferences(given_) == wanted
+    else:
+        with pytest.raises(InputError, match=words):
+            checked_preferences(given_)
+    assert checked_preferences(Closed(zdr=True)) == {"zdr": True}

@@ -1,0 +1,338 @@
+"""The stand-in follows the contract of any edition: what it takes, and what its answers have."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+from openrouter_embeddings.local.contract import Contract, shipped
+from openrouter_embeddings.local.faults import Fault, Faults
+from openrouter_embeddings.local.respond import respond
+from openrouter_embeddings.testing import Service
+
+from tests.newest import MEDIA, Places, newest, newest_document
+from tools import editions
+
+AUTH = {"authorization": "Bearer anything"}
+EDITIONS = Path(__file__).parents[3] / "shared" / "data" / "editions"
+PUBLISHED = EDITIONS / "2026-08-21.md"
+
+
+def published() -> Contract:
+    """A real edition, where it is at hand."""
+    return Contract(editions.published(PUBLISHED.read_bytes()).contract)
+
+
+def with_ranges() -> Contract:
+    """Errors by their first digit, and all others under `default`."""
+    document = newest_document()
+    responses = document["paths"]["/embeddings"]["post"]["responses"]
+    client, server = responses["400"], responses["500"]
+    for status in [status for status in responses if status != "200"]:
+        del responses[status]
+    responses.update({"5XX": server, "default": client})
+    return Contract(document)
+
+
+def demanding() -> Contract:
+    """Everything that may be there has to be, and nothing else may."""
+    document = newest_document()
+    places = Places(document)
+    for status in places.operation["responses"]:
+        _demand(places, places.answer(status))
+    return Contract(document)
+
+
+def _demand(places: Places, schema: dict[str, Any]) -> None:
+    for one in places.below(schema):
+        if "properties" in one:
+            one["required"] = sorted({*one["properties"]})
+            one["additionalProperties"] = False
+            for inner in one["properties"].values():
+                _demand(places, inner)
+
+
+def with_more() -> Contract:
+    """Fields that nobody has heard of, of every type."""
+    document = newest_document()
+    places = Places(document)
+    new = {
+        "count": {"type": "integer", "minimum": 1},
+        "level": {"enum": ["low", "high"]},
+        "tags": {"type": "array", "items": {"type": "string"}},
+        "trace": {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]},
+        "note": {"type": ["string", "null"]},
+        "share": {"type": "number"},
+        "final": {"type": "boolean"},
+    }
+    for status in places.operation["responses"]:
+        answer = places.object_of(places.answer(status))
+        answer["properties"] = {**answer["properties"], **new}
+        answer["required"] = [*answer["required"], *new]
+    return Contract(document)
+
+
+CONTRACTS: dict[str, Callable[[], Contract]] = {
+    "shipped": shipped,
+    "newest": newest,
+    "with ranges": with_ranges,
+    "demanding": demanding,
+    "with more": with_more,
+}
+if PUBLISHED.exists():
+    CONTRACTS["published"] = published
+each_contract = pytest.mark.parametrize("name", CONTRACTS)
+REQUESTS: dict[str, Any] = {
+    "texts": ["a cat", "a dog"],
+    "tokens": [[101], [7, 8]],
+    "mixed": [
+        {
+            "content": [
+                {"type": "text", "text": "a"},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+            ]
+        },
+    ],
+}
+STATUSES = [400, 401, 402, 403, 404, 408, 413, 418, 429, 500, 502, 503, 504, 524, 529, 599]
+
+
+def hold(contract: Contract, status: int, body: Any) -> None:
+    """Raise where a body is not what the contract says for its status; as a 400 where nothing."""
+    responses = contract.operation["responses"]
+    names = (str(status), f"{status // 100}XX", "default", "400")
+    described = next(responses[name] for name in names if name in responses)
+    schema = described["content"]["application/json"]["schema"]
+    whole = {**schema, "components": contract.document["components"]}
+    jsonschema_rs.Draft202012Validator(whole).validate(body)
+
+
+@each_contract
+@pytest.mark.parametrize("inputs", REQUESTS)
+@pytest.mark.parametrize("encoding", ["float", "base64"])
+def test_a_success_has_what_the_contract_requires(name: str, inputs: str, encoding: str) -> None:
+    """And vectors, as many as inputs."""
+    contract = CONTRACTS[name]()
+    request = {"model": "local/hash", "input": REQUESTS[inputs], "encoding_format": encoding}
+    reply = respond(json.dumps(request).encode(), AUTH, contract)
+    body = json.loads(reply.body)
+    assert reply.status == 200, body
+    hold(contract, 200, body)
+    assert len(body["data"]) == len(REQUESTS[inputs])
+    assert all(item["embedding"] for item in body["data"])
+
+
+@each_contract
+@pytest.mark.parametrize("status", STATUSES)
+def test_an_error_has_what_the_contract_requires(name: str, status: int) -> None:
+    """Asked for, or by a fault of a script; with its own code and a message."""
+    contract = CONTRACTS[name]()
+    request = json.dumps({"model": f"local/status-{status}", "input": "a"}).encode()
+    faults = Faults([Fault("status", status=status)], contract=contract)
+    for reply in (respond(request, AUTH, contract), faults.play(request, AUTH, 0.0).reply):
+        assert reply.status == status
+        body = json.loads(reply.body)
+        hold(contract, status, body)
+        assert body["error"]["code"] == status
+        assert body["error"]["message"]
+
+
+@each_contract
+def test_a_refusal_has_what_the_contract_requires(name: str) -> None:
+    """Without a key, of an unknown model, of what is no request."""
+    contract = CONTRACTS[name]()
+    unknown = b'{"model": "nobody", "input": "a"}'
+    refused = {(401, b"{}", 0), (404, unknown, 1), (400, b"{", 1), (400, b"{}", 1)}
+    for status, raw, key in refused:
+        reply = respond(raw, AUTH if key else {}, contract)
+        assert reply.status == status
+        hold(contract, status, json.loads(reply.body))
+
+
+def test_unknown_fields_get_the_plainest_values() -> None:
+    """The first of an enum, null where it may be, the least number."""
+    request = b'{"model": "local/hash", "input": "a"}'
+    body = json.loads(respond(request, AUTH, with_more()).body)
+    assert {name: body[name] for name in ("count", "level", "tags", "trace", "note")} == {
+        "count": 1,
+        "level": "low",
+        "tags": [],
+        "trace": {"id": ""},
+        "note": None,
+    }
+    assert (body["share"], body["final"]) == (0, False)
+
+
+def test_the_description_of_a_range_is_said() -> None:
+    """Of a status that is documented by its first digit."""
+    contract = with_ranges()
+    reply = respond(b'{"model": "local/status-520", "input": "a"}', AUTH, contract)
+    described = contract.operation["responses"]["5XX"]["description"]
+    assert json.loads(reply.body)["error"]["message"] == described
+
+
+@pytest.mark.parametrize("part", MEDIA)
+def test_parts_are_taken_by_the_edition_that_has_them(part: str) -> None:
+    """And refused by any other in words that name what it takes."""
+    request = {
+        "model": "local/hash",
+        "input": [{"content": [{"type": part, part: {"data": "https://example.org/x"}}]}],
+    }
+    raw = json.dumps(request).encode()
+    assert respond(raw, AUTH, newest()).status == 200
+    without = newest_document()
+    places = Places(without)
+    content = places.property_of(places.property_of(places.request, "input"), "content")
+    parts = places.resolved(content["items"])
+    key = "oneOf" if "oneOf" in parts else "anyOf"
+    parts[key] = [
+        one
+        for one in parts[key]
+        if not {*MEDIA} & {*places.property_of(one, "type").get("enum", ())}
+    ]
+    refused = respond(raw, AUTH, Contract(without))
+    assert refused.status == 400
+    message = json.loads(refused.body)["error"]["message"]
+    assert message == (
+        'input.0.content.0.type: the value is not one of "text" or the value is not one of '
+        '"image_url"'
+    )
+
+
+@pytest.mark.parametrize("model", ["local/minilm", "local/visual"])
+@pytest.mark.parametrize("part", MEDIA)
+def test_models_that_cannot_read_a_part_say_so(model: str, part: str) -> None:
+    """As the service says it."""
+    content = [{"type": part, part: {"data": "https://example.org/x"}}]
+    raw = json.dumps({"model": model, "input": [{"content": content}]}).encode()
+    reply = respond(raw, AUTH, newest())
+    assert reply.status == 404
+    kind = part.removeprefix("input_")
+    said = json.loads(reply.body)["error"]["message"]
+    assert said == f"No endpoints found that support {kind} input"
+
+
+def test_tokens_are_broken_down_by_every_modality() -> None:
+    """Of local/hash, which takes them all; equal data of another kind is another vector."""
+    content = [{"type": part, part: {"data": "x"}} for part in MEDIA]
+    inputs = [{"content": content}, *({"content": [part]} for part in content)]
+    raw = json.dumps({"model": "local/hash", "input": inputs}).encode()
+    body = json.loads(respond(raw, AUTH, newest()).body)
+    assert body["usage"]["prompt_tokens_details"] == {
+        "audio_tokens": 512,
+        "file_tokens": 512,
+        "video_tokens": 512,
+    }
+    assert len({tuple(item["embedding"]) for item in body["data"]}) == 4
+
+
+SUCCESS = {
+    "type": "object",
+    "properties": {"new": {"type": "string"}},
+    "required": ["new"],
+}
+FAILURE = {
+    "type": "object",
+    "properties": {"error": {"type": "object"}, "failure": {"type": "boolean"}},
+    "required": ["error", "failure"],
+}
+
+
+def described(schema: Any) -> dict[str, Any]:
+    """A message of JSON."""
+    return {"description": "", "content": {"application/json": {"schema": schema}}}
+
+
+def small(responses: dict[Any, Any], request: Any = True) -> dict[str, Any]:
+    """A document with these answers, by status."""
+    operation = {
+        "requestBody": described(request),
+        "responses": {status: described(schema) for status, schema in responses.items()},
+    }
+    return {"paths": {"/embeddings": {"post": operation}}}
+
+
+@pytest.mark.parametrize(
+    ("responses", "has"),
+    [
+        ({200: SUCCESS, 400: FAILURE}, True),
+        ({"201": SUCCESS, "400": FAILURE}, True),
+        ({201: SUCCESS, "default": FAILURE}, True),
+        ({"2XX": SUCCESS, "default": FAILURE}, True),
+        ({"400": FAILURE}, False),
+        ({"default": FAILURE}, False),
+    ],
+)
+def test_a_success_is_never_completed_as_an_error(responses: dict[Any, Any], has: bool) -> None:
+    """Whatever its status is in the contract, and however YAML has read that."""
+    client = Service(contract=small(responses)).client()
+    body = client.embed("a").served[0].body
+    assert ("new" in body, "failure" in body) == (has, False)
+
+
+def test_an_answer_may_have_no_usage() -> None:
+    """The books say that nothing was billed."""
+    closed = {
+        "type": "object",
+        "properties": {"data": True, "object": True, "model": True},
+        "additionalProperties": False,
+    }
+    service = Service(contract=small({"200": closed}))
+    assert service.client().embed("a").usage.cost is None
+    assert [bill.cost for bill in service.faults.billed] == [0.0]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        [],
+        None,
+        {"paths": {}},
+        {"paths": {"/embeddings": {"get": {}}}},
+        {"paths": {"/embeddings": {"post": {}}}},
+        {"paths": {"/embeddings": {"post": {"responses": []}}}},
+    ],
+)
+def test_a_document_without_the_operation_is_refused(document: Any) -> None:
+    """In words."""
+    with pytest.raises(ValueError, match="the contract has no POST /embeddings with responses"):
+        Contract(document)
+
+
+def test_a_broken_reference_is_refused() -> None:
+    """When the service is made."""
+    with pytest.raises(ValueError, match="refers to '#/components/x', which is not in it"):
+        Service(contract=small({"200": {"$ref": "#/components/x"}}))
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {},
+        [],
+        {"input": "a"},
+        {"model": 5, "input": "a"},
+        {"model": "local/hash"},
+        {"model": "local/hash", "input": None},
+        {"model": "local/hash", "input": {"a": 1}},
+        {"model": "local/hash", "input": [[1, "a"]]},
+        {"model": "local/hash", "input": [True]},
+        {"model": "local/hash", "input": [{"content": 5}]},
+        {"model": "local/hash", "input": [{"content": [5]}]},
+        {"model": "local/hash", "input": [{"content": [{"type": "text", "text": 5}]}]},
+        {"model": "local/hash", "input": [{"content": [{"type": "image_url", "image_url": "x"}]}]},
+        {"model": "local/hash", "input": [{"content": [{"no": "type"}]}]},
+        {"model": "local/hash", "input": "a", "dimensions": "7"},
+        {"model": "local/hash", "input": "a", "dimensions": [7]},
+        {"model": "local/hash", "input": "a", "dimensions": {}},
+    ],
+)
+def test_a_request_that_cannot_be_read_is_refused(request_: Any) -> None:
+    """Though the contract allows it."""
+    loose = Contract(small({"200": True}))
+    reply = respond(json.dumps(request_).encode(), AUTH, loose)
+    assert reply.status == 400
+    assert json.loads(reply.body)["error"]["message"]

@@ -1,0 +1,149 @@
+"""A made-up edition of the contract with everything that the service takes and says today.
+
+It is the contract that ships, edited by place and not by name: names of components change from one
+edition to the next. What an edition has already stays as it is.
+"""
+
+import copy
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from openrouter_embeddings.local.contract import Contract, contract
+
+MEDIA = ("input_audio", "input_video", "input_file")
+STATUSES = {
+    "408": "Request Timeout - Operation exceeded time limit",
+    "413": "Payload Too Large - Request payload exceeds size limits",
+    "524": "Infrastructure Timeout - Provider request timed out at edge network",
+    "529": "Provider Overloaded - Provider is temporarily overloaded",
+}
+
+
+class Places:
+    """A document that is being edited, and the schemas in it that matter."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.document = document
+        self.operation: dict[str, Any] = document["paths"]["/embeddings"]["post"]
+        self.request = self.json_of(self.operation["requestBody"])
+
+    def resolved(self, node: dict[str, Any]) -> dict[str, Any]:
+        """What a reference leads to, itself and no copy."""
+        while "$ref" in node:
+            found: Any = self.document
+            for step in node["$ref"].removeprefix("#/").split("/"):
+                found = found[step]
+            node = found
+        return node
+
+    def json_of(self, message: dict[str, Any]) -> dict[str, Any]:
+        """The schema of a request's or response's JSON; an empty one where there is none."""
+        content = self.resolved(message).get("content", {})
+        return self.resolved(content.get("application/json", {}).get("schema", {}))
+
+    def answer(self, status: str) -> dict[str, Any]:
+        """The schema of an answer."""
+        return self.json_of(self.operation["responses"][status])
+
+    def below(self, schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """A schema and its alternatives, those of its items too."""
+        schema = self.resolved(schema)
+        yield schema
+        for key in ("anyOf", "oneOf", "allOf"):
+            for alternative in schema.get(key, ()):
+                yield from self.below(alternative)
+        if isinstance(schema.get("items"), dict):
+            yield from self.below(schema["items"])
+
+    def property_of(self, schema: dict[str, Any], name: str) -> dict[str, Any]:
+        """The schema of a property, wherever among the alternatives it stands."""
+        holders = (one["properties"] for one in self.below(schema) if "properties" in one)
+        return self.resolved(next(holder[name] for holder in holders if name in holder))
+
+    def object_of(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """The alternative that is an object with properties."""
+        return next(one for one in self.below(schema) if "properties" in one)
+
+
+def newest_document() -> dict[str, Any]:
+    """A new one each time, to be edited further."""
+    places = Places(copy.deepcopy(contract()))
+    _edit_request(places)
+    _edit_success(places)
+    _edit_errors(places)
+    return places.document
+
+
+def _edit_request(places: Places) -> None:
+    inputs = places.property_of(places.request, "input")
+    texts = [*places.below(inputs)]
+    content = places.property_of(inputs, "content")
+    content["minItems"] = 1
+    parts = places.resolved(content["items"])
+    alternatives = parts.get("oneOf") or parts["anyOf"]
+    known = {
+        value for one in alternatives for value in places.property_of(one, "type").get("enum", ())
+    }
+    text = {"type": "string"}
+    media = {
+        "type": "object",
+        "properties": {"data": text, "format": text},
+        "required": ["data"],
+    }
+    for kind in MEDIA:
+        if kind not in known:
+            tag = {"type": "string", "enum": [kind]}
+            properties = {"type": tag, kind: media}
+            alternatives.append(
+                {"type": "object", "properties": properties, "required": ["type", kind]}
+            )
+    texts += [places.property_of(one, "text") for one in alternatives if _has(places, one, "text")]
+    for one in texts:
+        if one.get("type") == "string":
+            one["minLength"] = 1
+    places.property_of(places.request, "dimensions")["minimum"] = 1
+    provider = places.object_of(places.property_of(places.request, "provider"))
+    provider["additionalProperties"] = False
+    prices = places.object_of(provider["properties"]["max_price"])["properties"]
+    prices.update({name: {"type": "string"} for name in prices})
+
+
+def _has(places: Places, schema: dict[str, Any], name: str) -> bool:
+    return name in places.object_of(schema)["properties"]
+
+
+def _edit_success(places: Places) -> None:
+    usage = places.object_of(places.property_of(places.answer("200"), "usage"))["properties"]
+    usage.setdefault("is_byok", {"type": "boolean"})
+    prompt, completions = (f"upstream_inference_{kind}_cost" for kind in ("prompt", "completions"))
+    details = {
+        "type": ["object", "null"],
+        "properties": {
+            "upstream_inference_cost": {"type": ["number", "null"]},
+            prompt: {"type": "number"},
+            completions: {"type": "number"},
+        },
+        "required": [prompt, completions],
+    }
+    usage.setdefault("cost_details", details)
+    tokens = places.object_of(usage["prompt_tokens_details"])["properties"]
+    tokens.setdefault("file_tokens", {"type": "integer"})
+
+
+def _edit_errors(places: Places) -> None:
+    responses = places.operation["responses"]
+    for status, description in STATUSES.items():
+        if status not in responses:
+            responses[status] = {**copy.deepcopy(responses["400"]), "description": description}
+    for status in responses:
+        answer = next((a for a in places.below(places.answer(status)) if "properties" in a), None)
+        if answer is not None and not status.startswith("2"):
+            metadata = {"type": ["object", "null"], "additionalProperties": {}}
+            answer["properties"].setdefault("openrouter_metadata", metadata)
+
+
+@cache
+def newest() -> Contract:
+    """The stand-in follows it as the third argument of `respond`, or in `Faults`."""
+    return Contract(newest_document())

@@ -1,0 +1,161 @@
+"""What a file is, told by its first bytes."""
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openrouter_embeddings import Audio, File, Image, Video
+from openrouter_embeddings.formats import FORMATS, sniff
+from openrouter_embeddings.inputs import Kind
+from openrouter_embeddings.media import load
+
+# The least that each format begins with: no more of a file is looked at.
+WEBM = bytes.fromhex("1a45dfa39f4286810142f7810142f2810442f381084282847765626d")
+ID3 = b"ID3\x04\0\0\0\0\0\x14" + bytes(20)
+ID3_ENDED = b"ID3\x04\0\x10\0\0\1\1" + bytes(129) + b"3DI\x04\0\x10\0\0\1\1"  # with a footer
+BEGINNINGS: dict[tuple[Kind, str, str], list[bytes]] = {
+    ("image", "png", "image/png"): [b"\x89PNG\r\n\x1a\n"],
+    ("image", "jpeg", "image/jpeg"): [b"\xff\xd8\xff\xe0"],
+    ("image", "gif", "image/gif"): [b"GIF89a", b"GIF87a"],
+    ("image", "webp", "image/webp"): [b"RIFF\x10\x00\x00\x00WEBP"],
+    ("audio", "wav", "audio/wav"): [
+        b"RIFF\x24\x00\x00\x00WAVEfmt ",
+        b"RF64\xff\xff\xff\xffWAVEds64",
+    ],
+    ("audio", "mp3", "audio/mpeg"): [
+        ID3 + b"\xff\xfb",
+        b"\xff\xfb\x90\x64",
+        b"\xff\xf3\x48\xc4",
+        bytes(50) + b"\xff\xfb",
+    ],
+    ("audio", "flac", "audio/flac"): [b"fLaC\x00\x00\x00\x22", ID3 + b"fLaC", ID3_ENDED + b"fLaC"],
+    ("audio", "ogg", "audio/ogg"): [b"OggS\x00\x02"],
+    ("audio", "m4a", "audio/mp4"): [
+        b"\0\0\0\x1cftypM4A \0\0\0\0",
+        b"\0\0\0\x1cftypM4B \0\0\0\0",
+        b"\0\0\0\x1cftypF4A ",
+    ],
+    ("audio", "aac", "audio/aac"): [
+        b"\xff\xf1\x50\x80",
+        b"\xff\xf9\x50\x80",
+        ID3 + ID3 + bytes(7) + b"\xff\xf1",
+    ],
+    ("video", "mp4", "video/mp4"): [
+        b"\0\0\0\x20ftypisom\0\0\2\0",
+        b"\0\0\0\x18ftypmp42",
+        b"\0\0\0\x1cftypM4V ",
+        b"\0\0\0\x08free\0\0\0\x18ftypisom",
+    ],
+    ("video", "mov", "video/quicktime"): [
+        b"\0\0\0\x14ftypqt  ",
+        b"\0\0\x10\0moov",
+        b"\0\0\0\x08wide\0\0\0\0mdat",
+        b"\0\0\0\x0cfree\0\0\0\0\0\0\0\x08skip\0\0\0\x14ftypqt  ",
+    ],
+    ("video", "webm", "video/webm"): [WEBM, WEBM.replace(b"\x84webm", b"\x40\x04webm")],
+    ("video", "mpeg", "video/mpeg"): [b"\x00\x00\x01\xba\x44", b"\x00\x00\x01\xb3\x14"],
+    ("file", "pdf", "application/pdf"): [
+        b"%PDF-1.7\n",
+        b"\xef\xbb\xbf%PDF-1.4",
+        b"\n%PDF-2.0",
+        b"x" * 1024 + b"%PDF-1.4",
+    ],
+}
+CLASSES: dict[Kind, type[Any]] = {
+    "image": Image,
+    "audio": Audio,
+    "video": Video,
+    "file": File,
+}
+RIGHT: dict[Kind, str] = {
+    "image": "png, jpeg, webp and gif are taken",
+    "audio": "wav, mp3, flac, ogg, m4a and aac are taken",
+    "video": "mov, webm, mpeg and mp4 are taken",
+    "file": "pdf is taken",
+}
+
+ALL = [(format_, data) for format_, beginnings in BEGINNINGS.items() for data in beginnings]
+
+
+@given(st.sampled_from(ALL), st.binary())
+def test_the_type_is_told_by_the_first_bytes(
+    known: tuple[tuple[Kind, str, str], bytes], rest: bytes
+) -> None:
+    """Whatever follows; every other class refuses it and says which one takes it."""
+    (kind, name, media_type), beginning = known
+    found = sniff(beginning + rest, kind)
+    assert (found.kind, found.name, found.media_type) == (kind, name, media_type)
+    for other in CLASSES:
+        if other != kind and (other, name) != ("audio", "mp4"):
+            words = rf"found {name}, which {CLASSES[kind].__name__}\(…\) takes"
+            with pytest.raises(ValueError, match=words):
+                sniff(beginning + rest, other)
+
+
+@given(st.sampled_from(sorted(CLASSES)), st.binary())
+def test_any_bytes_are_one_format_or_refused(kind: Kind, data: bytes) -> None:
+    """What is refused is told what would be right."""
+    try:
+        found = sniff(data, kind).kind
+    except ValueError as error:
+        found = kind if RIGHT[kind] in str(error) else None
+    assert found == kind
+
+
+def test_an_mp4_without_a_film_is_taken_as_audio() -> None:
+    """Recorders write sound into plain mp4 files, and the first bytes do not tell."""
+    found = load(Audio(b"\0\0\0\x20ftypisom\0\0\2\0"))
+    assert (found.format, found.media_type) == ("m4a", "audio/mp4")
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "words"),
+    [
+        ("image", b"", "the image is empty"),
+        ("audio", b"", "the audio is empty"),
+        ("file", b"", "the document is empty"),
+        ("image", b"BM6\0", "a BMP image"),
+        ("image", b"II*\0", "a TIFF image"),
+        ("image", b"\0\0\0\x1cftypavif", "an AVIF image"),
+        ("video", b"\0\0\0\x1cftypheic", "a HEIC image"),
+        ("video", b"\0\0\0\x1cftyp3gp4", "a 3GP video"),
+        (
+            "video",
+            b"\0\0\0\x18ftypcrx ",
+            "a file of the brand 'crx ', which is no film and no sound",
+        ),
+        ("video", b"\0\0\0\x14ftypjp2 ", "a file of the brand 'jp2 '"),
+        ("audio", b"\0\0\0\x14ftyp\xff{} ", r"a file of the brand '.xff{} '"),
+        ("video", b"\0\0\0\x18stypmsdh", "a fragment of an MP4 video without its beginning"),
+        ("video", b"\0\0\0\x2csidx", "a fragment of an MP4"),
+        ("video", b"\0\0\0\x2cmoof", "a fragment of an MP4"),
+        ("video", b"you free", "no video"),
+        ("video", b"are freedom and more of it" * 9, "no video"),
+        ("video", b"\0\0\0\x08free and more of it", "no video"),
+        ("file", b"x" * 1025 + b"%PDF-1.4", "no document"),
+        ("video", b"\x1a\x45\xdf\xa3\x93\x42\x82\x88matroska\x42\x82_webm", "a Matroska video"),
+        ("video", WEBM.replace(b"webm", b"matr"), "a Matroska video"),
+        ("video", b"RIFF\0\0\0\0AVI LIST", "an AVI video"),
+        ("audio", b"FORM\0\0\0\0AIFF", "an AIFF audio"),
+        ("file", b"PK\x03\x04", "a zip archive"),
+        ("file", b"  <!doctype html", "XML, SVG or HTML"),
+        ("image", b"hello", "no image .the first bytes are 68 65 6c 6c 6f"),
+        ("file", b"hello", "no document .the first bytes are 68 65 6c 6c 6f"),
+    ],
+)
+def test_what_is_no_such_file_is_named(kind: Kind, data: bytes, words: str) -> None:
+    """The error says what was found and what is taken."""
+    with pytest.raises(ValueError, match=words) as caught:
+        load(CLASSES[kind](data))
+    assert RIGHT[kind] in str(caught.value)
+
+
+def test_every_format_is_named_where_it_is_documented() -> None:
+    """The classes' docstrings say what is taken."""
+    for kind, made in CLASSES.items():
+        said = made.__doc__ or ""
+        names = [each.name for each in FORMATS if each.kind == kind]
+        assert names
+        assert all(re.search(rf"\b{name}\b", said) for name in names), kind

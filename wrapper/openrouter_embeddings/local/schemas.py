@@ -1,0 +1,235 @@
+"""The schemas of a document: references followed, and values made that they allow."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from openrouter_embeddings._extras import need
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_DEEPEST = 24  # a schema that requires itself has no value
+_CHOICES = "$choices"  # of a flattened schema: the alternatives of each `anyOf` and `oneOf`
+_TOGETHER = ("$ref", "allOf", "anyOf", "oneOf")
+_KINDS = ("object", "array", "string", "boolean", "number")
+
+
+class Schemas:
+    """The schemas of one OpenAPI document, which stays as it is while this lives."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self._document = document
+        # what a validator needs besides a schema: all that references may lead to
+        self._around = {"$defs": _definitions(document)}
+        self._around |= {key: document[key] for key in ("components", "paths") if key in document}
+        self._flat: dict[int, dict[str, Any]] = {}
+        self._samples: dict[int, Any] = {}
+        self._validators: dict[int, Any] = {}
+        self._kept: list[Any] = []  # an id means something while its object lives
+
+    def validator(self, schema: Any) -> Any:
+        """Of jsonschema_rs, for this schema with the components that it refers to."""
+        found = self._validators.get(id(schema))
+        if found is None:
+            whole = {**schema, **self._around} if isinstance(schema, dict) else schema
+            found = need("jsonschema_rs", "local").Draft202012Validator(whole, mask="the value")
+            self._validators[id(schema)] = found
+            self._kept.append(schema)
+        return found
+
+    def resolve(self, node: Any) -> Any:
+        """What a reference leads to, with what stands beside it; anything else is itself.
+
+        Raises ValueError for one that leads nowhere.
+        """
+        for _ in range(_DEEPEST):
+            if not isinstance(node, dict) or "$ref" not in node:
+                break
+            found = self._target(node["$ref"])
+            beside = {key: value for key, value in node.items() if key != "$ref"}
+            node = {**found, **beside} if beside else found
+        return node
+
+    def check(self, node: Any) -> None:
+        """Raise ValueError where a reference below a node, or below its target, leads nowhere."""
+        seen: set[int] = set()
+        waiting = [node]
+        while waiting:
+            node = waiting.pop()
+            if id(node) in seen:
+                continue
+            seen.add(id(node))
+            if isinstance(node, dict):
+                if isinstance(reference := node.get("$ref"), str):
+                    waiting.append(self._target(reference))
+                node = [*node.values()]
+            waiting += [one for one in node if isinstance(one, dict | list)]
+
+    def _target(self, reference: Any) -> Any:
+        found: Any = {**self._document, **self._around}
+        try:
+            for step in reference.removeprefix("#/").split("/"):
+                name = unquote(step).replace("~1", "/").replace("~0", "~")
+                found = found[int(name) if isinstance(found, list) else name]
+        except (AttributeError, LookupError, TypeError, ValueError):
+            raise ValueError(
+                f"the contract refers to {reference!r:.200}, which is not in it"
+            ) from None
+        return found
+
+    def complete(self, value: Any, schema: Any, level: int = 0) -> Any:
+        """A value with what the schema requires besides, and without what it has no place for.
+
+        Only objects are completed: a number or a text is what it should be already. Where no
+        alternative of an `anyOf` or `oneOf` can be met, the value stays as it is.
+        """
+        holds_objects = isinstance(value, list) and value[:1] and isinstance(value[0], dict | list)
+        if level > _DEEPEST or not (isinstance(value, dict) or holds_objects):
+            return value
+        return self._completed(value, self._flattened(schema), level)
+
+    def _completed(self, value: Any, flat: dict[str, Any], level: int) -> Any:
+        for alternatives in flat.get(_CHOICES, ()):
+            value = self._completed_choice(value, alternatives, level)
+        if isinstance(value, list):
+            items = flat.get("items", True)
+            return value if items is True else [self.complete(v, items, level + 1) for v in value]
+        return self._completed_object(value, flat, level)
+
+    def _completed_choice(self, value: Any, alternatives: list[Any], level: int) -> Any:
+        """By the alternative that keeps the most of the value; the first of several."""
+        if any(self.validator(alternative).is_valid(value) for alternative in alternatives):
+            return value
+        best, most = value, -1
+        for alternative in alternatives:
+            completed = self.complete(value, alternative, level + 1)
+            kept = _kept(value, completed)
+            if kept > most and self.validator(alternative).is_valid(completed):
+                best, most = completed, kept
+        return best
+
+    def _completed_object(
+        self, value: dict[str, Any], flat: dict[str, Any], level: int
+    ) -> dict[str, Any]:
+        properties = flat.get("properties", {})
+        closed = flat.get("additionalProperties") is False and "patternProperties" not in flat
+        completed = {}
+        for name, inner in value.items():
+            if name in properties:
+                if inner is not None or self.validator(properties[name]).is_valid(None):
+                    completed[name] = self.complete(inner, properties[name], level + 1)
+            elif not closed:
+                completed[name] = inner
+        for name in flat.get("required", ()):
+            if name not in completed:
+                completed[name] = self.sample(properties.get(name, True), level + 1)
+        return completed
+
+    def sample(self, schema: Any, level: int = 0) -> Any:
+        """The plainest value that the schema allows: the first of an enum, null, {}, 0, "", ….
+
+        None where none was found.
+        """
+        if id(schema) not in self._samples:
+            valid = self.validator(schema).is_valid
+            found = next(filter(valid, self._candidates(schema, level)), None)
+            self._samples[id(schema)] = found
+            self._kept.append(schema)
+        return self._samples[id(schema)]
+
+    def _candidates(self, schema: Any, level: int) -> Iterator[Any]:
+        flat = self._flattened(schema)
+        if "const" in flat:
+            yield flat["const"]
+        yield from flat.get("enum", ())
+        yield None
+        if level > _DEEPEST:
+            return
+        kinds = flat.get("type", [*_KINDS])
+        for kind in kinds if isinstance(kinds, list) else [kinds]:
+            yield from self._of_kind(kind, flat, level)
+        for alternative in (one for choice in flat.get(_CHOICES, ()) for one in choice):
+            found = self.sample(alternative, level + 1)
+            yield self._completed(found, flat, level + 1) if isinstance(found, dict) else found
+        yield from (flat[key] for key in ("default", "example") if key in flat)
+        yield from flat.get("examples", ())
+
+    def _of_kind(self, kind: str, flat: dict[str, Any], level: int) -> Iterator[Any]:
+        if kind == "object":
+            yield self._completed({}, flat, level + 1)
+        elif kind == "array":
+            yield [self.sample(flat.get("items", True), level + 1)] * flat.get("minItems", 0)
+        elif kind == "string":
+            yield "x" * flat.get("minLength", 0)
+        elif kind == "boolean":
+            yield False
+        else:
+            yield from _numbers(flat, whole=kind == "integer")
+
+    def _flattened(self, schema: Any) -> dict[str, Any]:
+        """A schema with its reference followed and its `allOf` put together."""
+        if not isinstance(schema, dict):
+            return {}
+        if id(schema) not in self._flat:
+            self._kept.append(schema)
+            self._flat[id(schema)] = {}  # for one that refers to itself
+            flat = {key: value for key, value in schema.items() if key not in _TOGETHER}
+            flat[_CHOICES] = [schema[key] for key in ("anyOf", "oneOf") if key in schema]
+            parts = [self._target(schema["$ref"])] if "$ref" in schema else []
+            for part in [*parts, *schema.get("allOf", ())]:
+                flat = _together(flat, self._flattened(part))
+            self._flat[id(schema)] = flat
+        return self._flat[id(schema)]
+
+
+def _definitions(document: Any) -> dict[str, Any]:
+    """Of all `$defs`, wherever they are: a schema refers to its own from its own root."""
+    found: dict[str, Any] = {}
+    waiting = [document]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            if isinstance(inner := node.get("$defs"), dict):
+                found = {**inner, **found}
+            node = [*node.values()]
+        waiting += [one for one in node if isinstance(one, dict | list)]
+    return found
+
+
+def _together(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """What holds where both hold; the first counts where they cannot be put together."""
+    properties = {**other.get("properties", {}), **one.get("properties", {})}
+    for name, inner in one.get("properties", {}).items():
+        if other.get("properties", {}).get(name, inner) is not inner:
+            properties[name] = {"allOf": [inner, other["properties"][name]]}
+    return {
+        **other,
+        **one,
+        "properties": properties,
+        "required": [*one.get("required", ()), *other.get("required", ())],
+        _CHOICES: [*one.get(_CHOICES, ()), *other.get(_CHOICES, ())],
+    }
+
+
+def _kept(before: Any, after: Any) -> int:
+    """How many fields of a value are still there."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        return sum(1 + _kept(before[name], after[name]) for name in before if name in after)
+    if isinstance(before, list) and before[:1] and isinstance(before[0], dict):
+        return sum(map(_kept, before, after))
+    return 0
+
+
+def _numbers(flat: dict[str, Any], *, whole: bool) -> Iterator[float]:
+    """Zero, and what is nearest to the bounds."""
+    step = flat.get("multipleOf", 1 if whole else 0.5)
+    bounds = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
+    yield 0
+    for bound in (flat[name] for name in bounds if name in flat):
+        yield bound
+        nearest = math.floor(bound / step)
+        yield from (step * (nearest + offset) for offset in (0, 1, -1))
+        yield bound + 1e-9
