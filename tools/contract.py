@@ -1,11 +1,108 @@
-"""The repaired contract: what the published document means, minus what its renderer did to it.
+"""The repaired contract: what the published document means, in JSON Schema's own words.
 
 Each rule is general, names no field, and so survives a new edition. The contract is the oracle of
 every test and what the stand-in validates against; the generator's input is never that.
+
+DIALECT says in OpenAPI 3.1 what the publisher says in other ways; the document is validated after
+it. REPAIRS undo what the publisher's page renderer did.
 """
 
-from tools.documents import Json, Path_, mappings, operations
+import copy
+from contextlib import suppress
+
+from tools.documents import Json, Path_, mappings, operations, target
 from tools.rules import Rule
+
+
+def version_three_point_one(document: dict[str, Json]) -> list[Path_]:
+    """A document that calls itself 3.0 differs only in what the next rules say in 3.1's words."""
+    if not str(document.get("openapi", "")).startswith("3.0"):
+        return []
+    document["openapi"] = "3.1.0"
+    return [("openapi",)]
+
+
+def path_items_in_place(document: dict[str, Json]) -> list[Path_]:
+    """A path may refer to an item elsewhere; everybody after this looks for operations in paths."""
+    changed: list[Path_] = []
+    for route, item in (document.get("paths") or {}).items():
+        if isinstance(item, dict) and "$ref" in item:
+            with suppress(KeyError):  # said by the validation
+                others = {key: value for key, value in item.items() if key != "$ref"}
+                document["paths"][route] = {**copy.deepcopy(target(document, item)), **others}
+                changed.append(("paths", route))
+    return changed
+
+
+def nullable_to_null(document: dict[str, Json]) -> list[Path_]:
+    """`nullable: true` is OpenAPI 3.0; in 3.1 it is a keyword without meaning, and null is refused.
+
+    https://www.openapis.org/blog/2021/02/16/migrating-from-openapi-3-0-to-3-1-0
+    """
+    changed: list[Path_] = []
+    for path, node in mappings(document):
+        if not isinstance(node.get("nullable"), bool) or path[-1:] == ("properties",):
+            continue
+        changed.append(path)
+        if not node.pop("nullable"):
+            continue
+        if not node.keys() - _ANNOTATIONS and path[-2:-1] in (("anyOf",), ("oneOf",)):
+            node["type"] = "null"  # an alternative that says no more
+        elif isinstance(kind := node.get("type"), str | list):
+            kinds = [kind] if isinstance(kind, str) else kind
+            node["type"] = [*kinds, *(["null"] if "null" not in kinds else [])]
+            if isinstance(values := node.get("enum"), list) and None not in values:
+                node["enum"] = [*values, None]
+        elif node.keys() & {"$ref", "allOf", "anyOf", "oneOf"}:
+            kept = {k: node.pop(k) for k in ("$ref", "allOf", "anyOf", "oneOf") if k in node}
+            node["anyOf"] = [kept, {"type": "null"}]
+    return changed
+
+
+_ANNOTATIONS = {"title", "description", "example", "examples"}
+
+
+def exclusive_limits_to_numbers(document: dict[str, Json]) -> list[Path_]:
+    """`minimum: 0, exclusiveMinimum: true` is OpenAPI 3.0; in 3.1 the limit itself stands there."""
+    changed: list[Path_] = []
+    for path, node in mappings(document):
+        for limit, exclusive in (
+            ("minimum", "exclusiveMinimum"),
+            ("maximum", "exclusiveMaximum"),
+        ):
+            if isinstance(strict := node.get(exclusive), bool):
+                changed.append((*path, exclusive))
+                del node[exclusive]
+                if strict and limit in node:
+                    node[exclusive] = node.pop(limit)
+    return changed
+
+
+def enum_values_as_such(document: dict[str, Json]) -> list[Path_]:
+    """An old renderer printed `enum: [{value: text}]` for `enum: [text]`."""
+    changed: list[Path_] = []
+    for path, node in mappings(document):
+        values = node.get("enum")
+        if not isinstance(values, list):
+            continue
+        if any(isinstance(v, dict) and "value" in v for v in values):
+            changed.append((*path, "enum"))
+            node["enum"] = [
+                v["value"] if isinstance(v, dict) and "value" in v else v for v in values
+            ]
+    return changed
+
+
+def flat_tags(document: dict[str, Json]) -> list[Path_]:
+    """An old renderer printed `tags: [[x]]`; a tag is a text."""
+    changed: list[Path_] = []
+    for path, operation in operations(document):
+        tags = operation.get("tags")
+        if isinstance(tags, list) and any(isinstance(tag, list) for tag in tags):
+            flat = [tag for item in tags for tag in (item if isinstance(item, list) else [item])]
+            operation["tags"] = flat
+            changed.append((*path, "tags"))
+    return changed
 
 
 def apply_declared_security(document: dict[str, Json]) -> list[Path_]:
@@ -17,11 +114,7 @@ def apply_declared_security(document: dict[str, Json]) -> list[Path_]:
     schemes = document.get("components", {}).get("securitySchemes", {})
     for path, operation in operations(document):
         parameters = operation.get("parameters", [])
-        kept = [
-            p
-            for p in parameters
-            if not (p.get("in") == "header" and p.get("name", "").lower() == "authorization")
-        ]
+        kept = [p for p in parameters if not _is_authorization(target(document, p))]
         if len(kept) < len(parameters):
             changed.append((*path, "parameters"))
             operation["parameters"] = kept
@@ -33,11 +126,16 @@ def apply_declared_security(document: dict[str, Json]) -> list[Path_]:
     return changed
 
 
+def _is_authorization(parameter: Json) -> bool:
+    name = str(parameter.get("name", ""))
+    return bool(parameter.get("in") == "header" and name.lower() == "authorization")
+
+
 def require_the_body(document: dict[str, Json]) -> list[Path_]:
     """The renderer leaves out `required: true`; a POST without its body means nothing here."""
     changed: list[Path_] = []
     for path, operation in operations(document):
-        body = operation.get("requestBody")
+        body = target(document, operation.get("requestBody"))
         if body is not None and not body.get("required"):
             body["required"] = True
             changed.append((*path, "requestBody"))
@@ -51,7 +149,7 @@ def one_of_to_any_of(document: dict[str, Json]) -> list[Path_]:
     """
     changed: list[Path_] = []
     for path, node in mappings(document):
-        if isinstance(node.get("oneOf"), list):
+        if isinstance(node.get("oneOf"), list) and "anyOf" not in node:
             # in place of the old key, so that the order of the document stays
             items = [("anyOf" if key == "oneOf" else key, value) for key, value in node.items()]
             node.clear()
@@ -66,10 +164,32 @@ def drop_any_type_alternatives(document: dict[str, Json]) -> list[Path_]:
     for path, node in mappings(document):
         alternatives = node.get("anyOf")
         if isinstance(alternatives, list):
-            kept = [a for a in alternatives if set(a) - {"description", "title"}]
+            kept = [a for a in alternatives if not _is_any(a)]
             if kept and len(kept) < len(alternatives):
                 node["anyOf"] = kept
                 changed.append(path)
+    return changed
+
+
+def _is_any(schema: Json) -> bool:
+    return isinstance(schema, dict) and not schema.keys() - _ANNOTATIONS
+
+
+def drop_members_of_their_own_union(document: dict[str, Json]) -> list[Path_]:
+    """The publisher's tool overrides A by printing `allOf: [A, {anyOf: [A, B]}]`, which refuses B.
+
+    So `sort: {by: price}` would be refused, which the description allows.
+    """
+    changed: list[Path_] = []
+    for path, node in mappings(document):
+        members = node.get("allOf")
+        if not isinstance(members, list):
+            continue
+        unions = [m["anyOf"] for m in members if isinstance(m, dict) and "anyOf" in m]
+        kept = [m for m in members if not any(m in union for union in unions)]
+        if len(kept) < len(members):
+            node["allOf"] = kept
+            changed.append((*path, "allOf"))
     return changed
 
 
@@ -77,16 +197,30 @@ def empty_object_to_any_value(document: dict[str, Json]) -> list[Path_]:
     """A price is printed as `{type: object, properties: {}}`: the renderer lost its type."""
     changed: list[Path_] = []
     for path, node in mappings(document):
-        if node.get("type") == "object" and node.get("properties") == {}:
+        if (
+            node.get("type") == "object"
+            and node.get("properties") == {}
+            and "additionalProperties" not in node
+        ):
             del node["type"], node["properties"]
             changed.append(path)
     return changed
 
 
-RULES: tuple[Rule, ...] = (
+DIALECT: tuple[Rule, ...] = (
+    version_three_point_one,
+    path_items_in_place,
+    nullable_to_null,
+    exclusive_limits_to_numbers,
+    enum_values_as_such,
+    flat_tags,
+)
+REPAIRS: tuple[Rule, ...] = (
     apply_declared_security,
     require_the_body,
     one_of_to_any_of,
     drop_any_type_alternatives,
+    drop_members_of_their_own_union,
     empty_object_to_any_value,
 )
+RULES = (*DIALECT, *REPAIRS)

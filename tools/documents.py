@@ -1,15 +1,19 @@
 """Reading an OpenAPI document: out of a page, strictly, with the place of whatever is wrong."""
 
 import io
+import json
 import re
 from collections.abc import Iterator
+from datetime import date
 from typing import Any, cast
+from urllib.parse import unquote
 
 import jsonschema_rs
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from tools import ROOT
 
@@ -22,12 +26,39 @@ _FENCED = re.compile(
     rb"^(?P<fence>`{3,})ya?ml\b[^\r\n]*\r?\n(?P<text>.*?)^(?P=fence)[ \t]*\r?$",
     re.DOTALL | re.MULTILINE,
 )
-_IS_OPENAPI = re.compile(rb"^openapi:", re.MULTILINE)
-_METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
+_IS_OPENAPI = re.compile(rb"^(?:\xef\xbb\xbf)?['\"]?openapi['\"]?:", re.MULTILINE)
+_METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+ASK_AGAIN = "save the page again, or report it to the publisher"
 
 
 class SpecError(Exception):
-    """The document cannot be used; the text says in one line what is wrong and where."""
+    """A document, an option or a name that cannot be used.
+
+    Attributes:
+        file: the file of this repository that it is about; "" for the document that was given.
+        problem: what is the matter, in one sentence.
+        place: where it is in the publisher's document, as the keys that lead there.
+        remedy: what the reader should do.
+        line: the line of that place in the file that was given.
+    """
+
+    def __init__(
+        self, problem: str, *, place: Path_ = (), remedy: str = ASK_AGAIN, line: int | None = None
+    ) -> None:
+        super().__init__(problem)
+        self.file = ""
+        self.problem = problem
+        self.place = place
+        self.remedy = remedy
+        self.line = line
+
+    def __str__(self) -> str:
+        """All of it in one line: `#/paths (line 7): … What to do: …`."""
+        line = f"line {self.line}" if self.line else ""
+        where = f"{pointer(self.place)} ({line})" if self.place and line else line
+        where = where or (pointer(self.place) if self.place else "")
+        parts = [self.file, where, f"{self.problem}. What to do: {self.remedy}"]
+        return ": ".join(filter(None, parts))
 
 
 def extract(page: bytes) -> tuple[bytes, int]:
@@ -35,44 +66,147 @@ def extract(page: bytes) -> tuple[bytes, int]:
 
     `page` is a documentation page with the document in a fenced yaml block, or the bare document.
     """
+    if not page.strip():
+        raise SpecError("there is nothing to read", remedy="name the page or the document: FROM=…")
     blocks = [m for m in _FENCED.finditer(page) if _IS_OPENAPI.search(m["text"])]
     if len(blocks) > 1:
-        raise SpecError(f"{len(blocks)} fenced yaml blocks hold an OpenAPI document, one is needed")
+        raise SpecError(
+            f"{len(blocks)} fenced yaml blocks hold an OpenAPI document, one is needed",
+            remedy="remove all but one of them from a copy of the page, and name the copy",
+        )
     if blocks:
         return blocks[0]["text"], page[: blocks[0].start("text")].count(b"\n")
+    if page.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
+        return page, 0
     if _IS_OPENAPI.search(page) and b"\n```" not in page:
         return page, 0
     if re.search(rb"^```+ya?ml", page, re.MULTILINE) and _IS_OPENAPI.search(page):
         raise SpecError("the fenced yaml block with the OpenAPI document is not closed")
-    if page.lstrip().startswith((b"{", b"<")):
-        raise SpecError("this is JSON or HTML; the page as Markdown, or YAML, is needed")
-    raise SpecError("no OpenAPI document found: neither a fenced ```yaml block nor a bare document")
+    if page.lstrip().startswith(b"<"):
+        raise SpecError(
+            "this is HTML", remedy="take the page as Markdown: append .md to its address"
+        )
+    raise SpecError(
+        "no OpenAPI document found: neither a fenced ```yaml block nor a bare document",
+        remedy="name the page of the operation, or the whole document, as YAML or JSON",
+    )
+
+
+def is_json(text: bytes) -> bool:
+    """Whether a document is written as JSON."""
+    return text.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
 
 
 def load(text: bytes, lines_before: int = 0) -> dict[str, Json]:
-    """Parse `text`, refusing what PyYAML would pass over in silence: two equal keys."""
-    yaml = YAML(typ="safe", pure=True)
+    """Parse `text`, refusing what other parsers pass over in silence: two equal keys."""
+    document = _load_json(text) if is_json(text) else _load_yaml(text, lines_before)
+    if not isinstance(document, dict):
+        raise SpecError("not an OpenAPI document: the top level is not a mapping")
+    return cast("dict[str, Json]", _as_json(document, ()))
+
+
+def _as_json(node: Json, path: Path_) -> Json:
+    """What YAML read as something else, as the text that JSON has: statuses and dates."""
+    if isinstance(node, dict):
+        made: dict[str, Json] = {}
+        for key, value in node.items():
+            name = str(key) if type(key) is int else key
+            if not isinstance(name, str) or name in made:
+                raise SpecError(
+                    f"the key {key} is no text, or stands there twice",
+                    place=path,
+                    remedy="put the key in quotes",
+                )
+            made[name] = _as_json(value, (*path, name))
+        return made
+    if isinstance(node, list):
+        return [_as_json(item, (*path, str(number))) for number, item in enumerate(node)]
+    if isinstance(node, date):  # a datetime, too
+        return node.isoformat()
+    if not isinstance(node, str | int | float | bool | None):
+        raise SpecError(
+            f"a {type(node).__name__} is not JSON", place=path, remedy="put it in quotes"
+        )
+    return node
+
+
+def _load_yaml(text: bytes, lines_before: int) -> Json:
     try:
-        document = yaml.load(io.BytesIO(text))
+        return _parser().load(io.BytesIO(text))
     except MarkedYAMLError as error:
         line = (error.problem_mark.line if error.problem_mark else 0) + 1 + lines_before
         problem = (error.problem or "not YAML").splitlines()[0]
-        raise SpecError(f"line {line}: {problem}") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+        raise SpecError(problem, line=line) from None
+    except (YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise SpecError(f"not YAML: {str(error).splitlines()[0]}") from None
-    if not isinstance(document, dict):
-        raise SpecError("not an OpenAPI document: the top level is no mapping")
-    for path, node in walk(document):
-        if isinstance(node, dict) and (odd := [key for key in node if not isinstance(key, str)]):
-            raise SpecError(f"{pointer(path)}: the key {odd[0]} is no text; quote it")
-        if not isinstance(node, str | int | float | bool | None | dict | list):
-            raise SpecError(f"{pointer(path)}: a {type(node).__name__} is not JSON; quote it")
-    return cast("dict[str, Json]", document)
+
+
+def _load_json(text: bytes) -> Json:
+    try:
+        return json.loads(text.decode("utf-8-sig"), object_pairs_hook=_no_key_twice)
+    except json.JSONDecodeError as error:
+        raise SpecError(f"not JSON: {error.msg}", line=error.lineno) from None
+    except (ValueError, RecursionError) as error:  # of an integer of thousands of digits, too
+        raise SpecError(f"not JSON: {str(error).splitlines()[0]}") from None
+
+
+def _no_key_twice(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise SpecError(f'found duplicate key "{twice}"')
+    return found
+
+
+def _parser() -> YAML:
+    return YAML(typ="safe", pure=True)
+
+
+def find(text: bytes, place: Path_) -> tuple[Path_, int] | None:
+    """How much of a place stands in `text`, and in which line; None where it cannot be read.
+
+    A rule may have written one word for another, or put an alternative around a schema.
+    """
+    try:
+        node: Node = _parser().compose(io.BytesIO(text))
+    except (YAMLError, RecursionError):
+        return None
+    line: int = node.start_mark.line
+    there: Path_ = ()
+    waiting = list(place)
+    while waiting:
+        key = waiting.pop(0)
+        if (found := _below(node, key)) is not None:
+            line, node = found
+            there = (*there, key)
+        elif key in _UNIONS and waiting[:1] and waiting[0].isdigit():
+            waiting.pop(0)
+        else:
+            break
+    return there, line + 1
+
+
+_UNIONS = ("anyOf", "oneOf", "allOf")
+
+
+def _below(node: Node, key: str) -> tuple[int, Node] | None:
+    """The line of a key, or of an item, and its value."""
+    if isinstance(node, MappingNode):
+        for name, value in node.value:
+            if name.value == key or (name.value in _UNIONS and key in _UNIONS):
+                return name.start_mark.line, value
+    if isinstance(node, SequenceNode) and key.isdigit() and int(key) < len(node.value):
+        return node.value[int(key)].start_mark.line, node.value[int(key)]
+    return None
 
 
 def pointer(path: Path_) -> str:
-    """The place of a node as a person would say it: `components.schemas.Usage.type`."""
-    return ".".join(path) or "the top level"
+    """The place of a node as a JSON Pointer: `#/components/schemas/Usage/type`.
+
+    https://www.rfc-editor.org/rfc/rfc6901
+    """
+    return "#" + "".join("/" + key.replace("~", "~0").replace("/", "~1") for key in path)
 
 
 def walk(node: Json, path: Path_ = ()) -> Iterator[tuple[Path_, Json]]:
@@ -86,9 +220,27 @@ def walk(node: Json, path: Path_ = ()) -> Iterator[tuple[Path_, Json]]:
             yield from walk(child, (*path, str(number)))
 
 
+# What holds values of messages, not schemas: whatever looks like one in there is none.
+_VALUES = frozenset({"const", "default", "enum", "example", "examples"})
+
+
 def mappings(document: dict[str, Json]) -> list[tuple[Path_, dict[str, Json]]]:
     """Every mapping in a document with its place, listed before any of them is changed."""
-    return [(path, node) for path, node in walk(document) if isinstance(node, dict)]
+    found: list[tuple[Path_, dict[str, Json]]] = []
+    waiting: list[tuple[Path_, Json]] = [((), document)]
+    while waiting:
+        path, node = waiting.pop()
+        if isinstance(node, dict):
+            found.append((path, node))
+            names = bool(path) and path[-1] in _NAMED
+            inner = [(k, v) for k, v in node.items() if names or k not in _VALUES]
+        else:
+            inner = [(str(n), v) for n, v in enumerate(node)] if isinstance(node, list) else []
+        waiting += [((*path, key), value) for key, value in reversed(inner)]
+    return found
+
+
+_NAMED = frozenset({"properties", "schemas", "patternProperties", "$defs"})  # keys are names
 
 
 def resolve(document: dict[str, Json], reference: str) -> Json:
@@ -96,10 +248,31 @@ def resolve(document: dict[str, Json], reference: str) -> Json:
     if not reference.startswith("#/"):
         raise KeyError(reference)
     node: Json = document
-    for part in reference[2:].split("/"):
-        if not isinstance(node, dict):
+    for key in place_of(reference):
+        if isinstance(node, list) and key.isdigit() and int(key) < len(node):
+            node = node[int(key)]
+        elif isinstance(node, dict):
+            node = node[key]
+        else:
             raise KeyError(reference)
-        node = node[part.replace("~1", "/").replace("~0", "~")]
+    return node
+
+
+def place_of(reference: str) -> Path_:
+    """The keys that a local reference leads through."""
+    return tuple(
+        unquote(part).replace("~1", "/").replace("~0", "~") for part in reference[2:].split("/")
+    )
+
+
+def target(document: dict[str, Json], node: Json) -> Json:
+    """What a node is once its references are followed; a circle of them means anything."""
+    seen: set[str] = set()
+    while isinstance(node, dict) and isinstance(reference := node.get("$ref"), str):
+        if reference in seen:
+            return {}
+        seen.add(reference)
+        node = resolve(document, reference)
     return node
 
 
@@ -107,17 +280,26 @@ def root_schemas(document: dict[str, Json]) -> Iterator[tuple[Path_, Json]]:
     """Every schema that is not part of another one."""
     for name, schema in document.get("components", {}).get("schemas", {}).items():
         yield ("components", "schemas", name), schema
-    for path, node in walk(document):
-        if path and path[-1] == "schema" and path[:2] != ("components", "schemas"):
-            yield path, node
+    for path, node in mappings(document):
+        if "schema" in node and path[:2] != ("components", "schemas"):
+            yield (*path, "schema"), node["schema"]
 
 
 def operations(document: dict[str, Json]) -> Iterator[tuple[Path_, dict[str, Json]]]:
     """Every operation with its place."""
-    for route, item in document.get("paths", {}).items():
-        for method, operation in item.items():
-            if method in _METHODS:
+    for route, given in (document.get("paths") or {}).items():
+        try:
+            item = target(document, given)
+        except KeyError:  # said by the validation
+            continue
+        for method, operation in item.items() if isinstance(item, dict) else ():
+            if method in _METHODS and isinstance(operation, dict):
                 yield ("paths", route, method), operation
+
+
+def operation_name(place: Path_) -> str:
+    """An operation as people write it: `POST /embeddings`."""
+    return f"{place[2].upper()} {place[1]}"
 
 
 def validate(document: dict[str, Json]) -> None:
@@ -129,36 +311,50 @@ def validate(document: dict[str, Json]) -> None:
         OpenAPIV31SpecValidator(cast("Any", document)).validate()
     except OpenAPIValidationError as error:
         place = tuple(map(str, error.absolute_path))
-        raise SpecError(f"{pointer(place)}: {_one_line(error.message)}") from None
+        said = error.message.partition("Failed validating")[0]
+        raise SpecError(one_line(said), place=place) from None
     if ("paths", "/embeddings", "post") not in dict(operations(document)):
-        raise SpecError("paths./embeddings.post: missing; it is what this project is about")
+        raise SpecError(
+            "the document has no POST /embeddings, which this project is about",
+            place=("paths", "/embeddings", "post"),
+            remedy="name the page of that operation, or the whole document",
+        )
 
 
 def _check_references(document: dict[str, Json]) -> None:
-    for path, node in walk(document):
-        if isinstance(node, dict) and isinstance(reference := node.get("$ref"), str):
+    for path, node in mappings(document):
+        if isinstance(reference := node.get("$ref"), str):
             try:
                 resolve(document, reference)
             except KeyError:
-                message = f"{pointer(path)}: the reference {reference} points at nothing"
-                raise SpecError(message) from None
+                message = f"the reference {reference} points at nothing"
+                raise SpecError(message, place=(*path, "$ref")) from None
 
 
 def _check_schema(path: Path_, schema: Json) -> None:
     if isinstance(schema, bool):
         return
     if not isinstance(schema, dict):
-        raise SpecError(f"{pointer(path)}: a schema is a mapping, not {schema!r:.40}")
+        raise SpecError(f"a schema is a mapping, not {schema!r:.40}", place=path)
     try:
         jsonschema_rs.meta.validate({"$schema": _DIALECT, **schema})
     except jsonschema_rs.ValidationError as error:
         place = (*path, *map(str, error.instance_path))
-        raise SpecError(f"{pointer(place)}: {_one_line(error.message)}") from None
+        said = error.message
+        if " is not valid under any of the schemas " in said:  # which nobody has before him
+            said = f"{error.instance!r:.60} is no value of `{place[-1]}` in JSON Schema"
+        raise SpecError(one_line(said), place=place) from None
 
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def _one_line(text: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def one_line(text: str, longest: int = 200) -> str:
+    """A text without line breaks, shortened."""
     line = " ".join(text.split())
-    return line if len(line) <= 200 else line[:199] + "…"
+    return line if len(line) <= longest else line[: longest - 1] + "…"

@@ -1,21 +1,205 @@
 """The generator's input: the contract, bent to what openapi-python-client can express.
 
 None of this is part of the contract. Each rule names the limit of the generator that it is for.
+Names are given afterwards, by `tools.names`.
 """
 
 import copy
 import re
 
-from openapi_python_client.schema.untrusted_string import UntrustedString
-from openapi_python_client.strings import ClassName
-
-from tools.documents import Json, Path_, SpecError, mappings, operations, resolve, walk
+from tools.documents import Json, Path_, mappings, operations, resolve, target, walk
 from tools.rules import Rule
 
 
-def class_name(component: str) -> str:
-    """The class that the generator would make of a component's key."""
-    return str(ClassName(UntrustedString(component), "field_"))
+def inline_message_references(document: dict[str, Json]) -> list[Path_]:
+    """A body or response that is a reference to a component is passed over by the generator."""
+    changed: list[Path_] = []
+    for path, operation in operations(document):
+        places = [(operation, "requestBody")] if "requestBody" in operation else []
+        places += [(operation["responses"], status) for status in operation.get("responses", {})]
+        for holder, key in places:
+            if "$ref" in holder[key]:
+                holder[key] = copy.deepcopy(target(document, holder[key]))
+                changed.append((*path, key))
+    return changed
+
+
+def json_alone(document: dict[str, Json]) -> list[Path_]:
+    """The generator takes whichever media type comes first; callers of embeddings want JSON."""
+    changed: list[Path_] = []
+    for path, node in mappings(document):
+        content = node.get("content")
+        if isinstance(content, dict) and "application/json" in content and len(content) > 1:
+            node["content"] = {"application/json": content["application/json"]}
+            changed.append((*path, "content"))
+    return changed
+
+
+def annotated_references_as_references(document: dict[str, Json]) -> list[Path_]:
+    """`allOf: [$ref, {description}]` is "allOf a non-object" to the generator."""
+    changed: list[Path_] = []
+    for path, node in mappings(document):
+        members = node.get("allOf")
+        if not isinstance(members, list):
+            continue
+        meant = [m for m in members if isinstance(m, dict) and set(m) - _ANNOTATIONS]
+        if len(meant) == 1 and not set(node) - _ANNOTATIONS - {"allOf"}:
+            notes = {k: v for m in members for k, v in m.items() if k in _ANNOTATIONS}
+            kept = {k: v for k, v in node.items() if k != "allOf"}
+            node.clear()
+            node.update({**notes, **kept, **meant[0]})
+            changed.append(path)
+    return changed
+
+
+_ANNOTATIONS = frozenset(
+    {"title", "description", "example", "examples", "deprecated", "readOnly", "writeOnly"}
+)
+
+
+def merge_objects_of_all_of(document: dict[str, Json]) -> list[Path_]:
+    """The generator merges objects only where it has met each as a component before."""
+    changed: list[Path_] = []
+    for path, node in mappings(document):
+        members = node.get("allOf")
+        if not isinstance(members, list):
+            continue
+        objects = [target(document, m) for m in members]
+        if not all(isinstance(o, dict) and not set(o) - _OBJECT for o in objects):
+            continue
+        objects = [*objects, {k: v for k, v in node.items() if k in _OBJECT}]
+        del node["allOf"]
+        properties = {k: v for o in objects for k, v in o.get("properties", {}).items()}
+        required = list(dict.fromkeys(k for o in objects for k in o.get("required", [])))
+        node.update(copy.deepcopy({"type": "object", "properties": properties}))
+        node.update({"required": required} if required else {})
+        changed.append(path)
+    return changed
+
+
+_OBJECT = _ANNOTATIONS | {"type", "properties", "required", "additionalProperties"}
+
+
+def any_value_for_other_all_of(document: dict[str, Json]) -> list[Path_]:
+    """The generator merges objects, and cannot express what else two schemas have in common."""
+    changed: list[Path_] = []
+    for path, node in mappings(document):
+        if isinstance(node.get("allOf"), list):
+            kept = {key: value for key, value in node.items() if key in _ANNOTATIONS}
+            node.clear()
+            node.update(kept)
+            changed.append(path)
+    return changed
+
+
+def arrays_of_something(document: dict[str, Json]) -> list[Path_]:
+    """The generator wants to know of what an array is, if only of any values."""
+    changed: list[Path_] = []
+    for path, node in mappings(document):
+        kinds = node.get("type")
+        is_array = kinds == "array" or (isinstance(kinds, list) and "array" in kinds)
+        if is_array and not node.keys() & {"items", "prefixItems"}:
+            node["items"] = {}
+            changed.append(path)
+    return changed
+
+
+def split_null_off(document: dict[str, Json]) -> list[Path_]:
+    """`type: [object, "null"]` gives two models of one name, null among values three enums."""
+    changed: list[Path_] = []
+    for path, node in reversed(mappings(document)):  # what is inside first: it is copied
+        kinds, values = node.get("type"), node.get("enum")
+        several = isinstance(kinds, list)
+        values = values if isinstance(values, list) else []
+        holds_null = None in values
+        if not (several or holds_null):
+            continue
+        kinds = [kinds] if isinstance(kinds, str) else kinds or [None]
+        notes = {k: node.pop(k) for k in list(node) if k in _ANNOTATIONS}
+        rest = {k: v for k, v in node.items() if k not in ("type", "enum")}
+        values = [value for value in values if value is not None]
+        fixed = {"enum": values} if values else {}
+        alternatives: list[dict[str, Json]] = [
+            {**({"type": kind} if kind else {}), **fixed, **copy.deepcopy(rest)}
+            for kind in kinds
+            if kind != "null" and (values or not holds_null)
+        ]
+        if holds_null or "null" in kinds:
+            alternatives.append({"type": "null"})
+        node.clear()
+        node.update({**notes, **(alternatives[0] if len(alternatives) == 1 else {})})
+        if len(alternatives) > 1:
+            node["anyOf"] = alternatives
+        changed.append(path)
+    return changed
+
+
+def enums_of_one_type(document: dict[str, Json]) -> list[Path_]:
+    """The generator makes enums of texts or of integers, and of nothing else."""
+    changed: list[Path_] = []
+    for path, node in mappings(document):
+        values = node.get("enum")
+        if not isinstance(values, list):
+            continue
+        distinct = list(dict.fromkeys(map(repr, values)))
+        kinds = {type(value) for value in values}
+        if kinds not in ({str}, {int}) or not values:
+            del node["enum"]
+            changed.append((*path, "enum"))
+        elif len(distinct) < len(values):
+            node["enum"] = list(dict.fromkeys(values))
+            changed.append((*path, "enum"))
+    return changed
+
+
+def flat_unions(document: dict[str, Json]) -> list[Path_]:
+    """A list among the alternatives of an alternative is one of those that have to be merged."""
+    changed: list[Path_] = []
+    for path, node in mappings(document):
+        if isinstance(node.get("anyOf"), list):
+            flat = _alternatives(document, node, (id(node),))
+            if len(flat) != len(node["anyOf"]):
+                node["anyOf"] = flat
+                changed.append(path)
+    return changed
+
+
+def _alternatives(
+    document: dict[str, Json], union: dict[str, Json], above: tuple[int, ...]
+) -> list[Json]:
+    found: list[Json] = []
+    for alternative in union["anyOf"]:
+        meant = target(document, alternative)
+        only_union = isinstance(meant, dict) and not set(meant) - _ANNOTATIONS - {"anyOf"}
+        if only_union and isinstance(meant.get("anyOf"), list):
+            if id(meant) not in above:
+                found += _alternatives(document, meant, (*above, id(meant)))
+        else:
+            found.append(alternative)
+    return found
+
+
+def merge_enum_alternatives(document: dict[str, Json]) -> list[Path_]:
+    """`anyOf: [{enum: [float]}, {enum: [base64]}]` is one set of values, not a class for each."""
+    changed: list[Path_] = []
+    for path, node in mappings(document):
+        alternatives = node.get("anyOf")
+        if not isinstance(alternatives, list):
+            continue
+        meant = [target(document, a) for a in alternatives]
+        enums = [m for m in meant if isinstance(m, dict) and "enum" in m]
+        kinds = {type(value) for each in enums for value in each["enum"]}
+        if len(enums) > 1 and len(kinds) == 1:
+            values = list(dict.fromkeys(value for each in enums for value in each["enum"]))
+            rest = [a for a, m in zip(alternatives, meant, strict=True) if m not in enums]
+            merged = {**enums[0], "enum": values}
+            if rest:
+                node["anyOf"] = [merged, *rest]
+            else:
+                del node["anyOf"]
+                node.update(merged)
+            changed.append(path)
+    return changed
 
 
 def merge_array_alternatives(document: dict[str, Json]) -> list[Path_]:
@@ -28,13 +212,34 @@ def merge_array_alternatives(document: dict[str, Json]) -> list[Path_]:
         alternatives = node.get("anyOf")
         if not isinstance(alternatives, list):
             continue
-        arrays = [a for a in alternatives if _target(document, a).get("type") == "array"]
+        arrays = [a for a in alternatives if _kind(document, a) == "array"]
         if len(arrays) < 2:
             continue
-        items = [copy.deepcopy(_target(document, a)["items"]) for a in arrays]
+        items = [copy.deepcopy(target(document, a).get("items", {})) for a in arrays]
         rest = [a for a in alternatives if a not in arrays]
-        node["anyOf"] = [*rest, {"type": "array", "items": {"anyOf": items}}]
+        merged = {"type": "array", "items": {"anyOf": items}}
+        node["anyOf"] = [*rest, merged]
         changed.append(path)
+    return changed
+
+
+def open_objects(document: dict[str, Json]) -> list[Path_]:
+    """A closed model takes no `model["new"] = value`, the way to send what is newer than it is."""
+    changed: list[Path_] = []
+    for path, node in mappings(document):
+        if node.get("additionalProperties") is False:
+            del node["additionalProperties"]
+            changed.append((*path, "additionalProperties"))
+    return changed
+
+
+def texts_as_texts(document: dict[str, Json]) -> list[Path_]:
+    """The generator parses dates and the like, and raises for an answer that spells one oddly."""
+    changed: list[Path_] = []
+    for path, node in mappings(document):
+        if node.get("type") == "string" and isinstance(node.get("format"), str):
+            del node["format"]
+            changed.append((*path, "format"))
     return changed
 
 
@@ -43,13 +248,26 @@ def inline_tags_as_constants(document: dict[str, Json]) -> list[Path_]:
     changed: list[Path_] = []
     for path, node in mappings(document):
         properties = node.get("properties")
-        if not isinstance(properties, dict):
+        if not isinstance(properties, dict) or path[-1:] == ("properties",):
             continue
         for name, schema in properties.items():
-            values = _target(document, schema).get("enum")
+            meant = target(document, schema)
+            values = meant.get("enum") if isinstance(meant, dict) else None
             if isinstance(values, list) and len(values) == 1:
                 properties[name] = {"const": values[0], "default": values[0]}
                 changed.append((*path, "properties", name))
+    return changed
+
+
+def no_defaults(document: dict[str, Json]) -> list[Path_]:
+    """The generated client would send a default that its caller never asked for."""
+    changed: list[Path_] = []
+    for path, node in mappings(document):
+        in_schema = "schema" in path or path[:2] == ("components", "schemas")
+        fixed = "const" in node or path[-1:] == ("properties",)
+        if "default" in node and in_schema and not fixed:
+            del node["default"]
+            changed.append((*path, "default"))
     return changed
 
 
@@ -66,80 +284,55 @@ def accept_null_for_optional_response_fields(document: dict[str, Json]) -> list[
     return changed
 
 
-def plain_tags(document: dict[str, Json]) -> list[Path_]:
-    """`subpackage_x` is how the docs site spells the tag x; it would be a folder's name."""
+def tag_by_path(document: dict[str, Json]) -> list[Path_]:
+    """A tag becomes a folder; pages of different times have this one, another, or none."""
     changed: list[Path_] = []
     for path, operation in operations(document):
-        tags = [re.sub(r"^subpackage_", "", tag) for tag in operation.get("tags", [])]
-        if tags != operation.get("tags", []):
+        first = next((part for part in path[1].split("/") if part), "")
+        tags = [re.sub(r"\W+", "_", first)] if first else []
+        if operation.get("tags") != tags:
             operation["tags"] = tags
             changed.append((*path, "tags"))
     return changed
 
 
-def drop_unreferenced_components(document: dict[str, Json]) -> list[Path_]:
-    """Components that only the rules above made idle would still become modules."""
-    changed: list[Path_] = []
-    schemas = document.get("components", {}).get("schemas", {})
-    while True:
-        used = {n["$ref"].rsplit("/", 1)[-1] for _, n in mappings(document) if _is_ref(n)}
-        idle = [name for name in schemas if name not in used]
-        if not idle:
-            return changed
-        for name in idle:
-            del schemas[name]
-            changed.append(("components", "schemas", name))
-
-
 RULES: tuple[Rule, ...] = (
+    inline_message_references,
+    json_alone,
+    annotated_references_as_references,
+    merge_objects_of_all_of,
+    any_value_for_other_all_of,
+    arrays_of_something,
+    split_null_off,
+    enums_of_one_type,
+    flat_unions,
+    merge_enum_alternatives,
     merge_array_alternatives,
+    open_objects,
+    no_defaults,
+    texts_as_texts,
     inline_tags_as_constants,
     accept_null_for_optional_response_fields,
-    plain_tags,
-    drop_unreferenced_components,
+    tag_by_path,
 )
 
 
-def rename_components(document: dict[str, Json], names: dict[str, str]) -> set[str]:
-    """Rename components (key and title) by the class names they would get; returns those used.
-
-    Overriding the class alone would leave the key in the generated code's local variables, which
-    are then a hundred characters long.
-    """
-    schemas: dict[str, Json] = document.get("components", {}).get("schemas", {})
-    renamed = {key: names[class_name(key)] for key in schemas if class_name(key) in names}
-    taken = [renamed.get(key, key) for key in schemas]
-    if twice := sorted({name for name in taken if taken.count(name) > 1}):
-        raise SpecError(f"two components would be called {twice[0]}; name one of them otherwise")
-    for key in list(schemas):
-        schema = schemas.pop(key)
-        new = renamed.get(key, key)
-        if isinstance(schema, dict) and "title" in schema:
-            schema["title"] = new
-        schemas[new] = schema
-    for _, node in mappings(document):
-        if _is_ref(node):
-            head, key = node["$ref"].rsplit("/", 1)
-            node["$ref"] = f"{head}/{renamed.get(key, key)}"
-    return {class_name(key) for key in renamed}
+def _kind(document: dict[str, Json], schema: Json) -> Json:
+    found = target(document, schema)
+    return found.get("type") if isinstance(found, dict) else None  # `true` is a schema, too
 
 
-def _is_ref(node: dict[str, Json]) -> bool:
-    return isinstance(node.get("$ref"), str)
-
-
-def _target(document: dict[str, Json], schema: Json) -> dict[str, Json]:
-    while isinstance(schema, dict) and _is_ref(schema):
-        schema = resolve(document, schema["$ref"])
-    return schema if isinstance(schema, dict) else {}  # `true` is a schema, too
-
-
-def _takes_null(document: dict[str, Json], schema: dict[str, Json]) -> bool:
-    target = _target(document, schema)
-    kind = target.get("type")
-    if "anyOf" in target:
-        return any(_takes_null(document, alternative) for alternative in target["anyOf"])
-    return kind is None or kind == "null" or (isinstance(kind, list) and "null" in kind)
+def _takes_null(document: dict[str, Json], schema: Json, seen: tuple[int, ...] = ()) -> bool:
+    found = target(document, schema)
+    if not isinstance(found, dict) or id(found) in seen:
+        return True
+    if "anyOf" in found or "allOf" in found:
+        inner = found["allOf"] if "allOf" in found else found["anyOf"]
+        several = all if "allOf" in found else any
+        return several(_takes_null(document, each, (*seen, id(found))) for each in inner)
+    kind = found.get("type")
+    untyped = kind is None and not found.keys() & {"enum", "const", "properties"}
+    return untyped or kind == "null" or (isinstance(kind, list) and "null" in kind)
 
 
 def _response_schemas(document: dict[str, Json]) -> list[tuple[Path_, dict[str, Json]]]:
@@ -162,7 +355,7 @@ def _reachable(document: dict[str, Json], start: Json) -> list[tuple[Path_, dict
             if not isinstance(node, dict) or id(node) in found:
                 continue
             found[id(node)] = (path, node)
-            if _is_ref(node):
+            if isinstance(node.get("$ref"), str):
                 place = tuple(node["$ref"][2:].split("/"))
                 waiting.append((place, resolve(document, node["$ref"])))
     return list(found.values())

@@ -1,86 +1,178 @@
-"""Names people can say: what generator-config.yaml overrides, and what it forgot."""
+"""Classes are named after their place in a message: `response.usage` is `Usage`.
 
-import ast
+The table `names` in generator-config.yaml gives nicer names to some places. For every other place
+the rule is: the name of the class around it, then the words that lead on from there.
+"""
+
+import itertools
 import re
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
-from openapi_python_client.config import ConfigFile
+from tools.documents import Json, Path_, SpecError, target
+from tools.places import Visit, is_class, pascal, visits
 
-from tools.documents import Json, SpecError, load
-
-_MACHINE_MADE = re.compile(
-    r"OneOf\d|AnyOf\d|AllOf\d|Items\d|Type\d+$|ApplicationJsonSchema|PostRe(quest|sponse)|\d{3}$"
-)
-_LONGEST = 36
-
-
-def read_overrides(config: Path) -> dict[str, str]:
-    """`class_overrides` of the generator's configuration: the class it makes → the class we want.
-
-    The generator ignores an option it does not know, so that is refused here.
-    """
-    options: dict[str, Json] = load(config.read_bytes())
-    if unknown := sorted(set(options) - set(ConfigFile.model_fields)):
-        raise SpecError(f"{config.name}: the generator knows no option {', '.join(unknown)}")
-    overrides = options.get("class_overrides") or {}
-    for key, value in overrides.items():
-        if not isinstance(value, dict) or not isinstance(value.get("class_name"), str):
-            raise SpecError(f"{config.name}: the override {key} has no class_name")
-    return {key: value["class_name"] for key, value in overrides.items()}
-
-
-def generated_classes(package: Path) -> list[str]:
-    """Every name that the generated package's `models` exports."""
-    tree = ast.parse((package / "models" / "__init__.py").read_text())
-    return [
-        alias.asname or alias.name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    ]
-
-
-def complain(overrides: set[str], matched: set[str], names: list[str]) -> list[str]:
-    """What is wrong with the names, a line each: idle overrides and machine-made names left."""
-    idle = sorted(overrides - matched)
-    left = sorted({n for n in names if _MACHINE_MADE.search(n) or len(n) > _LONGEST})
-    return [
-        *(f"the override {key} matches nothing: {_remedy(key, left)}" for key in idle),
-        *(f"the name {name} is machine-made: give it one in class_overrides" for name in left),
-    ]
-
-
-def _remedy(key: str, left: list[str]) -> str:
-    """Numbers in names shift when the publisher inserts an alternative before another."""
-    moved = [name for name in left if re.sub(r"\d+", "", name) == re.sub(r"\d+", "", key)]
-    return f"its place may be taken by {' or '.join(moved)}" if moved else "rename or remove it"
-
-
-def reshaped(overrides: dict[str, str], before: Path, after: Path) -> list[str]:
-    """Classes named after a number that hold other fields than they did, a line each.
-
-    An alternative that was inserted takes the number, and so the name, of the one that stood there.
-    """
-    lines = []
-    for key, name in overrides.items():
-        was, now = (_fields(package).get(name, set()) for package in (before, after))
-        if re.search(r"\d", key) and was - now:
-            lines.append(
-                f"{name} had {', '.join(sorted(was))} and has {', '.join(sorted(now))} now: "
-                f"does {key} still mean it, or have the numbers shifted?"
-            )
-    return lines
-
-
-def _fields(package: Path) -> dict[str, set[str]]:
-    """The fields of every model of a generated package."""
-    return {
-        node.name: {
-            line.target.id
-            for line in node.body
-            if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
-        }
-        for module in package.glob("models/*.py")
-        for node in ast.parse(module.read_text()).body
-        if isinstance(node, ast.ClassDef)
+LONGEST = 40  # characters of a name that the rule makes
+# What the generated modules import or define under these names.
+_RESERVED = frozenset(
+    {
+        *("Any", "AuthenticatedClient", "BinaryIO", "Client", "File", "Generator", "HTTPStatus"),
+        *("Literal", "Mapping", "None", "Response", "T", "TextIO", "TypeVar", "Unset", "UUID"),
     }
+)
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a class was made from.
+
+    Attributes:
+        name: the class.
+        places: the places in messages where it stands.
+        origin: the keys that lead to it in the document.
+    """
+
+    name: str
+    places: list[str]
+    origin: Path_
+
+
+def check_table(table: Mapping[str, Json]) -> None:
+    """Raise SpecError for a name that is no class name."""
+    for place, name in table.items():
+        plain = name.replace("{status}", "Some") if isinstance(name, str) else ""
+        if not plain or pascal(plain) != plain or plain in _RESERVED:
+            raise SpecError(
+                f"names: {place}: {name!r} is not a class name of the generated client",
+                place=("names",),
+                remedy="write a name such as EmbeddingItem",
+            )
+
+
+def hoist(
+    document: dict[str, Json], table: Mapping[str, str], order: Iterable[str] = ()
+) -> tuple[dict[str, Json], list[Named]]:
+    """Make a component, named by its place, of every schema that becomes a class; inline the rest.
+
+    The generator then has no name to make up, and it makes no difference which schemas the
+    publisher has as components, or under which keys.
+
+    Args:
+        document: the generator's input, after its rules.
+        table: names by place; `error.*` stands for every status, `{status}` for its words.
+        order: operations as `POST /embeddings`; the first one's places have no prefix.
+
+    Returns:
+        A new document, and the classes in the order in which they were met.
+    """
+    classes = [visit for visit in visits(document, order) if is_class(visit.schema)]
+    _give_names(classes, table)
+    rebuild = _Rebuild(document, {id(visit.schema): visit.name for visit in classes})
+    made = rebuild.document({visit.name: visit.schema for visit in classes})
+    return made, [Named(visit.name, visit.places, visit.origin) for visit in classes]
+
+
+def _give_names(classes: list[Visit], table: Mapping[str, str]) -> None:
+    """From the table first, so that no name that the rule makes takes one of the table's."""
+    taken: dict[str, dict[str, Json]] = {name: {} for name in _RESERVED}
+    for visit in classes:
+        name = next(filter(None, (_from_table(table, place, visit) for place in visit.places)), "")
+        # one name at several places is one class, where they say the same
+        if name and taken.get(name, visit.schema) == visit.schema:
+            visit.name = name
+            taken[name] = visit.schema
+    for visit in classes:
+        if not visit.name:
+            visit.name = _by_rule(visit, table, taken)
+            taken[visit.name] = visit.schema
+
+
+def _from_table(table: Mapping[str, str], place: str, visit: Visit) -> str:
+    anywhere = re.sub(r"\berror\.[^.(\[]+", "error.*", place, count=1)
+    found = table.get(place) or table.get(anywhere) or ""
+    return found.replace("{status}", visit.status())
+
+
+def _by_rule(visit: Visit, table: Mapping[str, str], taken: Mapping[str, Json]) -> str:
+    plain = _short(_stem(visit.parent, {}) + visit.words)
+    numbered = (f"{plain}{number}" for number in itertools.count(2))
+    names = (_short(_stem(visit.parent, table) + visit.words), plain)
+    return next(name for name in itertools.chain(names, numbered) if name not in taken)
+
+
+def _short(name: str) -> str:
+    """The name without its first words, if it would be too long with them."""
+    words = re.findall(r"[A-Z][^A-Z]*|[^A-Z]+", name) or ["Anonymous"]
+    while len(words) > 1 and len("".join(words)) > LONGEST:
+        words = words[1:]
+    return pascal("".join(words))
+
+
+def _stem(visit: Visit | None, table: Mapping[str, str]) -> str:
+    """What the names below a schema begin with."""
+    if visit is None:
+        return ""
+    if visit.name:
+        return visit.name
+    if not is_class(visit.schema):  # a union or list may have its name in the table
+        for place in visit.places:
+            if name := _from_table(table, place, visit):
+                return name
+    return _stem(visit.parent, table) + visit.words
+
+
+class _Rebuild:
+    """A document with the named schemas as its components, and every other one inline."""
+
+    def __init__(self, document: dict[str, Json], names: dict[int, str]) -> None:
+        self._document = document
+        self._names = names
+
+    def document(self, components: dict[str, dict[str, Json]]) -> dict[str, Json]:
+        """The whole of it."""
+        others = {k: v for k, v in self._document.items() if k not in ("paths", "components")}
+        kept = {k: v for k, v in self._document.get("components", {}).items() if k != "schemas"}
+        schemas = {
+            name: {**self._inside(schema, ()), "title": name}
+            for name, schema in sorted(components.items())
+        }
+        return {
+            **others,
+            "paths": self._plain(self._document.get("paths", {})),
+            "components": {**self._plain(kept), "schemas": schemas},
+        }
+
+    def _plain(self, node: Json) -> Json:
+        """What is no schema, with the schemas in it rewritten."""
+        if isinstance(node, dict):
+            return {
+                key: self._schema(value, ()) if key == "schema" else self._plain(value)
+                for key, value in node.items()
+            }
+        return [self._plain(item) for item in node] if isinstance(node, list) else node
+
+    def _schema(self, given: Json, above: tuple[int, ...]) -> Json:
+        node = target(self._document, given)
+        if not isinstance(node, dict):  # `true` is a schema, too
+            return {}
+        notes = {key: value for key, value in given.items() if key == "description"}
+        if name := self._names.get(id(node)):
+            return {"$ref": f"#/components/schemas/{name}", **notes}
+        if id(node) in above:  # a union or list that holds itself
+            return {}
+        return {**self._inside(node, above), **notes}
+
+    def _inside(self, schema: dict[str, Json], above: tuple[int, ...]) -> dict[str, Json]:
+        inner = (*above, id(schema))
+        made: dict[str, Json] = {}
+        for key, value in schema.items():
+            if key == "properties":
+                # in one order, whichever the publisher's renderer has
+                made[key] = {name: self._schema(value[name], inner) for name in sorted(value)}
+            elif key in ("anyOf", "oneOf", "allOf"):
+                made[key] = [self._schema(alternative, inner) for alternative in value]
+            elif key in ("items", "additionalProperties") and isinstance(value, dict) and value:
+                made[key] = self._schema(value, inner)
+            elif key != "title":
+                made[key] = value
+        return made

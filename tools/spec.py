@@ -1,79 +1,87 @@
 """`make spec FROM=…`: take a new edition of the specification, or leave everything as it was.
 
-`make spec-diff FROM=…` only says what would change.
+`make spec-diff FROM=…` only says what would change. FROM is a documentation page, the whole
+document as YAML or JSON, a folder with one of them, an address, or - for standard input. Without
+FROM, the publisher's page is downloaded.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from tools import contract
-from tools.changes import account, compare
-from tools.documents import SPEC, Json, SpecError, extract, load, validate
-from tools.rules import apply
+from tools.changes import Side, account, compare, is_former_form
+from tools.differences import Change
+from tools.documents import SPEC, SpecError
+from tools.editions import Edition, published
+from tools.generate import CONFIG, read_config
+from tools.sources import read_source
 
 
-def read(source: bytes) -> tuple[bytes, dict[str, Json]]:
-    """The document in a page, byte for byte, and the contract that it means. Raises SpecError."""
-    text, lines_before = extract(source)
+def read_edition(origin: str) -> tuple[str, Edition]:
+    """The edition at `origin`, and what to call its source. Raises SpecError."""
+    source = read_source(origin)
+    return source.name, published(source.data, read_config(CONFIG).operations, source.name)
+
+
+def told(origin: str, error: Exception) -> str:
+    """An error with the name of what was given, unless it is about something else."""
+    where = "standard input" if origin == "-" else origin
+    elsewhere = not isinstance(error, SpecError) or error.file or str(error).startswith(where)
+    return str(error) if elsewhere else f"{where}: {error}"
+
+
+def current() -> Edition:
+    """The edition that this repository has. Raises SpecError."""
     try:
-        document = load(text, lines_before)
-        validate(document)
-        return text, apply(document, contract.RULES, lambda _: None)
-    except SpecError:
+        return published(SPEC.read_bytes())
+    except SpecError as error:
+        error.file = SPEC.name
+        error.remedy = f"git checkout {SPEC.name}"
         raise
-    except Exception as error:  # noqa: BLE001 - a document can be odd in more ways than we know
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise SpecError(f"not a usable OpenAPI document: {reason}") from None
 
 
-def take(source: bytes, target: Path) -> bool:
-    """Put the document found in `source` at `target`; False when it already was there.
-
-    Nothing is written unless the document is sound.
-    """
-    text, _ = read(source)
-    if target.exists() and target.read_bytes() == text:
-        return False
-    beside = target.with_suffix(".yaml.new")
-    beside.write_bytes(text)
-    beside.replace(target)
-    return True
+def write(text: bytes, target: Path) -> None:
+    """Replace a file in one step, so that no reader and no interruption sees half of it."""
+    beside = target.with_name(target.name + ".new")
+    try:
+        beside.write_bytes(text)
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
-def differences(source: bytes, target: Path) -> str:
-    """What changes for programs when the document in `source` replaces the one at `target`."""
-    return account(compare(read(target.read_bytes())[1], read(source)[1]))
+def differ(old: Edition, new: Edition) -> list[Change]:
+    """What changes for programs when `new` takes the place of `old`."""
+    return compare(*(Side(each.contract, is_former_form(each.document)) for each in (old, new)))
 
 
 def main(arguments: list[str]) -> int:
-    """Read the origin (a file, or - for standard input); 0 when all is well."""
+    """Take an edition, or say what it would change; 0 when all is well."""
     parser = argparse.ArgumentParser(prog="make spec", description=__doc__)
-    parser.add_argument("origin")
+    parser.add_argument("origin", nargs="?", default="")
     parser.add_argument("--diff", action="store_true")
     given = parser.parse_args(arguments)
     try:
-        source = _bytes(given.origin)
-        changes = differences(source, SPEC)
-        changed = not given.diff and take(source, SPEC)
+        name, new = read_edition(given.origin)
+        old = current()
+        said = account(differ(old, new))
+        changed = not given.diff and new.text != old.text
+        if changed:
+            write(new.text, SPEC)
     except (SpecError, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        if given.origin.startswith(("http://", "https://")):
-            reason = "nothing is downloaded here; save the page and name the file"
-        print(f"spec: {SPEC.name} stays as it is: {given.origin}: {reason}", file=sys.stderr)
+        print(f"spec: {told(given.origin, error)}", file=sys.stderr)
+        print(f"spec: {SPEC.name} stays as it was", file=sys.stderr)
         return 1
+    if new.left_out:
+        print(f"spec: {name}: {new.left_out}")
     if given.diff:
-        print(changes)
-    elif changed:
-        print(f"spec: {SPEC.name} replaced\n\n{changes}\n")
-        print("Next: make generate, then make check typecheck test")
-    else:
+        print(said)
+    elif not changed:
         print(f"spec: {SPEC.name} already is this edition")
+    else:
+        print(f"spec: {SPEC.name} replaced\n\n{said}\n")
+        print("Next: make generate, then make check typecheck test; make update does all of it")
     return 0
-
-
-def _bytes(origin: str) -> bytes:
-    return sys.stdin.buffer.read() if origin == "-" else Path(origin).read_bytes()
 
 
 if __name__ == "__main__":

@@ -1,25 +1,46 @@
-"""Generation: reproducible, named by people, and loud about what it does not understand."""
+"""Generation: reproducible, all or nothing, and clear about what it cannot express."""
 
+import copy
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.tools.real_editions import REAL, edition
+from tools import generate as command
 from tools.documents import SPEC, SpecError
-from tools.generate import BANNER, CONFIG, PACKAGE, differences, generate
+from tools.editions import Edition
+from tools.generate import (
+    BANNER,
+    CONFIG,
+    PACKAGE,
+    differences,
+    generate,
+    generated_classes,
+    read_config,
+    replacing,
+)
 
 
-def made(tmp_path: Path, config: str | None = None, spec: str | None = None) -> Path:
-    """A package generated from edited copies of the configuration and the specification."""
-    config_path, spec_path = tmp_path / "generator-config.yaml", tmp_path / "openapi.yaml"
-    config_path.write_text(CONFIG.read_text() if config is None else config)
-    spec_path.write_text(SPEC.read_text() if spec is None else spec)
+def made(tmp_path: Path, given: Edition | None = None) -> Path:
+    """A package generated from an edition, or from the project's own."""
     package = tmp_path / PACKAGE.name
-    generate(spec_path, config_path, package, lambda _: None)
+    generate(given or edition(SPEC.name), read_config(CONFIG), package, lambda _: None)
     return package
+
+
+def changed(edit: Any) -> Edition:
+    """The project's edition with a contract that `edit` has changed."""
+    today = edition(SPEC.name)
+    contract = copy.deepcopy(today.contract)
+    edit(contract)
+    return replace(today, contract=contract)
 
 
 def test_what_is_committed_is_what_the_spec_gives(tmp_path: Path) -> None:
@@ -27,8 +48,16 @@ def test_what_is_committed_is_what_the_spec_gives(tmp_path: Path) -> None:
     assert differences(PACKAGE, made(tmp_path)) == []
 
 
+@pytest.mark.parametrize("name", REAL)
+def test_every_real_edition_generates(name: str, tmp_path: Path) -> None:
+    """Every class is one that was named by its place, and the wrapper's public one is there."""
+    classes = generated_classes(made(tmp_path, edition(name)))
+    assert "ProviderPreferences" in classes
+    assert "EmbeddingRequest" in classes
+
+
 def test_every_module_says_that_it_is_generated() -> None:
-    """In its first line, with the command; the package is typed."""
+    """In its first line, with the command."""
     modules = [*PACKAGE.rglob("*.py")]
     assert len(modules) > 40
     assert all(module.read_text().startswith(BANNER) for module in modules)
@@ -54,12 +83,12 @@ def test_hash_seeds_change_nothing() -> None:
 
 def test_edited_missing_and_stray_files_are_found(tmp_path: Path) -> None:
     """Each by its name."""
-    copy = tmp_path / PACKAGE.name
-    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "client.py").write_text("edited")
-    (copy / "types.py").unlink()
-    (copy / "models" / "stray.py").write_text("")
-    assert differences(copy, PACKAGE) == [
+    copied = tmp_path / PACKAGE.name
+    shutil.copytree(PACKAGE, copied, ignore=shutil.ignore_patterns("__pycache__"))
+    (copied / "client.py").write_text("edited")
+    (copied / "types.py").unlink()
+    (copied / "models" / "stray.py").write_text("")
+    assert differences(copied, PACKAGE) == [
         "client.py differs",
         "models/stray.py is left over",
         "types.py is missing",
@@ -69,40 +98,162 @@ def test_edited_missing_and_stray_files_are_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("class_overrides:\n", "class_overrides:\n  Nobody: { class_name: X }\n", "Nobody matches"),
         ("literal_enums: true", "literal_enum: true", "knows no option literal_enum"),
-        (
-            "DataItems: { class_name: EmbeddingItem }",
-            "DataItms: { class_name: X }",
-            "DataItms match",
-        ),
-        (
-            "DataItems: { class_name: EmbeddingItem }",
-            "DataItms: { class_name: X }",
-            "DataItems is mac",
-        ),
-        (
-            "{ class_name: Usage }",
-            "{ class_name: ImageUrl }",
-            "two components would be",
-        ),
-        ("{ class_name: Usage }", "{ name: Usage }", "has no class_name"),
-        ("BadRequestMetadata, ", "BadRequestMetadataType0, ", "BadRequestMetadataType0 is machine"),
+        ("  request: EmbeddingRequest", "  request: embedding", r"names: request: 'embedding' is"),
+        ("  request: EmbeddingRequest", "  request: [a]", "`names` is not a mapping of texts"),
+        ("names:\n", "names:\nnames:\n", r'line \d+: found duplicate key "names"'),
+        ("names:\n", "names: [a]\nx:\n", "`names` is not a mapping of texts"),
+        ("  POST /embeddings: create_embeddings", "  - POST /embeddings", "`operations` is not a"),
+        (": create_embeddings", ": create embeddings", "names no operation, or no function"),
+        ("POST /embeddings:", "embeddings:", "names no operation, or no function"),
+        (": create_embeddings", ":", "`operations` is not a mapping"),
+        ("literal_enums: true", "literal_enums: [", r"line \d+: "),
     ],
 )
 def test_a_configuration_that_does_not_fit_is_refused(
     old: str, new: str, words: str, tmp_path: Path
 ) -> None:
-    """Idle overrides, unknown options and machine-made names that are left, each by name."""
+    """With what is wrong and what to do."""
     assert old in CONFIG.read_text()
-    with pytest.raises(SpecError, match=words):
-        made(tmp_path, config=CONFIG.read_text().replace(old, new))
+    (tmp_path / CONFIG.name).write_text(CONFIG.read_text().replace(old, new))
+    with pytest.raises(SpecError, match=words) as caught:
+        read_config(tmp_path / CONFIG.name)
+    assert str(caught.value).startswith("generator-config.yaml: ")
+    assert "save the page" not in str(caught.value)
 
 
-def test_an_endpoint_that_the_generator_would_drop_is_an_error(tmp_path: Path) -> None:
-    """It warns and ends well by itself; here a warning is a failure."""
-    head, body, tail = SPEC.read_text().partition("      requestBody:\n")
-    spec = head + body + tail.replace("application/json:", "application/strange:", 1)
-    assert spec != SPEC.read_text()
-    with pytest.raises(SpecError, match="the generator refused"):
-        made(tmp_path, spec=spec)
+def test_a_configuration_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """In the words of the system."""
+    with pytest.raises(SpecError, match=r"generator-config\.yaml: No such file"):
+        read_config(tmp_path / CONFIG.name)
+
+
+def test_an_option_that_the_generator_refuses_is_no_fault_of_the_document(tmp_path: Path) -> None:
+    """The message leads to the configuration and to the generator's own words."""
+    config = replace(read_config(CONFIG), options={"class_overrides": 5})
+    with pytest.raises(SpecError, match=r"^openapi-python-client failed.*generator-config\.yaml"):
+        generate(edition(SPEC.name), config, tmp_path / PACKAGE.name, lambda _: None)
+
+
+def inexpressible(contract: dict[str, Any]) -> None:
+    """A request whose only form is none that the generator knows."""
+    body = contract["paths"]["/embeddings"]["post"]["requestBody"]
+    body["content"] = {"application/strange": body["content"]["application/json"]}
+
+
+def test_what_the_generator_cannot_express_is_said_in_our_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The place, the matter, what to do, and the file with the generator's own words."""
+    monkeypatch.setattr(command, "LOG", SPEC.parent / "dist" / "test-generator.log")
+    with pytest.raises(SpecError) as caught:
+        made(tmp_path, changed(inexpressible))
+    said = str(caught.value)
+    log = command.LOG.read_text()
+    command.LOG.unlink()
+    assert said.startswith("#/paths/~1embeddings/post")
+    assert "(line " in said
+    words = "openapi-python-client cannot express what stands here: Unsupported content type"
+    assert words in said
+    assert "dist/test-generator.log" in said
+    assert "open an issue" in log
+    assert "open an issue" not in said
+
+
+def test_the_class_that_the_generator_stumbles_over_is_located(tmp_path: Path) -> None:
+    """Two fields of one Python name end in an error that names their class."""
+
+    def clash(contract: dict[str, Any]) -> None:
+        usage = {"type": "object", "properties": {"a-b": {}, "a.b": {}}}
+        content = contract["paths"]["/embeddings"]["post"]["requestBody"]["content"]
+        content["application/json"]["schema"]["properties"]["provider"] = usage
+
+    with pytest.raises(SpecError, match=r"\(request\.provider\).*generator_input\.py"):
+        made(tmp_path, changed(clash))
+
+
+def test_a_failure_leaves_everything_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """generated/ is replaced when the new one is whole, and not before."""
+    package = tmp_path / PACKAGE.name
+    package.mkdir()
+    (package / "client.py").write_text("as it was")
+    monkeypatch.setattr(command, "PACKAGE", package)
+    monkeypatch.setattr(command, "published", lambda _: changed(inexpressible))
+    assert command.main([]) == 1
+    assert "generated/ stays as it was" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [PACKAGE.name]
+    assert [path.read_text() for path in package.iterdir()] == ["as it was"]
+
+
+def test_an_interrupt_leaves_everything_as_it_was(tmp_path: Path) -> None:
+    """Ctrl-C in the middle of generating."""
+    package = tmp_path / "p"
+    package.mkdir()
+
+    def interrupted() -> None:
+        with replacing(package) as fresh:
+            fresh.mkdir()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]
+
+
+def test_a_step_that_fails_with_the_exchange_undoes_it(tmp_path: Path) -> None:
+    """The specification and the client change together, or not at all."""
+    package = tmp_path / "p"
+    package.mkdir()
+    (package / "old").touch()
+
+    def fails() -> None:
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"), replacing(package, then=fails) as fresh:
+        fresh.mkdir()
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]
+    assert [path.name for path in package.iterdir()] == ["old"]
+
+
+def test_an_interrupt_waits_for_the_exchange(tmp_path: Path) -> None:
+    """Ctrl-C in the middle of it comes when both are in place."""
+    package, done = tmp_path / "p", []
+
+    def interrupted() -> None:
+        with replacing(package, then=then) as fresh:
+            fresh.mkdir()
+
+    def then() -> None:
+        signal.raise_signal(signal.SIGINT)
+        done.append("then")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert done == ["then"]
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]
+
+
+def test_what_a_killed_run_left_is_put_back(tmp_path: Path) -> None:
+    """A run that dies between moving the old folder away and the new one in loses neither."""
+    package, old = tmp_path / "p", tmp_path / "p.old"
+    old.mkdir()
+    (old / "client.py").touch()
+
+    def fails() -> None:
+        with replacing(package):
+            raise SpecError("no")
+
+    with pytest.raises(SpecError):
+        fails()
+    assert [path.name for path in package.iterdir()] == ["client.py"]
+
+
+def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(tmp_path: Path) -> None:
+    """The new one was never written."""
+    package = tmp_path / "p"
+    package.mkdir()
+    with pytest.raises(FileNotFoundError), replacing(package):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]

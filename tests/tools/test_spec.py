@@ -1,18 +1,61 @@
 """Taking a new edition of the specification: out of a page, whole, or not at all."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.tools.real_editions import PAGES, edition
 from tools import spec
-from tools.documents import SPEC, SpecError, extract, load, validate
+from tools.documents import SPEC, SpecError, extract, find, load, validate
+from tools.editions import published
 
 TEXT = SPEC.read_bytes()
 HEAD = b"# Submit an embedding request\n\n## OpenAPI\n\n```yaml\n"
 PAGE = HEAD + TEXT + b"```\n\n## Code\n\n```python\nx = 1\n```\n"
 BEFORE = HEAD.count(b"\n")
+
+# A document of the project's own with something at every place where the tests put a flaw.
+OWN = b"""\
+openapi: 3.1.0
+info:
+  title: API
+  version: 1.0.0
+paths:
+  /embeddings:
+    post:
+      operationId: embed
+      requestBody:
+        content:
+          application/json:
+            schema:
+              type: object
+              properties:
+                dimensions:
+                  type: integer
+                text:
+                  $ref: '#/components/schemas/Text'
+              required:
+                - text
+      responses:
+        '200':
+          description: ok
+        '400':
+          description: bad
+          content:
+            application/json:
+              schema:
+                $ref: '#/components/schemas/Bad'
+components:
+  schemas:
+    Bad:
+      type: object
+    Text:
+      type: string
+"""
 
 
 def test_the_document_comes_out_of_a_page_byte_for_byte() -> None:
@@ -26,13 +69,23 @@ def test_a_bare_document_is_taken_as_it_is() -> None:
     assert extract(b"# edition 2\n" + TEXT) == (b"# edition 2\n" + TEXT, 0)
 
 
+@pytest.mark.parametrize("name", PAGES)
+def test_a_real_page_gives_its_block_byte_for_byte(name: str) -> None:
+    """In the former form and in today's."""
+    text = edition(name).text
+    assert text.startswith(b"openapi: ")
+    assert b"```" not in text
+
+
 @pytest.mark.parametrize(
     ("page", "words"),
     [
-        (b"", "no OpenAPI document found"),
+        (b"", "there is nothing to read"),
+        (b"# a page", "no OpenAPI document found"),
         (b"# a page\n```yaml\nkey: value\n```\n", "no OpenAPI document found"),
         (PAGE + PAGE, "2 fenced yaml blocks"),
         (HEAD + TEXT, "is not closed"),
+        (b"<!doctype html>", r"this is HTML.*append \.md"),
     ],
 )
 def test_a_page_without_one_document_is_refused(page: bytes, words: str) -> None:
@@ -41,124 +94,297 @@ def test_a_page_without_one_document_is_refused(page: bytes, words: str) -> None
         extract(page)
 
 
-def edited(old: str, new: str, *, count: int = 1) -> bytes:
-    """The specification with a piece of it replaced."""
-    assert old.encode() in TEXT
-    return TEXT.replace(old.encode(), new.encode(), count)
+def edited(old: str, new: str) -> bytes:
+    """The project's own document with a piece of it replaced."""
+    assert OWN.count(old.encode()) >= 1
+    return OWN.replace(old.encode(), new.encode(), 1)
 
 
 BROKEN = {
     "duplicate key": (
         edited("  type: integer\n", "  type: integer\n" + " " * 18 + "type: string\n"),
-        r"line \d+: found duplicate key \"type\"",
+        r"^line 17: found duplicate key \"type\"",
     ),
     "dangling reference": (
-        edited("schemas/BadRequestResponse'", "schemas/Gone'"),
-        r"paths\./embeddings\.post\.responses\.400.*: the reference #/components/schemas/Gone",
+        edited("schemas/Bad'", "schemas/Gone'"),
+        r"^#/paths/~1embeddings/post/responses/400\S+ \(line 29\): the reference \S+/Gone points",
     ),
     "remote reference": (
-        edited("'#/components/schemas/BadRequestResponse'", "'https://example.org/x.json'"),
+        edited("'#/components/schemas/Bad'", "'https://example.org/x.json'"),
         "the reference https://example.org/x.json points at nothing",
     ),
-    "no such type": (edited("type: integer", "type: integr"), r"properties\.\w+\.type: .*integr"),
+    "no such type": (edited("integer", "integr"), r"/properties/dimensions/type \(line 16\): "),
     "wrong keyword value": (
-        edited("      required:\n        - text\n", "      required: text\n"),
-        r"components\.schemas\.\w+\.required: ",
+        edited("              required:\n                - text\n", "              required: x\n"),
+        r"schema/required \(line 19\): ",
     ),
-    "wrong structure": (edited("      responses:\n", "      answers:\n"), "paths|responses"),
-    "no operation": (edited("    post:\n", "    x-post:\n"), r"paths\./embeddings\.post: missing"),
-    "unquoted status": (edited("'400':", "400:"), r"responses: the key 400 is no text; quote it"),
-    "date": (edited("1.0.0", "2026-01-01"), r"info\.version: a date is not JSON; quote it"),
-    "schema is text": (edited("        schema:\n", "        schema: x\n        y:\n"), "."),
-    "null components": (TEXT.split(b"components:")[0] + b"components:\n", "."),
-    "no endpoint": (edited("  /embeddings:\n", "  /pets:\n"), r"paths\./embeddings\.post: missing"),
-    "torn": (TEXT[: len(TEXT) // 2] + b"\n   - : [", r"line \d+: "),
+    "wrong structure": (edited("      responses:\n", "      answers:\n"), r"^#/paths.*\(line 7\)"),
+    "no operation": (edited("    post:\n", "    x-post:\n"), "has no POST /embeddings"),
+    "a key that is no text": (
+        edited("'400':", "true:"),
+        r"responses \(line 21\): the key True is n",
+    ),
+    "a status twice": (edited("'400':", "200:"), r"the key 200 is no text, or stands there twice"),
+    "no paths": (edited("paths:\n", "paths:\nx-paths:\n"), "#/paths"),
+    "itself": (OWN + b"x-a: &a {b: *a}\n", "not a usable OpenAPI document: RecursionError"),
+    "a long number": (b'{"openapi": "3.1.0", "x": ' + b"1" * 5000 + b"}", "not JSON"),
+    "schema is text": (
+        edited("            schema:\n              type", "            schema: x\n            y:"),
+        ".",
+    ),
+    "null components": (OWN.split(b"components:\n")[0] + b"components:\n", "."),
+    "no endpoint": (edited("  /embeddings:\n", "  /pets:\n"), "has no POST /embeddings"),
+    "torn": (OWN[: len(OWN) // 2] + b"\n   - : [", r"^line \d+: "),
     "no mapping": (b"openapi:\n- a\n"[9:], "no OpenAPI document found"),
+    "torn JSON": (b'{"openapi": "3.1.0", ', "^line 1: not JSON"),
+    "JSON with a key twice": (b'{"openapi": "3.1.0", "openapi": ""}', 'duplicate key "openapi"'),
+    "a list": (b"[]", "no OpenAPI document found"),
 }
 
 
 @pytest.mark.parametrize("flaw", BROKEN)
-@pytest.mark.parametrize("in_page", [False, True])
-def test_a_flawed_document_changes_nothing(flaw: str, in_page: bool, tmp_path: Path) -> None:
-    """It is refused in one line that says what is wrong and where."""
+def test_a_flawed_document_is_refused_in_one_line(flaw: str) -> None:
+    """With the place in the publisher's document, what is the matter, and what to do."""
     text, words = BROKEN[flaw]
-    target = tmp_path / "openapi.yaml"
-    target.write_bytes(b"as it was")
     with pytest.raises(SpecError, match=words) as caught:
-        spec.take(PAGE.replace(TEXT, text) if in_page else text, target)
-    assert "\n" not in str(caught.value)
-    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"as it was"]
+        published(text)
+    said = str(caught.value)
+    assert "\n" not in said
+    assert ". What to do: " in said
 
 
-def test_lines_are_counted_in_the_page_that_was_given() -> None:
+SOUND = {
+    "unquoted status": edited("'400':", "400:"),
+    "unquoted date": edited("1.0.0", "2026-01-01"),
+    "byte order mark": b"\xef\xbb\xbf" + OWN,
+    "quoted key": edited("openapi:", "'openapi':"),
+    "percent in a reference": OWN.replace(b"schemas/Text'", b"schemas/T%65xt'"),
+    "path elsewhere": edited(
+        "  /embeddings:\n    post:", "  /embeddings: {$ref: '#/x-e'}\nx-e:\n    post:"
+    ).replace(b"components:", b"components:"),
+    "reference in an example": edited(
+        "      type: string\n", "      type: string\n      example: {$ref: '#/nowhere'}\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("habit", SOUND)
+def test_odd_but_sound_documents_are_taken(habit: str) -> None:
+    """With the operation, its answers and its schemas."""
+    operation = published(SOUND[habit]).contract["paths"]["/embeddings"]["post"]
+    assert sorted(operation["responses"]) == ["200", "400"]
+
+
+def test_the_line_of_a_place_that_a_rule_has_moved_is_found() -> None:
+    """Rules put alternatives around schemas and spell unions in another way."""
+    moved = ("components", "schemas", "Text", "anyOf", "0", "type")
+    assert find(OWN, moved) == (("components", "schemas", "Text", "type"), OWN.count(b"\n"))
+
+
+@pytest.mark.parametrize("flaw", ["duplicate key", "dangling reference", "no such type"])
+def test_lines_are_counted_in_the_page_that_was_given(flaw: str) -> None:
     """So that an editor goes there."""
-    text, _ = BROKEN["duplicate key"]
+    text, _ = BROKEN[flaw]
     with pytest.raises(SpecError) as bare:
-        load(text)
+        published(text)
     with pytest.raises(SpecError) as in_page:
-        load(text, BEFORE)
-    lines = [int(str(e.value).split(":")[0].removeprefix("line ")) for e in (bare, in_page)]
-    assert lines[1] - lines[0] == BEFORE
+        published(HEAD + text + b"```\n")
+    assert (in_page.value.line or 0) - (bare.value.line or 0) == BEFORE
 
 
-def test_a_sound_edition_replaces_the_old_one(tmp_path: Path) -> None:
-    """And is recognised when it comes again."""
-    target = tmp_path / "openapi.yaml"
-    assert spec.take(PAGE, target) is True
-    assert target.read_bytes() == TEXT
-    assert spec.take(TEXT, target) is False
+@pytest.mark.parametrize("edition_", ["openapi.yaml", "generator-config.yaml"])
+def test_the_committed_files_are_sound(edition_: str) -> None:
+    """They pass their own checks."""
+    assert load((SPEC.parent / edition_).read_bytes())
+    validate(published(TEXT).contract)
 
 
-def test_the_committed_specification_is_sound() -> None:
-    """It passes its own checks."""
-    validate(load(TEXT))
-
-
-@pytest.mark.parametrize("origin", ["-", "nowhere.md"])
-def test_make_spec_says_what_is_wrong_in_one_line(origin: str) -> None:
-    """From standard input and from a file that is not there; the specification stays."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tools.spec", origin],
-        input="nothing",
+def command(*arguments: str, given: bytes | None = None) -> subprocess.CompletedProcess[str]:
+    """`python -m tools.spec` with these arguments."""
+    return subprocess.run(
+        [sys.executable, "-m", "tools.spec", *arguments],
+        input=given.decode() if given else None,
         capture_output=True,
         text=True,
         check=False,
         cwd=SPEC.parent,
     )
+
+
+@pytest.mark.parametrize("origin", ["-", "nowhere.md"])
+def test_make_spec_says_what_is_wrong_and_that_nothing_changed(origin: str) -> None:
+    """From standard input and from a file that is not there."""
+    done = command(origin, given=b"nothing")
     assert done.returncode == 1
-    assert done.stderr.startswith(f"spec: openapi.yaml stays as it is: {origin}: ")
-    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"spec: {'standard input' if origin == '-' else origin}: ")
+    assert done.stderr.endswith("spec: openapi.yaml stays as it was\n")
+    assert done.stderr.count("\n") == 2
     assert SPEC.read_bytes() == TEXT
 
 
 def test_make_spec_knows_the_edition_it_has() -> None:
     """From standard input, as a page."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tools.spec", "-"],
-        input=PAGE,
-        capture_output=True,
-        check=False,
-        cwd=SPEC.parent,
-    )
-    assert done.stdout == b"spec: openapi.yaml already is this edition\n"
+    done = command("-", given=PAGE)
+    assert done.stdout == "spec: openapi.yaml already is this edition\n"
 
 
-@pytest.mark.parametrize("fence", [b"```yaml openapi.yaml", b"````yaml", b"```yml {1}"])
+def test_spec_diff_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It only says what would be."""
+    (tmp_path / "page.yaml").write_bytes(OWN)
+    assert spec.main(["--diff", str(tmp_path / "page.yaml")]) == 0
+    assert "BREAKS" in capsys.readouterr().out
+    assert SPEC.read_bytes() == TEXT
+
+
+def test_a_sound_edition_replaces_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Byte for byte, with an account of what changes and what to do next."""
+    target = tmp_path / "openapi.yaml"
+    target.write_bytes(TEXT)
+    monkeypatch.setattr(spec, "SPEC", target)
+    (tmp_path / "page.md").write_bytes(HEAD + OWN + b"```\n")
+    assert spec.main([str(tmp_path / "page.md")]) == 0
+    assert target.read_bytes() == OWN
+    said = capsys.readouterr().out
+    assert "openapi.yaml replaced" in said
+    assert "Next: make generate" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["openapi.yaml", "page.md"]
+
+
+@pytest.mark.parametrize("fence", [b"```yaml openapi.yaml", b"````yaml /x.yaml post /embeddings"])
 def test_a_fence_may_be_long_or_say_more(fence: bytes) -> None:
-    """As Markdown allows."""
+    """As Markdown allows, and as today's page has it."""
     closing = fence[: len(fence) - len(fence.lstrip(b"`"))]
     page = b"# Page\n" + fence + b"\nopenapi: 3.1.0\n" + closing + b"\n"
     assert extract(page) == (b"openapi: 3.1.0\n", 2)
 
 
-@pytest.mark.parametrize("page", [b'{"openapi": "3.1.0"}', b"<!doctype html>"])
-def test_json_and_html_are_told_by_name(page: bytes) -> None:
-    """Whoever saved the wrong form of the page learns which is right."""
-    with pytest.raises(SpecError, match="JSON or HTML"):
-        extract(page)
+def test_front_matter_is_no_part_of_the_document() -> None:
+    """Pages of 2025 begin with it."""
+    page = b"---\ntitle: x\ntags:\n    - y\n---\n" + PAGE
+    assert extract(page) == (TEXT, BEFORE + 5)
 
 
-def test_nothing_is_downloaded(capsys: pytest.CaptureFixture[str]) -> None:
-    """An address is no file, and the message says what to do."""
-    assert spec.main(["--diff", "https://example.org/page.md"]) == 1
-    assert "nothing is downloaded here; save the page" in capsys.readouterr().err
+def whole() -> dict[str, Any]:
+    """A whole document: the project's own, with other operations and what they alone use."""
+    made = load(OWN)
+    schemas = made["components"]["schemas"]
+    schemas["Bad"] = {"type": "object", "properties": {"more": {"$ref": "#/components/schemas/M"}}}
+    schemas["M"] = {"type": "string"}
+    schemas["Idle"] = {"type": "string"}
+    schemas["Pet"] = {"type": "object"}
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Pet"}}}
+    pets = {"responses": {"200": {"description": "ok", "content": content}}}
+    made["paths"]["/pets"] = {"get": pets, "post": pets}
+    made["paths"]["/embeddings"]["get"] = pets
+    made["paths"]["/embeddings"]["parameters"] = [{"$ref": "#/components/parameters/Q"}]
+    parameter = {"name": "q", "in": "query", "schema": {"type": "string"}}
+    made["components"]["parameters"] = {"Q": parameter, "R": parameter}
+    made["tags"] = [{"name": "pets"}]
+    return made
+
+
+WANTED = ["POST /embeddings"]
+
+
+def test_a_whole_document_is_cut_to_what_the_operations_reach() -> None:
+    """The rest is counted in one line."""
+    found = published(json.dumps(whole()).encode(), WANTED, "openapi.json")
+    assert found.left_out == "3 other operations and 3 components left out"
+    document = load(found.text)
+    assert sorted(document["components"]["schemas"]) == ["Bad", "M", "Text"]
+    assert sorted(document["components"]["parameters"]) == ["Q"]
+    assert sorted(document["paths"]["/embeddings"]) == ["parameters", "post"]
+    assert list(document) == ["openapi", "info", "paths", "components"]
+    assert published(found.text).contract == found.contract
+
+
+def test_what_is_cut_says_where_it_is_from() -> None:
+    """In a comment with the digest of the source, so that the same source gives the same file."""
+    source = json.dumps(whole()).encode()
+    text = published(source, WANTED, "openapi.json").text
+    comment = text.partition(b"openapi:")[0].decode()
+    assert "POST /embeddings and what it reaches" in comment
+    assert "openapi.json, sha256 " in comment
+    assert "3 other operations and 3 components left out" in comment
+    assert published(source, WANTED, "openapi.json").text == text
+
+
+def test_what_is_cut_is_in_a_stable_order() -> None:
+    """However the publisher ordered it, below the comment that names the source."""
+
+    def reverse(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {key: reverse(node[key]) for key in reversed(node)}
+        return [reverse(item) for item in node] if isinstance(node, list) else node
+
+    given = [json.dumps(each).encode() for each in (whole(), reverse(whole()))]
+    texts = [published(each, WANTED).text.partition(b"openapi:")[2] for each in given]
+    assert texts[0] == texts[1]
+
+
+def test_a_whole_document_is_cut_as_yaml_and_as_json_alike() -> None:
+    """A document with nothing but the operation is rewritten if it is JSON, and kept otherwise."""
+    assert published(OWN, WANTED).text == OWN
+    as_json = json.dumps(load(OWN)).encode()
+    assert load(published(as_json, WANTED).text) == load(OWN)
+    assert published(as_json, WANTED).left_out == ""
+
+
+def test_an_operation_that_a_whole_document_lacks_is_named() -> None:
+    """With the configuration that asks for it."""
+    with pytest.raises(SpecError, match=r"has no POST /rerank.*generator-config\.yaml"):
+        published(json.dumps(whole()).encode(), ["POST /embeddings", "POST /rerank"])
+
+
+def test_what_refers_into_another_operation_gets_a_copy() -> None:
+    """That operation is left out, and what stands there is not."""
+    given = whole()
+    pets = given["paths"]["/pets"]["get"]["responses"]["200"]
+    answers = given["paths"]["/embeddings"]["post"]["responses"]
+    answers["400"] = {"$ref": "#/paths/~1pets/get/responses/200"}
+    found = published(json.dumps(given).encode(), WANTED)
+    there = found.contract["paths"]["/embeddings"]["post"]["responses"]["400"]
+    assert there == pets
+    assert "Pet" in found.contract["components"]["schemas"]
+
+
+def test_schemas_that_only_a_discriminator_names_are_kept() -> None:
+    """By their bare names or by references."""
+    given = whole()
+    given["components"]["schemas"]["Bad"]["discriminator"] = {
+        "propertyName": "kind",
+        "mapping": {"pet": "Pet", "idle": "#/components/schemas/Idle", "else": "https://x.org/y"},
+    }
+    found = published(json.dumps(given).encode(), WANTED)
+    assert {"Pet", "Idle"} <= set(found.contract["components"]["schemas"])
+
+
+def test_a_flaw_in_a_whole_document_is_located_there() -> None:
+    """And not in what was cut out of it, which nobody has seen."""
+    given = OWN.replace(b"paths:\n", b"paths:\n  /pets:\n    get: {}\n").replace(
+        b"type: integer", b"type: integr"
+    )
+    with pytest.raises(SpecError) as caught:
+        published(given, WANTED)
+    assert caught.value.line == given[: given.index(b"integr")].count(b"\n") + 1
+
+
+def test_flaws_elsewhere_in_a_whole_document_are_nobodys_business() -> None:
+    """Only what the operations reach is checked."""
+    broken = whole()
+    broken["components"]["schemas"]["Pet"] = {"type": "integr"}
+    text = published(json.dumps(whole()).encode(), WANTED).text
+    assert load(published(json.dumps(broken).encode(), WANTED).text) == load(text)
+
+
+def test_odd_texts_survive_being_written_as_yaml() -> None:
+    """Colons, hashes, words that YAML reads as values, lines and other alphabets."""
+    odd = ["a: b", "# x", "null", "yes", "1.0", "2026-01-01", "", " a ", "a\nb\n", "é\u2028", "😀"]
+    made = whole()
+    made["info"]["description"] = "\n".join(odd)
+    made["components"]["schemas"]["Text"] = {"type": "string", "enum": odd}
+    document = load(published(json.dumps(made).encode(), WANTED).text)
+    assert document["components"]["schemas"]["Text"]["enum"] == odd
+    assert document["info"]["description"] == "\n".join(odd)

@@ -69,9 +69,9 @@ class EmbeddingItem:
             try:
                 if not isinstance(data, list):
                     raise TypeError()
-                componentsschemas_embedding_vector_type_0 = cast(list[float], data)
+                embedding_type_0 = cast(list[float], data)
 
-                return componentsschemas_embedding_vector_type_0
+                return embedding_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(list[float] | str, data)

@@ -46,26 +46,16 @@ class EmbeddingRequest:
         input_: list[dict[str, Any] | float | list[float] | str] | str
         if isinstance(self.input_, list):
             input_ = []
-            for componentsschemas_embedding_input_type_1_item_data in self.input_:
-                componentsschemas_embedding_input_type_1_item: (
-                    dict[str, Any] | float | list[float] | str
-                )
-                if isinstance(componentsschemas_embedding_input_type_1_item_data, list):
-                    componentsschemas_embedding_input_type_1_item = (
-                        componentsschemas_embedding_input_type_1_item_data
-                    )
+            for input_type_1_item_data in self.input_:
+                input_type_1_item: dict[str, Any] | float | list[float] | str
+                if isinstance(input_type_1_item_data, list):
+                    input_type_1_item = input_type_1_item_data
 
-                elif isinstance(
-                    componentsschemas_embedding_input_type_1_item_data, MultimodalInput
-                ):
-                    componentsschemas_embedding_input_type_1_item = (
-                        componentsschemas_embedding_input_type_1_item_data.to_dict()
-                    )
+                elif isinstance(input_type_1_item_data, MultimodalInput):
+                    input_type_1_item = input_type_1_item_data.to_dict()
                 else:
-                    componentsschemas_embedding_input_type_1_item = (
-                        componentsschemas_embedding_input_type_1_item_data
-                    )
-                input_.append(componentsschemas_embedding_input_type_1_item)
+                    input_type_1_item = input_type_1_item_data
+                input_.append(input_type_1_item)
 
         else:
             input_ = self.input_
@@ -120,48 +110,36 @@ class EmbeddingRequest:
             try:
                 if not isinstance(data, list):
                     raise TypeError()
-                componentsschemas_embedding_input_type_1 = []
-                _componentsschemas_embedding_input_type_1 = data
-                for (
-                    componentsschemas_embedding_input_type_1_item_data
-                ) in _componentsschemas_embedding_input_type_1:
+                input_type_1 = []
+                _input_type_1 = data
+                for input_type_1_item_data in _input_type_1:
 
-                    def _parse_componentsschemas_embedding_input_type_1_item(
+                    def _parse_input_type_1_item(
                         data: object,
                     ) -> float | list[float] | MultimodalInput | str:
                         try:
                             if not isinstance(data, list):
                                 raise TypeError()
-                            componentsschemas_embedding_input_type_1_item_type_2 = cast(
-                                list[float], data
-                            )
+                            input_type_1_item_type_2 = cast(list[float], data)
 
-                            return componentsschemas_embedding_input_type_1_item_type_2
+                            return input_type_1_item_type_2
                         except (TypeError, ValueError, AttributeError, KeyError):
                             pass
                         try:
                             if not isinstance(data, dict):
                                 raise TypeError()
-                            componentsschemas_embedding_input_type_1_item_type_3 = (
-                                MultimodalInput.from_dict(data)
-                            )
+                            input_type_1_item_type_3 = MultimodalInput.from_dict(data)
 
-                            return componentsschemas_embedding_input_type_1_item_type_3
+                            return input_type_1_item_type_3
                         except (TypeError, ValueError, AttributeError, KeyError):
                             pass
                         return cast(float | list[float] | MultimodalInput | str, data)
 
-                    componentsschemas_embedding_input_type_1_item = (
-                        _parse_componentsschemas_embedding_input_type_1_item(
-                            componentsschemas_embedding_input_type_1_item_data
-                        )
-                    )
+                    input_type_1_item = _parse_input_type_1_item(input_type_1_item_data)
 
-                    componentsschemas_embedding_input_type_1.append(
-                        componentsschemas_embedding_input_type_1_item
-                    )
+                    input_type_1.append(input_type_1_item)
 
-                return componentsschemas_embedding_input_type_1
+                return input_type_1
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(list[float | list[float] | MultimodalInput | str] | str, data)

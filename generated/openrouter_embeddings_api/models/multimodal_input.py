@@ -62,18 +62,16 @@ class MultimodalInput:
                 try:
                     if not isinstance(data, dict):
                         raise TypeError()
-                    componentsschemas_content_part_type_0 = ContentPartText.from_dict(
-                        data
-                    )
+                    content_item_type_0 = ContentPartText.from_dict(data)
 
-                    return componentsschemas_content_part_type_0
+                    return content_item_type_0
                 except (TypeError, ValueError, AttributeError, KeyError):
                     pass
                 if not isinstance(data, dict):
                     raise TypeError()
-                componentsschemas_content_part_type_1 = ContentPartImage.from_dict(data)
+                content_item_type_1 = ContentPartImage.from_dict(data)
 
-                return componentsschemas_content_part_type_1
+                return content_item_type_1
 
             content_item = _parse_content_item(content_item_data)
 

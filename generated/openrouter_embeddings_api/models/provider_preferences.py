@@ -298,11 +298,9 @@ class ProviderPreferences:
                         try:
                             if not isinstance(data, str):
                                 raise TypeError()
-                            componentsschemas_provider_preferences_ignore_items_type_0 = check_provider_name(
-                                data
-                            )
+                            ignore_type_0_item_type_0 = check_provider_name(data)
 
-                            return componentsschemas_provider_preferences_ignore_items_type_0
+                            return ignore_type_0_item_type_0
                         except (TypeError, ValueError, AttributeError, KeyError):
                             pass
                         return cast(ProviderName | str, data)
@@ -343,13 +341,9 @@ class ProviderPreferences:
                         try:
                             if not isinstance(data, str):
                                 raise TypeError()
-                            componentsschemas_provider_preferences_only_items_type_0 = (
-                                check_provider_name(data)
-                            )
+                            only_type_0_item_type_0 = check_provider_name(data)
 
-                            return (
-                                componentsschemas_provider_preferences_only_items_type_0
-                            )
+                            return only_type_0_item_type_0
                         except (TypeError, ValueError, AttributeError, KeyError):
                             pass
                         return cast(ProviderName | str, data)
@@ -381,11 +375,9 @@ class ProviderPreferences:
                         try:
                             if not isinstance(data, str):
                                 raise TypeError()
-                            componentsschemas_provider_preferences_order_items_type_0 = check_provider_name(
-                                data
-                            )
+                            order_type_0_item_type_0 = check_provider_name(data)
 
-                            return componentsschemas_provider_preferences_order_items_type_0
+                            return order_type_0_item_type_0
                         except (TypeError, ValueError, AttributeError, KeyError):
                             pass
                         return cast(ProviderName | str, data)
@@ -409,11 +401,9 @@ class ProviderPreferences:
             try:
                 if not isinstance(data, dict):
                     raise TypeError()
-                componentsschemas_preferred_max_latency_type_1 = (
-                    PercentileLatencyCutoffs.from_dict(data)
-                )
+                preferred_max_latency_type_1 = PercentileLatencyCutoffs.from_dict(data)
 
-                return componentsschemas_preferred_max_latency_type_1
+                return preferred_max_latency_type_1
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(float | PercentileLatencyCutoffs | Unset, data)
@@ -430,11 +420,11 @@ class ProviderPreferences:
             try:
                 if not isinstance(data, dict):
                     raise TypeError()
-                componentsschemas_preferred_min_throughput_type_1 = (
-                    PercentileThroughputCutoffs.from_dict(data)
+                preferred_min_throughput_type_1 = PercentileThroughputCutoffs.from_dict(
+                    data
                 )
 
-                return componentsschemas_preferred_min_throughput_type_1
+                return preferred_min_throughput_type_1
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(float | PercentileThroughputCutoffs | Unset, data)
@@ -484,20 +474,16 @@ class ProviderPreferences:
             try:
                 if not isinstance(data, str):
                     raise TypeError()
-                componentsschemas_provider_preferences_sort_type_0 = (
-                    check_provider_sort(data)
-                )
+                sort_type_0 = check_provider_sort(data)
 
-                return componentsschemas_provider_preferences_sort_type_0
+                return sort_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             if not isinstance(data, dict):
                 raise TypeError()
-            componentsschemas_provider_preferences_sort_type_1 = (
-                ProviderSortConfig.from_dict(data)
-            )
+            sort_type_1 = ProviderSortConfig.from_dict(data)
 
-            return componentsschemas_provider_preferences_sort_type_1
+            return sort_type_1
 
         sort = _parse_sort(d.pop("sort", UNSET))
 
