@@ -30,8 +30,9 @@ from openrouter_embeddings.errors import (
 from openrouter_embeddings.local.contract import contract, operation
 from openrouter_embeddings.transport import BASE_URL, Transport
 
-from tools.changes import fields_of, json_schema
 from tools.live_probes import MODEL, PROBES, Probe, most_tokens
+from tools.meaning import Reader
+from tools.operation_changes import json_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,7 +88,7 @@ class Examination:
             self.spent += Decimal(str(cost))
         message = operation()["responses"].get(str(reply.status))
         if message is not None:
-            known = fields_of(contract(), json_schema(message))
+            known = Reader(contract()).paths(json_schema(contract(), message))
             self.beyond |= {path for path in _paths(body, "") if path not in known}
 
     def _send(self, probe: Probe) -> Reply:
@@ -133,7 +134,8 @@ def _against_schema(reply: Reply, body: Any) -> Iterator[str]:
     if body is _NOT_JSON:
         yield f"status {reply.status} with a body that is not JSON: {said(reply)}"
         return
-    schema = {**json_schema(documented), "components": contract()["components"]}
+    schema = json_schema(contract(), documented)
+    schema = {**schema, "components": contract().get("components", {})}
     for error in jsonschema_rs.Draft202012Validator(schema, mask="the value").iter_errors(body):
         place = ".".join(map(str, error.instance_path)) or "the whole"
         yield f"status {reply.status}: {place}: {error.message[:200]}"

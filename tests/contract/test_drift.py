@@ -1,144 +1,211 @@
-"""What the wrapper does not offer of the contract is said in words, or accepted in gaps.toml."""
+"""What the wrapper lacks of the contract is said a line each, or accepted in tools/gaps.toml."""
 
-import copy
-import tomllib
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, cast
+import re
+from functools import cache
+from typing import Any
 
-import openrouter_embeddings as ore
 import pytest
-from openrouter_embeddings.core.accept import accept
-from openrouter_embeddings.core.options import merged
-from openrouter_embeddings.core.policy import error_class
-from openrouter_embeddings.local.contract import contract
+from openrouter_embeddings.local.contract import contract as shipped
 
-from tools.changes import Field, fields_of, json_schema, operations_by_name
+from tests.tools import edits as e
+from tests.tools import real_editions
+from tests.tools.editions import EDITIONS, PUBLISHED
+from tests.tools.places import Moot, edited
+from tools import ROOT, contract, drift
+from tools.changes import Side, compare, is_former_form
+from tools.documents import SPEC
+from tools.drift import concerning, findings, gaps, judge, keeps, offered, read_accepted
+from tools.findings import Finding, values_at
+from tools.rules import apply
 
-ACCEPTED = tomllib.loads(Path(__file__).with_name("gaps.toml").read_text("utf-8"))["gaps"]
-SAMPLES = {"provider": {"zdr": True}}
-OPERATION = "POST /embeddings"
-# Where a field of the response is offered to callers.
-OFFERED = {
-    "data": "EmbeddingResult.vectors",
-    "data[].embedding": "EmbeddingResult.vectors",
-    "data[].index": "the order of EmbeddingResult.vectors",
-    "id": "EmbeddingResult.ids",
-    "model": "EmbeddingResult.model",
-    "usage": "EmbeddingResult.usage",
-    "usage.cost": "Usage.cost",
-    "usage.prompt_tokens": "Usage.prompt_tokens",
-    "usage.total_tokens": "Usage.total_tokens",
-    "usage.prompt_tokens_details": "Usage.prompt_tokens_details",
-    "usage.prompt_tokens_details.text_tokens": "Usage.prompt_tokens_details",
-    "usage.prompt_tokens_details.image_tokens": "Usage.prompt_tokens_details",
-}
+TODAY = Side(apply(PUBLISHED, contract.RULES), is_former_form(PUBLISHED))
 
 
-def gaps(document: dict[str, Any]) -> list[str]:
-    """What a contract offers and the wrapper does not."""
-    operations = operations_by_name(document)
-    found = [f"operation {name}" for name in operations if name != OPERATION]
-    operation = operations[OPERATION]
-    request = fields_of(document, json_schema(operation["requestBody"]))
-    top = [path for path in request if path and "." not in path and "[]" not in path]
-    found += [f"request field {path}" for path in top if not _sends(path, request[path])]
-    parts = request.get("input[].content[].type", Field(required=True)).values
-    found += [f"content part {part}" for part in sorted(parts) if not _takes_part(part)]
-    responses = operation["responses"]
-    for status in responses:
-        if not status.startswith("2") and error_class(int(status)) is ore.APIStatusError:
-            found.append(f"status {status}")
-    if "200" not in responses:
-        return [*found, "no response 200"]
-    response = fields_of(document, json_schema(responses["200"]))
-    named = [path for path in response if path and not path.endswith("[]")]
-    return found + [f"response field {path}" for path in named if path not in OFFERED]
+@cache
+def today() -> list[Finding]:
+    """What is found of the project's own edition."""
+    return findings(TODAY.contract)
 
 
-def _sends(name: str, field: Field) -> bool:
-    """Whether there is an option for a field, and it ends in the body of a request."""
-    if name == "input":
-        return True
-    if name not in ore.EmbedOptions.__annotations__:
-        return False
-    sample = SAMPLES.get(name, 3 if "integer" in field.kinds else "x")
-    value = next(iter(sorted(field.values)), sample)
-    try:
-        sent = merged({"model": "m"}, cast("ore.EmbedOptions", {name: value})).request_fields()
-    except (ore.InputError, TypeError):  # of another type, or known to the annotations alone
-        return False
-    return bool(sent.get(name) == value)
-
-
-def _takes_part(kind: str) -> bool:
-    """Whether the API's own form of a part is taken as an input."""
-    inner = {"text": "x"}.get(kind, {"url": "https://example.org/x"})
-    try:
-        accept({"content": [{"type": kind, kind: inner}]})
-    except ore.InputError:
-        return False
-    return True
+@cache
+def lacking(name: str) -> frozenset[str]:
+    """The gaps of a real edition, by their keys."""
+    return frozenset(gap.key for gap in gaps(real_editions.edition(name).contract))
 
 
 def test_every_gap_is_accepted_with_a_reason() -> None:
-    """And nothing is accepted that is no gap any more."""
-    found = {*gaps(contract())}
-    assert not found - {*ACCEPTED}, "not offered: offer it, or give a reason in gaps.toml"
-    assert not {*ACCEPTED} - found, "no gap any more: remove it from gaps.toml"
-    assert all(len(reason) > 20 for reason in ACCEPTED.values())
+    """And nothing is accepted that the wrapper offers."""
+    accepted = read_accepted()
+    if lines := judge(findings(shipped()), accepted).problems():
+        pytest.fail("\n".join(lines), pytrace=False)
+    assert all(len(reason) > 20 for reason in accepted.values())
 
 
-def request_schema(document: dict[str, Any]) -> Any:
-    """The schema of the request, to be changed."""
-    body = document["paths"]["/embeddings"]["post"]["requestBody"]
-    return body["content"]["application/json"]["schema"]
+@pytest.mark.parametrize("name", EDITIONS)
+def test_what_a_new_edition_brings_is_said(name: str) -> None:
+    """In a line for each gap, and nothing else."""
+    before = {finding.key for finding in today() if not finding.is_offered}
+    assert {gap.key for gap in _gaps_of(name)} - before == {*EDITIONS[name].gaps}
 
 
-def new_field(document: dict[str, Any]) -> None:
-    """A request field that the next edition may bring."""
-    request_schema(document)["properties"]["priority"] = {"type": "string"}
+# One of each class, tried with every real edition as today's.
+PLANTED = [
+    *("an optional request field", "a required request field", "a request field removed"),
+    *("a limit on the request", "a value added to a request", "null for a field"),
+    *("a new preference", "a new content part", "a new response field", "a new status"),
+    *("statuses of a kind", "a new operation", "another address", "components renamed"),
+]
 
 
-def new_operation(document: dict[str, Any]) -> None:
-    """A path that the next edition may bring."""
-    document["paths"]["/embeddings/models"] = {"get": {"responses": {}}}
+@pytest.mark.parametrize("base", [SPEC.name, *real_editions.PAGES])
+def test_it_is_said_in_every_real_edition(base: str) -> None:
+    """Whatever its form and the names in it."""
+    document = real_editions.edition(base).document
+    wrong = []
+    for name in PLANTED:
+        found = gaps(apply(EDITIONS[name].of(document), contract.RULES))
+        new = {finding.key for finding in found} - lacking(base)
+        wrong += [f"{name}: {new}"] * (new != {*EDITIONS[name].gaps})
+    assert wrong == []
 
 
-def new_status(document: dict[str, Any]) -> None:
-    """A status without an exception of its own."""
-    document["paths"]["/embeddings"]["post"]["responses"]["409"] = {"description": "Conflict"}
+@pytest.mark.parametrize("base", [SPEC.name, *real_editions.PAGES])
+def test_acceptances_serve_every_real_edition(base: str) -> None:
+    """Some are moot in some of them; none is for what the wrapper offers."""
+    drifted = judge(findings(real_editions.edition(base).contract), read_accepted())
+    assert drifted.idle == []
+    # what is still open: values that a client generated from that edition would know
+    assert [f.key for f in drifted.open if not f.key.startswith("request value provider.")] == []
 
 
-def new_response_field(document: dict[str, Any]) -> None:
-    """Something that the service says of every vector."""
-    schemas = document["components"]["schemas"]
-    (item,) = [s for name, s in schemas.items() if name.endswith("SchemaDataItems")]
-    item["properties"]["truncated"] = {"type": "boolean"}
+@pytest.mark.parametrize("name", [n for n, e in EDITIONS.items() if e.breaks])
+def test_what_breaks_and_the_wrapper_keeps_is_told_apart(name: str) -> None:
+    """By trying it: a limit, a field that is always sent, an answer that is read all the same."""
+    document = EDITIONS[name].today()
+    repaired = apply(document, contract.RULES)
+    changes = compare(TODAY, Side(repaired, is_former_form(document)))
+    found = findings(repaired)
+    breaking = [change for change in changes if change.breaks]
+    assert all(keeps(change, found) for change in breaking) == EDITIONS[name].kept
 
 
-def new_part(document: dict[str, Any]) -> None:
-    """Audio, say."""
-    schemas = document["components"]["schemas"]
-    (parts,) = [s for name, s in schemas.items() if name.endswith("ContentItems")]
-    kind = {"type": "string", "enum": ["input_smell"]}
-    parts["anyOf"].append({"type": "object", "properties": {"type": kind}})
+def test_a_type_that_the_wrapper_sends_anyway_is_kept() -> None:
+    """Prices could be anything; the wrapper has always made texts of them."""
+    priced = "request.provider.max_price.{}"
+    kinds = {"audio": {"type": "string"}, "image": {"type": "integer"}}
+    edits = [e.anew(priced.format(name), kind) for name, kind in kinds.items()]
+    old = edited(PUBLISHED, *(e.anew(priced.format(name), {"title": "Any"}) for name in kinds))
+    new = apply(edited(PUBLISHED, *edits), contract.RULES)
+    sides = [Side(side, former=False) for side in (apply(old, contract.RULES), new)]
+    found = findings(new)
+    kept = {c.place: keeps(c, found) for c in compare(*sides) if c.breaks and c.kind == "typed"}
+    assert kept == {"provider.max_price.audio": True, "provider.max_price.image": False}
+
+
+def finding(key: str, *, is_offered: bool = False) -> Finding:
+    """Something that was found."""
+    return Finding(key, "request", "x", "because", "x.py", is_offered)
+
+
+def test_a_gap_is_a_line_that_names_the_file() -> None:
+    """And what the wrapper says of it."""
+    (gap,) = [g for g in _gaps_of("a new preference") if g.key == "request field provider.region"]
+    line = str(gap)
+    assert line.startswith("request field provider.region: the wrapper refuses it: provider: ")
+    assert line.endswith(f" → {gap.file}")
+    assert "\n" not in line
+
+
+def _gaps_of(name: str) -> list[Finding]:
+    return gaps(apply(EDITIONS[name].today(), contract.RULES))
+
+
+@pytest.mark.parametrize("name", [n for n, e in EDITIONS.items() if e.gaps])
+def test_the_file_to_change_exists(name: str) -> None:
+    """Of every gap."""
+    for gap in _gaps_of(name):
+        assert (ROOT / gap.file).is_file(), gap.file
+
+
+def test_an_acceptance_may_stand_for_many() -> None:
+    """`*` is anything; every other character is itself."""
+    found = [finding("field a[].b"), finding("field a[].c"), finding("field ab")]
+    drifted = judge(found, {"field a[].*": "because"})
+    assert [gap.key for gap in drifted.open] == ["field ab"]
+    assert [gap.key for gap, _ in drifted.accepted] == ["field a[].b", "field a[].c"]
+
+
+def test_an_acceptance_of_what_is_offered_is_a_problem() -> None:
+    """One of what the edition does not have is not, nor one that is right for some."""
+    found = [finding("a", is_offered=True), finding("b.x", is_offered=True), finding("b.y")]
+    drifted = judge(found, {"a": "because", "b.*": "because", "c": "because"})
+    assert drifted.idle == ["a"]
+    assert drifted.problems() == ["a: the wrapper offers it → tools/gaps.toml"]
+
+
+def test_a_change_finds_what_concerns_it() -> None:
+    """And what is in a field that is new."""
+    repaired = apply(EDITIONS["a new preference"].today(), contract.RULES)
+    (change,) = compare(TODAY, Side(repaired, TODAY.former))
+    about = concerning(change, findings(repaired))
+    assert [(f.key, f.is_offered) for f in about] == [("request field provider.region", False)]
+
+
+def test_what_is_offered_is_found_by_calling() -> None:
+    """Every option, part and value of the edition that there is, and where answers go."""
+    keys = {finding.key for finding in offered(TODAY.contract)}
+    assert keys >= {
+        *("request field dimensions", "request field user", "request field provider.sort.by"),
+        *("request value encoding_format float", "request value provider.quantizations[] int8"),
+        *("content part text", "content part image_url", "request required model"),
+        *("response field usage.cost", "response form data[].embedding string", "status 429"),
+    }
 
 
 @pytest.mark.parametrize(
-    ("edit", "gap"),
+    ("path", "values"),
     [
-        (new_field, "request field priority"),
-        (new_operation, "operation GET /embeddings/models"),
-        (new_status, "status 409"),
-        (new_response_field, "response field data[].truncated"),
-        (new_part, "content part input_smell"),
+        ("", [{"a": [{"b": 1}, {"b": 2}, 3], "c": [[4], [5, 6]]}]),
+        ("a[].b", [1, 2]),
+        ("c[][]", [4, 5, 6]),
+        ("a.b", []),
+        ("d", []),
     ],
 )
-def test_what_a_new_edition_brings_is_said(
-    edit: Callable[[dict[str, Any]], None], gap: str
+def test_values_are_found_by_their_path(path: str, values: list[Any]) -> None:
+    """Through lists of lists; where there is none, there is none."""
+    message = {"a": [{"b": 1}, {"b": 2}, 3], "c": [[4], [5, 6]]}
+    assert [*values_at(message, path)] == values
+
+
+def test_the_command_says_what_is_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In words, one for each gap."""
-    document = copy.deepcopy(contract())
-    edit(document)
-    assert {*gaps(document)} - {*gaps(contract())} == {gap}
+    """A line each, and 1; or that nothing is, and 0."""
+    assert drift.main([]) == 0
+    assert re.fullmatch(r"0 to do; \d+ gaps are accepted in tools/gaps\.toml\n", _said(capsys))
+    monkeypatch.setattr(drift, "read_accepted", dict)
+    assert drift.main([]) == 1
+    lines = _said(capsys).splitlines()
+    (line,) = [line for line in lines if line.startswith("response field object: ")]
+    assert line.endswith("→ wrapper/openrouter_embeddings/result.py")
+    monkeypatch.undo()
+    assert drift.main(["--accepted"]) == 0
+    assert "  response field object: a tag that is always the same" in _said(capsys)
+
+
+def _said(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().out
+
+
+def test_an_edition_that_an_edit_does_not_fit_says_why() -> None:
+    """Editions in which there is nothing to edit are told from those that were forgotten."""
+    limited = EDITIONS["a limit on the request"].today()
+    with pytest.raises(Moot, match="this edition is so already"):
+        EDITIONS["a limit on the request"].of(limited)
+    with pytest.raises(Moot, match=r"request\.user may be null already"):
+        EDITIONS["null for a field"].of(EDITIONS["null for a field"].today())
+    with pytest.raises(Moot, match=r"there is no request\.user"):
+        EDITIONS["null for a field"].of(EDITIONS["a request field removed"].today())
+    with pytest.raises(Moot, match="the request is not JSON"):
+        EDITIONS["null for a field"].of(EDITIONS["another form of the request"].today())

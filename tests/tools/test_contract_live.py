@@ -45,7 +45,8 @@ def test_the_stand_in_keeps_the_contract(
     assert f"{len(PROBES)} requests" in first
     assert f"{Decimal(most_tokens()) * Decimal('0.02') / 1_000_000:f} credits" in first
     assert [line.split()[0] for line in others[: len(PROBES)]] == ["ok"] * len(PROBES)
-    assert "usage.is_byok" in others[-2]
+    assert "not listed in the contract: " in others[-2]
+    assert "provider" in others[-2]
     assert others[-1].startswith("0 differ, 0 without a verdict, ")
     spent = Decimal(others[-1].split()[-2])
     assert 0 < spent <= Decimal(most_tokens()) * Decimal("2e-8")

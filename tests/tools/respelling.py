@@ -1,0 +1,168 @@
+"""Random edits of a contract: some that change its spelling alone, some that change its meaning."""
+
+import copy
+from collections.abc import Callable, Iterator
+from random import Random
+from typing import Any
+
+from tests.tools.places import Hop
+from tools.documents import resolve
+
+Contract = dict[str, Any]
+Edit = Callable[[Contract, Hop, Random], None]
+
+
+def schemas_of(contract: Contract) -> list[Hop]:
+    """Every schema of the operation's messages, each as what holds it and the key there."""
+    operation = contract["paths"]["/embeddings"]["post"]
+    messages = [operation["requestBody"], *operation["responses"].values()]
+    kinds = [message.get("content", {}).get("application/json", {}) for message in messages]
+    seen: set[int] = set()
+    return [
+        hop
+        for kind in kinds
+        if "schema" in kind
+        for hop in _below(contract, (kind, "schema"), seen)
+    ]
+
+
+def _below(contract: Contract, hop: Hop, seen: set[int]) -> Iterator[Hop]:
+    yield hop
+    node = hop[0][hop[1]]
+    if not isinstance(node, dict) or id(node) in seen:
+        return
+    seen.add(id(node))
+    if "$ref" in node:
+        name = node["$ref"].rpartition("/")[2]
+        yield from _below(contract, (contract["components"]["schemas"], name), seen)
+    for union in ("anyOf", "oneOf", "allOf"):
+        for number in range(len(node.get(union, ()))):
+            yield from _below(contract, (node[union], number), seen)
+    for name in node.get("properties", {}):
+        yield from _below(contract, (node["properties"], name), seen)
+    if "items" in node:
+        yield from _below(contract, (node, "items"), seen)
+
+
+def edited_at_random(contract: Contract, edits: list[Edit], count: int, random: Random) -> Contract:
+    """A copy with some edits at random places."""
+    found = copy.deepcopy(contract)
+    for _ in range(count):
+        random.choice(edits)(found, random.choice(schemas_of(found)), random)
+    return found
+
+
+def hoist(contract: Contract, hop: Hop, _: Random) -> None:
+    """An inline schema becomes a component."""
+    name = f"Hoisted{len(contract['components']['schemas'])}"
+    contract["components"]["schemas"][name] = hop[0][hop[1]]
+    hop[0][hop[1]] = {"$ref": f"#/components/schemas/{name}"}
+
+
+def inline(contract: Contract, hop: Hop, _: Random) -> None:
+    """A component takes the place of a reference to it."""
+    node = hop[0][hop[1]]
+    if "$ref" in node:
+        hop[0][hop[1]] = copy.deepcopy(resolve(contract, node["$ref"]))
+
+
+def wrap(_: Contract, hop: Hop, random: Random) -> None:
+    """A schema becomes the only alternative, or one of several things that hold."""
+    union = random.choice(["anyOf", "allOf", "oneOf"])
+    beside = [{"description": "Said here alone."}] if union == "allOf" else []
+    hop[0][hop[1]] = {union: [hop[0][hop[1]], *beside], "title": "Wrapped"}
+
+
+def shuffle(_: Contract, hop: Hop, random: Random) -> None:
+    """Fields, alternatives and values in another order."""
+    node = hop[0][hop[1]]
+    for key in ("required", "enum", "anyOf", "oneOf", "allOf"):
+        if key in node:
+            node[key] = random.sample(node[key], len(node[key]))
+    if "properties" in node:
+        names = [*node["properties"]]
+        node["properties"] = {n: node["properties"][n] for n in random.sample(names, len(names))}
+
+
+def say(_: Contract, hop: Hop, random: Random) -> None:
+    """Other words and examples."""
+    words = random.choice(["One thing.", "Another."])
+    hop[0][hop[1]].update(description=words, format="words", deprecated=False)
+
+
+def respell_null(_: Contract, hop: Hop, __: Random) -> None:
+    """`type: [x, null]` as an alternative, and the other way round."""
+    node = hop[0][hop[1]]
+    kinds = node.get("type")
+    if isinstance(kinds, list) and "null" in kinds and len(kinds) == 2:
+        rest = {key: value for key, value in node.items() if key != "type"}
+        rest["type"] = next(kind for kind in kinds if kind != "null")
+        if "enum" in rest:
+            rest["enum"] = [value for value in rest["enum"] if value is not None]
+        has_null = None in node.get("enum", [None])
+        hop[0][hop[1]] = {"anyOf": [rest, {"type": "null"}]} if has_null else rest
+    elif isinstance(kinds, str) and kinds != "null" and "enum" in node:
+        node["enum"] = [*node["enum"], None]  # which its type does not allow
+
+
+SPELLINGS: list[Edit] = [hoist, inline, wrap, shuffle, say, respell_null]
+
+
+def retype(_: Contract, hop: Hop, random: Random) -> None:
+    """Another type."""
+    node = hop[0][hop[1]]
+    if isinstance(node.get("type"), str) and "enum" not in node:
+        node["type"] = random.choice(["string", "integer", "number", "boolean", "object"])
+
+
+def narrow(_: Contract, hop: Hop, random: Random) -> None:
+    """A limit."""
+    limits: dict[Any, dict[str, Any]] = {
+        "string": {"minLength": random.randrange(3), "pattern": random.choice(["", "^x", "y$"])},
+        "integer": {"minimum": random.randrange(-1, 4)},
+        "number": {"maximum": random.randrange(3)},
+        "array": {random.choice(["minItems", "maxItems"]): random.randrange(3)},
+        "object": {"additionalProperties": random.choice([False, True, {"type": "string"}])},
+    }
+    node = hop[0][hop[1]]
+    kinds = node.get("type")
+    kind = random.choice(kinds) if isinstance(kinds, list) else kinds
+    if kind in limits and "enum" not in node:
+        node.update([random.choice([*limits[kind].items()])])
+
+
+def refield(_: Contract, hop: Hop, random: Random) -> None:
+    """A field more, or less, or required, or not."""
+    node = hop[0][hop[1]]
+    if not (names := [*node.get("properties", {})]):
+        return
+    required = node.setdefault("required", [])
+    match random.randrange(4):
+        case 0:
+            node["properties"]["strange"] = {"type": "string"}
+            required += random.choice([[], ["strange"]])
+        case 1:
+            gone = random.choice(names)
+            del node["properties"][gone]
+            node["required"] = [name for name in required if name != gone]
+        case 2:
+            node["required"] = [*dict.fromkeys([*required, random.choice(names)])]
+        case _ if required:
+            required.remove(random.choice(required))
+
+
+def revalue(_: Contract, hop: Hop, random: Random) -> None:
+    """Values, alternatives or null more, or less."""
+    node = hop[0][hop[1]]
+    for key in ("enum", "anyOf"):
+        if len(node.get(key, ())) > 1 and random.randrange(2):
+            node[key].remove(random.choice(node[key]))
+    if "enum" in node and "string" in node.get("type", ()):
+        node["enum"] += random.choice([[], ["strange"]])
+    if isinstance(node.get("type"), str) and node["type"] != "null" and "enum" not in node:
+        node["type"] = random.choice([node["type"], [node["type"], "null"]])
+    elif isinstance(node.get("type"), list):
+        node["type"] = random.choice([node["type"], node["type"][0]])
+
+
+MEANINGS: list[Edit] = [retype, narrow, refield, revalue]

@@ -1,0 +1,153 @@
+"""`make update`: all or nothing, and one page that says what an edition means."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tools import edits as e
+from tests.tools.editions import EDITIONS, PUBLISHED, TEXT
+from tests.tools.places import edited, text_of
+from tests.tools.real_editions import FILES, PAGES
+from tools import ROOT
+
+PARTS = ["tools", "wrapper", "generated", "openapi.yaml", "generator-config.yaml", "pyproject.toml"]
+Project = Callable[..., "Run"]
+
+
+class Run(subprocess.CompletedProcess[str]):
+    """A run of `make update`, and the project that it ran in."""
+
+    project: Path
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what an update needs. One for all, so that mypy knows most of it already."""
+    folder = tmp_path_factory.mktemp("project")
+    ignored = shutil.ignore_patterns("__pycache__", "prism")
+    for part in PARTS:
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, folder / part, ignore=ignored)
+        else:
+            shutil.copy(ROOT / part, folder / part)
+    return folder
+
+
+@pytest.fixture
+def update(project: Path) -> Project:
+    """Run `python -m tools.update` in the copy, which has the project's edition at first."""
+    shutil.rmtree(project / "generated")
+    shutil.copytree(ROOT / "generated", project / "generated")
+    shutil.copy(ROOT / "openapi.yaml", project)
+
+    def run(*arguments: str, given: str | None = None) -> Run:
+        paths = [str(project), str(project / "wrapper"), str(project / "generated")]
+        done = subprocess.run(
+            [sys.executable, "-m", "tools.update", *arguments],
+            cwd=project,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            input=given,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        made = Run(done.args, done.returncode, done.stdout, done.stderr)
+        made.project = project
+        return made
+
+    return run
+
+
+# The earliest real edition at hand: what is newer breaks nobody who has it.
+EARLIEST = FILES.get("openrouter-embeddings.md", FILES["openapi.yaml"])
+
+
+def contents(project: Path) -> dict[str, bytes]:
+    """What an update may change, and what it may not."""
+    parts = ["generated", "openapi.yaml", "generator-config.yaml"]
+    files = [path for part in parts for path in [project / part, *(project / part).rglob("*")]]
+    kept = [path for path in files if path.is_file() and "__pycache__" not in path.parts]
+    return {str(path.relative_to(project)): path.read_bytes() for path in kept}
+
+
+# How many changes break callers, counted by hand; the wrapper does already what they ask for.
+BREAKS = {"2026-08-21.md": 4, "openapi-2026-08-21.yaml": 4}
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name != "openapi.yaml"])
+def test_a_real_edition_is_taken_without_a_hand(name: str, update: Project) -> None:
+    """Nothing needs a person, the types fit, and the configuration stays."""
+    assert update(str(EARLIEST)).returncode in (0, 1)  # from whatever this repository has
+    done = update(str(FILES[name]))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "**Nothing needs a person.**" in done.stdout
+    assert "- yes: the wrapper's types fit the new client" in done.stdout
+    assert done.stdout.count("  BREAKS  ") == BREAKS.get(name, 0)
+    assert done.stdout.count(": the wrapper keeps it") == BREAKS.get(name, 0)
+    config = (done.project / "generator-config.yaml").read_bytes()
+    assert config == (ROOT / "generator-config.yaml").read_bytes()
+    if name in PAGES:
+        assert (done.project / "openapi.yaml").read_bytes() in FILES[name].read_bytes()
+
+
+def test_what_needs_a_person_stands_on_the_page(update: Project, tmp_path: Path) -> None:
+    """With the file to change; the edition is in place, and the report says the same."""
+    given = EDITIONS["an optional request field"].text
+    report = tmp_path / "report.md"
+    done = update("-", "--report", str(report), given=given)
+    assert done.returncode == 1, done.stdout
+    assert "**One thing needs a person.**" in done.stdout
+    line = "- request field priority: "
+    (said,) = [said for said in done.stdout.splitlines() if said.startswith(line)]
+    assert said.endswith(" → wrapper/openrouter_embeddings/core/options.py")
+    assert report.read_text() == done.stdout
+    assert (done.project / "openapi.yaml").read_text() == given
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        text_of(edited(PUBLISHED, e.set_keys("request.dimensions", type="integr"))),
+        TEXT[: len(TEXT) // 2],
+        TEXT.replace("application/json:", "application/strange:", 1),
+        "no document at all",
+    ],
+    ids=["schema", "torn", "inexpressible", "nothing"],
+)
+def test_a_run_that_stops_leaves_everything_as_it_was(
+    given: str, update: Project, tmp_path: Path
+) -> None:
+    """It ends with 2, and says where, what, and what to do, in words of our own."""
+    report = tmp_path / "report.md"
+    before: dict[str, Any] = contents(ROOT)
+    done = update("-", "--report", str(report), given=given)
+    assert done.returncode == 2
+    assert contents(done.project) == before
+    assert "What to do: " in done.stderr
+    assert done.stderr.endswith("Everything is as it was.\n")
+    assert len(done.stderr.splitlines()) == 2
+    assert "could not be taken" in report.read_text()
+
+
+def test_a_report_that_cannot_be_written_stops_the_run(update: Project) -> None:
+    """Before anything is taken."""
+    before = contents(ROOT)
+    done = update("-", "--report", "nowhere/report.md", given=TEXT)
+    assert done.returncode == 2
+    assert "the report cannot be written to nowhere/report.md: No such file" in done.stderr
+    assert contents(done.project) == before
+
+
+def test_the_edition_that_is_there_changes_nothing(update: Project) -> None:
+    """An update to the same edition says so."""
+    before = contents(ROOT)
+    done = update("-", given=(ROOT / "openapi.yaml").read_text())
+    assert done.returncode == 0
+    assert "no difference that a program could meet" in done.stdout
+    assert contents(done.project) == before

@@ -1,0 +1,351 @@
+"""What differs between two messages of a contract, place by place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from tools.plain import Plain, either_of, frozen, is_condition, is_tighter, spelled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator
+
+    from tools.documents import Json
+    from tools.meaning import Form, Reader, Shape
+
+Effect = Literal["breaks", "fine", "note", "unsaid"]
+LeftOut = Literal["", "always", "at times"]
+Group = Literal["service", "operations", "request", "response", "errors"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference between two contracts.
+
+    Attributes:
+        group: which part of the contract: "request", "errors".
+        place: where in it: "usage.is_byok", "GET /embeddings/models", "status 413".
+        kind: what became of it: "new", "gone", "required", "optional", "form", "null", "value",
+            "limit", "closed", "mixed", "default", or "other".
+        text: the sentence for people.
+        effect: "breaks" a caller, is "fine", a "note", or "unsaid": the former form of the page
+            could not say it.
+        detail: the value, the form, or a limit's keyword and value.
+        on: the contract that alone has it, where one has.
+        left_out: whether the former form of the page left such a thing out.
+    """
+
+    group: Group
+    place: str
+    kind: str
+    text: str
+    effect: Effect
+    detail: tuple[Json, ...] = ()
+    on: Literal["old", "new", ""] = ""
+    left_out: LeftOut = ""
+
+    @property
+    def breaks(self) -> bool:
+        """Whether it can break a caller."""
+        return self.effect == "breaks"
+
+
+class Comparison:
+    """Compares a message of two documents; `group` says who sends it.
+
+    What a caller sends may be allowed more, what a caller reads less.
+    """
+
+    def __init__(self, group: Group, old: Reader, new: Reader, prefix: str = "") -> None:
+        self.group: Group = group
+        self._sent = group == "request"
+        self._old = old
+        self._new = new
+        self._prefix = prefix
+        self._above: set[tuple[frozenset[int], frozenset[int]]] = set()
+
+    def schemas(self, old: Json, new: Json) -> Iterator[Change]:
+        """Every difference between two schemas."""
+        return self._shapes(self._old.shape(old), self._new.shape(new), "")
+
+    def _change(
+        self,
+        place: str,
+        kind: str,
+        said: str,
+        *,
+        effect: Effect,
+        detail: tuple[Json, ...] = (),
+        on: Literal["old", "new", ""] = "",
+    ) -> Change:
+        text = f"{self._prefix}{place or 'the whole'} {said}"
+        return Change(self.group, place, kind, text, effect, detail, on)
+
+    def _wider(self, place: str, kind: str, said: str, *detail: Json) -> Change:
+        """What the new contract alone allows."""
+        effect: Effect = "fine" if self._sent else "breaks"
+        return self._change(place, kind, said, effect=effect, detail=detail, on="new")
+
+    def _narrower(self, place: str, kind: str, said: str, *detail: Json) -> Change:
+        """What the old contract alone allows."""
+        effect: Effect = "breaks" if self._sent else "fine"
+        return self._change(place, kind, said, effect=effect, detail=detail, on="old")
+
+    def _shapes(self, old: Shape, new: Shape, place: str) -> Iterator[Change]:
+        here = (old.source, new.source)
+        if here in self._above:  # a schema that contains itself
+            return
+        self._above.add(here)
+        yield from self._forms(old, new, place)
+        self._above.discard(here)
+
+    def _forms(self, old: Shape, new: Shape, place: str) -> Iterator[Change]:
+        if self._sent and old.defaults != new.defaults:
+            now, was = (", ".join(sorted(shape.defaults)) for shape in (new, old))
+            said = f"has the default {now} now" if now else f"no longer has the default {was}"
+            on: Literal["old", "new"] = "new" if now else "old"
+            yield self._change(place, "default", said, effect="breaks", on=on)
+        if old.anything and new.anything:
+            return
+        if old.anything:
+            said = f"is {_either(new)} now, it could be anything"
+            change = self._narrower(place, "typed", said)
+            yield replace(change, on="new", left_out="at times" if self._sent else "always")
+            return
+        if new.anything:
+            change = self._wider(place, "typed", "may be anything now")
+            yield replace(change, on="old", left_out="at times" if self._sent else "always")
+            return
+        if old.null != new.null:
+            yield self._null(old, new, place)
+        yield from self._kinds(old, new, place)
+        yield from self._mixtures(old, new, place)
+        found = {
+            key: [*self._same_kind(old.forms[key], new.forms[key], place)]
+            for key in old.forms
+            if key in new.forms
+        }
+        lists = {key: _a(new.forms[key]) for key in found if new.forms[key].kind == "list"}
+        yield from _told_apart(
+            found, lambda change: lists if change.place == place else {}, lists.get
+        )
+
+    def _null(self, old: Shape, new: Shape, place: str) -> Change:
+        if new.null:
+            change, lacking = self._wider(place, "null", "may be null now"), old
+        else:
+            change, lacking = self._narrower(place, "null", "may not be null any more"), new
+        # the renderer of the former form lost null of a component, of an object, and of a union
+        is_object = any(form.kind == "object" for form in lacking.forms.values())
+        lost = self._sent and (lacking.named or is_object or len(lacking.forms) > 1)
+        return replace(change, left_out="at times" if lost else "")
+
+    def _kinds(self, old: Shape, new: Shape, place: str) -> Iterator[Change]:
+        gone = [old.forms[key] for key in old.forms if key not in new.forms]
+        added = [new.forms[key] for key in new.forms if key not in old.forms]
+        numbers = [shape.forms["number"] for shape in (old, new) if "number" in shape.forms]
+        if len(numbers) == 2 and numbers[0].words != numbers[1].words:
+            (gone if numbers[0].words == "number" else added).append(
+                numbers[0 if numbers[0].words == "number" else 1]
+            )
+        for form in gone:
+            change = self._narrower(place, "form", f"is no longer {_a(form)}", form.words)
+            # of lists and objects a caller may read nothing else; and what takes its place is new
+            if form.kind in ("list", "object") or added:
+                change = replace(change, effect="breaks")
+            yield change
+        for form in added:
+            yield self._wider(place, "form", f"may be {_a(form)} now", form.words)
+
+    def _mixtures(self, old: Shape, new: Shape, place: str) -> Iterator[Change]:
+        for side, other, said in ((old, new, "no longer"), (new, old, "now")):
+            for mixture in sorted(side.mixed, key=sorted):
+                known = {f"list of {kind}" for kind in mixture} <= other.forms.keys()
+                if known and not any(mixture <= one for one in other.mixed):
+                    kinds = " and ".join(sorted(mixture))
+                    if side is old:
+                        yield self._narrower(place, "mixed", f"may {said} mix {kinds}")
+                    else:
+                        yield self._wider(place, "mixed", f"may mix {kinds} {said}")
+
+    def _same_kind(self, old: Form, new: Form, place: str) -> Iterator[Change]:
+        yield from self._values(old, new, place)
+        yield from self._limits(old, new, place)
+        if old.items is not None and new.items is not None:
+            yield from self._shapes(old.items, new.items, f"{place}[]")
+        if old.objects and new.objects:
+            yield from self._objects(old.objects, new.objects, place)
+
+    def _values(self, old: Form, new: Form, place: str) -> Iterator[Change]:
+        gone = [value for text, value in old.known.items() if text not in new.known]
+        added = [value for text, value in new.known.items() if text not in old.known]
+        if old.values is None and new.values is not None:
+            said = f"is one of {_listed(new.values.values(), 8)} now, it could be any {new.words}"
+            yield self._narrower(place, "value", said)
+        elif old.values is not None and new.values is None:
+            yield self._wider(place, "value", f"may be any {new.words} now")
+        elif new.values is None:
+            said = f"no longer names {_listed(gone)}; any {new.words} is allowed as before"
+            if gone:
+                yield self._change(place, "known", said, effect="note", detail=frozen(gone))
+            if added:
+                said = f"has the new value {_listed(added)}"
+                effect: Effect = "fine" if self._sent else "note"
+                yield self._change(
+                    place, "known", said, effect=effect, detail=frozen(added), on="new"
+                )
+        else:
+            if gone:
+                said = f"no longer has the value {_listed(gone)}"
+                yield self._narrower(place, "value", said, *frozen(gone))
+            if added:
+                said = f"has the new value {_listed(added)}"
+                yield self._wider(place, "value", said, *frozen(added))
+
+    def _limits(self, old: Form, new: Form, place: str) -> Iterator[Change]:
+        for key in sorted(old.limits.keys() | new.limits.keys()):
+            was, now = old.limits.get(key), new.limits.get(key)
+            if was != now:
+                change = self._limit(key, was, now, place)
+                # who tells what a condition allows has to read it
+                yield replace(change, effect="breaks") if is_condition(key) else change
+
+    def _limit(self, key: str, was: Json, now: Json, place: str) -> Change:
+        if now is None:
+            change = self._wider(place, "limit", f"no longer has {spelled(key, was)}", key, was)
+            return replace(change, on="old", left_out=_left_out(key))
+        if was is None:
+            change = self._narrower(place, "limit", f"has {spelled(key, now)} now", key, now)
+            return replace(change, on="new", left_out=_left_out(key))
+        said = f"has {spelled(key, now)} now, not {spelled(key, was)}"
+        narrower = is_tighter(key, now, was)
+        if narrower is None:
+            return self._change(place, "limit", said, effect="breaks", detail=(key, now))
+        change = (self._narrower if narrower else self._wider)(place, "limit", said, key, now)
+        return replace(change, on="")
+
+    def _choice(self, old: list[Plain], new: list[Plain], place: str) -> Iterator[Change]:
+        """Of which fields an object needs one."""
+        was, now = either_of(self._old.choice(old)), either_of(self._new.choice(new))
+        if was == now:
+            return
+        if now:
+            change = self._narrower(place, "limit", f"needs {now} now", "required", now)
+            # what was needed before may not be enough any more
+            yield replace(change, on="new", effect="breaks" if was else change.effect)
+        else:
+            change = self._wider(place, "limit", f"no longer needs {was}", "required", was)
+            yield replace(change, on="old")
+
+    def _objects(self, old: list[Plain], new: list[Plain], place: str) -> Iterator[Change]:
+        was, now = self._old.by_tag(old), self._new.by_tag(new)
+        several = len(old) > 1 or len(new) > 1
+        if several and was and now and was[0] == now[0]:
+            yield from self._tagged(was[0], was[1], now[1], place)
+        else:
+            yield from self._fields(old, new, place)
+
+    def _tagged(
+        self, tag: str, old: dict[str, list[Plain]], new: dict[str, list[Plain]], place: str
+    ) -> Iterator[Change]:
+        name = place or "the whole"
+        for value in [value for value in old if value not in new]:
+            said = f"{name} may no longer have the {tag} {value}"
+            yield self._alternative(f"{place}.{value}", said, value, "gone")
+        for value in [value for value in new if value not in old]:
+            said = f"{name} may have the {tag} {value} now"
+            yield self._alternative(f"{place}.{value}", said, value, "new")
+        found = {
+            value: [*self._fields(old[value], new[value], place, tag)]
+            for value in old
+            if value in new
+        }
+
+        def holders(change: Change) -> Collection[str]:
+            """Where a field is required of some alternatives, the others count, too."""
+            if change.kind in ("new", "gone", "required", "optional"):
+                return found
+            name = change.place.removeprefix(place).lstrip(".").split(".")[0].partition("[")[0]
+            return [v for v in found if any(name in o.get("properties", ()) for o in new[v])]
+
+        yield from _told_apart(found, holders, lambda value: f"where {tag} is {value}")
+
+    def _alternative(self, place: str, said: str, value: str, kind: str) -> Change:
+        text = f"{self._prefix}{said}"
+        effect: Effect = "fine" if self._sent and kind == "new" else "breaks"
+        on: Literal["old", "new"] = "new" if kind == "new" else "old"
+        return Change(self.group, place.lstrip("."), kind, text, effect, (value,), on)
+
+    def _fields(
+        self, old: list[Plain], new: list[Plain], place: str, tag: str = ""
+    ) -> Iterator[Change]:
+        was, now = self._old.fields(old), self._new.fields(new)
+        for name in dict.fromkeys([*was, *now]):
+            path = f"{place}.{name}".lstrip(".")
+            if name not in was:
+                required = now[name][1]
+                said = f"is new{' and required' * required}"
+                effect: Effect = "breaks" if self._sent and required else "fine"
+                yield self._change(path, "new", said, effect=effect, on="new")
+            elif name not in now:
+                yield self._change(path, "gone", "is gone", effect="breaks", on="old")
+            else:
+                yield from self._field(was[name], now[name], path, is_tag=name == tag)
+        yield from self._choice(old, new, place)
+        yield from self._others(self._old.others(old), self._new.others(new), place)
+
+    def _field(
+        self, old: tuple[Shape, bool], new: tuple[Shape, bool], path: str, *, is_tag: bool
+    ) -> Iterator[Change]:
+        if old[1] != new[1]:
+            kind = "required" if new[1] else "optional"
+            effect: Effect = "breaks" if self._sent == new[1] else "fine"
+            yield self._change(path, kind, f"is {kind} now", effect=effect)
+        if not is_tag:  # its values are the alternatives
+            yield from self._shapes(old[0], new[0], path)
+
+    def _others(self, old: Shape | None, new: Shape | None, place: str) -> Iterator[Change]:
+        """What an object holds beside the fields that it names."""
+        if old is None and new is not None:
+            said = "has room for other fields now"
+            yield replace(self._wider(place, "closed", said), on="old", left_out="always")
+        elif old is not None and new is None:
+            said = "has no room for other fields now"
+            yield replace(self._narrower(place, "closed", said), on="new", left_out="always")
+        elif old is not None and new is not None:
+            yield from self._shapes(old, new, f"{place}.*".lstrip("."))
+
+
+def _told_apart(
+    found: dict[str, list[Change]],
+    holders: Callable[[Change], Collection[str]],
+    words: Callable[[str], str | None],
+) -> Iterator[Change]:
+    """The changes of several alternatives, each once, saying which where not all have it."""
+    having: dict[Change, list[str]] = {}
+    for key, changes in found.items():
+        for change in changes:
+            having.setdefault(change, []).append(key)
+    for change, keys in having.items():
+        where = ", ".join(filter(None, map(words, keys)))
+        everywhere = not where or {*holders(change)} <= {*keys}
+        yield change if everywhere else replace(change, text=f"{change.text} ({where})")
+
+
+def _left_out(limit: str) -> LeftOut:
+    return "always" if limit in ("minimum", "maximum") else ""
+
+
+def _a(form: Form) -> str:
+    return f"a {form.words}" if form.kind == "list" else form.words
+
+
+def _either(shape: Shape) -> str:
+    kinds = [*map(_a, shape.forms.values()), *(["null"] if shape.null else [])]
+    return " or ".join(kinds) or "nothing"
+
+
+def _listed(values: Iterable[Json], most: int = 1000) -> str:
+    words = sorted(str(value) for value in values)
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return f"{', '.join(words[:most])}{more}"

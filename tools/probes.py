@@ -1,0 +1,141 @@
+"""What the wrapper does: asked through its public face, without a network."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from traceback import extract_tb
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+
+import httpx
+import openrouter_embeddings as ore
+from openrouter_embeddings.transport import BASE_URL
+
+from tools.findings import WRAPPER
+from tools.samples import URL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+    from typing import Self
+
+    from tools.documents import Json
+
+_KEY = "sk-probe"
+_PACKAGE = Path(ore.__file__).parent
+
+
+@dataclass
+class Sent:
+    """What a call led to: the requests that were sent, or why none was, and in which file."""
+
+    bodies: list[Json] = field(default_factory=list)
+    refusal: str = ""
+    refused_in: str = ""
+
+
+class Wrapper:
+    """A client whose requests go nowhere."""
+
+    def __init__(self) -> None:
+        self._requests: list[httpx.Request] = []
+        self._answer: tuple[int, Json] | None = None
+        self._http = httpx.Client(transport=httpx.MockTransport(self._handle))
+        self._client = ore.Client(
+            _KEY, base_url=BASE_URL, http_client=self._http, model="m", max_retries=0
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._client.close()
+        self._http.close()
+
+    def sends(self, body: Json, **more: Any) -> Sent:
+        """What goes out when a caller asks for the fields of a request by their names."""
+        options = {name: value for name, value in body.items() if name != "input"}
+        return self.embeds(body.get("input", "x"), {**options, **more})
+
+    def embeds(self, inputs: Any, options: dict[str, Any]) -> Sent:
+        """What goes out for a call."""
+        self._requests.clear()
+        self._answer = None
+        try:
+            self._client.embed(inputs, **options)
+        except (ore.InputError, TypeError) as error:
+            return Sent(refusal=str(error), refused_in=_file_of(error))
+        except ore.EmbeddingsError:  # the answer was not to its liking; what it sent counts
+            pass
+        return Sent([json.loads(request.content) for request in self._requests])
+
+    def request(self) -> httpx.Request:
+        """A request as it goes out: its address and its headers."""
+        self.embeds("x", {})
+        return self._requests[0]
+
+    def refuses(self, status: int, answer: Json) -> ore.EmbeddingsError | None:
+        """What is raised for an answer; None where it is read."""
+        self._answer = (status, answer)
+        try:
+            self._client.embed("x")
+        except ore.EmbeddingsError as error:
+            return error
+        return None
+
+    def _handle(self, request: httpx.Request) -> httpx.Response:
+        self._requests.append(request)
+        if self._answer is not None:
+            return httpx.Response(self._answer[0], json=self._answer[1])
+        body = json.loads(request.content)
+        return httpx.Response(200, json=answer_to(body))
+
+
+def calls() -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Every form of input and every option that the wrapper has a name for, as calls."""
+    yield "x", {}
+    yield ["x", "y"], {}
+    yield [1, 2], {}
+    yield [[1, 2], [3]], {}
+    for name in ore.__all__:
+        made = getattr(ore, name)
+        if isinstance(made, type) and made.__module__.endswith(".inputs"):
+            yield made(URL), {}
+    for name, hint in get_type_hints(ore.EmbedOptions).items():
+        for value in _values(hint):
+            yield "x", {name: value}
+    yield "x", {"user": None, "provider": {"zdr": True, "order": None}}
+    yield "x", {"provider": {"max_price": {"prompt": 1.5}}}
+
+
+def _file_of(error: Exception) -> str:
+    """The file of the wrapper that raised it: the one to change."""
+    frames = [Path(frame.filename) for frame in extract_tb(error.__traceback__)]
+    ours = [path.relative_to(_PACKAGE) for path in frames if path.is_relative_to(_PACKAGE)]
+    return f"{WRAPPER}/{ours[-1].as_posix()}" if ours else ""
+
+
+def _values(hint: Any) -> list[Any]:
+    """Values of an option: those that its annotation names, else one of its type."""
+    if get_origin(hint) is Literal:
+        return [*get_args(hint)]
+    kinds = {hint, *get_args(hint)}
+    return [sample for kind, sample in ((int, 1), (str, "x"), (float, 1.0)) if kind in kinds][:1]
+
+
+def answer_to(body: Json) -> Json:
+    """A right answer to a request."""
+    width = body.get("dimensions", 2)
+    width = width if isinstance(width, int) and width < 10_000 else 2
+    vector = [0.5] * width
+    data = [
+        {"object": "embedding", "index": i, "embedding": vector} for i in range(len(body["input"]))
+    ]
+    usage = {"prompt_tokens": 1, "total_tokens": 1}
+    return {"object": "list", "data": data, "model": "m", "usage": usage}
