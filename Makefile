@@ -11,6 +11,7 @@ help: ## list what can be made
 
 .venv/.ready: requirements/dev.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python 3.11 or newer is needed, $(PYTHON) is {v.major}.{v.minor}; try: make PYTHON=python3.11")'
+	@test ! -L .venv || { echo ".venv is a link: remove it, so that nobody else's environment is emptied"; exit 2; }
 	@echo "setting up .venv (once)"
 	@$(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/dev.txt
@@ -35,15 +36,17 @@ demo: .venv/.ready ## set up and run the main job on the local stand-in
 test: .venv/.ready .venv/.browser ## run the tests; one looks at a page in Chromium
 	@$(BIN)/python -m pytest
 
+.PHONY: update
+update: .venv/.ready ## FROM=… REPORT=page.md : take a new edition of the specification, generate, check, report
+	@$(BIN)/python -m tools.update $(if $(FROM),"$(FROM)") $(if $(REPORT),--report "$(REPORT)")
+
 .PHONY: spec
-spec: .venv/.ready ## FROM=page.md|spec.yaml|- : take a new edition of the specification
-	@test -n "$(FROM)" || { echo "say where the new edition is: make spec FROM=page.md  (a page, a bare document, or - for standard input)"; exit 2; }
-	@$(BIN)/python -m tools.spec "$(FROM)"
+spec: .venv/.ready ## FROM=… : take a new edition (page, document, folder, address; default: download it)
+	@$(BIN)/python -m tools.spec $(if $(FROM),"$(FROM)")
 
 .PHONY: spec-diff
 spec-diff: .venv/.ready ## FROM=… : say what a new edition would change, and change nothing
-	@test -n "$(FROM)" || { echo "say where the new edition is: make spec-diff FROM=page.md"; exit 2; }
-	@$(BIN)/python -m tools.spec --diff "$(FROM)"
+	@$(BIN)/python -m tools.spec --diff $(if $(FROM),"$(FROM)")
 
 .PHONY: generate
 generate: .venv/.ready ## write generated/ anew from openapi.yaml

@@ -20,6 +20,7 @@ from openrouter_embeddings.local.models import MODELS
 from openrouter_embeddings.local.models.hash import HashModel
 
 from benchmarks import corpus, report
+from tests.newest import newest
 from tests.support import KEY, PNG
 from tools import helptexts
 from tools.faults import served
@@ -41,14 +42,17 @@ def test_the_readmes_code_runs(
     """From top to bottom, as a reader would type it; what reads `openai/…` gets the stand-in."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPENROUTER_API_KEY", KEY)
-    monkeypatch.setitem(MODELS, "openai/text-embedding-3-small", HashModel())
+    for model in ("openai/text-embedding-3-small", "google/gemini-embedding-2"):
+        monkeypatch.setitem(MODELS, model, HashModel())
     Path("shoe.jpg").write_bytes(PNG)
+    Path("rain.wav").write_bytes(b"RIFF\x24\0\0\0WAVEfmt ")
+    Path("report.pdf").write_bytes(b"%PDF-1.7")
     scope: dict[str, Any] = {}
     code = blocks("python")
     assert len(code) >= 7
     # the generated client is shown with the service's own address
     monkeypatch.setattr(httpx.Client, "_init_transport", lambda _, **__: LocalTransport())
-    with served(Faults()) as url:
+    with served(Faults(contract=newest())) as url:
         monkeypatch.setenv("OPENROUTER_BASE_URL", url)
         for block in code:
             exec(compile(block, "README.md", "exec"), scope)
