@@ -136,8 +136,8 @@ def _messages(document: dict[str, Json], order: list[str]) -> Iterator[_Step]:
         path, operation = found[name]
         prefix = f"{name} " if number else ""
         function = pascal(operation.get("operationId") or "_".join(path[1:]))
-        body: Path_ = ("requestBody",)
-        messages = [(body, operation.get("requestBody", {}), "request", "Request", "")]
+        body = (("requestBody",), operation.get("requestBody", {}), "request", "Request", "")
+        messages: list[tuple[Path_, Json, str, str, str]] = [body]
         for status, answer in sorted(operation.get("responses", {}).items()):
             messages.append((("responses", status), answer, *_answer(status)))
         for key, message, place, words, error in messages:

@@ -151,6 +151,17 @@ def test_a_change_finds_what_concerns_it() -> None:
     assert [(f.key, f.is_offered) for f in about] == [("request field provider.region", False)]
 
 
+def test_of_two_limits_in_one_place_each_is_tried() -> None:
+    """One that the wrapper keeps says nothing of another."""
+    single = e.set_keys("request.input:string", minLength=2)  # which is sent as a list of one
+    document = edited(PUBLISHED, single, *EDITIONS["a limit on the request"].edits)
+    repaired = apply(document, contract.RULES)
+    changes = compare(TODAY, Side(repaired, TODAY.former))
+    found = findings(repaired)
+    kept = {change.detail: keeps(change, found) for change in changes if change.kind == "limit"}
+    assert kept == {("minLength", 2): True, ("maxItems", 64): False}
+
+
 def test_what_is_offered_is_found_by_calling() -> None:
     """Every option, part and value of the edition that there is, and where answers go."""
     keys = {finding.key for finding in offered(TODAY.contract)}

@@ -127,7 +127,8 @@ def test_what_breaks_nobody_refuses_nothing(message: str, random: Random) -> Non
     other = Side(edited_at_random(TODAY.contract, MEANINGS, 2, random), former=TODAY.former)
     path = ("requestBody",) if message == "request" else ("responses", "200")
     sender, reader = (TODAY, other) if message == "request" else (other, TODAY)
-    if any(c.breaks for c in compare(TODAY, other) if c.group == message):
+    told = (c for c in compare(TODAY, other) if c.group == message)
+    if any(change.breaks or change.effect == "unsaid" for change in told):
         return
     allows, _ = validator(reader, *path)
     sent, schema = validator(sender, *path)

@@ -102,8 +102,7 @@ def test_alternatives_are_told_apart_by_their_tags() -> None:
 
 def test_a_field_of_an_alternative_has_the_place_of_the_union() -> None:
     """`request.content[].image_url`, as one would say it."""
-    image = tagged("image_url") | {"required": ["image_url"]}
-    image["properties"]["image_url"] = fields(url={"type": "string"})
+    image = fields(type={"const": "image_url"}, image_url=fields(url={"type": "string"}))
     parts = {"type": "array", "items": {"anyOf": [tagged("text"), image]}}
     assert "request.content[].image_url" in named(document(fields(content=parts)))
 
