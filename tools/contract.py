@@ -10,7 +10,7 @@ it. REPAIRS undo what the publisher's page renderer did.
 import copy
 from contextlib import suppress
 
-from tools.documents import Json, Path_, mappings, operations, target
+from tools.documents import Json, Path_, lists, mappings, operations, target
 from tools.rules import Rule
 
 
@@ -81,10 +81,7 @@ def exclusive_limits_to_numbers(document: dict[str, Json]) -> list[Path_]:
 def enum_values_as_such(document: dict[str, Json]) -> list[Path_]:
     """An old renderer printed `enum: [{value: text}]` for `enum: [text]`."""
     changed: list[Path_] = []
-    for path, node in mappings(document):
-        values = node.get("enum")
-        if not isinstance(values, list):
-            continue
+    for path, node, values in lists(document, "enum"):
         if any(isinstance(v, dict) and "value" in v for v in values):
             changed.append((*path, "enum"))
             node["enum"] = [
@@ -148,8 +145,8 @@ def one_of_to_any_of(document: dict[str, Json]) -> list[Path_]:
     `"OpenAI"` is both a known provider name and a string, `[]` matches four kinds of input.
     """
     changed: list[Path_] = []
-    for path, node in mappings(document):
-        if isinstance(node.get("oneOf"), list) and "anyOf" not in node:
+    for path, node, _ in lists(document, "oneOf"):
+        if "anyOf" not in node:
             # in place of the old key, so that the order of the document stays
             items = [("anyOf" if key == "oneOf" else key, value) for key, value in node.items()]
             node.clear()
@@ -161,13 +158,11 @@ def one_of_to_any_of(document: dict[str, Json]) -> list[Path_]:
 def drop_any_type_alternatives(document: dict[str, Json]) -> list[Path_]:
     """`{description: Any type}` stands for what the renderer could not print, and swallows all."""
     changed: list[Path_] = []
-    for path, node in mappings(document):
-        alternatives = node.get("anyOf")
-        if isinstance(alternatives, list):
-            kept = [a for a in alternatives if not _is_any(a)]
-            if kept and len(kept) < len(alternatives):
-                node["anyOf"] = kept
-                changed.append(path)
+    for path, node, alternatives in lists(document, "anyOf"):
+        kept = [a for a in alternatives if not _is_any(a)]
+        if kept and len(kept) < len(alternatives):
+            node["anyOf"] = kept
+            changed.append(path)
     return changed
 
 
@@ -181,10 +176,7 @@ def drop_members_of_their_own_union(document: dict[str, Json]) -> list[Path_]:
     So `sort: {by: price}` would be refused, which the description allows.
     """
     changed: list[Path_] = []
-    for path, node in mappings(document):
-        members = node.get("allOf")
-        if not isinstance(members, list):
-            continue
+    for path, node, members in lists(document, "allOf"):
         unions = [m["anyOf"] for m in members if isinstance(m, dict) and "anyOf" in m]
         kept = [m for m in members if not any(m in union for union in unions)]
         if len(kept) < len(members):

@@ -163,6 +163,18 @@ def _parser() -> YAML:
     return YAML(typ="safe", pure=True)
 
 
+def as_yaml(document: dict[str, Json]) -> str:
+    """A document as YAML, with its keys in their order and no line folded."""
+    yaml = _parser()
+    yaml.default_flow_style = False
+    yaml.width = 1 << 20
+    # None by the annotation, and a switch by what reads it
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    stream = io.StringIO()
+    yaml.dump(document, stream)
+    return stream.getvalue()
+
+
 def find(text: bytes, place: Path_) -> tuple[Path_, int] | None:
     """How much of a place stands in `text`, and in which line; None where it cannot be read.
 
@@ -238,6 +250,13 @@ def mappings(document: dict[str, Json]) -> list[tuple[Path_, dict[str, Json]]]:
             inner = [(str(n), v) for n, v in enumerate(node)] if isinstance(node, list) else []
         waiting += [((*path, key), value) for key, value in reversed(inner)]
     return found
+
+
+def lists(document: dict[str, Json], keyword: str) -> Iterator[tuple[Path_, dict[str, Json], Json]]:
+    """Every mapping with a list under `keyword` when its turn comes, its place, and that list."""
+    for path, node in mappings(document):
+        if isinstance(value := node.get(keyword), list):
+            yield path, node, value
 
 
 _NAMED = frozenset({"properties", "schemas", "patternProperties", "$defs"})  # keys are names

@@ -2,18 +2,16 @@
 
 import copy
 import hashlib
-import io
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-
-from ruamel.yaml import YAML
 
 from tools import contract
 from tools.documents import (
     Json,
     Path_,
     SpecError,
+    as_yaml,
     counted,
     extract,
     find,
@@ -24,6 +22,7 @@ from tools.documents import (
     operation_name,
     operations,
     place_of,
+    pointer,
     resolve,
     target,
     validate,
@@ -185,14 +184,11 @@ def _references(document: dict[str, Json], node: dict[str, Json]) -> list[tuple[
 
 
 def _component(document: dict[str, Json], place: Path_, origin: Path_) -> Json:
-    node: Json = document
-    for key in place:
-        if not isinstance(node, dict) or key not in node:
-            raise SpecError(
-                f"the reference to {'.'.join(place)} points at nothing", place=(*origin, "$ref")
-            )
-        node = node[key]
-    return copy.deepcopy(node)
+    try:
+        return copy.deepcopy(resolve(document, pointer(place)))
+    except KeyError:
+        said = f"the reference to {'.'.join(place)} points at nothing"
+        raise SpecError(said, place=(*origin, "$ref")) from None
 
 
 def _left_out(document: dict[str, Json], operations_: int, kept: dict[str, dict[str, Json]]) -> str:
@@ -218,12 +214,6 @@ def _written(document: dict[str, Json], page: bytes, name: str, left_out: str) -
     """The document as YAML, under a comment that says what it was made from."""
     what = ", ".join(sorted(operation_name(path) for path, _ in operations(document)))
     digest = hashlib.sha256(page).hexdigest()
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    yaml.width = 1 << 20
-    stream = io.BytesIO()
-    yaml.dump(document, stream)
     head = f"# {what} and what it reaches, taken by `make spec` from\n# {name or 'a document'}, "
     head += f"sha256 {digest}.\n" + (f"# {left_out}.\n" if left_out else "")
-    return head.encode() + stream.getvalue()
+    return (head + as_yaml(document)).encode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def once(found: Iterable[Finding]) -> Iterator[Finding]:
     for finding in found:
         before = by_key.setdefault(finding.key, finding)
         if before.is_offered and not finding.is_offered:
-            by_key[finding.key] = replace(finding)
+            by_key[finding.key] = finding
     yield from by_key.values()
 
 

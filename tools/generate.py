@@ -22,7 +22,17 @@ from pathlib import Path
 from openapi_python_client.config import ConfigFile
 
 from tools import ROOT, generator_input, names
-from tools.documents import ASK_AGAIN, SPEC, Json, Path_, SpecError, load, one_line
+from tools.documents import (
+    ASK_AGAIN,
+    SPEC,
+    Json,
+    Path_,
+    SpecError,
+    load,
+    one_line,
+    operation_name,
+    operations,
+)
 from tools.editions import Edition, published
 from tools.rules import apply
 
@@ -69,13 +79,13 @@ def _about(path: Path, error: SpecError) -> SpecError:
 
 
 def _checked_config(options: dict[str, Json]) -> Config:
-    operations, table = options.pop("operations", {}), options.pop("names", {})
-    for key, of, value in (("operations", operations, "a function"), ("names", table, "a class")):
+    functions, table = options.pop("operations", {}), options.pop("names", {})
+    for key, of, value in (("operations", functions, "a function"), ("names", table, "a class")):
         texts = isinstance(of, dict) and all(isinstance(name, str) for name in of.values())
         if not texts:
             problem = f"`{key}` is not a mapping of texts to the name of {value}"
             raise SpecError(problem, place=(key,))
-    for operation, function in operations.items():
+    for operation, function in functions.items():
         if not function.isidentifier() or not re.fullmatch(r"[A-Z]+ /\S*", operation):
             raise SpecError(
                 f"`{operation}: {function}` names no operation, or no function",
@@ -88,7 +98,7 @@ def _checked_config(options: dict[str, Json]) -> Config:
             remedy=f"correct or remove it; known are {', '.join(sorted(ConfigFile.model_fields))}",
         )
     names.check_table(table)
-    return Config(operations, table, options)
+    return Config(functions, table, options)
 
 
 def generate(edition: Edition, config: Config, package: Path, say: Say) -> None:
@@ -101,10 +111,9 @@ def generate(edition: Edition, config: Config, package: Path, say: Say) -> None:
     bent = apply(
         edition.contract, generator_input.RULES, lambda line: say(f"for the generator: {line}")
     )
-    for operation, function in config.operations.items():
-        method, _, route = operation.partition(" ")
-        if route in bent["paths"] and method.lower() in bent["paths"][route]:
-            bent["paths"][route][method.lower()]["operationId"] = function
+    for path, operation in operations(bent):
+        if function := config.operations.get(operation_name(path)):
+            operation["operationId"] = function
     hoisted, classes = names.hoist(bent, config.names, config.operations)
     with tempfile.TemporaryDirectory() as scratch:
         source, options = Path(scratch) / "generator-input.json", Path(scratch) / "config.json"
@@ -131,7 +140,8 @@ def _run_generator(
         raise _explain(done.stdout + done.stderr, edition, classes)
     missing = {named.name for named in classes} - set(generated_classes(package))
     if missing:
-        raise _explain(f"no class {', '.join(sorted(missing))}", edition, classes)
+        said = f"Unable to process schema {', '.join(sorted(missing))}\nno class was made of it"
+        raise _explain(said, edition, classes)
 
 
 def _explain(output: str, edition: Edition, classes: list[names.Named]) -> SpecError:

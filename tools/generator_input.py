@@ -7,7 +7,17 @@ Names are given afterwards, by `tools.names`.
 import copy
 import re
 
-from tools.documents import Json, Path_, mappings, operations, resolve, target, walk
+from tools.documents import (
+    Json,
+    Path_,
+    lists,
+    mappings,
+    operations,
+    place_of,
+    resolve,
+    target,
+    walk,
+)
 from tools.rules import Rule
 
 
@@ -38,10 +48,7 @@ def json_alone(document: dict[str, Json]) -> list[Path_]:
 def annotated_references_as_references(document: dict[str, Json]) -> list[Path_]:
     """`allOf: [$ref, {description}]` is "allOf a non-object" to the generator."""
     changed: list[Path_] = []
-    for path, node in mappings(document):
-        members = node.get("allOf")
-        if not isinstance(members, list):
-            continue
+    for path, node, members in lists(document, "allOf"):
         meant = [m for m in members if isinstance(m, dict) and set(m) - _ANNOTATIONS]
         if len(meant) == 1 and not set(node) - _ANNOTATIONS - {"allOf"}:
             notes = {k: v for m in members for k, v in m.items() if k in _ANNOTATIONS}
@@ -60,10 +67,7 @@ _ANNOTATIONS = frozenset(
 def merge_objects_of_all_of(document: dict[str, Json]) -> list[Path_]:
     """The generator merges objects only where it has met each as a component before."""
     changed: list[Path_] = []
-    for path, node in mappings(document):
-        members = node.get("allOf")
-        if not isinstance(members, list):
-            continue
+    for path, node, members in lists(document, "allOf"):
         objects = [target(document, m) for m in members]
         if not all(isinstance(o, dict) and not set(o) - _OBJECT for o in objects):
             continue
@@ -83,12 +87,11 @@ _OBJECT = _ANNOTATIONS | {"type", "properties", "required", "additionalPropertie
 def any_value_for_other_all_of(document: dict[str, Json]) -> list[Path_]:
     """The generator merges objects, and cannot express what else two schemas have in common."""
     changed: list[Path_] = []
-    for path, node in mappings(document):
-        if isinstance(node.get("allOf"), list):
-            kept = {key: value for key, value in node.items() if key in _ANNOTATIONS}
-            node.clear()
-            node.update(kept)
-            changed.append(path)
+    for path, node, _ in lists(document, "allOf"):
+        kept = {key: value for key, value in node.items() if key in _ANNOTATIONS}
+        node.clear()
+        node.update(kept)
+        changed.append(path)
     return changed
 
 
@@ -137,10 +140,7 @@ def split_null_off(document: dict[str, Json]) -> list[Path_]:
 def enums_of_one_type(document: dict[str, Json]) -> list[Path_]:
     """The generator makes enums of texts or of integers, and of nothing else."""
     changed: list[Path_] = []
-    for path, node in mappings(document):
-        values = node.get("enum")
-        if not isinstance(values, list):
-            continue
+    for path, node, values in lists(document, "enum"):
         distinct = list(dict.fromkeys(map(repr, values)))
         kinds = {type(value) for value in values}
         if kinds not in ({str}, {int}) or not values:
@@ -155,12 +155,11 @@ def enums_of_one_type(document: dict[str, Json]) -> list[Path_]:
 def flat_unions(document: dict[str, Json]) -> list[Path_]:
     """A list among the alternatives of an alternative is one of those that have to be merged."""
     changed: list[Path_] = []
-    for path, node in mappings(document):
-        if isinstance(node.get("anyOf"), list):
-            flat = _alternatives(document, node, (id(node),))
-            if len(flat) != len(node["anyOf"]):
-                node["anyOf"] = flat
-                changed.append(path)
+    for path, node, given in lists(document, "anyOf"):
+        flat = _alternatives(document, node, (id(node),))
+        if len(flat) != len(given):
+            node["anyOf"] = flat
+            changed.append(path)
     return changed
 
 
@@ -182,10 +181,7 @@ def _alternatives(
 def merge_enum_alternatives(document: dict[str, Json]) -> list[Path_]:
     """`anyOf: [{enum: [float]}, {enum: [base64]}]` is one set of values, not a class for each."""
     changed: list[Path_] = []
-    for path, node in mappings(document):
-        alternatives = node.get("anyOf")
-        if not isinstance(alternatives, list):
-            continue
+    for path, node, alternatives in lists(document, "anyOf"):
         meant = [target(document, a) for a in alternatives]
         enums = [m for m in meant if isinstance(m, dict) and "enum" in m]
         kinds = {type(value) for each in enums for value in each["enum"]}
@@ -208,10 +204,7 @@ def merge_array_alternatives(document: dict[str, Json]) -> list[Path_]:
     One array of a union of items generates correct code both ways.
     """
     changed: list[Path_] = []
-    for path, node in mappings(document):
-        alternatives = node.get("anyOf")
-        if not isinstance(alternatives, list):
-            continue
+    for path, node, alternatives in lists(document, "anyOf"):
         arrays = [a for a in alternatives if _kind(document, a) == "array"]
         if len(arrays) < 2:
             continue
@@ -356,6 +349,5 @@ def _reachable(document: dict[str, Json], start: Json) -> list[tuple[Path_, dict
                 continue
             found[id(node)] = (path, node)
             if isinstance(node.get("$ref"), str):
-                place = tuple(node["$ref"][2:].split("/"))
-                waiting.append((place, resolve(document, node["$ref"])))
+                waiting.append((place_of(node["$ref"]), resolve(document, node["$ref"])))
     return list(found.values())

@@ -10,7 +10,7 @@ from openapi_python_client.schema.untrusted_string import UntrustedString
 from openapi_python_client.strings import PythonIdentifier
 
 from tools.differences import Change, Comparison, Effect, Group, LeftOut
-from tools.documents import Json, operations, target
+from tools.documents import Json, operation_name, operations, target
 from tools.meaning import Reader
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def operations_by_name(document: dict[str, Json]) -> dict[str, Json]:
         whole = {**operation, "parameters": parameters, "servers": servers}
         if "security" in document:
             whole.setdefault("security", document["security"])
-        found[f"{path[2].upper()} {path[1]}"] = whole
+        found[operation_name(path)] = whole
     return found
 
 

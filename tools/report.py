@@ -12,7 +12,7 @@ from tools import ROOT
 from tools.changes import NEXT, account
 from tools.documents import counted
 from tools.drift import Drift, concerning, findings, judge, keeps, read_accepted
-from tools.spec import differ
+from tools.spec import TAKE_BACK, differ
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -177,5 +177,5 @@ def _next(needs: int) -> str:
     return (
         f"{mend} `make check lint typecheck test` and `make contract`. "
         "Say in CHANGELOG.md what users will notice, and commit it together. "
-        "To take it back: `git checkout openapi.yaml generated && git clean -fdq generated`."
+        f"To take it back: `{TAKE_BACK}`."
     )

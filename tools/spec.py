@@ -16,6 +16,8 @@ from tools.editions import Edition, published
 from tools.generate import CONFIG, read_config
 from tools.sources import read_source
 
+TAKE_BACK = "git checkout openapi.yaml generated && git clean -fdq generated"
+
 
 def read_edition(origin: str) -> tuple[str, Edition]:
     """The edition at `origin`, and what to call its source. Raises SpecError."""

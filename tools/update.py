@@ -14,12 +14,12 @@ from pathlib import Path
 from tools.documents import SPEC, SpecError, one_line
 from tools.editions import Edition
 from tools.generate import CONFIG, PACKAGE, differences, generate, read_config, replacing
-from tools.spec import current, read_edition, told, write
+from tools.spec import TAKE_BACK, current, read_edition, told, write
 
 NOT_EXAMINED = (
     "**The edition is in place, and a person is needed:** what it means for callers and for the "
     "wrapper could not be found out. Mend tools/changes.py or tools/drift.py, or take the edition "
-    "back: `git checkout openapi.yaml generated && git clean -fdq generated`."
+    f"back: `{TAKE_BACK}`."
 )
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from tests.tools import edits as e
-from tests.tools.places import Edit, Moot, edited, text_of
-from tools.documents import SPEC, load
+from tests.tools.places import Edit, Moot, edited
+from tools.documents import SPEC, as_yaml, load
 
 PUBLISHED = load(SPEC.read_bytes())
 TEXT = SPEC.read_text()
@@ -48,7 +48,7 @@ class MadeUp:
     @property
     def text(self) -> str:
         """The same as YAML."""
-        return text_of(self.today())
+        return as_yaml(self.today())
 
     @property
     def breaks(self) -> bool:

@@ -1,11 +1,8 @@
 """Schemas found by their place in a published document, in whatever form it was published."""
 
 import copy
-import io
 from collections.abc import Callable, Iterator
 from typing import Any
-
-from ruamel.yaml import YAML
 
 from tools.documents import mappings, resolve
 
@@ -149,17 +146,6 @@ def _is(node: Schema, kind: str) -> bool:
         return "enum" in node
     kinds = node.get("type", "object" if "properties" in node else None)
     return kind in (kinds if isinstance(kinds, list) else [kinds])
-
-
-def text_of(document: dict[str, Any]) -> str:
-    """A document as YAML, its keys in their order."""
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.width = 100_000
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    out = io.StringIO()
-    yaml.dump(document, out)
-    return out.getvalue()
 
 
 Edit = Callable[[Published], None]

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.tools.editions import EDITIONS, PUBLISHED, SPELLINGS
-from tests.tools.places import Moot, edited, text_of
+from tests.tools.places import Moot, edited
 from tools import ROOT, generator_input, names
-from tools.documents import validate
+from tools.documents import as_yaml, validate
 from tools.editions import published
 from tools.generate import CONFIG, PACKAGE, differences, generate, read_config
 from tools.rules import apply
@@ -68,7 +68,7 @@ def everything_harmless(tmp_path_factory: pytest.TempPathFactory) -> Path:
         except Moot:  # another one has done the same
             continue
     assert applied > 15
-    return client_of(text_of(document), tmp_path_factory.mktemp("harmless"))
+    return client_of(as_yaml(document), tmp_path_factory.mktemp("harmless"))
 
 
 def test_what_breaks_nobody_leaves_the_types_whole(

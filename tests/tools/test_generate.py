@@ -160,6 +160,16 @@ def test_what_the_generator_cannot_express_is_said_in_our_words(
     assert "open an issue" not in said
 
 
+def test_a_class_that_was_not_made_is_located(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The generator may leave a schema out without a word."""
+    every = {"EmbeddingRequest", "EmbeddingResponse"}
+    monkeypatch.setattr(command, "generated_classes", lambda _: every)
+    with pytest.raises(SpecError, match=r"cannot express what stands here.*no class was made"):
+        made(tmp_path)
+
+
 def test_the_class_that_the_generator_stumbles_over_is_located(tmp_path: Path) -> None:
     """Two fields of one Python name end in an error that names their class."""
 

@@ -12,9 +12,10 @@ import pytest
 
 from tests.tools import edits as e
 from tests.tools.editions import EDITIONS, PUBLISHED, TEXT
-from tests.tools.places import edited, text_of
+from tests.tools.places import edited
 from tests.tools.real_editions import FILES, PAGES
 from tools import ROOT
+from tools.documents import as_yaml
 
 PARTS = ["tools", "wrapper", "generated", "openapi.yaml", "generator-config.yaml", "pyproject.toml"]
 Project = Callable[..., "Run"]
@@ -113,7 +114,7 @@ def test_what_needs_a_person_stands_on_the_page(update: Project, tmp_path: Path)
 @pytest.mark.parametrize(
     "given",
     [
-        text_of(edited(PUBLISHED, e.set_keys("request.dimensions", type="integr"))),
+        as_yaml(edited(PUBLISHED, e.set_keys("request.dimensions", type="integr"))),
         TEXT[: len(TEXT) // 2],
         TEXT.replace("application/json:", "application/strange:", 1),
         "no document at all",
