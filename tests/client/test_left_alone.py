@@ -272,6 +272,23 @@ def test_threads_that_cannot_be_started_are_an_error(monkeypatch: pytest.MonkeyP
     assert workers.join() == []
 
 
+def test_a_thread_whose_start_was_interrupted_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C between the start of a thread and its return leaves no thread behind."""
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    workers = Workers[int](2)
+    with pytest.raises(KeyboardInterrupt):
+        workers.submit(int)
+    workers.stop()
+    assert workers.join(30) == []
+    assert "openrouter-embeddings" not in [thread.name for thread in threading.enumerate()]
+
+
 def test_the_connections_of_another_process_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """However one came by them."""
     with HTTPService() as server:

@@ -39,8 +39,8 @@ class Workers(Generic[T]):
         self._jobs.put((future, job, arguments))
         if len(self._threads) < self._count:
             thread = threading.Thread(target=self._run, name="openrouter-embeddings", daemon=True)
+            self._threads.append(thread)  # before it runs: Ctrl-C may end `start`
             thread.start()  # its error is the caller's
-            self._threads.append(thread)
 
     def stop(self) -> None:
         """Begin no more jobs; threads end with the job they have."""
@@ -52,7 +52,8 @@ class Workers(Generic[T]):
         """Wait until the threads have ended, or so long; gives the identifiers of the others."""
         ends = None if seconds is None else time.monotonic() + seconds
         for thread in self._threads:
-            if thread is not threading.current_thread():  # which collects its own call's garbage
+            # the current one collects its own call's garbage; others were never started
+            if thread is not threading.current_thread() and thread.is_alive():
                 thread.join(None if ends is None else max(0.0, ends - time.monotonic()))
         return [t.ident for t in self._threads if t.is_alive() and t.ident is not None]
 
