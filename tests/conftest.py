@@ -2,17 +2,15 @@
 
 import ipaddress
 import os
-import re
-import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import hypothesis
 import pytest
 from openrouter_embeddings.testing import JumpingClock, embeddings_service, no_waiting  # noqa: F401 - a fixture
+
+from tests.support import serving
 
 # `make test` tries the same examples everywhere, so that a red run is red again for whoever looks;
 # `make contract` tries new ones each time. How fast a machine is says nothing of either.
@@ -65,16 +63,5 @@ def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """The base URL of `orembed serve`, as it prints it."""
-    command = [sys.executable, "-m", "openrouter_embeddings.cli", "serve", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        printed = process.stdout.readline() + process.stdout.readline()
-        found = re.fullmatch(
-            r"export OPENROUTER_BASE_URL=(http://127\.0\.0\.1:\d+/api/v1)\n"
-            r"export OPENROUTER_API_KEY=local\n",
-            printed,
-        )
-        assert found, printed
-        yield found[1]
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) in (0, 130)
+    with serving() as (url, _):
+        yield url

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 from typing import Any
@@ -13,7 +14,7 @@ import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings.local.doors.asgi import make_app
 
-from tests.support import PNG
+from tests.support import PNG, serving
 
 TEXTS = ["a cat", "a dog"]
 
@@ -129,3 +130,16 @@ def test_a_port_in_use_is_said_in_a_sentence(server: str) -> None:
     assert "orembed: " in done.stderr
     assert "already in use" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("options", [[], ["--faults", os.devnull]])
+def test_an_aborted_upload_is_no_error(options: list[str]) -> None:
+    """A client that hangs up in the middle of a request leaves no line in the server's log."""
+    with serving(*options) as (url, errors):
+        where = httpx.URL(url)
+        head = b"POST /embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\n{"
+        for _ in range(3):
+            with socket.create_connection((where.host, where.port)) as line:
+                line.sendall(head)
+        assert httpx.get(f"{url}/nowhere").status_code == 404
+    assert errors in ([""], ["orembed: interrupted\n"])

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openrouter_embeddings as ore
@@ -155,3 +156,42 @@ def test_a_missing_extra_is_named() -> None:
     """With the line that installs it."""
     with pytest.raises(ImportError, match=r'pip install "openrouter-embeddings\[local\]"'):
         need("no_such_module_anywhere", "local")
+
+
+@settings(max_examples=30)
+@given(
+    st.lists(st.text(st.characters(exclude_categories=["Cs", "Z", "C"]), min_size=1), min_size=9),
+    st.sampled_from([" ", "\n\n", "  \t"]),
+)
+def test_the_limit_on_characters_leaves_the_first_tokens_as_they_are(
+    words: list[str], space: str
+) -> None:
+    """Any text with 256 tokens in its first 65,536 characters has the tokens of the whole."""
+    said = space.join(words) + space
+    text = said * (2 * wordpiece.MOST_CHARACTERS // len(said) + 1)
+    whole = wordpiece.tokenizer().encode(text).ids
+    assert len(whole) == wordpiece.LONGEST
+    assert wordpiece.encode([text]) == [whole]
+
+
+def test_a_text_is_cut_before_it_is_tokenised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One text of 63 MB takes 4 GB otherwise; nothing beyond the limit reaches the tokenizer."""
+    seen: list[int] = []
+
+    class Spy:
+        def encode(self, text: str) -> Any:
+            seen.append(len(text))
+            return tokenizer.encode(text)
+
+    tokenizer = wordpiece.tokenizer()
+    monkeypatch.setattr(wordpiece, "tokenizer", Spy)
+    most = wordpiece.MOST_CHARACTERS
+    texts = ["word " * most, " " * most + "unread", "short"]
+    for model in ("local/minilm", "local/hash"):
+        assert embed(model, texts).usage.prompt_tokens == 256 + 2 + 3
+    assert seen == [most, most, 5] * 2
+
+
+def test_a_word_of_accents_alone_has_a_vector() -> None:
+    """A text that leaves no token but [CLS] and [SEP] is embedded like any other."""
+    assert embed("local/minilm", "\u0301").usage.prompt_tokens == 2

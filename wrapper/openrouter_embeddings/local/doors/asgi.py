@@ -1,19 +1,17 @@
-"""The stand-in as an ASGI application: `uvicorn openrouter_embeddings.local.doors.asgi:app`."""
+"""The stand-in as an ASGI application: `make_app`, for uvicorn's `--factory`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from openrouter_embeddings._extras import need
-from openrouter_embeddings.local.reply import Refusal
+from openrouter_embeddings.local.reply import LocalReply, Refusal
 from openrouter_embeddings.local.respond import MAX_BODY, error_reply, respond
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
-
-    from openrouter_embeddings.local.reply import LocalReply
 
 PREFIX = "/api/v1"
 PATHS = (f"{PREFIX}/embeddings", "/embeddings")
@@ -22,11 +20,15 @@ PATHS = (f"{PREFIX}/embeddings", "/embeddings")
 async def _embeddings(request: Request) -> Response:
     # one thread a request at most, as many as Starlette's pool has
     from starlette.concurrency import run_in_threadpool  # noqa: PLC0415 - behind an extra
+    from starlette.requests import ClientDisconnect  # noqa: PLC0415 - behind an extra
 
     body = bytearray()
-    async for chunk in request.stream():
-        if len(body) <= MAX_BODY:  # the rest is read, so that the client hears of it, and not kept
-            body += chunk
+    try:
+        async for chunk in request.stream():
+            if len(body) <= MAX_BODY:  # the rest is read, so that the client hears, and not kept
+                body += chunk
+    except ClientDisconnect:
+        return _answer(LocalReply(499, b""))  # nobody reads it
     reply = await run_in_threadpool(respond, bytes(body), dict(request.headers))
     return _answer(reply)
 
