@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
+import PIL.ImageCms
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -129,3 +130,85 @@ def test_an_image_that_cannot_be_sent_or_shrunk_is_refused(image: Image, words: 
     """An InputError like any other, with the position."""
     with pytest.raises(InputError, match=f"^input 7: .*{words}"):
         load_content(Content(image), 7)
+
+
+def saved(image: PIL.Image.Image, kind: str = "PNG", **save: Any) -> bytes:
+    """An image as a file."""
+    out = io.BytesIO()
+    image.save(out, kind, **save)
+    return out.getvalue()
+
+
+def shrunk(data: bytes, max_side: int = 40) -> PIL.Image.Image:
+    """What a provider would open of a file that `max_side` shrinks."""
+    return PIL.Image.open(io.BytesIO(load(Image(data, max_side)).data))
+
+
+# every second pixel is white, the others black
+BOARD = PIL.Image.fromarray((np.indices((400, 400)).sum(axis=0) % 2 * 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP"])
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "LA", "RGBA"])
+def test_shrinking_takes_all_pixels_into_account(mode: str, kind: str) -> None:
+    """A fine pattern becomes grey, and is not thinned out to the pixels that happen to be hit."""
+    small = shrunk(saved(BOARD.convert(mode), kind)).convert("L")
+    assert np.abs(np.asarray(small, int) - 128).max() <= 10
+
+
+@pytest.mark.parametrize("level", [0, 1_000, 40_000, 65_535])
+def test_images_of_16_bits_keep_them(level: int) -> None:
+    """A scan or depth map with `max_side` has the levels it had, and is not clipped to 8 bits."""
+    small = shrunk(saved(PIL.Image.fromarray(np.full((80, 400), level, np.uint16))))
+    assert (small.mode, small.size) == ("I;16", (40, 8))
+    assert np.unique(np.asarray(small)).tolist() == [level]
+
+
+@pytest.mark.parametrize(
+    ("mode", "key"), [("1", 0), ("L", 0), ("P", 0), ("RGB", (0, 0, 0))], ids=str
+)
+def test_a_transparent_colour_becomes_an_alpha_channel(mode: str, key: Any) -> None:
+    """Shrinking mixes colours, so that one of them can no longer stand for transparency."""
+    halves = PIL.Image.new("L", (400, 100))
+    halves.paste(255, (200, 0, 400, 100))
+    data = saved(halves.convert(mode), transparency=key)
+    transparent = PIL.Image.open(io.BytesIO(data)).convert("RGBA").getchannel("A").getpixel((0, 0))
+    small = shrunk(data)
+    assert small.mode == ("LA" if mode in ("1", "L") else "RGBA")
+    alpha = small.getchannel("A")
+    assert (transparent, alpha.getpixel((1, 5)), alpha.getpixel((38, 5))) == (0, 0, 255)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_colour_profile_survives_shrinking(kind: str) -> None:
+    """Without it, colours of a wide gamut look pale."""
+    profile = PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB")).tobytes()
+    data = saved(BOARD.convert("RGB"), kind, icc_profile=profile)
+    assert shrunk(data).info["icc_profile"] == profile
+
+
+def test_a_colour_profile_goes_with_its_colour_space() -> None:
+    """A profile of CMYK says nothing of the RGB that is sent instead."""
+    cmyk = PIL.Image.open(io.BytesIO(saved(BOARD.convert("CMYK"), "JPEG", icc_profile=b"of CMYK")))
+    for image in (shrunk(saved(cmyk, "JPEG", icc_profile=b"of CMYK")), load(Image(cmyk))):
+        data = image.data if isinstance(image, LoadedMedia) else saved(image)
+        assert "icc_profile" not in PIL.Image.open(io.BytesIO(data)).info
+
+
+def test_a_palette_image_is_turned_by_its_exif() -> None:
+    """Its orientation holds after its colours are converted."""
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    assert shrunk(saved(BOARD.crop((0, 0, 400, 100)).convert("P"), exif=exif)).size == (10, 40)
+
+
+def test_a_damaged_pil_image_is_refused() -> None:
+    """Pillow reads the pixels when they are needed, and may raise a SyntaxError then."""
+    noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3), np.uint8)
+    data = saved(PIL.Image.fromarray(noise))
+    second = data.index(b"IDAT", data.index(b"IDAT") + 4)
+    for damaged in (data[:200], data[:second] + b"I\0\0T" + data[second + 4 :]):
+        image = PIL.Image.open(io.BytesIO(damaged))
+        with pytest.raises(InputError, match=r"^input 3: the image is damaged: ") as caught:
+            load_content(Content(Image(image)), 3)
+        assert caught.value.inputs == (3,)

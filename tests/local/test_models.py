@@ -195,3 +195,12 @@ def test_a_text_is_cut_before_it_is_tokenised(monkeypatch: pytest.MonkeyPatch) -
 def test_a_word_of_accents_alone_has_a_vector() -> None:
     """A text that leaves no token but [CLS] and [SEP] is embedded like any other."""
     assert embed("local/minilm", "\u0301").usage.prompt_tokens == 2
+
+
+def test_visual_sees_grey_images_of_16_bits() -> None:
+    """A scan of 16 bits looks as it does in 8 bits, and not white."""
+    levels = np.linspace(0, 255, 128 * 128).reshape(128, 128).astype(np.uint8)
+    pictures = [PIL.Image.fromarray(levels), PIL.Image.fromarray(levels.astype(np.uint16) * 257)]
+    assert [picture.mode for picture in pictures] == ["L", "I;16"]
+    eight, sixteen = embed("local/visual", [ore.Image(picture) for picture in pictures]).vectors
+    assert eight @ sixteen > 0.999

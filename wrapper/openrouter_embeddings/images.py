@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from ._extras import need
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Pillow saves one frame, so what moved is saved as PNG.
 _SAVED_AS = {"jpeg": "JPEG", "png": "PNG", "webp": "WEBP", "gif": "PNG"}
@@ -24,12 +28,17 @@ MOST_PIXELS = 100_000_000
 
 
 def from_pil(picture: Any) -> bytes:
-    """As PNG, which loses nothing; turned by EXIF, which PNG readers may overlook."""
+    """As PNG, which loses nothing; turned by EXIF, which PNG readers may overlook.
+
+    Raises ValueError where the image has no exact PNG, or cannot be decoded.
+    """
+    ops = need("PIL.ImageOps", "images")
     _few_pixels(picture)
-    picture = need("PIL.ImageOps", "images").exif_transpose(picture)
+    with _naming_damage():  # of a file that Pillow has opened, and reads only now
+        picture = ops.exif_transpose(picture)
     if (target := _PNG_MODES.get(picture.mode)) is None:
         raise ValueError(f"a PIL image of mode {picture.mode} has no exact PNG; convert it first")
-    return _save(picture if target == picture.mode else picture.convert(target), "PNG")
+    return _save(picture if target == picture.mode else _converted(picture, target), "PNG")
 
 
 def shrink(data: bytes, name: str, max_side: int) -> bytes:
@@ -39,22 +48,54 @@ def shrink(data: bytes, name: str, max_side: int) -> bytes:
     """
     saved_as = _SAVED_AS[name]
     pil, ops = need("PIL.Image", "images"), need("PIL.ImageOps", "images")
+    with _naming_damage(), pil.open(io.BytesIO(data)) as opened:
+        if max(opened.size) <= max_side:
+            return data
+        _few_pixels(opened)
+        picture = _averageable(opened)
+        # max_side bounds a square, so turning after shrinking is the same and far cheaper
+        picture.thumbnail((max_side, max_side))
+        turned = ops.exif_transpose(picture)
+        if turned.mode == "I":
+            turned = _converted(turned, "I;16")
+        elif saved_as == "JPEG" and turned.mode not in {"L", "RGB"}:
+            turned = _converted(turned, "RGB")
+        return _save(turned, saved_as, quality=90)
+
+
+def _averageable(picture: Any) -> Any:
+    """The image in a mode that Pillow can shrink by averaging pixels.
+
+    Of palettes and single bits it takes every nth pixel instead, and 16 bits it does not shrink. A
+    colour that stands for transparency is lost when it is mixed with its neighbours.
+    """
+    if picture.mode == "I;16":
+        return picture.convert("I")
+    if picture.mode not in {"1", "P", "PA"} and "transparency" not in picture.info:
+        return picture
+    colours = "L" if picture.mode in {"1", "L"} else "RGB"
+    return picture.convert(colours + "A" * picture.has_transparency_data)
+
+
+def _converted(picture: Any, mode: str) -> Any:
+    """The image in another mode; without a profile of CMYK, which says nothing of RGB."""
+    converted = picture.convert(mode)
+    if picture.mode == "CMYK":
+        converted.info.pop("icc_profile", None)
+    return converted
+
+
+@contextmanager
+def _naming_damage() -> Iterator[None]:
+    """Whatever Pillow's parsers raise, a ValueError comes out."""
+    too_large = need("PIL.Image", "images").DecompressionBombError
     try:
-        with pil.open(io.BytesIO(data)) as picture:
-            if max(picture.size) <= max_side:
-                return data
-            _few_pixels(picture)
-            # max_side bounds a square, so turning after shrinking is the same and far cheaper
-            picture.thumbnail((max_side, max_side))
-            turned = ops.exif_transpose(picture)
-            if saved_as == "JPEG" and turned.mode not in {"L", "RGB"}:
-                turned = turned.convert("RGB")
-            return _save(turned, saved_as, quality=90)
-    except pil.DecompressionBombError as error:
+        yield
+    except too_large as error:
         raise ValueError(f"too many pixels: {error}") from None
     except ValueError:
         raise
-    except Exception as error:  # noqa: BLE001 - Pillow raises whatever its parsers do
+    except Exception as error:  # noqa: BLE001 - SyntaxError, struct.error, EOFError and so on
         raise ValueError(f"the image is damaged: {error}") from None
 
 
@@ -66,5 +107,6 @@ def _few_pixels(picture: Any) -> None:
 
 def _save(picture: Any, saved_as: str, **options: int) -> bytes:
     out = io.BytesIO()
-    picture.save(out, saved_as, **options)
+    # PNG alone keeps the profile by itself; without it, colours of a wide gamut look pale
+    picture.save(out, saved_as, icc_profile=picture.info.get("icc_profile"), **options)
     return out.getvalue()

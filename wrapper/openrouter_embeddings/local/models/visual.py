@@ -63,6 +63,8 @@ def _pixels(url: str, row: int) -> NDArray[np.float64]:
             if picture.width * picture.height > _MOST_PIXELS:
                 raise Unsupported(row, "image_url: more than 50 million pixels")
             upright = need("PIL.ImageOps", "local").exif_transpose(picture)
+            if upright.mode == "I;16":  # `convert` clips all levels above 255 to white
+                upright = upright.convert("I").point(lambda level: level * (1 / 257)).convert("L")
             small = upright.convert("RGB").resize((_SIDE, _SIDE), pil.Resampling.BOX)
     except Unsupported:
         raise
