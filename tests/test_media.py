@@ -245,6 +245,8 @@ def test_a_path_may_be_bytes(tmp_path: Path) -> None:
     (tmp_path / "é.png").write_bytes(PNG)
     path: Any = BytesPath(tmp_path / "é.png")
     assert load(Image(path)).data == PNG
+    (entry,) = os.scandir(os.fsencode(tmp_path))
+    assert load(Image(cast("Any", entry))).data == PNG
     with pytest.raises(InputError, match="a NoPath whose path is no str or bytes"):
         load_content(Content(Image(NoPath())), 0)
 

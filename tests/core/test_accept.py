@@ -1,6 +1,7 @@
 """What is taken as input, what is refused, and in which words."""
 
 import json
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from openrouter_embeddings.core.accept import accept, checked_iterable
 from openrouter_embeddings.inputs import RawPart
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+HUGE = 10**5000  # Python writes no integer of more than 4,300 digits
 TOKENS = st.lists(st.integers(0, 2**31 - 1), min_size=1)
 
 
@@ -48,6 +50,9 @@ def test_token_lists_pass_unchanged(tokens: list[list[int]]) -> None:
         (np.array(["a", "b"]), ["a", "b"]),
         (np.array([101, 7], np.int32), [[101, 7]]),
         (np.array([[101, 7]], np.uint16), [[101, 7]]),
+        (np.array([101, 7], np.uint8), [[101, 7]]),
+        (array("i", [101, 7]), [[101, 7]]),
+        ([array("H", [101, 7])], [[101, 7]]),
         ([np.array([101]), np.array([7, 8])], [[101], [7, 8]]),
         ([np.int64(5), 6], [[5, 6]]),
         (range(3), [[0, 1, 2]]),
@@ -206,6 +211,21 @@ WIRE = '{"content": [{"type": "text", "text": "…"}, {"type": "image_url", "ima
         (["a", {1, 2}], 1, "a set is not taken"),
         ([int], 0, "a type is not taken"),
         (np.array(b"abc"), 0, "bytes are not text"),
+        (memoryview(b"text"), 0, "bytes are not text; decode them, wrap those of a file in Image("),
+        (memoryview(array("i", [101, 7])), 0, "or give tokens as a list of integers"),
+        (["a", memoryview(b"x")], 1, "bytes are not text"),
+        ([[101], memoryview(b"x")], 1, "bytes are not text"),
+        (array("B", b"text"), 0, "bytes are not text"),
+        ([array("b", b"text")], 0, "bytes are not text"),
+        ([HUGE], 0, "token 0 is <int too long to print>"),
+        ([[1], [2, -HUGE]], 1, "token 1 is <int too long to print>"),
+        (["a", HUGE], 1, "a number among texts"),
+        (["a", {HUGE: 1}], 1, "<int too long to print>"),
+        (
+            [Content({"type": "x", "y": {HUGE: 1}})],
+            0,
+            "part 0.y has the key <int too long to print>; keys are str",
+        ),
         ([Path("cat.png")], 0, "Image(…) reads an image"),
     ],
 )
@@ -232,7 +252,13 @@ def test_what_is_no_list_of_inputs_is_refused(wrong: Any, words: str) -> None:
 
 @given(
     st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats()
+        | st.text()
+        | st.binary()
+        | st.binary().map(memoryview),
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
         max_leaves=12,
     )
@@ -270,3 +296,10 @@ def test_a_bare_image_says_how_it_is_given(bare: Any) -> None:
     for given_ in (bare, [bare]):
         with pytest.raises(InputError, match=r"input 0: a \w+ is not taken by itself; Image\(…\)"):
             accept(given_)
+
+
+@pytest.mark.parametrize("buffer", [b"text", bytearray(b"x"), memoryview(b"x"), array("B", b"x")])
+def test_bytes_are_no_stream(buffer: Any) -> None:
+    """A stream of them would be one of numbers; the error says what bytes are good for."""
+    with pytest.raises(InputError, match="bytes are not text; decode them, wrap those of a file"):
+        checked_iterable(buffer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from array import array
 from collections.abc import Iterable, Mapping
 from itertools import filterfalse
 from typing import Any, Literal, NoReturn
@@ -23,7 +24,7 @@ from openrouter_embeddings.inputs import (
     is_pil,
 )
 
-from .plain_json import plain_json
+from .plain_json import plain_json, shown
 
 Item = str | list[int] | Content
 
@@ -56,7 +57,9 @@ def accept(inputs: Any) -> list[Item]:
 
 def checked_iterable(inputs: Any) -> Iterable[Any]:
     """The inputs of a stream; InputError for what is one input by itself, or has no order."""
-    if isinstance(inputs, str | bytes | bytearray | memoryview | Media | Content | Mapping):
+    if _is_bytes(inputs):
+        _item(inputs, 0)
+    if isinstance(inputs, str | Media | Content | Mapping):
         raise InputError(
             f"a stream is an iterable of inputs, {_name(inputs)} is one; put it in a list"
         )
@@ -111,7 +114,7 @@ def _listed(inputs: Any) -> list[Any]:
     inputs = _without_numpy(inputs)
     if isinstance(inputs, str | Media | Content | Mapping):
         return [inputs]
-    if inputs is None or isinstance(inputs, bytes | bytearray | memoryview):
+    if inputs is None or _is_bytes(inputs):
         _item(inputs, 0)
     if hasattr(inputs, "__fspath__") or is_pil(inputs):
         _item(inputs, 0)
@@ -137,11 +140,11 @@ def _item(value: Any, position: int) -> Item:
         return _content(value, position)
     if isinstance(value, Mapping):
         return _from_wire(value, position)
-    if isinstance(value, bytes | bytearray | memoryview):
+    if _is_bytes(value):
         _refuse(
             position,
-            "bytes are not text; decode them, or wrap those of a file in Image(…), Audio(…), "
-            "Video(…) or File(…)",
+            "bytes are not text; decode them, wrap those of a file in Image(…), Audio(…), Video(…) "
+            "or File(…), or give tokens as a list of integers",
         )
     if _is_number(value):
         _refuse(position, "a number among texts; token inputs are lists of integers: [[101, 102]]")
@@ -182,7 +185,9 @@ def _tokens(values: Iterable[Any], position: int) -> list[int]:
         else:
             token = operator.index(value)
         if not 0 <= token <= LARGEST:
-            _refuse(position, f"token {number} is {token}; tokens are integers from 0 to 2³¹-1")
+            _refuse(
+                position, f"token {number} is {shown(token)}; tokens are integers from 0 to 2³¹-1"
+            )
         tokens.append(token)
     if not tokens:
         _refuse(position, "the list of tokens is empty; leave it out")
@@ -213,7 +218,7 @@ def _part(part: Any, number: int, position: int) -> ContentPart | RawPart:
 def _from_wire(value: Mapping[Any, Any], position: int) -> Content:
     parts = value.get("content")
     if set(value) != {"content"} or not isinstance(parts, list | tuple):
-        keys = ", ".join(map(repr, value)) or "none"
+        keys = ", ".join(map(shown, value)) or "none"
         _refuse(position, f"a mapping with the keys {keys:.200}; the API takes {_SHAPE}")
     for number, part in enumerate(parts):
         if not isinstance(part, Mapping):
@@ -267,7 +272,14 @@ def _held(part: Mapping[Any, Any]) -> tuple[Literal["text", "", Kind], str]:
 
 def _without_numpy(value: Any) -> Any:
     """numpy, pandas, array.array and torch give their plain values by `tolist`."""
-    return value.tolist() if hasattr(value, "tolist") else value
+    return value.tolist() if hasattr(value, "tolist") and not _is_bytes(value) else value
+
+
+def _is_bytes(value: Any) -> bool:
+    """Bytes in any buffer of Python's own; an array of wider integers holds tokens."""
+    if isinstance(value, array):
+        return value.itemsize == 1
+    return isinstance(value, bytes | bytearray | memoryview)
 
 
 def _is_number(value: Any) -> bool:
@@ -278,7 +290,7 @@ def _name(value: Any) -> str:
     return (
         "None"
         if value is None
-        else f"{value!r:.40}"
+        else shown(value)
         if _is_number(value)
         else (f"a {type(value).__name__}")
     )

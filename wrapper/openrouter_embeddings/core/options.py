@@ -15,7 +15,7 @@ import orjson
 from openrouter_embeddings.errors import InputError
 
 from .accept import LARGEST
-from .plain_json import plain_json
+from .plain_json import plain_json, shown
 from .preferences import ProviderPreferences, checked_preferences
 
 EncodingFormat = Literal["base64", "float"]
@@ -111,18 +111,19 @@ class Options:
             object.__setattr__(self, "deadline", _seconds("deadline", self.deadline))
         for name in ("model", "input_type", "user"):
             if not isinstance(getattr(self, name), str | None):
-                raise InputError(f"{name} is {getattr(self, name)!r}, a str is needed")
+                raise InputError(f"{name} is {shown(getattr(self, name))}, a str is needed")
         if self.encoding_format not in ("base64", "float"):
             raise InputError(
-                f'encoding_format is {self.encoding_format!r}; "base64" and "float" are known'
+                f'encoding_format is {shown(self.encoding_format)}; "base64" and "float" are known'
             )
         self._copy("provider", checked_preferences)
         self._copy("extra_body", _extra_fields)
         if self.on_error not in ("raise", "skip"):
-            raise InputError(f'on_error is {self.on_error!r}; "raise" and "skip" are known')
+            raise InputError(f'on_error is {shown(self.on_error)}; "raise" and "skip" are known')
         if self.budget is not None and not _is_money(self.budget):
             raise InputError(
-                f"budget is {self.budget!r:.40}, a Decimal of credits ≥ 0 is needed: Decimal('0.5')"
+                f"budget is {shown(self.budget)}, a Decimal of credits ≥ 0 is needed: "
+                "Decimal('0.5')"
             )
 
     def _copy(self, name: str, check: Callable[[Any], dict[str, Any]]) -> None:
@@ -138,7 +139,9 @@ class Options:
         whole = isinstance(given, SupportsIndex) and not isinstance(given, bool)
         plain = operator.index(given) if whole else least - 1
         if not least <= plain <= LARGEST:
-            raise InputError(f"{name} is {given!r:.40}, an integer from {least} to 2³¹-1 is needed")
+            raise InputError(
+                f"{name} is {shown(given)}, an integer from {least} to 2³¹-1 is needed"
+            )
         object.__setattr__(self, name, plain)
 
     def request_fields(self) -> dict[str, Any]:
@@ -213,5 +216,5 @@ def _seconds(name: str, value: Any) -> float:
     except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if isinstance(value, bool | str | bytes) or not 0 < seconds <= LONGEST:
-        raise InputError(f"{name} is {value!r:.40}, a number of seconds > 0 is needed, up to 10⁶")
+        raise InputError(f"{name} is {shown(value)}, a number of seconds > 0 is needed, up to 10⁶")
     return seconds

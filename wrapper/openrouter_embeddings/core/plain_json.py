@@ -21,6 +21,17 @@ def plain_json(value: Any, place: str) -> Any:
     return _plain(value, place, 0, count(1))
 
 
+def shown(value: Any) -> str:
+    """A value in an error: its repr, 40 characters at most.
+
+    Python prints no integer of more than 4,300 digits.
+    """
+    try:
+        return f"{value!r:.40}"
+    except ValueError:
+        return f"<{type(value).__name__} too long to print>"
+
+
 def _plain(value: Any, place: str, level: int, numbers: count[int]) -> Any:
     if next(numbers) > _MOST_VALUES:
         raise ValueError(f"{place} is one of more than {_MOST_VALUES} values; send fewer at once")
@@ -60,7 +71,7 @@ def _plain_scalar(value: Any, place: str) -> Any:
 
 def _key(key: Any, place: str) -> str:
     if not isinstance(key, str):
-        raise ValueError(f"{place} has the key {key!r:.40}; keys are str")
+        raise ValueError(f"{place} has the key {shown(key)}; keys are str")
     return _text(key, f"a key of {place}")
 
 
