@@ -11,6 +11,7 @@ import openrouter_embeddings as ore
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openrouter_embeddings.local.models import MODELS
 from openrouter_embeddings.local.respond import respond
 from openrouter_embeddings.testing import Service
 from openrouter_embeddings_api import AuthenticatedClient, models
@@ -110,3 +111,15 @@ def test_batching_changes_no_vector(texts: list[str]) -> None:
         one, many = client.embed(texts), client.embed(texts, batch_size=1)
     assert np.array_equal(one.vectors, many.vectors)
     assert one.usage.prompt_tokens == many.usage.prompt_tokens
+
+
+def test_the_official_sdk_reads_the_list_of_models(server: str) -> None:
+    """Its classes are those of the service's list, which the contract here leaves out."""
+    with openrouter.OpenRouter(api_key="local", server_url=server) as client:
+        lists = [client.embeddings.list_models(), client.models.list()]
+    for found in lists:
+        assert found is not None
+        assert [model.id for model in found.result.data] == [*MODELS]
+        assert found.result.total_count == len(MODELS)
+        assert {*found.result.data[0].architecture.output_modalities} == {"embeddings"}
+        assert found.next() is None

@@ -258,7 +258,7 @@ def test_what_is_no_list_of_inputs_is_refused(wrong: Any, words: str) -> None:
         | st.floats()
         | st.text()
         | st.binary()
-        | st.binary().map(memoryview),
+        | st.builds(memoryview, st.binary()),
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
         max_leaves=12,
     )

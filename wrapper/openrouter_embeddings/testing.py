@@ -27,11 +27,12 @@ from .client import AsyncClient, Client, _turnstile
 from .local.contract import Contract
 from .local.doors.in_process import LocalTransport
 from .local.faults import Fault, Faults
+from .local.models import with_aliases
 
 if TYPE_CHECKING:
     import asyncio
     import threading
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Unpack
 
     from .core.options import EmbedOptions
@@ -60,15 +61,23 @@ class Service:
             is made up for a `pattern` without an example, nor for `if`, `not` or `uniqueItems`.
             Default: the one that this package was made from. Raises ValueError for a document
             without that operation.
+        aliases: further names of models, so that your code need not change its own:
+            `{"openai/text-embedding-3-small": "local/hash:1536"}`. The number is that of the
+            dimensions. Raises ValueError for a model that the stand-in lacks.
 
     Attributes:
         faults: the script, what came, and what was billed.
     """
 
     def __init__(
-        self, *faults: Fault, seed: int = 0, contract: dict[str, Any] | None = None
+        self,
+        *faults: Fault,
+        seed: int = 0,
+        contract: dict[str, Any] | None = None,
+        aliases: Mapping[str, str] | None = None,
     ) -> None:
-        self.faults = Faults(faults, seed, None if contract is None else Contract(contract))
+        followed = None if contract is None else Contract(contract)
+        self.faults = Faults(faults, seed, followed, with_aliases(aliases or {}))
 
     def transport(self) -> LocalTransport:
         """For an `httpx.Client` or `httpx.AsyncClient` of yours."""

@@ -47,12 +47,18 @@ exit status: 0 done, 1 the service or the machine failed, 2 the request cannot b
 
 _SERVE = """\
 Run the stand-in for the service on this machine. It prints the address and the key, as
-this package's client takes them from the environment; tell them to any other. A request has to
+this package's client takes them from the environment; pass them to any other. A request has to
 name one of its models:
   local/minilm   text and tokens, English, 384 dimensions, 32 or more by `dimensions`;
-                 reads the first 256 tokens of an input, as `usage` then shows
+                 reads the first 256 tokens of an input, in its first 65,536 characters;
+                 `usage` counts these
   local/visual   images as data: URLs, by how they look; 144 dimensions
   local/hash     every kind of input, any `dimensions`, not semantic: for tests
+
+--alias gives one of them the name of a service's model, so that an application runs unchanged. Its
+vectors have N dimensions; `dimensions` in a request shortens them, as it does at the service, and
+more than N are refused. The answer names the model as the request did. GET /models and
+GET /embeddings/models list every name.
 
 To see an error, send the header X-Local-Status with a status from 400 to 599, or ask for the model
 local/status-429 (or any other status): the answer has the body that the specification gives.
@@ -96,6 +102,15 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only")
     serve.add_argument("--port", type=_port, default=8900, help="default: 8900; 0 takes a free one")
     serve.add_argument("--faults", type=_faults, metavar="FILE.toml", help="what shall go wrong")
+    serve.add_argument(
+        "--alias",
+        type=_alias,
+        action="append",
+        default=[],
+        metavar="NAME=MODEL[:N]",
+        help="also answer to NAME, with vectors of N dimensions; can be given several times: "
+        "openai/text-embedding-3-small=local/hash:1536",
+    )
     serve.set_defaults(run=_serve)
     return top
 
@@ -107,6 +122,17 @@ def _faults(text: str) -> Any:
         return Faults.from_toml(Path(text).read_text("utf-8"))
     except (OSError, ValueError, TypeError) as error:
         raise argparse.ArgumentTypeError(f"{text}: {error}") from None
+
+
+def _alias(text: str) -> tuple[str, str]:
+    from openrouter_embeddings.local.models import with_aliases  # noqa: PLC0415 - behind an extra
+
+    name, _, target = text.partition("=")
+    try:
+        with_aliases({name: target})
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return name, target
 
 
 def _port(text: str) -> int:
@@ -271,4 +297,4 @@ def _save(client: Client, given: argparse.Namespace) -> Any:
 def _serve(given: argparse.Namespace) -> None:
     from openrouter_embeddings.local.doors.serve import serve  # noqa: PLC0415 - behind an extra
 
-    serve(given.host, given.port, given.faults)
+    serve(given.host, given.port, given.faults, dict(given.alias))

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from .limits import LIMITS, Bucket, Limits
+from .models import MODELS
 from .reply import LocalReply, Refusal
 from .respond import error_reply, respond
 from .spoil import SPOILS
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from .contract import Contract
+    from .models import Model
 
 # How an answer travels, when not as it should. `seconds` is how long the first three take.
 DELIVERIES = {
@@ -136,6 +138,7 @@ class Faults:
         faults: the script.
         seed: of what is left to probability.
         contract: what answers follow; None: the one that ships.
+        models: what answers, by name.
         requests: how many came.
         refused: how many were answered with an error status, by status.
         billed: what was computed.
@@ -144,6 +147,7 @@ class Faults:
     faults: Sequence[Fault] = ()
     seed: int = 0
     contract: Contract | None = None
+    models: Mapping[str, Model] = field(default_factory=lambda: MODELS, repr=False)
     requests: int = 0
     refused: Counter[int] = field(default_factory=Counter)
     billed: list[Bill] = field(default_factory=list)
@@ -223,7 +227,7 @@ class Faults:
             return Played(self._instead(fault))
         if fault is not None and fault.kind == "accept-and-close":
             return Played(LocalReply(400, b""), fault.kind)
-        reply = respond(body, headers, self.contract)
+        reply = respond(body, headers, self.contract, self.models)
         if reply.status != 200:
             return Played(reply)
         self._bill(number, body, reply)

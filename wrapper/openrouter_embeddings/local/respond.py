@@ -10,7 +10,7 @@ import orjson
 import pybase64
 
 from .contract import shipped
-from .models import MODELS, Unsupported
+from .models import MODELS, Unsupported, spelled
 from .models.parts import read_inputs
 from .reply import LocalReply, Refusal
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .contract import Contract
-    from .models import Embedded
+    from .models import Embedded, Model
 
 STATUS_HEADER = "x-local-status"
 STATUS_MODEL = "local/status-"
@@ -31,12 +31,16 @@ MAX_INPUTS = 2048
 
 
 def respond(
-    body: bytes, headers: Mapping[str, str], contract: Contract | None = None
+    body: bytes,
+    headers: Mapping[str, str],
+    contract: Contract | None = None,
+    models: Mapping[str, Model] = MODELS,
 ) -> LocalReply:
     """Answer one `POST /embeddings`. `headers` have lower-case names.
 
     The header `X-Local-Status: 503`, or the model `local/status-503`, asks for an error of that
-    status with the specification's body. `contract` replaces the one that ships.
+    status with the specification's body. `contract` replaces the one that ships, and `models` those
+    that answer.
     """
     contract = contract or shipped()
     try:
@@ -47,7 +51,7 @@ def respond(
         if not isinstance(request, dict) or not isinstance(request.get("model"), str):
             raise Refusal(400, "the request: no object with a model")  # whatever a contract allows
         _refuse_on_request(request["model"], headers.get(STATUS_HEADER), contract)
-        embedded = _embed(request)
+        embedded = _embed(request, models)
     except Refusal as refusal:
         return error_reply(refusal, contract)
     answer = contract.complete(200, _success(request, embedded, body))
@@ -78,16 +82,15 @@ def _refuse_on_request(model: str, header: str | None, contract: Contract) -> No
     raise Refusal(status, phrase, metadata={"provider_name": _PROVIDER}, headers=waits)
 
 
-def _embed(request: dict[str, Any]) -> Embedded:
-    model = MODELS.get(request["model"])
+def _embed(request: dict[str, Any], models: Mapping[str, Model]) -> Embedded:
+    model = models.get(request["model"])
     if model is None:
-        known = ", ".join(sorted(MODELS))
+        known = ", ".join(sorted(models))
         raise Refusal(404, f"No endpoints found for {request['model'][:80]}. Models here: {known}")
     dimensions = request.get("dimensions")
     if dimensions is not None and dimensions not in model.dimensions:
-        allowed = model.dimensions
-        said = f"{allowed[0]}" if len(allowed) == 1 else f"{allowed[0]} to {allowed[-1]}"
-        raise Refusal(400, f"dimensions: {dimensions} is not supported by {model.name}: {said}")
+        allowed = spelled(model.dimensions)
+        raise Refusal(400, f"dimensions: {dimensions} is not supported by {model.name}: {allowed}")
     dimensions = (
         None if dimensions is None else int(dimensions)
     )  # 64.0 is an integer in JSON Schema

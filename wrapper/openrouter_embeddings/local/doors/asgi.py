@@ -5,16 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from openrouter_embeddings._extras import need
+from openrouter_embeddings.local.catalogue import list_models
+from openrouter_embeddings.local.models import with_aliases
 from openrouter_embeddings.local.reply import LocalReply, Refusal
 from openrouter_embeddings.local.respond import MAX_BODY, error_reply, respond
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
 
 PREFIX = "/api/v1"
-PATHS = (f"{PREFIX}/embeddings", "/embeddings")
+PATHS = {
+    f"{prefix}{path}": method
+    for prefix in (PREFIX, "")
+    for path, method in (("/embeddings", "POST"), ("/embeddings/models", "GET"), ("/models", "GET"))
+}
 
 
 async def _embeddings(request: Request) -> Response:
@@ -29,8 +37,14 @@ async def _embeddings(request: Request) -> Response:
                 body += chunk
     except ClientDisconnect:
         return _answer(LocalReply(499, b""))  # nobody reads it
-    reply = await run_in_threadpool(respond, bytes(body), dict(request.headers))
+    reply = await run_in_threadpool(
+        respond, bytes(body), dict(request.headers), models=request.app.state.models
+    )
     return _answer(reply)
+
+
+async def _models(request: Request) -> Response:
+    return _answer(list_models(request.app.state.models, request.url.path, request.url.query))
 
 
 async def _refused(_: Request, error: Exception) -> Response:
@@ -49,12 +63,20 @@ def _answer(reply: LocalReply) -> Response:
     )
 
 
-def make_app() -> Starlette:
-    """The application: `POST /api/v1/embeddings`, and `POST /embeddings` for the same."""
+def make_app(aliases: Mapping[str, str] | None = None) -> Starlette:
+    """The application: `PATHS` with their methods.
+
+    Args:
+        aliases: further names of models, `{"openai/text-embedding-3-small": "local/hash:1536"}`,
+            with the number of dimensions. Raises ValueError for a model that is not here.
+    """
     need("starlette", "local")
     from starlette.applications import Starlette as App  # noqa: PLC0415 - behind an extra
     from starlette.exceptions import HTTPException  # noqa: PLC0415 - behind an extra
     from starlette.routing import Route  # noqa: PLC0415 - behind an extra
 
-    routes = [Route(path, _embeddings, methods=["POST"]) for path in PATHS]
-    return App(routes=routes, exception_handlers={HTTPException: _refused})
+    answers = {"POST": _embeddings, "GET": _models}
+    routes = [Route(path, answers[method], methods=[method]) for path, method in PATHS.items()]
+    app = App(routes=routes, exception_handlers={HTTPException: _refused})
+    app.state.models = with_aliases(aliases or {})
+    return app

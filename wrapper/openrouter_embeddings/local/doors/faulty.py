@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Any
 
 from openrouter_embeddings._extras import need
+from openrouter_embeddings.local.catalogue import list_models
 from openrouter_embeddings.local.faults import Faults, Played
 from openrouter_embeddings.local.reply import LocalReply, Refusal
 from openrouter_embeddings.local.respond import MAX_BODY, error_reply
@@ -52,8 +53,8 @@ class FaultyServer:
 
     async def _request(
         self, connection: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> tuple[str, dict[str, str], bytes] | None:
-        """Method and path, headers and body of the next request; None when there is no more."""
+    ) -> tuple[str, str, dict[str, str], bytes] | None:
+        """Method, target, headers and body of the next request; None when there is no more."""
         h11 = self._h11
         head, body = None, bytearray()
         while True:
@@ -72,17 +73,18 @@ class FaultyServer:
                 # h11 wants to have sent an answer before the next request; ours goes by itself
                 connection.send(h11.Response(status_code=200, headers=[("Content-Length", "0")]))
                 connection.send(h11.EndOfMessage())
-                path = head.target.decode().partition("?")[0]
-                return f"{head.method.decode()} {path}", headers, bytes(body)
+                return head.method.decode(), head.target.decode(), headers, bytes(body)
             else:
                 return None
 
-    async def _play(self, asked: str, headers: dict[str, str], body: bytes) -> Played:
-        method, _, path = asked.partition(" ")
+    async def _play(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Played:
+        path, _, query = target.partition("?")
         if path not in PATHS:
             return Played(error_reply(Refusal(404, "Not Found"), self._faults.contract))
-        if method != "POST":
+        if method != PATHS[path]:
             return Played(error_reply(Refusal(405, "Method Not Allowed"), self._faults.contract))
+        if method == "GET":
+            return Played(list_models(self._faults.models, path, query))
         return await asyncio.to_thread(self._faults.play, body, headers, time.monotonic())
 
     async def _deliver(self, played: Played, writer: asyncio.StreamWriter) -> bool:

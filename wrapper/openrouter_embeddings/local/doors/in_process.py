@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import httpx
 
 from openrouter_embeddings._extras import need
+from openrouter_embeddings.local.catalogue import list_models
 from openrouter_embeddings.local.faults import Played
+from openrouter_embeddings.local.models import MODELS
 from openrouter_embeddings.local.respond import respond
 
 if TYPE_CHECKING:
@@ -49,6 +51,11 @@ class LocalTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         return await asyncio.to_thread(self._answer, request, body)
 
     def _answer(self, request: httpx.Request, body: bytes) -> httpx.Response:
+        if request.method == "GET" and request.url.path.endswith("/models"):
+            models = MODELS if self._faults is None else self._faults.models
+            listed = list_models(models, request.url.path, request.url.query.decode())
+            said = {"Content-Type": "application/json"}
+            return httpx.Response(listed.status, headers=said, content=listed.body)
         headers = {name.lower(): value for name, value in request.headers.items()}
         if self._faults is None:  # nobody reads the books, so none are kept
             played = Played(respond(body, headers))

@@ -9,19 +9,24 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from openrouter_embeddings._extras import need
+from openrouter_embeddings.local.models import with_aliases
 
 from .asgi import PREFIX, make_app
 from .faulty import FaultyServer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from openrouter_embeddings.local.faults import Faults
 
 
-def serve(host: str, port: int, faults: Faults | None = None) -> None:
+def serve(
+    host: str, port: int, faults: Faults | None = None, aliases: Mapping[str, str] | None = None
+) -> None:
     """Serve until interrupted; prints what a client needs as soon as it can connect.
 
-    With faults it says at the end what it has billed. Raises OSError where the address cannot be
-    had.
+    With faults it says at the end what it has billed. `aliases` are those of `make_app`. Raises
+    OSError where the address cannot be had.
     """
     uvicorn = need("uvicorn", "local")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -32,9 +37,10 @@ def serve(host: str, port: int, faults: Faults | None = None) -> None:
         print(f"export OPENROUTER_BASE_URL=http://{shown}:{port}{PREFIX}")
         print("export OPENROUTER_API_KEY=local", flush=True)
         if faults is not None:
+            faults.models = with_aliases(aliases or {})
             _serve_faults(faults, listener)
             return
-        server = uvicorn.Server(uvicorn.Config(make_app(), log_level="warning"))
+        server = uvicorn.Server(uvicorn.Config(make_app(aliases), log_level="warning"))
         server.run(sockets=[listener])
 
 

@@ -4,14 +4,41 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .base import Embedded, Unsupported
+from .alias import Alias
+from .base import Embedded, Model, Unsupported, spelled
 from .hash import HashModel
 from .minilm import MiniLM
 from .visual import VisualModel
 
 if TYPE_CHECKING:
-    from .base import Model
+    from collections.abc import Mapping
 
-__all__ = ["MODELS", "Embedded", "Unsupported"]
+__all__ = ["MODELS", "Embedded", "Model", "Unsupported", "spelled", "with_aliases"]
 
 MODELS: dict[str, Model] = {model.name: model for model in (MiniLM(), VisualModel(), HashModel())}
+
+
+def with_aliases(aliases: Mapping[str, str]) -> dict[str, Model]:
+    """The models, and such as `{"openai/text-embedding-3-small": "local/hash:1536"}`.
+
+    The number is that of the dimensions; without one, the model's own. Raises ValueError for a
+    model that is not here, for dimensions that it does not have, and for a name beginning with
+    `local/`.
+    """
+    return MODELS | {name: _alias(name, target) for name, target in aliases.items()}
+
+
+def _alias(name: str, target: str) -> Alias:
+    if not name or name.startswith("local/"):
+        raise ValueError(
+            f"{name!r} cannot be an alias: give a name that does not begin with local/"
+        )
+    model, has_width, width = target.partition(":")
+    if model not in MODELS:
+        raise ValueError(f"{name}: no model is called {model!r}; known are {', '.join(MODELS)}")
+    allowed = MODELS[model].dimensions
+    if not has_width:
+        return Alias(name, MODELS[model], None)
+    if not (width.isascii() and width.isdigit() and len(width) < 9 and int(width) in allowed):
+        raise ValueError(f"{name}: {model} has {spelled(allowed)} dimensions, not {width!r:.20}")
+    return Alias(name, MODELS[model], int(width))

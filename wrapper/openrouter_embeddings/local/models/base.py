@@ -33,15 +33,26 @@ class Unsupported(Exception):
         self.position = position
 
 
+def spelled(dimensions: range) -> str:
+    """`32 to 384`, or the one number there is."""
+    return f"{dimensions[0]}" if len(dimensions) == 1 else f"{dimensions[0]} to {dimensions[-1]}"
+
+
 class Model(Protocol):
     """A model: pure, thread-safe, and slow only on its first use."""
 
     name: str
+    description: str
     dimensions: range
 
     @property
     def modalities(self) -> frozenset[str] | None:
         """What it takes; None: everything."""
+        ...
+
+    @property
+    def context_length(self) -> int | None:
+        """Tokens that it reads of an input; None: all."""
         ...
 
     def embed(self, inputs: Sequence[Sequence[Part]], dimensions: int | None) -> Embedded:

@@ -30,6 +30,8 @@ class HashModel:
     """Noise that is always the same for the same input."""
 
     name = "local/hash"
+    description = "Noise, always the same for the same input. For tests."
+    context_length = None
     modalities = None  # all, those of a coming edition too
     dimensions = range(1, 16_385)
 

@@ -36,6 +36,8 @@ class MiniLM:
     """Mean pooling over the last hidden state by attention mask, as the model card says."""
 
     name = "local/minilm"
+    description = "all-MiniLM-L6-v2 as int8 ONNX: the meaning of English text."
+    context_length = wordpiece.LONGEST
     modalities = frozenset({"text"})
     dimensions = range(32, 385)
 

@@ -36,6 +36,8 @@ class VisualModel:
     """Three descriptors side by side, each of unit length times its weight."""
 
     name = "local/visual"
+    description = "Images by how they look: colours, edges, a thumbnail."
+    context_length = None
     modalities = frozenset({"image"})
     dimensions = range(_WIDTH, _WIDTH + 1)
 

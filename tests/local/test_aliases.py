@@ -1,0 +1,193 @@
+"""The stand-in under the names of the service's models, and the list of its models."""
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+from typing import Any
+
+import httpx
+import numpy as np
+import openai
+import openrouter_embeddings as ore
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openrouter_embeddings.local.catalogue import list_models
+from openrouter_embeddings.local.doors.asgi import make_app
+from openrouter_embeddings.local.models import MODELS, with_aliases
+from openrouter_embeddings.local.respond import respond
+from openrouter_embeddings.testing import Service
+
+from tests.support import serving
+
+SMALL = "openai/text-embedding-3-small"
+ALIASES = {SMALL: "local/hash:1536", "acme/mini": "local/minilm:128", "acme/any": "local/hash"}
+AUTH = {"authorization": "Bearer k"}
+LISTS = ("/models", "/embeddings/models")
+
+
+def ask(model: str, text: str = "a cat", **fields: Any) -> tuple[int, Any]:
+    """Status and JSON of an answer of the stand-in with these aliases."""
+    body = json.dumps({"model": model, "input": text, **fields}).encode()
+    reply = respond(body, AUTH, models=with_aliases(ALIASES))
+    return reply.status, json.loads(reply.body)
+
+
+def vector(model: str, **fields: Any) -> np.ndarray[Any, Any]:
+    """The one vector of an answer."""
+    status, body = ask(model, **fields)
+    assert status == 200, body
+    return np.array(body["data"][0]["embedding"], np.float32)
+
+
+@pytest.mark.parametrize("options", [[], ["--faults", os.devnull]])
+def test_an_unchanged_openai_application_runs(
+    options: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names the service's model, asks for dimensions, and looks the model up in the list."""
+    aliases = [f"{name}={target}" for name, target in ALIASES.items()]
+    with serving(*options, *(word for one in aliases for word in ("--alias", one))) as (url, _):
+        monkeypatch.setenv("OPENAI_BASE_URL", url)
+        monkeypatch.setenv("OPENAI_API_KEY", "local")
+        with openai.OpenAI() as application:
+            assert SMALL in [model.id for model in application.models.list()]
+            whole = application.embeddings.create(model=SMALL, input=["a cat", "a dog"])
+            short = application.embeddings.create(model=SMALL, input="a cat", dimensions=256)
+            with pytest.raises(openai.BadRequestError, match="small: 1 to 1536"):
+                application.embeddings.create(model=SMALL, input="a cat", dimensions=1537)
+        assert [len(item.embedding) for item in whole.data] == [1536, 1536]
+        assert whole.model == SMALL
+        assert len(short.data[0].embedding) == 256
+        assert httpx.get(f"{url}/embeddings/models").json()["total_count"] == len(MODELS) + 3
+        assert httpx.get(f"{url}/embeddings/models?limit=0").status_code == 400
+        assert httpx.post(f"{url}/models").status_code == 405
+
+
+@given(st.integers(1, 1536))
+def test_dimensions_shorten_the_vectors_of_an_alias(dimensions: int) -> None:
+    """To the first of them, of length 1 again, as the service's models do."""
+    whole, short = vector(SMALL), vector(SMALL, dimensions=dimensions)
+    assert whole.shape == (1536,)
+    assert short == pytest.approx(whole[:dimensions] / np.linalg.norm(whole[:dimensions]), abs=1e-6)
+
+
+def test_an_alias_is_its_model_otherwise() -> None:
+    """The same vectors, tokens and limits as the model has with that number of dimensions."""
+    assert np.array_equal(vector("acme/mini"), vector("local/minilm", dimensions=128))
+    assert np.array_equal(vector("acme/any"), vector("local/hash"))
+    assert ask("acme/mini")[1]["usage"] == ask("local/minilm")[1]["usage"]
+    assert ask("acme/mini", dimensions=129)[1]["error"]["message"].endswith("acme/mini: 32 to 128")
+    image = [{"content": [{"type": "image_url", "image_url": {"url": "data:,x"}}]}]
+    assert ask("acme/mini", input=image)[0] == 404
+
+
+def test_a_name_without_an_alias_is_still_unknown() -> None:
+    """The error lists the names there are, aliases among them."""
+    status, body = ask("openai/text-embedding-3-large")
+    assert status == 404
+    assert "acme/any, acme/mini, local/hash" in body["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("alias", "words"),
+    [
+        ("=local/hash:8", "'' cannot be an alias"),
+        ("local/hash=local/minilm", "'local/hash' cannot be an alias"),
+        ("a/b", "a/b: no model is called ''; known are local/minilm, local/visual, local/hash"),
+        ("a/b=local/hsh:8", "a/b: no model is called 'local/hsh'; known are"),
+        ("a/b=local/hash:", "a/b: local/hash has 1 to 16384 dimensions, not ''"),
+        ("a/b=local/hash:0", "a/b: local/hash has 1 to 16384 dimensions, not '0'"),
+        ("a/b=local/hash:1e3", "not '1e3'"),
+        ("a/b=local/hash:" + "9" * 5000, "not '9999999"),
+        ("a/b=local/minilm:1536", "a/b: local/minilm has 32 to 384 dimensions, not '1536'"),
+        ("a/b=local/visual:8", "a/b: local/visual has 144 dimensions, not '8'"),
+    ],
+)
+def test_an_alias_that_cannot_be_right_is_refused(alias: str, words: str) -> None:
+    """Before anything is served, in words that say what would be right."""
+    name, _, target = alias.partition("=")
+    with pytest.raises(ValueError, match=re.escape(words)):
+        with_aliases({name: target})
+
+
+def test_the_command_refuses_an_alias_in_a_sentence() -> None:
+    """With the exit status of a usage error."""
+    command = ["-m", "openrouter_embeddings.cli", "serve", "--alias", "a/b=local/minilm:1536"]
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "argument --alias: a/b: local/minilm has 32 to 384 dimensions" in done.stderr
+
+
+def test_services_of_tests_have_aliases() -> None:
+    """`testing.Service(aliases=…)`: both clients, and a transport that lists them."""
+    service = Service(aliases=ALIASES)
+    with service.client(model=SMALL) as client:
+        assert client.embed("a cat").vectors.shape == (1, 1536)
+
+    async def run() -> ore.EmbeddingResult:
+        async with service.async_client(model=SMALL) as client:
+            return await client.embed("a cat", dimensions=64)
+
+    assert asyncio.run(run()).vectors.shape == (1, 64)
+    with httpx.Client(transport=service.transport(), base_url="http://x/api/v1") as http:
+        for path in LISTS:
+            assert SMALL in [model["id"] for model in http.get(path).json()["data"]]
+    assert service.faults.requests == 2
+    with ore.Client.local(model=SMALL) as plain, pytest.raises(ore.NotFoundError):
+        plain.embed("a cat")
+
+
+def test_the_asgi_app_has_aliases_and_lists_them() -> None:
+    """With the service's prefix and without; GET alone, and no key is asked for."""
+
+    async def run() -> None:
+        transport = httpx.ASGITransport(make_app(ALIASES))
+        async with httpx.AsyncClient(transport=transport, base_url="http://local") as client:
+            lists = [await client.get(p + path) for p in ("", "/api/v1") for path in LISTS]
+            assert {answer.text for answer in lists} == {lists[0].text}
+            assert SMALL in [model["id"] for model in lists[0].json()["data"]]
+            assert (await client.post("/models")).status_code == 405
+            body = {"model": SMALL, "input": "a"}
+            answer = await client.post("/embeddings", json=body, headers=AUTH)
+            assert len(answer.json()["data"][0]["embedding"]) == 1536
+
+    asyncio.run(run())
+
+
+@given(st.integers(1, 7), st.sampled_from(["/models", "/api/v1/embeddings/models"]))
+def test_pages_of_models_make_the_whole_list(limit: int, path: str) -> None:
+    """Whoever follows `links.next` sees every model once, in order."""
+    models = with_aliases(ALIASES)
+    whole = json.loads(list_models(models, path, "").body)
+    found: list[Any] = []
+    following: str | None = f"{path}?limit={limit}"
+    while following:
+        where, _, query = following.partition("?")
+        assert where == path
+        page = json.loads(list_models(models, where, query).body)
+        assert len(page["data"]) <= limit
+        assert page["total_count"] == len(models)
+        found += page["data"]
+        following = page["links"]["next"]
+    assert found == whole["data"]
+    assert whole["links"]["next"] is None
+    beyond = json.loads(list_models(models, path, "offset=500").body)
+    assert (beyond["data"], beyond["links"]["next"]) == ([], None)
+
+
+def test_all_models_come_at_once_unless_a_page_is_asked_for() -> None:
+    """The 500 of a page are the default where `offset` is given alone."""
+    models = with_aliases({f"acme/{n}": "local/hash" for n in range(600)})
+    for query, count in (("", 603), ("offset=0", 500), ("offset=600", 3)):
+        assert len(json.loads(list_models(models, "/models", query).body)["data"]) == count
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "offset=-1", "limit=x", "offset=٣"])
+def test_a_page_that_cannot_be_is_refused(query: str) -> None:
+    """As the service's documentation bounds them."""
+    reply = list_models(MODELS, "/models", query)
+    assert reply.status == 400
+    assert json.loads(reply.body)["error"]["message"].startswith(query.partition("=")[0])

@@ -1,0 +1,85 @@
+"""The list of models: `GET /models` and `GET /embeddings/models`.
+
+The contract has neither. Both follow https://openrouter.ai/docs/api/api-reference/embeddings as of
+November 2026, whose schemas the official SDK checks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+import orjson
+
+from .reply import LocalReply, Refusal
+from .respond import PRICE, error_reply
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .models import Model
+
+_EVERYTHING = ("text", "image", "audio", "video", "file")
+_MOST = 1000  # models in an answer
+
+
+def list_models(models: Mapping[str, Model], path: str, query: str) -> LocalReply:
+    """All models, or those that `offset` and `limit` in the query ask for.
+
+    The service leaves models for embeddings out of `/models` unless its `output_modalities` asks
+    for them; this has no others, so it lists them at both paths.
+    """
+    try:
+        asked = parse_qs(query)
+        offset = _number(asked, "offset", 0, least=0)
+        limit = _number(asked, "limit", 500, least=1, most=_MOST)
+    except Refusal as refusal:
+        return error_reply(refusal)
+    found = [_described(model) for model in models.values()]
+    page = found[offset : offset + limit] if {*asked} & {"offset", "limit"} else found
+    after = offset + len(page)
+    following = f"{path}?offset={after}&limit={limit}" if page and after < len(found) else None
+    body = {"data": page, "total_count": len(found), "links": {"next": following}}
+    return LocalReply(200, orjson.dumps(body))
+
+
+def _number(
+    asked: Mapping[str, list[str]], name: str, default: int, least: int, most: int = 2**31 - 1
+) -> int:
+    text = asked.get(name, [str(default)])[0]
+    if text.isascii() and text.isdigit() and len(text) <= 10 and least <= int(text) <= most:
+        return int(text)
+    raise Refusal(400, f"{name}: {text[:20]!r} is not an integer from {least} to {most}")
+
+
+def _described(model: Model) -> dict[str, Any]:
+    takes = [kind for kind in _EVERYTHING if model.modalities is None or kind in model.modalities]
+    return {
+        "id": model.name,
+        "canonical_slug": model.name,
+        "name": model.name,
+        "description": model.description,
+        "created": 0,
+        "context_length": model.context_length,
+        "architecture": {
+            "input_modalities": takes,
+            "output_modalities": ["embeddings"],
+            "modality": f"{'+'.join(takes)}->embeddings",
+            "tokenizer": "Other",
+            "instruct_type": None,
+        },
+        "pricing": {"prompt": f"{PRICE:.8f}", "completion": "0"},
+        "top_provider": {
+            "context_length": model.context_length,
+            "is_moderated": False,
+            "max_completion_tokens": None,
+        },
+        "per_request_limits": None,
+        "default_parameters": None,
+        "supported_parameters": [],
+        "supported_voices": None,
+        "hugging_face_id": None,
+        "knowledge_cutoff": None,
+        "expiration_date": None,
+        "links": {"details": f"/api/v1/models/{model.name}/endpoints"},
+    }
