@@ -51,13 +51,12 @@ class LocalTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         return await asyncio.to_thread(self._answer, request, body)
 
     def _answer(self, request: httpx.Request, body: bytes) -> httpx.Response:
+        headers = {name.lower(): value for name, value in request.headers.items()}
         if request.method == "GET" and request.url.path.endswith("/models"):
             models = MODELS if self._faults is None else self._faults.models
-            listed = list_models(models, request.url.path, request.url.query.decode())
-            said = {"Content-Type": "application/json"}
-            return httpx.Response(listed.status, headers=said, content=listed.body)
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        if self._faults is None:  # nobody reads the books, so none are kept
+            query = request.url.query.decode()
+            played = Played(list_models(models, request.url.path, query))
+        elif self._faults is None:  # nobody reads the books, so none are kept
             played = Played(respond(body, headers))
         else:
             played = self._faults.play(body, headers, self._now())
