@@ -115,6 +115,13 @@ def test_a_decompression_bomb_is_not_decoded(monkeypatch: pytest.MonkeyPatch) ->
         load(Image(PIL.Image.new("L", (40, 40))))
 
 
+def test_a_warning_that_is_an_error_says_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow warns of many pixels before it refuses them; that is no damage."""
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 1_000)
+    with pytest.raises(ValueError, match=r"^too many pixels: .* \(1600 pixels\)"):
+        load(Image(picture(40, 40), max_side=10))
+
+
 @pytest.mark.parametrize(
     ("image", "words"),
     [

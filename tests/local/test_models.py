@@ -204,3 +204,14 @@ def test_visual_sees_grey_images_of_16_bits() -> None:
     assert [picture.mode for picture in pictures] == ["L", "I;16"]
     eight, sixteen = embed("local/visual", [ore.Image(picture) for picture in pictures]).vectors
     assert eight @ sixteen > 0.999
+
+
+def test_visual_sees_palettes_with_transparency() -> None:
+    """Pillow warns of these where they become RGB directly; the picture looks the same."""
+    picture = PIL.Image.effect_mandelbrot((128, 128), (-3, -2.5, 2, 2.5), 100).convert("P")
+    out = io.BytesIO()
+    picture.save(out, "PNG", transparency=bytes(range(256)))
+    plain, transparent = embed(
+        "local/visual", [ore.Image(picture), ore.Image(out.getvalue())]
+    ).vectors
+    assert np.array_equal(plain, transparent)

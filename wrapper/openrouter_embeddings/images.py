@@ -88,10 +88,10 @@ def _converted(picture: Any, mode: str) -> Any:
 @contextmanager
 def _naming_damage() -> Iterator[None]:
     """Whatever Pillow's parsers raise, a ValueError comes out."""
-    too_large = need("PIL.Image", "images").DecompressionBombError
+    pil = need("PIL.Image", "images")
     try:
         yield
-    except too_large as error:
+    except (pil.DecompressionBombError, pil.DecompressionBombWarning) as error:
         raise ValueError(f"too many pixels: {error}") from None
     except ValueError:
         raise

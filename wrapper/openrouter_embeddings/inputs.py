@@ -51,7 +51,8 @@ class Image(Media):
             provider, never here. Files are read when the image is embedded; 32 MB at most.
         max_side: shrink so that no side is longer than this many pixels (needs the extra
             `images`). An image that already fits is sent as it is, byte for byte. One that does
-            not is turned by its EXIF orientation first, since that mark is lost on the way.
+            not is turned by its EXIF orientation first, since that mark is lost on the way. It
+            keeps its transparency, its colour profile, and 16 bits of grey.
 
     The type is told by the first bytes, not by the name: png, jpeg, webp and gif are taken.
     """

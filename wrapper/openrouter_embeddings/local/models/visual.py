@@ -67,6 +67,8 @@ def _pixels(url: str, row: int) -> NDArray[np.float64]:
             upright = need("PIL.ImageOps", "local").exif_transpose(picture)
             if upright.mode == "I;16":  # `convert` clips all levels above 255 to white
                 upright = upright.convert("I").point(lambda level: level * (1 / 257)).convert("L")
+            elif upright.mode == "P":  # Pillow warns where transparency is dropped on the way
+                upright = upright.convert("RGBA")
             small = upright.convert("RGB").resize((_SIDE, _SIDE), pil.Resampling.BOX)
     except Unsupported:
         raise
