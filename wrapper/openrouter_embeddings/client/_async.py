@@ -15,6 +15,7 @@ import stamina
 
 from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.core.accept import Gate, accept, checked_iterable
+from openrouter_embeddings.core.options import check_names
 from openrouter_embeddings.core.plan import Planner, split
 from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.inputs import Content
@@ -90,6 +91,7 @@ class AsyncClient:
         """A client of the stand-in, in this process; see `Client.local`."""
         from openrouter_embeddings.local.doors.in_process import async_http_client  # noqa: PLC0415 - behind an extra
 
+        check_names(defaults)
         if not defaults.get("model"):
             defaults["model"] = LOCAL_MODEL
         client = cls(LOCAL_KEY, base_url=LOCAL_URL, http_client=async_http_client(), **defaults)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.core.divide import Learned
-from openrouter_embeddings.core.options import EmbedOptions, merged
+from openrouter_embeddings.core.options import EmbedOptions, check_names, merged
 from openrouter_embeddings.errors import InputError
 from openrouter_embeddings.transport import BASE_URL
 
@@ -23,6 +23,7 @@ class Settings:
     """A client's key, base URL and default options. Raises InputError."""
 
     def __init__(self, key: Secret, base_url: str | None, defaults: EmbedOptions) -> None:
+        check_names(defaults, client=True)  # first: a misspelt api_key is not missing
         self.key = key or Secret(os.environ.get("OPENROUTER_API_KEY", ""))
         self.key.check()
         if not isinstance(base_url, str | None):
@@ -69,4 +70,5 @@ class Settings:
 
 def with_role(role: str, options: EmbedOptions) -> EmbedOptions:
     """`options` with `input_type`, unless the caller set another."""
+    check_names(options)  # here: the caller's frame keeps its own
     return {"input_type": role, **options}

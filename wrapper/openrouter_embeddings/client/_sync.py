@@ -11,6 +11,7 @@ import stamina
 
 from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.core.accept import Gate, accept, checked_iterable
+from openrouter_embeddings.core.options import check_names
 from openrouter_embeddings.core.plan import split
 from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.media import load_content
@@ -85,6 +86,7 @@ class Client:
         """
         from openrouter_embeddings.local.doors.in_process import http_client  # noqa: PLC0415 - behind an extra
 
+        check_names(defaults)
         if not defaults.get("model"):
             defaults["model"] = LOCAL_MODEL
         client = cls(LOCAL_KEY, base_url=LOCAL_URL, http_client=http_client(), **defaults)
