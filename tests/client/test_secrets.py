@@ -152,7 +152,7 @@ def _awaited(coroutine: Any) -> None:
 )
 def test_a_misspelt_option_is_named_first_and_its_value_is_not_shown(use: Any) -> None:
     """It may be the key, which nobody expects to find in a report of a misspelt name."""
-    with pytest.raises(TypeError, match="^unknown option 'apikey'; ") as caught:
+    with pytest.raises(TypeError, match=r"^unknown option 'apikey'; ") as caught:
         use({"apikey": KEY})
     assert KEY not in shown(caught.value)
 

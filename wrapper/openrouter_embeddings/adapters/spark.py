@@ -6,8 +6,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from openrouter_embeddings._extras import need
-from openrouter_embeddings.core.options import check_names
 from openrouter_embeddings.client import Client
+from openrouter_embeddings.core.options import check_names
 
 from ._arrow import DEFAULT_OUTPUT, Embedder, check_output, reasons_column
 
