@@ -5,6 +5,7 @@ import gc
 import math
 import multiprocessing
 import threading
+from functools import partial
 from typing import Any
 
 import httpx
@@ -181,12 +182,12 @@ def test_an_async_client_goes_on_in_a_fork_beside_its_parent(
             assert right(await client.embed("c"), ["c"])
             assert counting.opened == opened
 
-    made = ore.AsyncClient(KEY, base_url=counting.url, model="m")
+    made: Any = ore.AsyncClient(KEY, base_url=counting.url, model="m")
     asyncio.run(embed(made))
     if not running:
-        assert in_a_fork(lambda: child(made)) == 0
+        assert in_a_fork(partial(child, made)) == 0
     asyncio.run(made.close())
-    made = None  # type: ignore[assignment] # pyright: ignore[reportAssignmentType]
+    del made
     gc.collect()  # here, where what asyncio says of closed loops is ignored
 
 
