@@ -94,7 +94,8 @@ def test_a_loop_that_ends_after_an_error_in_a_stream_has_nothing_to_say(source: 
         asyncio.get_running_loop().set_exception_handler(lambda _, what: said.append(what))
         client = ore.AsyncClient.local(model="local/hash", batch_size=1, concurrency=2)
         given = inputs() if source == "an asynchronous generator" else [*"abcdef"]
-        async for part in client.embed_stream(given):
+        parts = client.embed_stream(given)  # held by the frame in the error's traceback
+        async for part in parts:
             raise LookupError(part.start)
 
     with pytest.raises(LookupError):
