@@ -203,7 +203,8 @@ def test_a_call_that_ends_in_its_back_off_ends_at_once(monkeypatch: pytest.Monke
 
 
 @both
-def test_what_is_in_flight_when_a_call_fails_is_handed_over(kind: Kind) -> None:
+@pytest.mark.parametrize("method", ["embed", "embed_stream"])
+def test_what_is_in_flight_when_a_call_fails_is_handed_over(kind: Kind, method: str) -> None:
     """It is being paid for; what has not begun is not sent."""
     both_came = threading.Barrier(2, timeout=30)
 
@@ -222,10 +223,11 @@ def test_what_is_in_flight_when_a_call_fails_is_handed_over(kind: Kind) -> None:
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             return await asyncio.to_thread(self.handle_request, request)
 
-    service = Service()
-    service.transport = Paired  # type: ignore[assignment,method-assign]
+    service = Scripted()
+    service.transport = Paired
+    options: Any = {"batch_size": 1, "concurrency": 2}
     with pytest.raises(ore.PaymentRequiredError) as caught:
-        embed(kind, service, [*"abcdefghijklmnopqrstuvwxyz"], batch_size=1, concurrency=2)
+        service.run(kind, lambda c: getattr(c, method)([*"abcdefghijklmnopqrstuvwxyz"], **options))
     assert 2 <= Paired.requests < 26
     partial = caught.value.partial
     assert partial is not None

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import math
 import multiprocessing
+import os
 import threading
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ import httpx
 import numpy as np
 import openrouter_embeddings as ore
 import pytest
+from openrouter_embeddings.client import _settings
 from openrouter_embeddings.transport import _logs
 
 from tests.http_service import HTTPService
@@ -88,24 +90,36 @@ def test_the_child_keeps_what_was_learned_and_not_what_was_under_way() -> None:
     assert client._turnstile.limiter.in_flight == 8
 
 
+class _Counted:
+    """A lock that counts those who came to it."""
+
+    def __init__(self) -> None:
+        self.came = threading.Semaphore(0)
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self.came.release()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
 def test_threads_of_a_child_begin_anew_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many come at the same time."""
+    """Though they come at the same time."""
     client = ore.Client.local(model="local/hash")
-    renew, renewed = client._transport.renew, list[int]()
+    renew, renewed, lock = client._transport.renew, list[int](), _Counted()
 
     def counted() -> None:
         renewed.append(1)
+        for _ in range(4 if len(renewed) == 1 else 0):
+            lock.came.acquire(timeout=20)
         renew()
 
     def embed() -> bool:
         monkeypatch.setattr(client._transport, "renew", counted)
-        together = threading.Barrier(8)
-
-        def one() -> None:
-            together.wait(20)
-            client.embed("a")
-
-        threads = [threading.Thread(target=one) for _ in range(8)]
+        monkeypatch.setitem(_settings._locks, os.getpid(), lock)  # type: ignore[arg-type]
+        threads = [threading.Thread(target=client.embed, args=["a"]) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
