@@ -62,6 +62,7 @@ class Service:
 
     def __init__(self, script: Script | None = None) -> None:
         self.requests: list[httpx.Request] = []
+        self.transport: Any = lambda: httpx.MockTransport(self.handle)
         self._script = script or (lambda body, _: answer(body["input"]))
 
     @property
@@ -82,7 +83,7 @@ class Service:
 
     def run(self, kind: Kind, call: Callable[[Any], Any], **defaults: Any) -> Any:
         """Make a client of `kind`, and do `call(client)` with it."""
-        transport = httpx.MockTransport(self.handle)
+        transport = self.transport()
         defaults = {"model": MODEL, "api_key": KEY, **defaults}
         if kind == "sync":
             with (

@@ -1,15 +1,17 @@
 """How calls end before they are done: cancelled, failed, out of money, in another process."""
 
 import asyncio
+import contextvars
+import copy
+import gc
 import json
-import multiprocessing
-import os
 import pickle
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Generator, Iterator
+from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from decimal import Decimal
 from typing import Any
@@ -19,10 +21,11 @@ import numpy as np
 import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings.client import _call
+from openrouter_embeddings.client._workers import Job, Workers
 from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.testing import JumpingClock, Service
 
-from tests.support import KEY, KINDS, MODEL, Kind, answer, expected
+from tests.support import KEY, KINDS, MODEL, Kind, answer, expected, held_by_another
 from tests.support import Service as Scripted
 
 both = pytest.mark.parametrize("kind", KINDS)
@@ -200,7 +203,8 @@ def test_a_call_that_ends_in_its_back_off_ends_at_once(monkeypatch: pytest.Monke
 
 
 @both
-def test_what_is_in_flight_when_a_call_fails_is_handed_over(kind: Kind) -> None:
+@pytest.mark.parametrize("method", ["embed", "embed_stream"])
+def test_what_is_in_flight_when_a_call_fails_is_handed_over(kind: Kind, method: str) -> None:
     """It is being paid for; what has not begun is not sent."""
     both_came = threading.Barrier(2, timeout=30)
 
@@ -219,10 +223,11 @@ def test_what_is_in_flight_when_a_call_fails_is_handed_over(kind: Kind) -> None:
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             return await asyncio.to_thread(self.handle_request, request)
 
-    service = Service()
-    service.transport = Paired  # type: ignore[assignment,method-assign]
+    service = Scripted()
+    service.transport = Paired
+    options: Any = {"batch_size": 1, "concurrency": 2}
     with pytest.raises(ore.PaymentRequiredError) as caught:
-        embed(kind, service, [*"abcdefghijklmnopqrstuvwxyz"], batch_size=1, concurrency=2)
+        service.run(kind, lambda c: getattr(c, method)([*"abcdefghijklmnopqrstuvwxyz"], **options))
     assert 2 <= Paired.requests < 26
     partial = caught.value.partial
     assert partial is not None
@@ -311,31 +316,22 @@ def test_a_closed_client_says_so(kind: Kind) -> None:
     asyncio.run(run())
 
 
-def _embed_in_child(client: ore.Client, said: Any) -> None:
-    try:
-        client.embed("a")
-    except ore.InputError as error:
-        said.send(str(error))
+@both
+def test_a_client_is_its_own_copy(kind: Kind) -> None:
+    """Whatever copies what holds one (sklearn's clone, pydantic) goes on with the same client."""
+    client = ore.Client(KEY) if kind == "sync" else ore.AsyncClient(KEY)
+    assert copy.copy(client) is client
+    assert copy.deepcopy({"pipeline": [client]})["pipeline"][0] is client
+    asyncio.run(client.close()) if isinstance(client, ore.AsyncClient) else client.close()
 
 
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_client_says_so() -> None:
-    """Connections and locks cannot be shared among processes."""
-    client = ore.Client.local(model="local/hash")
-    client.embed("a")
-    fork = multiprocessing.get_context("fork")
-    here, there = fork.Pipe()
-    child = fork.Process(target=_embed_in_child, args=(client, there))
-    child.start()
-    assert here.poll(30)
-    assert "made in another process" in here.recv()
-    child.join(30)
-
-
-def test_a_client_is_not_pickled() -> None:
-    """It holds a key."""
-    with pytest.raises(TypeError):
-        pickle.dumps(ore.Client(KEY))
+@both
+def test_a_client_is_not_pickled(kind: Kind) -> None:
+    """It holds a key, and the error says what to do."""
+    client = ore.Client(KEY) if kind == "sync" else ore.AsyncClient(KEY)
+    with pytest.raises(TypeError, match="holds an API key and is not pickled; make one in each"):
+        pickle.dumps(client)
+    asyncio.run(client.close()) if isinstance(client, ore.AsyncClient) else client.close()
 
 
 def test_an_answer_longer_than_could_be_right_is_not_read_on() -> None:
@@ -360,6 +356,126 @@ def test_an_answer_longer_than_could_be_right_is_not_read_on() -> None:
     assert Endless.sent <= 3 << 20
 
 
-def test_the_environment_is_the_same_process() -> None:
-    """The check above compares process identifiers."""
-    assert ore.Client(KEY)._settings._process == os.getpid()
+def test_the_interpreter_ends_though_a_stream_was_left_in_the_middle() -> None:
+    """Its other threads stand still by then, from Python 3.13 on, and are not waited for."""
+    code = """
+import sys
+import openrouter_embeddings as ore
+from openrouter_embeddings.client import _call
+from openrouter_embeddings.client._workers import Job, Workers
+_call.GRACE = 1e6
+client = ore.Client("k", base_url=sys.argv[1], model="m")
+for part in (parts := client.embed_stream(["first", *"abc"], batch_size=1, concurrency=4)):
+    break
+print(part.start)
+"""
+    with silent() as server:
+        ended = subprocess.run(
+            [sys.executable, "-c", code, server.url],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+    assert (ended.stdout, ended.stderr) == ("0\n", "")
+
+
+def test_an_interpreter_that_ends_waits_for_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor for a lock, which a thread that stands still may hold."""
+    with silent() as server, ore.Client(KEY, base_url=server.url, model=MODEL) as client:
+        parts: Any = client.embed_stream(["first", *"abc"], batch_size=1, concurrency=4)
+        next(parts)
+        threads = our_threads()
+        with held_by_another(client._turnstile.lock), monkeypatch.context() as patched:
+            patched.setattr(sys, "is_finalizing", lambda: True)
+            patched.setattr(threading.Thread, "join", lambda *_: pytest.fail("waited"))
+            parts.close()
+        assert all(thread.is_alive() for thread in threads)
+        client.close()
+        for thread in threads:
+            thread.join(30)
+
+
+_who: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
+
+
+@both
+def test_context_variables_reach_every_request(kind: Kind) -> None:
+    """Tracers keep the span there, under which a request is to appear."""
+    seen: list[str] = []
+
+    def script(body: dict[str, Any], _: int) -> Any:
+        seen.append(_who.get())
+        return answer(body["input"])
+
+    token = _who.set("the caller")
+    try:
+        Scripted(script).embed(kind, [*"abcd"], batch_size=2)
+        Scripted(script).embed(kind, ["a"])
+    finally:
+        _who.reset(token)
+    assert seen == ["the caller"] * 3
+
+
+def test_a_worker_sees_the_context_of_its_own_job() -> None:
+    """Not that of whoever made the thread."""
+    workers = Workers[str](1)
+    found: list[str] = []
+    for name in "ab":
+        token = _who.set(name)
+        found.append(workers.result(workers.submit(_who.get)))
+        _who.reset(token)
+    workers.stop()
+    assert found == ["a", "b"]
+
+
+def test_workers_that_nobody_has_end() -> None:
+    """Ctrl-C may come before anybody could stop them."""
+    workers = Workers[int](2)
+    workers.result(workers.submit(int))
+    threads = our_threads()
+    assert threads
+    del workers
+    gc.collect()
+    for thread in threads:
+        thread.join(30)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_a_stop_begins_no_more_jobs() -> None:
+    """What waited is forgotten."""
+    workers, go_on, done = Workers[None](1), threading.Event(), list[int]()
+    first = workers.submit(go_on.wait, 30)  # type: ignore[arg-type]
+    workers.submit(done.append, 1)
+    workers.stop()
+    go_on.set()
+    workers.result(first)
+    assert workers.join(30) == []
+    assert done == []
+
+
+def test_no_future_is_waited_for_by_its_own_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in there may leave it held; the thread with the result would wait for ever."""
+
+    def result(job: Job[Any], timeout: float | None = None) -> Any:
+        assert job.has_ended
+        return got(job, timeout)
+
+    got = Future.result
+    monkeypatch.setattr(Future, "result", result)
+    monkeypatch.setattr(Future, "done", lambda _: pytest.fail("asked"))
+    assert len(Scripted().embed("sync", [*"abcdefgh"], batch_size=1)) == 8
+
+
+def test_ctrl_c_while_a_thread_starts_is_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though Python makes another error of it, where it comes in the middle of a lock."""
+
+    def interrupted(_: threading.Thread) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            threading.Lock().release()
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Workers[int](1).submit(int)

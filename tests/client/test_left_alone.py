@@ -1,4 +1,4 @@
-"""Whoever waits, was forgotten, was forked or is closed meanwhile holds up nobody, and is told."""
+"""Whoever waits, was forgotten or is closed meanwhile holds up nobody, and is told."""
 
 import asyncio
 import gc
@@ -9,21 +9,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings.client import _turnstile
 from openrouter_embeddings.client._workers import Workers
 from openrouter_embeddings.local.faults import Fault, Faults
 from openrouter_embeddings.testing import JumpingClock, Service
-from openrouter_embeddings.transport import _attempts, _logs
+from openrouter_embeddings.transport import _attempts
 
 from tests.http_service import HTTPService
-from tests.support import KEY, KINDS, Kind, expected, held_by_another, in_a_fork
+from tests.support import KEY, KINDS, Kind
 from tools.faults import served
 
 both = pytest.mark.parametrize("kind", KINDS)
-forks = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 
 class _HonestClock(JumpingClock):
@@ -88,57 +86,6 @@ def test_a_forgotten_stream_is_collected_at_any_time(monkeypatch: pytest.MonkeyP
     thread.start()
     thread.join(20)
     assert outcomes == [(1, 256)]
-
-
-@forks
-@pytest.mark.parametrize("begun", [True, False])
-def test_a_stream_does_not_go_on_in_a_fork(*, begun: bool) -> None:
-    """On the same connection each would read the other's answers."""
-    faults = Faults()
-    with (
-        served(faults) as url,
-        ore.Client(KEY, base_url=url, model="local/hash", batch_size=1) as client,
-    ):
-        client.embed("warm")
-        parts = client.embed_stream([*"abcdef"])
-        if begun:
-            next(parts)
-
-        def go_on() -> bool:
-            with pytest.raises(ore.InputError, match="another process"):
-                next(parts)
-            return True
-
-        assert in_a_fork(go_on) == 0
-        assert len([*parts]) == 6 - begun
-
-
-@forks
-def test_a_fork_that_closes_an_async_client_leaves_its_parents_requests_alone() -> None:
-    """They share what tells them of an answer."""
-
-    async def run(url: str) -> ore.EmbeddingResult:
-        async with ore.AsyncClient(KEY, base_url=url, model="together") as client:
-            task = asyncio.create_task(client.embed([*"abcd"], batch_size=1, concurrency=4))
-            while not client._sending:  # noqa: ASYNC110 - nothing tells when one is under way
-                await asyncio.sleep(0)
-
-            def close() -> bool:
-                closing = client.close()
-                with pytest.raises(StopIteration):
-                    closing.send(None)
-                return True
-
-            assert in_a_fork(close) == 0
-            return await task
-
-    with HTTPService() as server:
-        server.start()
-        try:
-            found = asyncio.run(run(server.url))
-        finally:
-            server.shutdown()
-    assert np.array_equal(found.vectors, expected([*"abcd"]))
 
 
 @both
@@ -252,13 +199,6 @@ def test_a_client_that_is_closed_in_a_second_loop_leaves_no_connection_open() ->
             gc.collect()
 
 
-def test_an_async_client_outside_of_asyncio_says_so() -> None:
-    """In a sentence."""
-    client = ore.AsyncClient(KEY, base_url="http://127.0.0.1:9/v1", model="m")
-    with pytest.raises(ore.InputError, match="works in asyncio only"):
-        client.embed("a").send(None)
-
-
 def test_threads_that_cannot_be_started_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """And not waited for."""
 
@@ -329,10 +269,3 @@ def test_an_address_of_a_family_that_is_missing_here_is_passed_over(
             with pytest.raises(ore.APIConnectionError, match="no connection") as raised:
                 client.embed("a")
             assert raised.value.usage is None
-
-
-@forks
-def test_a_fork_makes_clients_whatever_other_threads_did() -> None:
-    """One of them may have held the lock of the log."""
-    with held_by_another(_logs._lock):
-        assert in_a_fork(lambda: bool(ore.Client(KEY, model="m"))) == 0

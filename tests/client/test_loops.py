@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import threading
+from collections.abc import AsyncIterator
 from typing import Any
 
 import openrouter_embeddings as ore
@@ -12,7 +13,7 @@ from openrouter_embeddings.local.faults import Fault, Faults
 from openrouter_embeddings.testing import JumpingClock
 
 from tests.http_service import HTTPService
-from tests.support import KEY, KINDS, Kind
+from tests.support import KEY, KINDS, PNG, Kind
 from tools.faults import served
 
 closed = pytest.mark.filterwarnings("ignore::ResourceWarning")  # loops, with their connections
@@ -78,3 +79,48 @@ def test_a_request_that_another_error_ends_may_have_been_billed(
         service.shutdown()
     assert raised.value.usage is not None
     assert raised.value.usage.unanswered == 2
+
+
+@pytest.mark.parametrize("source", ["a list", "an asynchronous generator"])
+def test_a_loop_that_ends_after_an_error_in_a_stream_has_nothing_to_say(source: str) -> None:
+    """It closes all asynchronous generators at once; one of ours inside another would complain."""
+    said: list[dict[str, Any]] = []
+
+    async def inputs() -> AsyncIterator[str]:
+        for text in "abcdef":
+            yield text
+
+    async def run() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: said.append(what))
+        client = ore.AsyncClient.local(model="local/hash", batch_size=1, concurrency=2)
+        given = inputs() if source == "an asynchronous generator" else [*"abcdef"]
+        parts = client.embed_stream(given)  # held by the frame in the error's traceback
+        async for part in parts:
+            raise LookupError(part.start)
+
+    with pytest.raises(LookupError):
+        asyncio.run(run())
+    assert said == []
+
+
+WITHOUT_A_LOOP: list[Any] = [
+    lambda client: client.embed("a"),
+    lambda client: client.embed([*"abc"], batch_size=1),
+    lambda client: client.embed([ore.Image(PNG), "a"]),
+    lambda client: client.embed_query("a"),
+    lambda client: anext(client.embed_stream([*"abc"], batch_size=1)),
+    lambda client: anext(client.embed_stream([ore.Image(PNG)])),
+]
+
+
+@pytest.mark.parametrize("use", WITHOUT_A_LOOP)
+@pytest.mark.parametrize("local", [True, False])
+def test_an_async_client_outside_of_asyncio_says_so(use: Any, *, local: bool) -> None:
+    """In a sentence, and leaves no coroutine behind; trio, say, drives what it is given alike."""
+    own = ore.AsyncClient(KEY, base_url="http://127.0.0.1:9/v1", model="m")
+    client = ore.AsyncClient.local(model="local/hash") if local else own
+    with pytest.raises(ore.InputError, match="works in asyncio only"):
+        use(client).__await__().send(None)
+    with pytest.raises(StopIteration):
+        own.close().send(None)
+    gc.collect()

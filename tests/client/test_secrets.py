@@ -15,7 +15,9 @@ from typing import Any
 import httpx
 import openrouter_embeddings as ore
 import pytest
+from openrouter_embeddings import jobs, testing
 from openrouter_embeddings._secret import Secret
+from openrouter_embeddings.adapters import ray, spark
 from openrouter_embeddings.transport import _asyncio, _attempts
 
 from tests.client.test_hostile import answering
@@ -120,6 +122,46 @@ def test_a_refused_client_does_not_show_its_key(make: Any) -> None:
     with pytest.raises(ore.InputError) as caught:
         make(f"{KEY} with a tail")
     assert KEY not in shown(caught.value)
+
+
+def _awaited(coroutine: Any) -> None:
+    asyncio.run(coroutine)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda wrong: ore.Client(**wrong),
+        lambda wrong: ore.AsyncClient(**wrong),
+        lambda wrong: ore.Client.local(**wrong),
+        lambda wrong: ore.AsyncClient.local(**wrong),
+        lambda wrong: ore.Client(KEY).embed("a", **wrong),
+        lambda wrong: ore.Client(KEY).embed_query("a", **wrong),
+        lambda wrong: ore.Client(KEY).embed_documents(["a"], **wrong),
+        lambda wrong: ore.Client(KEY).embed_stream(["a"], **wrong),
+        lambda wrong: _awaited(ore.AsyncClient(KEY).embed("a", **wrong)),
+        lambda wrong: _awaited(ore.AsyncClient(KEY).embed_query("a", **wrong)),
+        lambda wrong: ore.AsyncClient(KEY).embed_stream(["a"], **wrong),
+        lambda wrong: testing.Service().client(**wrong),
+        lambda wrong: testing.Service().async_client(**wrong),
+        lambda wrong: jobs.embed_file("a.txt", "a.npy", **wrong),
+        lambda wrong: jobs.estimate("a.txt", **wrong),
+        lambda wrong: ray.Embed(workers=1, column="a", **wrong),
+        lambda wrong: spark.embed(None, workers=1, column="a", **wrong),
+    ],
+)
+def test_a_misspelt_option_is_named_first_and_its_value_is_not_shown(use: Any) -> None:
+    """It may be the key, which nobody expects to find in a report of a misspelt name."""
+    with pytest.raises(TypeError, match=r"^unknown option 'apikey'; ") as caught:
+        use({"apikey": KEY})
+    assert KEY not in shown(caught.value)
+
+
+@pytest.mark.parametrize("make", [ore.Client, ore.AsyncClient])
+def test_a_misspelt_key_is_told_its_right_name(make: Any) -> None:
+    """Though without it there is no key either."""
+    with pytest.raises(TypeError, match="unknown option 'apikey'; did you mean 'api_key'\\?"):
+        make(apikey=KEY)
 
 
 @pytest.mark.parametrize("make", [ore.Client, ore.AsyncClient])

@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import os
+import sqlite3
 import threading
 import weakref
 from collections.abc import AsyncIterator, Iterator
@@ -11,6 +13,8 @@ import httpx
 import numpy as np
 import openrouter_embeddings as ore
 import pytest
+from openrouter_embeddings.client import _sync
+from openrouter_embeddings.client._workers import Job, Workers
 
 from tests.support import KINDS, PNG, Kind, Service, answer, expected
 
@@ -211,25 +215,134 @@ def test_what_was_paid_for_is_handed_over_before_an_error_among_the_inputs(kind:
     assert len(service.requests) >= 2
 
 
-def test_parts_do_not_wait_for_inputs_that_are_slow_to_come() -> None:
-    """A part that is done is handed over before more inputs are asked for."""
+def test_a_part_is_handed_over_while_the_source_pauses() -> None:
+    """An asynchronous source is read in a task of its own."""
     asked: list[int] = []
 
-    async def inputs() -> AsyncIterator[str]:
-        for number in range(6):
-            asked.append(number)
-            yield "a"
-            for _ in range(100):  # meanwhile the answer comes
-                await asyncio.sleep(0)
-
     async def run() -> None:
+        came = asyncio.Event()
+
+        async def inputs() -> AsyncIterator[str]:
+            for number in range(8):
+                if number in (3, 6):  # in the middle of a batch, and between two
+                    await came.wait()
+                    came.clear()
+                asked.append(number)
+                yield "a"
+
         transport = httpx.MockTransport(Service().handle)
         async with httpx.AsyncClient(transport=transport) as http:
-            client = ore.AsyncClient("k", http_client=http, model="m", batch_size=1)
+            client = ore.AsyncClient("k", http_client=http, model="m", batch_size=2)
+            starts: list[int] = []
             async for part in client.embed_stream(inputs()):
-                assert len(asked) <= part.start + 2
+                starts.append(part.start)
+                came.set()
+            assert starts == [0, 2, 4, 6]
 
     asyncio.run(asyncio.wait_for(run(), 30))
+
+
+def test_an_asynchronous_source_lives_in_one_task() -> None:
+    """It may hold a time-out or a task group open between its inputs; and it ends in there."""
+    tasks: set[Any] = set()
+
+    async def inputs() -> AsyncIterator[str]:
+        try:
+            async with asyncio.timeout(30):
+                for _ in range(9):
+                    tasks.add(asyncio.current_task())
+                    yield "a"
+                    await asyncio.sleep(0)
+        finally:
+            tasks.add(asyncio.current_task())
+
+    stream(Service(), "async", inputs(), batch_size=2, concurrency=1)
+    assert len(tasks) == 1
+
+
+def test_a_source_that_is_cancelled_does_not_look_finished() -> None:
+    """What it had left would be missing in silence."""
+
+    async def inputs() -> AsyncIterator[str]:
+        yield "a"
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        stream(Service(), "async", inputs(), batch_size=1)
+
+
+def _noting_jobs(monkeypatch: pytest.MonkeyPatch) -> list[Job[Any]]:
+    """The jobs of the blocking client, as they are submitted."""
+    submit, jobs = Workers.submit, list[Job[Any]]()
+
+    def noted(self: Workers[Any], *job: Any) -> Job[Any]:
+        jobs.append(submit(self, *job))
+        return jobs[-1]
+
+    monkeypatch.setattr(Workers, "submit", noted)
+    return jobs
+
+
+@pytest.mark.parametrize("paused", [True, False])
+def test_a_part_waits_for_one_input_of_a_source_that_pauses(
+    monkeypatch: pytest.MonkeyPatch, *, paused: bool
+) -> None:
+    """And from a quick one for a batch, so that requests stay under way."""
+    monkeypatch.setattr(_sync, "PATIENCE", -1.0 if paused else 1e6)
+    jobs = _noting_jobs(monkeypatch)
+    asked: list[int] = []
+    transport = Gated()
+
+    def inputs() -> Iterator[str]:
+        for number in range(12):
+            if number == 4:
+                transport.gate.set()
+                jobs[0].result(30)
+                while not jobs[0].has_ended:
+                    os.sched_yield()
+            asked.append(number)
+            yield "a"
+
+    with httpx.Client(transport=transport) as http:
+        parts = ore.Client("k", http_client=http, model="m").embed_stream(inputs(), batch_size=4)
+        found = [next(parts).start, len(asked), *(part.start for part in parts)]
+    assert found == [0, 5 if paused else 8, 4, 8]
+
+
+def test_the_source_of_a_blocking_stream_is_read_by_its_caller() -> None:
+    """A cursor of SQLite, or a session of a database, belongs to its thread."""
+    with sqlite3.connect(":memory:") as database:
+        database.execute("CREATE TABLE texts AS SELECT 'a' AS text UNION ALL SELECT 'bb'")
+        texts = (text for (text,) in database.execute("SELECT text FROM texts"))
+        parts = stream(Service(), "sync", texts, batch_size=1)
+    database.close()
+    assert np.array_equal(np.concatenate([p.vectors for p in parts]), expected(["a", "bb"]))
+
+
+@pytest.mark.parametrize("inputs", ["a generator", "an asynchronous one"])
+def test_a_reader_that_never_waits_keeps_requests_under_way(inputs: str) -> None:
+    """Each part that it takes lets one more batch be read."""
+    read: list[int] = []
+    ahead: list[int] = []
+
+    def plain() -> Iterator[str]:
+        for number in range(20):
+            read.append(number)
+            yield "a"
+
+    async def asynchronous() -> AsyncIterator[str]:
+        for text in plain():
+            yield text
+
+    async def run() -> None:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(Service().handle)) as http:
+            client = ore.AsyncClient("k", http_client=http, model="m", batch_size=1, concurrency=2)
+            source: Any = asynchronous() if inputs == "an asynchronous one" else plain()
+            async for part in client.embed_stream(source):
+                ahead.extend([len(read) - part.start])
+
+    asyncio.run(run())
+    assert min(ahead[:16]) >= 4
 
 
 @both

@@ -97,14 +97,15 @@ def test_an_option_that_cannot_be_right_is_refused(wrong: dict[str, Any], words:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("dimension", "did you mean dimensions?"),
-        ("modle", "did you mean model?"),
-        ("x", "known are"),
+        ("dimension", "did you mean 'dimensions'?"),
+        ("modle", "did you mean 'model'?"),
+        ("api_key", "it belongs to the client itself: Client(api_key=…)"),
+        ("x", "known are model, "),
     ],
 )
 def test_an_unknown_option_is_a_type_error_that_helps(name: str, words: str) -> None:
     """As Python does for keywords, with the nearest name."""
-    with pytest.raises(TypeError, match=f"^{name} is no option; {re.escape(words)}"):
+    with pytest.raises(TypeError, match=f"^unknown option '{name}'; {re.escape(words)}"):
         merged({}, {name: 1})  # type: ignore[misc]
 
 

@@ -24,6 +24,7 @@ import httpx
 import stamina
 
 from .client import AsyncClient, Client, _turnstile
+from .core.options import check_names
 from .local.contract import Contract
 from .local.doors.in_process import LocalTransport
 from .local.faults import Fault, Faults
@@ -85,12 +86,14 @@ class Service:
 
     def client(self, **defaults: Unpack[EmbedOptions]) -> Client:
         """A blocking client of this service; its model is `local/hash` unless you say another."""
+        check_names(defaults)
         defaults.setdefault("model", "local/hash")
         http = httpx.Client(transport=self.transport())
         return Client(_KEY, base_url=_URL, http_client=http, **defaults)
 
     def async_client(self, **defaults: Unpack[EmbedOptions]) -> AsyncClient:
         """The same for asyncio."""
+        check_names(defaults)
         defaults.setdefault("model", "local/hash")
         http = httpx.AsyncClient(transport=self.transport())
         return AsyncClient(_KEY, base_url=_URL, http_client=http, **defaults)

@@ -9,12 +9,13 @@ from collections.abc import AsyncIterable
 from contextlib import aclosing
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import stamina
 
 from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.core.accept import Gate, accept, checked_iterable
+from openrouter_embeddings.core.options import check_names
 from openrouter_embeddings.core.plan import Planner, split
 from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.inputs import Content
@@ -23,11 +24,11 @@ from openrouter_embeddings.transport import AsyncTransport
 
 from . import _call
 from ._call import Call, Exchange, sleep_by
-from ._settings import LOCAL_KEY, LOCAL_MODEL, LOCAL_URL, Settings, with_role
+from ._settings import LOCAL_KEY, LOCAL_MODEL, LOCAL_URL, BaseClient, Settings, with_role
 from ._turnstile import AsyncTurnstile, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
     from types import TracebackType
     from typing import Self, Unpack
 
@@ -42,10 +43,12 @@ if TYPE_CHECKING:
     from openrouter_embeddings.result import EmbeddingResult
 
 
-T = TypeVar("T")
+# Gives each batch to a function that waits until there is room for another.
+_Take: TypeAlias = "Callable[[Batch], Awaitable[None]]"
+_Feed: TypeAlias = "Callable[[_Take], Awaitable[None]]"
 
 
-class AsyncClient:
+class AsyncClient(BaseClient):
     """`Client` for asyncio: the same methods and options, awaited.
 
     It serves one event loop at a time, and a new one when the last is closed.
@@ -90,6 +93,7 @@ class AsyncClient:
         """A client of the stand-in, in this process; see `Client.local`."""
         from openrouter_embeddings.local.doors.in_process import async_http_client  # noqa: PLC0415 - behind an extra
 
+        check_names(defaults)
         if not defaults.get("model"):
             defaults["model"] = LOCAL_MODEL
         client = cls(LOCAL_KEY, base_url=LOCAL_URL, http_client=async_http_client(), **defaults)
@@ -100,6 +104,7 @@ class AsyncClient:
     async def embed(self, inputs: EmbedInputs, **options: Unpack[EmbedOptions]) -> EmbeddingResult:
         """Embed inputs, one row each, in their order; see `Client.embed`."""
         call = self._call(options)
+        self._turnstile_here()
         items = accept(inputs)
         loaded = [
             item if isinstance(item, str) else await _load(item, position)
@@ -111,8 +116,8 @@ class AsyncClient:
         try:
             if second is None:
                 return await self._batch(call, first)
-            coming = _each(chain([first, second], batches))
-            async with aclosing(self._parts(call, coming)) as parts:
+            feed = partial(_feed, chain([first, second], batches))
+            async with aclosing(self._parts(call, feed)) as parts:
                 async for part in parts:
                     call.add(whole, part)
         except EmbeddingsError as error:
@@ -146,7 +151,7 @@ class AsyncClient:
         call = self._call(options)
         if not isinstance(inputs, AsyncIterable):
             inputs = checked_iterable(inputs)
-        return self._stream(call, _batches(inputs, call.options.batch_size))
+        return self._parts(call, partial(_feed_inputs, inputs, call.options.batch_size))
 
     async def close(self) -> None:
         """Close the connections, which ends the calls of other tasks with an error.
@@ -154,7 +159,7 @@ class AsyncClient:
         A client given an `http_client` leaves that one open.
         """
         self._settings.closed = True
-        if self._settings.is_forked:  # whose loop would end the parent's requests
+        if self._is_inherited:  # whose loop would end the parent's requests
             return
         for call in [*self._calls]:
             call.end("the client was closed")
@@ -176,65 +181,79 @@ class AsyncClient:
         """Close the connections."""
         await self.close()
 
-    def __repr__(self) -> str:
-        """Address and model; never the key."""
-        return self._said
-
     def _call(self, options: EmbedOptions) -> Call:
-        self._settings.check_usable()
+        self._settings.check_open()
+        self._ready()
         call = Call(self._settings.options(options), self._settings.learned)
         self._calls.add(call)
         return call
 
-    async def _stream(
-        self, call: Call, batches: AsyncGenerator[Batch]
-    ) -> AsyncGenerator[EmbeddingResult]:
-        try:
-            async with aclosing(self._parts(call, batches)) as parts:
-                async for part in parts:
-                    yield part
-        except EmbeddingsError as error:
-            call.conclude(error)
-            raise
+    def _renew(self) -> None:
+        self._transport.renew()
+        self._turnstile = self._turnstile.anew()
+        self._sending = set()
+        self._calls = weakref.WeakSet()
+        self._closing = asyncio.Event()
 
-    async def _parts(
-        self, call: Call, batches: AsyncGenerator[Batch]
-    ) -> AsyncGenerator[EmbeddingResult]:
-        """Parts in order, with up to `concurrency` requests under way."""
+    async def _parts(self, call: Call, feed: _Feed) -> AsyncGenerator[EmbeddingResult]:
+        """Parts in order, with up to `concurrency` requests under way.
+
+        The only asynchronous generator of a stream: a loop that ends closes all it knows at once,
+        and one inside another is being closed by that one then.
+
+        Args:
+            call: whose requests they are.
+            feed: gives batches to the function that it is called with, in a task of its own.
+        """
+        self._ready()
+        self._turnstile_here()
+        call.begin()
+        self._calls.add(call)
         concurrency = call.options.concurrency
         free = asyncio.Semaphore(concurrency)
+        room = asyncio.Semaphore(2 * concurrency - 1)
+        begun: asyncio.Queue[asyncio.Task[EmbeddingResult] | None] = asyncio.Queue()
         pending: deque[asyncio.Task[EmbeddingResult]] = deque()
-        failed: list[Exception] = []
-        coming = _until_failure(batches, failed)
 
         async def embed(batch: Batch) -> EmbeddingResult:
             async with free:
                 return await self._batch(call, batch)
 
+        async def take(batch: Batch) -> None:
+            pending.append(asyncio.create_task(embed(batch)))
+            begun.put_nowait(pending[-1])
+            await room.acquire()
+
+        async def read() -> None:
+            try:
+                await feed(take)
+            finally:
+                begun.put_nowait(None)
+
+        reader = asyncio.create_task(read())
         try:
-            while True:
-                while len(pending) < 2 * concurrency:
-                    if (batch := await anext(coming, None)) is None:
-                        break
-                    pending.append(asyncio.create_task(embed(batch)))
-                    if pending[0].done():  # inputs may be slow to come; what is done is not
-                        break
-                if not pending:
-                    break
-                part = await pending[0]
+            while (task := await begun.get()) is not None:
+                part = await task
+                room.release()
+                await asyncio.sleep(0)  # a reader without an await of its own leaves it this step
                 pending.popleft()
                 call.hand_over(part)
                 yield part
-            if failed:
-                raise failed[0]
-        except EmbeddingsError:
-            call.end()
-            await self._sent(pending)
+                call.check_process()
+            await reader  # raises what the inputs raised, when the parts before are handed over
+        except EmbeddingsError as error:
+            if not call.is_forked:
+                call.end()
+                await _cancelled([reader])
+                await self._sent(pending)
+                await _cancelled(pending)
+                if call.whole is None:  # a stream; `embed` has more to do
+                    call.conclude(error)
             raise
         finally:
-            call.end()
-            await _cancelled(pending)
-            await coming.aclose()
+            if not call.is_forked:
+                call.end()
+                await _cancelled([reader, *pending])
 
     async def _batch(self, call: Call, batch: Batch) -> EmbeddingResult:
         division = call.divide(batch)
@@ -281,7 +300,7 @@ class AsyncClient:
         return self._turnstile
 
 
-async def _cancelled(tasks: Iterable[asyncio.Task[EmbeddingResult]]) -> None:
+async def _cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel tasks, and wait until all have ended."""
     for task in tasks:
         task.cancel()
@@ -295,34 +314,27 @@ async def _load(item: Item, position: int) -> Loaded:
     return load_content(item, position)
 
 
-async def _batches(
-    inputs: Iterable[EmbedInput] | AsyncIterable[EmbedInput], batch_size: int
-) -> AsyncGenerator[Batch]:
+async def _feed(batches: Iterable[Batch], take: _Take) -> None:
+    for batch in batches:
+        await take(batch)
+
+
+async def _feed_inputs(
+    inputs: Iterable[EmbedInput] | AsyncIterable[EmbedInput], batch_size: int, take: _Take
+) -> None:
     gate, planner = Gate(), Planner(batch_size)
     position = 0
-    async for value in inputs if isinstance(inputs, AsyncIterable) else _each(inputs):
+
+    async def add(value: EmbedInput) -> None:
+        nonlocal position
         for batch in planner.add(await _load(gate.admit(value), position)):
-            yield batch
+            await take(batch)
         position += 1
-    for batch in planner.rest():
-        yield batch
 
-
-async def _until_failure(
-    batches: AsyncGenerator[Batch], failed: list[Exception]
-) -> AsyncGenerator[Batch]:
-    """Batches until there are no more; an error among the inputs is put into `failed`.
-
-    It is raised when the parts before it, which are being paid for, have been handed over.
-    """
-    try:
-        async with aclosing(batches):
-            async for batch in batches:
-                yield batch
-    except Exception as error:  # noqa: BLE001 - the caller's iterable may raise anything
-        failed.append(error)
-
-
-async def _each(values: Iterable[T]) -> AsyncGenerator[T]:
-    for value in values:
-        yield value
+    if isinstance(inputs, AsyncIterable):
+        async for value in inputs:
+            await add(value)
+    else:
+        for value in inputs:
+            await add(value)
+    await _feed(planner.rest(), take)

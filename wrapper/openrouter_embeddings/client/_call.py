@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import threading
 import time
 import weakref
@@ -20,6 +21,7 @@ from openrouter_embeddings.core.plan import longest_reply
 from openrouter_embeddings.core.policy import can_retry
 from openrouter_embeddings.core.scan import Scan
 from openrouter_embeddings.errors import (
+    APIConnectionError,
     BudgetExceededError,
     DeadlineExceededError,
     EmbeddingsError,
@@ -72,6 +74,24 @@ class Call:
         self._running = 0
         self.whole: assemble.Whole | None = None
         self._ends = None if options.deadline is None else time.monotonic() + options.deadline
+        self._process = os.getpid()
+
+    def begin(self) -> None:
+        """A stream's first part is asked for, and belongs to this process from then on."""
+        self._process = os.getpid()
+
+    @property
+    def is_forked(self) -> bool:
+        """Whether its requests and locks are those of another process, which was forked."""
+        return os.getpid() != self._process
+
+    def check_process(self) -> None:
+        """Raise APIConnectionError in another process than the call began in."""
+        if self.is_forked:
+            raise APIConnectionError(
+                "the stream began in another process, before a fork, and its answers come there; "
+                "begin a new one here"
+            )
 
     def end(self, why: str = "") -> None:
         """Nobody wants it any more."""

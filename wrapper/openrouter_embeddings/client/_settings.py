@@ -1,17 +1,21 @@
-"""What both clients are made of: key, address, defaults."""
+"""What both clients are made of: key, address, defaults, and the process that they are in."""
 
 from __future__ import annotations
 
 import os
+import threading
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.core.divide import Learned
-from openrouter_embeddings.core.options import EmbedOptions, merged
+from openrouter_embeddings.core.options import EmbedOptions, check_names, merged
 from openrouter_embeddings.errors import InputError
 from openrouter_embeddings.transport import BASE_URL
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from openrouter_embeddings.core.options import Options
 
 LOCAL_URL = "http://127.0.0.1/api/v1"  # never dialled: the in-process transport takes its place
@@ -23,6 +27,7 @@ class Settings:
     """A client's key, base URL and default options. Raises InputError."""
 
     def __init__(self, key: Secret, base_url: str | None, defaults: EmbedOptions) -> None:
+        check_names(defaults, client=True)  # first: a misspelt api_key is not missing
         self.key = key or Secret(os.environ.get("OPENROUTER_API_KEY", ""))
         self.key.check()
         if not isinstance(base_url, str | None):
@@ -36,26 +41,12 @@ class Settings:
         self.concurrency = self._plain.concurrency
         self.learned = Learned()
         self.closed = False
-        self._process = os.getpid()
+        self.process = os.getpid()
 
-    @property
-    def is_forked(self) -> bool:
-        """Whether the client was made in another process, which has its connections and locks."""
-        return os.getpid() != self._process
-
-    def check_usable(self) -> None:
-        """Raise InputError for a client that was closed, or made before a fork."""
+    def check_open(self) -> None:
+        """Raise InputError for a client that was closed."""
         if self.closed:
             raise InputError("the client is closed; make a new one")
-        self.check_process()
-
-    def check_process(self) -> None:
-        """Raise InputError in another process than the client was made in."""
-        if self.is_forked:
-            raise InputError(
-                "the client was made in another process, whose connections and locks this one "
-                "cannot share after a fork; make one in each process"
-            )
 
     def options(self, call: EmbedOptions) -> Options:
         """The defaults, overridden by a call's own options."""
@@ -67,6 +58,53 @@ class Settings:
         return f"{name}({self.base_url!r}{f', model={model!r}' if model else ''})"
 
 
+class BaseClient(ABC):
+    """What both clients share beside their methods.
+
+    A client is its own copy, deep or not: whoever copies what holds one goes on with its
+    connections and limits. In a forked process it begins anew at its first use: connections,
+    locks and calls under way stay the parent's.
+    """
+
+    _said: str
+    _settings: Settings
+
+    def __copy__(self) -> Self:
+        """The client itself."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """The client itself."""
+        return self
+
+    def __repr__(self) -> str:
+        """Address and model; never the key."""
+        return self._said
+
+    def _ready(self) -> None:
+        """Have what belongs to this process. Raises APIConnectionError where that cannot be."""
+        process = os.getpid()
+        if process != self._settings.process:
+            with _locks.setdefault(process, threading.Lock()):
+                if process != self._settings.process:
+                    self._renew()
+                    self._settings.process = process
+
+    @property
+    def _is_inherited(self) -> bool:
+        """Whether all that is here is another process's still."""
+        return os.getpid() != self._settings.process
+
+    @abstractmethod
+    def _renew(self) -> None:
+        """Make anew what belongs to a process, and touch nothing of the parent's."""
+
+
+# By process: another thread may have held the parent's at the fork, and is not there to release it.
+_locks: dict[int, threading.Lock] = {}
+
+
 def with_role(role: str, options: EmbedOptions) -> EmbedOptions:
     """`options` with `input_type`, unless the caller set another."""
+    check_names(options)  # here: the caller's frame keeps its own
     return {"input_type": role, **options}

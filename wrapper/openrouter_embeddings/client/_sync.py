@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import sys
+import time
 import weakref
 from collections import deque
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import stamina
 
 from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.core.accept import Gate, accept, checked_iterable
-from openrouter_embeddings.core.plan import split
+from openrouter_embeddings.core.options import check_names
+from openrouter_embeddings.core.plan import Planner, split
 from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.media import load_content
 from openrouter_embeddings.transport import Transport
 
 from . import _call
 from ._call import Call, Exchange, Purse, sleep_by
-from ._settings import LOCAL_KEY, LOCAL_MODEL, LOCAL_URL, Settings, with_role
+from ._settings import LOCAL_KEY, LOCAL_MODEL, LOCAL_URL, BaseClient, Settings, with_role
 from ._turnstile import Turnstile
-from ._workers import Workers
+from ._workers import Job, Workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from concurrent.futures import Future
     from types import TracebackType
     from typing import Self, Unpack
 
@@ -36,8 +38,11 @@ if TYPE_CHECKING:
     from openrouter_embeddings.inputs import EmbedInput, EmbedInputs
     from openrouter_embeddings.result import EmbeddingResult
 
+PATIENCE = 0.01  # seconds for more inputs, while a part waits that is done
+_END: Any = object()
 
-class Client:
+
+class Client(BaseClient):
     """Embeds text, tokens, images, audio, video and files through OpenRouter.
 
     Safe to share among threads.
@@ -85,10 +90,11 @@ class Client:
         """
         from openrouter_embeddings.local.doors.in_process import http_client  # noqa: PLC0415 - behind an extra
 
+        check_names(defaults)
         if not defaults.get("model"):
             defaults["model"] = LOCAL_MODEL
         client = cls(LOCAL_KEY, base_url=LOCAL_URL, http_client=http_client(), **defaults)
-        client._transport.owns_client = True
+        client._transport.make = http_client
         client._said = f"Client.local(model={defaults.get('model')!r})"
         return client
 
@@ -166,7 +172,7 @@ class Client:
         A client given an `http_client` leaves that one open.
         """
         self._settings.closed = True
-        if self._settings.is_forked:
+        if self._is_inherited:
             return
         with self._turnstile.lock:
             calls = [*self._calls]
@@ -188,65 +194,77 @@ class Client:
         """Close the connections."""
         self.close()
 
-    def __repr__(self) -> str:
-        """Address and model; never the key."""
-        return self._said
-
     def _call(self, options: EmbedOptions, purse: Purse | None = None) -> Call:
-        self._settings.check_usable()
+        self._settings.check_open()
+        self._ready()
         call = Call(self._settings.options(options), self._settings.learned, purse)
-        with self._turnstile.lock:
-            self._calls.add(call)
+        self._register(call)
         return call
 
-    def _stream(self, call: Call, batches: Iterable[Batch]) -> Iterator[EmbeddingResult]:
+    def _register(self, call: Call) -> None:
+        with self._turnstile.lock:
+            self._calls.add(call)
+
+    def _renew(self) -> None:
+        self._transport.renew()
+        self._turnstile = self._turnstile.anew()
+        self._calls = weakref.WeakSet()
+
+    def _stream(self, call: Call, batches: Iterable[Batch | None]) -> Iterator[EmbeddingResult]:
+        self._ready()
+        call.begin()
+        self._register(call)
         try:
             yield from self._parts(call, batches)
         except EmbeddingsError as error:
-            if not self._settings.is_forked:
+            if not call.is_forked:
                 call.conclude(error)
             raise
 
-    def _parts(self, call: Call, batches: Iterable[Batch]) -> Iterator[EmbeddingResult]:
-        """Parts in order, with up to `concurrency` requests under way."""
-        concurrency = call.options.concurrency
-        workers: Workers[EmbeddingResult] = Workers(concurrency)
-        pending: deque[Future[EmbeddingResult]] = deque()
+    def _parts(self, call: Call, batches: Iterable[Batch | None]) -> Iterator[EmbeddingResult]:
+        """Parts in order, with up to `concurrency` requests under way.
+
+        Args:
+            call: whose requests they are.
+            batches: and None for each input of a stream that has not filled one.
+        """
+        workers: Workers[EmbeddingResult] = Workers(call.options.concurrency)
+        pending: deque[Job[EmbeddingResult]] = deque()
         failed: list[Exception] = []
         coming = _until_failure(batches, failed)
         try:
             while True:
-                self._settings.check_process()  # a stream that was begun before a fork
-                while len(pending) < 2 * concurrency:
-                    if (batch := next(coming, None)) is None:
-                        break
+                call.check_process()
+                for batch in _read(coming, pending, 2 * call.options.concurrency):
                     pending.append(workers.submit(self._batch, call, batch))
-                    if pending[0].done():  # inputs may be slow to come; what is done is not
-                        break
                 if not pending:
                     break
-                part = pending[0].result()
+                part = workers.result(pending[0])
                 pending.popleft()
                 call.hand_over(part)
                 yield part
             if failed:
                 raise failed[0]
         except EmbeddingsError:
-            self._end(call, workers)
-            workers.join(_call.GRACE)
+            if self._end(call, workers):
+                workers.join(_call.GRACE)
             raise
         finally:
-            self._end(call, workers)
-            if pending:  # somebody has left before the end
+            if self._end(call, workers) and pending:  # somebody has left before the end
                 self._cut(workers)
 
-    def _end(self, call: Call, workers: Workers[EmbeddingResult]) -> None:
-        """No more requests, and nobody waits for one any more."""
-        if self._settings.is_forked:  # all of it is another process's
-            return
+    def _end(self, call: Call, workers: Workers[EmbeddingResult]) -> bool:
+        """No more requests, and nobody waits for one any more.
+
+        False where there is nothing to end: the requests are another process's, or the interpreter
+        ends, whose other threads stand still by then and may hold any lock.
+        """
+        if call.is_forked or sys.is_finalizing():
+            return False
         call.end()
         workers.stop()
         self._turnstile.wake()
+        return True
 
     def _cut(self, workers: Workers[EmbeddingResult]) -> None:
         """End what is in flight, at once."""
@@ -279,7 +297,24 @@ class Client:
         raise AssertionError("stamina ends with a result or an error")
 
 
-def _until_failure(batches: Iterable[Batch], failed: list[Exception]) -> Iterator[Batch]:
+def _read(
+    coming: Iterator[Batch | None], pending: deque[Job[EmbeddingResult]], most: int
+) -> Iterator[Batch]:
+    """Batches to begin with, until so many are `pending` or the first of those is done.
+
+    Inputs may be slow to come: a part that is done waits for one more, or a moment of them.
+    """
+    patience = time.monotonic() + PATIENCE
+    while len(pending) < most and (batch := next(coming, _END)) is not _END:
+        if batch is not None:
+            yield batch
+        if pending and pending[0].has_ended and (batch or time.monotonic() > patience):
+            return
+
+
+def _until_failure(
+    batches: Iterable[Batch | None], failed: list[Exception]
+) -> Iterator[Batch | None]:
     """Batches until there are no more; an error among the inputs is put into `failed`.
 
     It is raised when the parts before it, which are being paid for, have been handed over.
@@ -290,8 +325,9 @@ def _until_failure(batches: Iterable[Batch], failed: list[Exception]) -> Iterato
         failed.append(error)
 
 
-def _batches(inputs: Iterable[EmbedInput], batch_size: int) -> Iterator[Batch]:
-    gate = Gate()
-    admitted = map(gate.admit, inputs)
-    loaded = (load_content(item, position) for position, item in enumerate(admitted))
-    return split(loaded, batch_size)
+def _batches(inputs: Iterable[EmbedInput], batch_size: int) -> Iterator[Batch | None]:
+    """Batches, and None after each input that has not filled one."""
+    gate, planner = Gate(), Planner(batch_size)
+    for position, value in enumerate(inputs):
+        yield from planner.add(load_content(gate.admit(value), position)) or (None,)
+    yield from planner.rest()

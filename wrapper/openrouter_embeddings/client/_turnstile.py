@@ -142,8 +142,8 @@ class _Queue:
 class Turnstile:
     """For threads."""
 
-    def __init__(self, concurrency: int) -> None:
-        self._queue = _Queue(concurrency)
+    def __init__(self, concurrency: int, limiter: Limiter | None = None) -> None:
+        self._queue = _Queue(concurrency, limiter)
         # The collector may end a forgotten stream at any time, also of a thread that is in here.
         self.lock = threading.RLock()
 
@@ -151,6 +151,10 @@ class Turnstile:
     def limiter(self) -> Limiter:
         """What it has learned of the service's limits."""
         return self._queue.limiter
+
+    def anew(self) -> Turnstile:
+        """For another process, in which nothing is under way yet; the service is the same."""
+        return Turnstile(self._queue.concurrency, replace(self._queue.limiter, in_flight=0))
 
     def is_mine(self) -> bool:
         """Whether this thread is in the middle of a look at the queue.
@@ -207,7 +211,7 @@ class AsyncTurnstile:
         self._queue = _Queue(concurrency, limiter)
 
     def anew(self) -> AsyncTurnstile:
-        """For another event loop, in which nothing is under way yet; the service is the same."""
+        """For another event loop or process, in which nothing is under way yet."""
         return AsyncTurnstile(self._queue.concurrency, replace(self._queue.limiter, in_flight=0))
 
     @asynccontextmanager

@@ -21,6 +21,7 @@ from .preferences import ProviderPreferences, checked_preferences
 EncodingFormat = Literal["base64", "float"]
 OnError = Literal["raise", "skip"]
 LONGEST = 1e6  # seconds; the system refuses time-outs of some 10⁹
+CLIENT_OPTIONS = ("api_key", "base_url", "http_client", "allow_http")  # beside those of calls
 # The fields of a request that options set.
 _FIELDS = ("model", "dimensions", "encoding_format", "input_type", "provider", "user")
 
@@ -177,16 +178,33 @@ class Options:
 def merged(defaults: EmbedOptions, call: EmbedOptions) -> Options:
     """The client's defaults, overridden by the call's options.
 
-    Raises InputError, and TypeError for a name that is none, as Python does for keywords.
+    Raises InputError, and TypeError for an option that does not exist, as Python does for keywords.
     """
+    check_names(call)
     both: Any = {**defaults, **call}
-    known = [option.name for option in fields(Options) if option.init]
-    for name in both:
-        if name not in known:
-            near = get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-            raise TypeError(f"{name} is no option; {hint}")
     return Options(**both)
+
+
+def check_names(given: Any, *, client: bool = False) -> None:
+    """Raise TypeError for an option that does not exist.
+
+    Args:
+        given: the keywords of a call. They are emptied before the error is raised, because a
+            misspelt `api_key` would otherwise be shown with the frame that holds them.
+        client: they are those of a constructor, which has `CLIENT_OPTIONS` too.
+    """
+    known = [option.name for option in fields(Options) if option.init]
+    known += CLIENT_OPTIONS if client else ()
+    for name in given:
+        if name not in known:
+            given.clear()
+            if name in CLIENT_OPTIONS:
+                hint = f"it belongs to the client itself: Client({name}=…)"
+            elif near := get_close_matches(name, known, 1):
+                hint = f"did you mean {near[0]!r}?"
+            else:
+                hint = f"known are {', '.join(known)}"
+            raise TypeError(f"unknown option {name!r}; {hint}")
 
 
 def _extra_fields(given: Any) -> dict[str, Any]:

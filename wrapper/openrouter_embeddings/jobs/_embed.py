@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from openrouter_embeddings.client._call import Purse
-from openrouter_embeddings.client._workers import Workers
+from openrouter_embeddings.client._workers import Job, Workers
 from openrouter_embeddings.core.budget import Budget
 from openrouter_embeddings.core.plan import MAX_TEXT_BYTES
 from openrouter_embeddings.errors import EmbeddingsError
@@ -60,6 +60,7 @@ class Embedding:
     ) -> None:
         plain = client._settings.options(options)  # noqa: SLF001 - of the same package
         self._client = client
+        client._ready()  # noqa: SLF001 - of the same package
         self._limiter = client._turnstile.limiter  # noqa: SLF001 - of the same package
         self._options: Any = {**options, "on_error": "skip", "budget": None}
         self._batch_size, self._concurrency = plain.batch_size, plain.concurrency
@@ -167,7 +168,7 @@ class Embedding:
             self._collect()
         inputs: Any = [row.value for row in rows]
         call = self._client._call(self._options, self._purse)  # noqa: SLF001 - of the same package
-        future: Future[EmbeddingResult] = Future()
+        future: Job[EmbeddingResult] = Job()
         try:  # Ctrl-C may come at any time, and what has begun is waited for
             self._pending[future] = rows
             workers.put(future, self._client._embed, call, inputs)  # noqa: SLF001 - as above

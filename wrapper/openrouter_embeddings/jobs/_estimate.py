@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from openrouter_embeddings.core.options import EmbedOptions, merged
+from openrouter_embeddings.core.options import EmbedOptions, check_names, merged
 from openrouter_embeddings.errors import InputError
 
 from ._client import given_or_own
@@ -84,6 +84,7 @@ def estimate(
     Raises:
         As `embed_file`.
     """
+    check_names(options)
     rows = _opened(source, target, key, only_key=only_key)
     reader = rows.reader(column, template, images)
     if reader.images and price is not None:

@@ -149,6 +149,10 @@ class Connections(_Connections[httpcore.ConnectionInterface]):
         for connection in connections:
             connection.close()
 
+    def leave(self) -> None:
+        """In a forked process: close what was inherited idle, here alone. No TLS says goodbye."""
+        self._drop(*[connection for _, connection in self._idle])  # whoever holds the lock is gone
+
     def close(self) -> None:
         """Close those that are idle.
 
@@ -200,7 +204,8 @@ class AsyncConnections(_Connections[httpcore.AsyncConnectionInterface]):
         """Close all connections; what is not on its way yet is not sent."""
         self._end()
         self._backend.is_closed = True
-        await self._drop(*self._open)
+        if self._open:  # else nothing is awaited, so that this works outside of asyncio
+            await self._drop(*self._open)
 
     def forsake(self) -> None:
         """Close what their event loop, which is closed, has left open."""

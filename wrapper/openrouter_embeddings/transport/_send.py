@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
+import weakref
 from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -145,11 +147,13 @@ class Transport:
         if client is not None and not isinstance(client, httpx.Client):
             raise InputError(f"http_client is {type(client).__name__}; Client takes httpx.Client")
         self._endpoint = _Endpoint(base_url, key, allow_http=allow_http)
-        self.owns_client = client is None
+        self.make = self._make if client is None else None
         self._live: set[int] = set()  # threads with a request under way
-        self._http = client or Connections(
-            self._endpoint.url, key, trust_env=self._endpoint.trust_env
-        )
+        self._http = client or self._make()
+
+    def _make(self) -> httpx.Client | Connections:
+        endpoint = self._endpoint
+        return Connections(endpoint.url, endpoint.key, trust_env=endpoint.trust_env)
 
     def send(self, body: bytes, timeout: float, scan: Scan) -> Reply:
         """The whole answer, which a success puts into `scan` as it comes.
@@ -157,6 +161,8 @@ class Transport:
         Raises APITimeoutError, APIConnectionError or ResponseError.
         """
         _refuse_closed(self._http)
+        if self.make is None:
+            _processes.setdefault(self._http, os.getpid())
         ends = begin_attempt(timeout)
         self._live.add(threading.get_ident())
         try:
@@ -204,9 +210,21 @@ class Transport:
 
         Requests that other threads have under way end with an error.
         """
-        if self.owns_client:
+        if self.make is not None:
             cut(list(self._live))
             self._http.close()
+
+    def renew(self) -> None:
+        """Have connections of one's own in a forked process; the parent keeps its own.
+
+        Raises APIConnectionError for an httpx client of the caller's that the parent has used.
+        """
+        if self.make is None:
+            _refuse_inherited(self._http)
+            return
+        if isinstance(self._http, Connections):
+            self._http.leave()
+        self._http, self._live = self.make(), set()
 
 
 class AsyncTransport:
@@ -235,6 +253,8 @@ class AsyncTransport:
     async def send(self, body: bytes, timeout: float, scan: Scan) -> Reply:  # noqa: ASYNC109 - as Transport
         """As `Transport.send`."""
         _refuse_closed(self._http)
+        if self.make is None:
+            _processes.setdefault(self._http, os.getpid())
         try:
             async with asyncio.timeout(timeout) as bound:
                 return await self._exchange(body, timeout, scan, bound)
@@ -295,6 +315,18 @@ class AsyncTransport:
             self._http.forsake()
         self._loop, self._http = loop, self.make()
         return True
+
+    def renew(self) -> None:
+        """As `Transport.renew`.
+
+        The parent's connections are kept here and not touched: closing one would take it out of
+        the epoll that its event loop shares with this process.
+        """
+        if self.make is None:
+            _refuse_inherited(self._http)
+            return
+        self._parents = self._http
+        self._http, self._loop = self.make(), None
 
     @property
     def is_forsaken(self) -> bool:
@@ -379,6 +411,18 @@ class _Refusal:
     def end(self) -> tuple[bytes, None]:
         """What came."""
         return b"".join(self._chunks), None
+
+
+# Which process sends through an httpx client; two clients of ours may share one of the caller's.
+_processes: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+
+
+def _refuse_inherited(client: Any) -> None:
+    if _processes.get(client, os.getpid()) != os.getpid():
+        raise APIConnectionError(
+            "the http_client was used before this process was forked, and its connections are the "
+            "parent's; make it and the client after the fork"
+        )
 
 
 def _refuse_closed(client: Any) -> None:
