@@ -4,7 +4,7 @@ import json
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import PIL.Image
@@ -258,7 +258,7 @@ def test_what_is_no_list_of_inputs_is_refused(wrong: Any, words: str) -> None:
         | st.floats()
         | st.text()
         | st.binary()
-        | st.builds(memoryview, st.binary()),
+        | st.builds(cast("Any", memoryview), st.binary()),
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
         max_leaves=12,
     )

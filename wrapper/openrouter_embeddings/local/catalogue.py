@@ -1,7 +1,9 @@
 """The list of models: `GET /models` and `GET /embeddings/models`.
 
-The contract has neither. Both follow https://openrouter.ai/docs/api/api-reference/embeddings as of
-November 2026, whose schemas the official SDK checks.
+The contract has neither. Both follow the classes of the official SDK (`openrouter` 1.3), which a
+test reads them with, and its documentation:
+https://openrouter.ai/docs/api/api-reference/embeddings/list-all-embeddings-models. That documents
+no 401, so no key is asked for.
 """
 
 from __future__ import annotations

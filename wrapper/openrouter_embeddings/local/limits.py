@@ -41,8 +41,7 @@ class Limits:
         if kind == "payload-cap" and len(self._body) > at_most:
             raise Refusal(413, f"Payload Too Large: {len(self._body)} bytes, {at_most} are allowed")
         texts = [item if isinstance(item, str) else self._plain(item) for item in inputs]
-        words = sum(len(item.split()) for item in texts)
-        if kind == "token-cap" and words > at_most:
+        if kind == "token-cap" and (words := sum(len(item.split()) for item in texts)) > at_most:
             raise Refusal(
                 400, f"Requested {words} tokens, max {at_most} tokens per request are allowed"
             )

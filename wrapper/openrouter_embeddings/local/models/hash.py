@@ -1,7 +1,8 @@
 """`local/hash`: every kind of input, any `dimensions`, deterministic, instant. Not semantic.
 
 The vector is drawn from a normal distribution with the input's SHA-256 as the seed, so equal
-inputs get equal vectors and different ones are nearly orthogonal. For tests.
+inputs get equal vectors and different ones are nearly orthogonal. For tests. The whole input
+counts for its vector; `usage` counts the first 256 tokens of a text, as for `local/minilm`.
 """
 
 from __future__ import annotations
