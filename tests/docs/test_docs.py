@@ -83,7 +83,7 @@ def test_the_reliability_pages_code_prints_what_it_says(
 
     def serves() -> bool:
         (body,) = scope["app"]({}, lambda *_: None)
-        return body == f"process {os.getpid()}: (2, 256)\n".encode()
+        return bool(body == f"process {os.getpid()}: (2, 256)\n".encode())
 
     assert in_a_fork(serves) == 0
 
