@@ -118,7 +118,7 @@ def test_threads_of_a_child_begin_anew_once(monkeypatch: pytest.MonkeyPatch) -> 
 
     def embed() -> bool:
         monkeypatch.setattr(client._transport, "renew", counted)
-        monkeypatch.setitem(_settings._locks, os.getpid(), lock)  # type: ignore[arg-type]
+        monkeypatch.setitem(_settings._locks, os.getpid(), lock)
         threads = [threading.Thread(target=client.embed, args=["a"]) for _ in range(4)]
         for thread in threads:
             thread.start()

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import itertools
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -21,7 +22,7 @@ from openrouter_embeddings.local.models.hash import HashModel
 
 from benchmarks import corpus, report
 from tests.newest import newest
-from tests.support import KEY, PNG
+from tests.support import KEY, PNG, in_a_fork
 from tools import helptexts
 from tools.faults import served
 
@@ -65,17 +66,26 @@ def test_the_readmes_code_runs(
     assert said.endswith("402 Local None None\n")
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_the_reliability_pages_code_prints_what_it_says(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The example for tests of one's own, and the faults of the script below it."""
+    """The application in a fork, the example for tests of one's own, the faults of the script."""
     page = (ROOT / "docs" / "reliability.md").read_text()
-    code, said, script = re.findall(
+    app, code, said, script = re.findall(
         r"^```(?:python|toml|)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE
     )
     exec(compile(code, "reliability.md", "exec"), {})
     assert capsys.readouterr().out == said
     assert len(Faults.from_toml(script).faults) == 3
+    scope: dict[str, Any] = {}
+    exec(compile(app, "reliability.md", "exec"), scope)
+
+    def serves() -> bool:
+        (body,) = scope["app"]({}, lambda *_: None)
+        return bool(body == f"process {os.getpid()}: (2, 256)\n".encode())
+
+    assert in_a_fork(serves) == 0
 
 
 def test_the_readmes_commands_print_what_it_says() -> None:

@@ -162,7 +162,7 @@ class OverloadedError(ServerError):
 
 
 class APIConnectionError(EmbeddingsError):
-    """No whole answer came: no connection, or it broke.
+    """No whole answer came: no connection, it broke, or it is another process's after a fork.
 
     Attributes:
         maybe_billed: the request may have reached the service, and so have been billed.

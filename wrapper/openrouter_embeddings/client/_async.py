@@ -51,7 +51,8 @@ _Feed: TypeAlias = "Callable[[_Take], Awaitable[None]]"
 class AsyncClient(BaseClient):
     """`Client` for asyncio: the same methods and options, awaited.
 
-    It serves one event loop at a time, and a new one when the last is closed.
+    It serves one event loop of asyncio or uvloop at a time, and a new one when the last is closed
+    or the process was forked. Elsewhere, in trio say, its methods raise InputError.
 
     Args:
         api_key: default: the environment's OPENROUTER_API_KEY.
@@ -145,7 +146,9 @@ class AsyncClient(BaseClient):
         """Embed any number of inputs in bounded memory; see `Client.embed_stream`.
 
         Args:
-            inputs: any iterable or asynchronous iterable of inputs.
+            inputs: any iterable or asynchronous iterable of inputs. It is read in a task of its
+                own, so that a part is handed over although an asynchronous one pauses. A plain one
+                is read in the event loop, which it holds up while it pauses.
             **options: as for `embed`; a `deadline` counts from now.
         """
         call = self._call(options)

@@ -45,13 +45,15 @@ _END: Any = object()
 class Client(BaseClient):
     """Embeds text, tokens, images, audio, video and files through OpenRouter.
 
-    Safe to share among threads.
+    Safe to share among threads. In a forked process it makes its own connections at its first use;
+    a copy of it, deep or not, is the client itself, and it cannot be pickled.
 
     Args:
         api_key: default: the environment's OPENROUTER_API_KEY.
         base_url: default: the environment's OPENROUTER_BASE_URL, else the service itself.
         http_client: an `httpx.Client` of yours, for proxies, TLS or instrumentation. It stays
-            yours to close. Its time-outs and authentication are replaced for each request.
+            yours to close. Its time-outs and authentication are replaced for each request. After a
+            fork it serves the child only if no client of this package has used it before.
         allow_http: send the key over plain http to another machine, in a network that you trust.
         **defaults: any option of `embed`, for all calls of this client.
 
@@ -156,12 +158,15 @@ class Client(BaseClient):
         first row. A batch with a file is multimodal as a whole, other batches are not.
 
         Args:
-            inputs: any iterable of inputs; it is read as the parts are taken.
+            inputs: any iterable of inputs. It is read as the parts are taken, in the thread that
+                takes them. A part that is done waits for the next input, or 10 ms for more of them;
+                while the iterable itself pauses, only `AsyncClient` can hand over parts.
             **options: as for `embed`; a `deadline` counts from now.
 
         Raises:
             As `embed` does, in the middle of the iteration. An InputError comes when the parts
-            before the wrong input have been handed over.
+            before the wrong input have been handed over. APIConnectionError for a stream that
+            began before this process was forked.
         """
         call = self._call(options)
         return self._stream(call, _batches(checked_iterable(inputs), call.options.batch_size))
