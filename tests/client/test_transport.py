@@ -316,7 +316,7 @@ def test_asyncio_writes_no_further_ahead_than_the_connection_takes() -> None:
     async def run() -> None:
         line, protocol = _Line(), _asyncio._Protocol()
         protocol.connection_made(line)
-        stream = _asyncio._Stream(line, protocol, _asyncio.Backend())
+        stream = _asyncio._Stream(line, protocol, _asyncio.Backend(), here)
         await stream.write(b"head")
         protocol.pause_writing()
         writing = asyncio.create_task(stream.write(b"a"))
@@ -331,8 +331,12 @@ def test_asyncio_writes_no_further_ahead_than_the_connection_takes() -> None:
         protocol.connection_lost(None)
         await writing
         assert line.said == ["write", "write"]
+        await stream.write(b"head")
         with pytest.raises(httpcore.WriteError):
             await stream.write(b"c")
         assert await stream.read(1) == b""
 
-    asyncio.run(run())
+    here, there = socket.socketpair()
+    with here, there:
+        here.setblocking(False)
+        asyncio.run(run())

@@ -17,6 +17,7 @@ import httpcore
 # give a socket, which nobody could cut meanwhile.
 from httpcore._backends.sync import SyncStream
 
+from ._kept import Kept
 from ._writes import Writes
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ class _Stream(httpcore.NetworkStream):
     def __init__(self, stream: httpcore.NetworkStream, *, within_tls: bool = False) -> None:
         self._stream = stream
         self._broken: OSError | None = None
+        self._kept = Kept()
         self._writes = Writes()
         self._line: Any = stream.get_extra_info("socket")
         self._is_tls = isinstance(self._line, ssl.SSLSocket)
@@ -135,6 +137,22 @@ class _Stream(httpcore.NetworkStream):
         left = _left(timeout, self._line)
         if self._broken:
             raise httpcore.ReadError(str(self._broken))
+        try:
+            data = self._read(max_bytes, left)
+        except httpcore.ReadError as error:
+            self._end(str(error))
+            raise
+        if data:
+            self._kept.receive()
+        else:
+            self._end("the service closed the connection")
+        return data
+
+    def _end(self, reason: str) -> None:
+        _left(None, self._line)  # what was cut says so itself
+        self._kept.end(reason)
+
+    def _read(self, max_bytes: int, left: float | None) -> bytes:
         if self._within_tls:
             with self._in_time(left):
                 return self._stream.read(max_bytes, left)
@@ -160,12 +178,31 @@ class _Stream(httpcore.NetworkStream):
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         left = _left(timeout, self._line)
-        for data in self._writes.take(buffer):
+        if not (pieces := self._writes.take(buffer)):
+            return
+        self._kept.send(is_quiet=self._is_quiet())
+        for data in pieces:
             if self._within_tls:
                 with self._in_time(left):
                     self._stream.write(data, left)
             else:
                 self._send(memoryview(data), timeout)
+
+    def _is_quiet(self) -> bool:
+        """Whether nothing has come: on the socket, nor in what TLS has read of it already."""
+        if self._broken or self._stream.get_extra_info("is_readable"):
+            return False
+        if not self._is_tls:
+            return True
+        tls = self._stream.get_extra_info("ssl_object") if self._within_tls else self._line
+        self._line.settimeout(0)  # set anew for every operation
+        try:
+            tls.read(1)
+        except ssl.SSLWantReadError:
+            return True
+        except OSError:
+            return False
+        return False
 
     def _send(self, data: memoryview, timeout: float | None) -> None:
         """Httpcore's own gives every piece the whole time anew."""

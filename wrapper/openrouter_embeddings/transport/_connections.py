@@ -25,9 +25,10 @@ from openrouter_embeddings.errors import InputError, ResponseError
 
 from ._asyncio import Backend
 from ._attempts import BACKEND, CONNECT_TIMEOUT
+from ._kept import KeptConnectionError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 
     from openrouter_embeddings._secret import Secret
 
@@ -85,14 +86,19 @@ class _Connections(Generic[C]):
                 raise InputError("the connections are another process's; make a client in each")
             while self._idle and self._idle[0][0] < now - _KEPT:
                 old.append(self._idle.popleft()[1])
-            while self._idle:
-                connection = self._idle.pop()[1]
-                if not connection.has_expired():
-                    break
-                old.append(connection)
-            else:
-                connection = self._pool.create_connection(self._url.origin)
+            connection = self._idle.pop()[1] if self._idle else self._new()
         return connection, old
+
+    def _new(self) -> C:
+        connection: C = self._pool.create_connection(self._url.origin)
+        return connection
+
+    def _forget(self) -> list[C]:
+        """Keep none, and give those that are idle."""
+        with self._lock:
+            idle = [connection for _, connection in self._idle]
+            self._idle.clear()
+        return idle
 
     def _keeps(self, connection: C) -> bool:
         """Whether a connection whose answer was read is idle now; else it is to be closed."""
@@ -106,9 +112,7 @@ class _Connections(Generic[C]):
         """Take no more, and give those that are idle."""
         with self._lock:
             self.is_closed = True
-            idle = [connection for _, connection in self._idle]
-            self._idle.clear()
-        return idle
+        return self._forget()
 
     def _request(self, body: bytes, timeout: float) -> httpcore.Request:
         headers = [
@@ -131,12 +135,24 @@ class Connections(_Connections[httpcore.ConnectionInterface]):
         super().__init__(url, key, pool, options)
 
     @contextmanager
-    def post(self, body: bytes, timeout: float) -> Iterator[Answer]:
-        """Send a request on a connection of its own for as long as this lasts."""
+    def post(self, body: bytes, timeout: float, may_resend: Callable[[], bool]) -> Iterator[Answer]:
+        """Send a request on a connection of its own for as long as this lasts.
+
+        Where a kept connection turns out to be dead, the request goes out again at once on a new
+        one. Should the service have read it, `may_resend` is asked first.
+        """
         connection, old = self._take()
         try:
             self._drop(*old)
-            response = connection.handle_request(self._request(body, timeout))
+            request = self._request(body, timeout)
+            try:
+                response = connection.handle_request(request)
+            except KeptConnectionError as error:
+                self._drop(connection, *self._forget())  # the others may be just as dead
+                if not error.was_dead or (error.maybe_billed and not may_resend()):
+                    raise
+                connection = self._new()
+                response = connection.handle_request(request)
             yield response.status, response.headers, _chunks(response)
             response.close()
         except BaseException:  # whatever state it is in, nobody gets it
@@ -173,6 +189,7 @@ class AsyncConnections(_Connections[httpcore.AsyncConnectionInterface]):
         self,
         body: bytes,
         timeout: float,  # noqa: ASYNC109 - as Connections
+        may_resend: Callable[[], bool],
     ) -> AsyncIterator[AsyncAnswer]:
         """As `Connections.post`."""
         connection, old = self._take()
@@ -180,7 +197,16 @@ class AsyncConnections(_Connections[httpcore.AsyncConnectionInterface]):
         try:
             if old:
                 await self._drop(*old)
-            response = await connection.handle_async_request(self._request(body, timeout))
+            request = self._request(body, timeout)
+            try:
+                response = await connection.handle_async_request(request)
+            except KeptConnectionError as error:
+                await self._drop(connection, *self._forget())  # the others may be just as dead
+                if not error.was_dead or (error.maybe_billed and not may_resend()):
+                    raise
+                connection = self._new()
+                self._open.add(connection)
+                response = await connection.handle_async_request(request)
             async with aclosing(_async_chunks(response)) as chunks:
                 yield response.status, response.headers, chunks
             await response.aclose()
@@ -237,7 +263,6 @@ def _options(url: httpx.URL, *, trust_env: bool) -> dict[str, Any]:
     context = httpx.create_ssl_context(trust_env=trust_env) if url.scheme == "https" else None
     return {
         "ssl_context": context,
-        "keepalive_expiry": _KEPT,
         "proxy": proxy
         and httpcore.Proxy(
             _core(proxy.url),

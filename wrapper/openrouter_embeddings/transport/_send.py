@@ -26,7 +26,7 @@ from ._connections import HEADERS, AsyncConnections, Connections, inflater_of
 from ._logs import hide
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from openrouter_embeddings._secret import Secret
@@ -58,6 +58,10 @@ _NOT_SENT = (
     httpcore.ProxyError,
 )
 _TOO_LATE = (httpx.TimeoutException, httpcore.TimeoutException, TimeoutError)
+
+
+def _never() -> bool:
+    return False
 
 
 class _Bearer(httpx.Auth):
@@ -151,8 +155,13 @@ class Transport:
             self._endpoint.url, key, trust_env=self._endpoint.trust_env
         )
 
-    def send(self, body: bytes, timeout: float, scan: Scan) -> Reply:
+    def send(
+        self, body: bytes, timeout: float, scan: Scan, may_resend: Callable[[], bool] = _never
+    ) -> Reply:
         """The whole answer, which a success puts into `scan` as it comes.
+
+        `may_resend` is asked whether a request that a kept connection lost goes out again at once,
+        though it may have been billed.
 
         Raises APITimeoutError, APIConnectionError or ResponseError.
         """
@@ -160,7 +169,7 @@ class Transport:
         ends = begin_attempt(timeout)
         self._live.add(threading.get_ident())
         try:
-            return self._exchange(body, timeout, scan, ends)
+            return self._exchange(body, timeout, scan, ends, may_resend)
         except BaseException as error:  # noqa: BLE001 - it is raised below
             outcome = self._endpoint.outcome(error, timeout, getattr(self._http, "way", ""))
         finally:
@@ -173,8 +182,10 @@ class Transport:
         finally:
             del outcome  # or it and this frame would hold each other
 
-    def _exchange(self, body: bytes, timeout: float, scan: Scan, ends: float) -> Reply:
-        with self._post(body, timeout) as (status, headers, chunks):
+    def _exchange(
+        self, body: bytes, timeout: float, scan: Scan, ends: float, may_resend: Callable[[], bool]
+    ) -> Reply:
+        with self._post(body, timeout, may_resend) as (status, headers, chunks):
             if status >= 400:
                 shorten_attempt(_LAST_WORDS)
                 ends = min(ends, time.monotonic() + _LAST_WORDS)
@@ -190,9 +201,11 @@ class Transport:
                     raise
         return self._endpoint.reply(status, headers, *(scan if status < 400 else refusal).end())
 
-    def _post(self, body: bytes, timeout: float) -> AbstractContextManager[Answer]:
+    def _post(
+        self, body: bytes, timeout: float, may_resend: Callable[[], bool]
+    ) -> AbstractContextManager[Answer]:
         if isinstance(self._http, Connections):
-            return self._http.post(body, timeout)
+            return self._http.post(body, timeout, may_resend)
         return _through(self._http, self._endpoint, body, timeout)
 
     def cut(self, threads: Iterable[int]) -> None:
@@ -232,12 +245,18 @@ class AsyncTransport:
         endpoint = self._endpoint
         return AsyncConnections(endpoint.url, endpoint.key, trust_env=endpoint.trust_env)
 
-    async def send(self, body: bytes, timeout: float, scan: Scan) -> Reply:  # noqa: ASYNC109 - as Transport
+    async def send(
+        self,
+        body: bytes,
+        timeout: float,  # noqa: ASYNC109 - as Transport
+        scan: Scan,
+        may_resend: Callable[[], bool] = _never,
+    ) -> Reply:
         """As `Transport.send`."""
         _refuse_closed(self._http)
         try:
             async with asyncio.timeout(timeout) as bound:
-                return await self._exchange(body, timeout, scan, bound)
+                return await self._exchange(body, timeout, scan, bound, may_resend)
         except BaseException as error:  # noqa: BLE001 - it is raised below
             outcome = self._endpoint.outcome(error, timeout, getattr(self._http, "way", ""))
         if isinstance(outcome, Reply):
@@ -253,8 +272,9 @@ class AsyncTransport:
         timeout: float,  # noqa: ASYNC109 - as Transport
         scan: Scan,
         bound: asyncio.Timeout,
+        may_resend: Callable[[], bool],
     ) -> Reply:
-        async with self._post(body, timeout) as (status, headers, chunks):
+        async with self._post(body, timeout, may_resend) as (status, headers, chunks):
             if status < 400:
                 await _added(scan, chunks)
                 return self._endpoint.reply(status, headers, *scan.end())
@@ -267,9 +287,11 @@ class AsyncTransport:
                     await _added(refusal, chunks)
         return self._endpoint.reply(status, headers, *refusal.end())
 
-    def _post(self, body: bytes, timeout: float) -> AbstractAsyncContextManager[AsyncAnswer]:
+    def _post(
+        self, body: bytes, timeout: float, may_resend: Callable[[], bool]
+    ) -> AbstractAsyncContextManager[AsyncAnswer]:
         if isinstance(self._http, AsyncConnections):
-            return self._http.post(body, timeout)
+            return self._http.post(body, timeout, may_resend)
         return _through_async(self._http, self._endpoint, body, timeout)
 
     def bind(self) -> bool:
