@@ -120,6 +120,24 @@ def test_requests_go_through_the_proxy(
 
 
 @every
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.usefixtures("trusted")
+def test_an_answer_that_comes_again_is_not_the_next_requests(
+    kind: str,
+    url: str,
+    authority: trustme.CA,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    secure: bool,
+) -> None:
+    """Though it waits in what TLS within TLS has read, and the socket is empty."""
+    texts = ["x" * (n + 1) for n in range(32)]
+    with proxy(authority if secure else None, monkeypatch):
+        result = embed_over(kind, url, texts, model="again", batch_size=1, concurrency=1)
+    assert np.array_equal(result.vectors, expected(texts))
+
+
+@every
 @pytest.mark.usefixtures("trusted")
 def test_a_host_can_be_left_out(
     kind: str,
