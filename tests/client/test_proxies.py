@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import httpx
 import numpy as np
 import openrouter_embeddings as ore
 import pytest
 import trustme
+from openrouter_embeddings.transport import _connections
 
 from tests.support import KEY, KINDS, LARGE, embed_over, expected
 
@@ -144,11 +146,36 @@ def test_a_host_can_be_left_out(
     url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By NO_PROXY."""
-    monkeypatch.setenv("NO_PROXY", "example.org,localhost")
-    with proxy(None, monkeypatch) as serving:
-        assert len(embed_over(kind, url, ["a"])) == 1
-    assert serving.heads == []
+    """By NO_PROXY: the host, or the host with its port."""
+    for name in ("localhost", url.removeprefix("https://").removesuffix("/v1")):
+        monkeypatch.setenv("NO_PROXY", f"example.org,{name}")
+        with proxy(None, monkeypatch) as serving:
+            assert len(embed_over(kind, url, ["a"])) == 1
+        assert serving.heads == []
+
+
+@pytest.mark.parametrize(
+    ("left_out", "address", "goes_through"),
+    [
+        ("a.example:443", "https://a.example/v1", False),
+        ("a.example:443", "https://a.example:8443/v1", True),
+        ("a.example:8443", "https://a.example:8443/v1", False),
+        ("a.example:8443", "https://a.example/v1", True),
+        (".example", "https://a.example:8443/v1", False),
+        ("example:8443", "https://a.example:8443/v1", False),
+        ("*", "https://a.example/v1", False),
+        ("::1", "https://[::1]:8443/v1", False),
+        ("[::1]:8443", "https://[::1]:8443/v1", False),
+        ("[::1]:8443", "https://[::1]/v1", True),
+    ],
+)
+def test_a_host_is_left_out_as_it_is_named(
+    left_out: str, address: str, monkeypatch: pytest.MonkeyPatch, *, goes_through: bool
+) -> None:
+    """A port counts where there is one, also the usual one."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", f"example.org, {left_out}")
+    assert (_connections._proxy(httpx.URL(address)) is not None) == goes_through
 
 
 @every

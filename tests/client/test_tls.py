@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpcore
@@ -12,7 +13,7 @@ import pytest
 import uvloop
 from openrouter_embeddings.transport import _asyncio, _attempts
 
-from tests.support import KINDS, LARGE, MUCH, embed_over, expected
+from tests.support import KEY, KINDS, LARGE, MUCH, embed_over, expected
 
 every = pytest.mark.parametrize("kind", [*KINDS, "uvloop"])
 
@@ -166,3 +167,24 @@ def test_what_tls_has_read_already_is_looked_at_too(
     """The socket below is empty then, and another answer may still wait for the next request."""
     stream = _attempts._Stream(_Line(_Records(given)), within_tls=within_tls)
     assert stream._is_quiet() == is_quiet
+
+
+@pytest.mark.parametrize("make", [ore.Client, ore.AsyncClient])
+@pytest.mark.parametrize(
+    ("variable", "file"),
+    [
+        ("SSL_CERT_FILE", "missing.pem"),
+        ("SSL_CERT_FILE", "empty.pem"),
+        ("SSL_CERT_FILE", "."),
+        ("SSLKEYLOGFILE", "missing/log"),
+    ],
+)
+def test_a_file_for_tls_that_cannot_be_used_is_named(
+    make: Any, variable: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the client is made, as an error of ours, with the variable that names the file."""
+    (tmp_path / "empty.pem").touch()
+    monkeypatch.setenv(variable, str(tmp_path / file))
+    with pytest.raises(ore.InputError, match="cannot be used") as caught:
+        make(KEY)
+    assert f"{variable}={tmp_path / file}" in str(caught.value)

@@ -146,6 +146,27 @@ def test_errors_of_the_system_are_typed(kind: Kind, failure: Exception) -> None:
         Service(lambda *_: failure).embed(kind, ["a"], max_retries=0)
 
 
+@pytest.mark.parametrize("kind", [*KINDS, "uvloop"])
+def test_a_host_name_that_cannot_be_is_not_billed(kind: str) -> None:
+    """Looking it up ends in a UnicodeError: nothing was sent."""
+    with pytest.raises(ore.APIConnectionError, match="no connection to") as caught:
+        embed_over(kind, f"http://{'a' * 64}.localhost", ["a"])
+    assert not caught.value.maybe_billed
+
+
+@both
+def test_a_host_name_that_cannot_be_is_not_billed_through_ones_own_httpx_client(kind: Kind) -> None:
+    """Whereas a text that cannot be decoded is of an answer, which was."""
+    lookup = UnicodeError("label empty or too long")
+    with pytest.raises(ore.APIConnectionError) as caught:
+        Service(lambda *_: lookup).embed(kind, ["a"], max_retries=0)
+    assert not caught.value.maybe_billed
+    answered = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+    with pytest.raises(ore.APIConnectionError) as caught:
+        Service(lambda *_: answered).embed(kind, ["a"], max_retries=0)
+    assert caught.value.maybe_billed
+
+
 @both
 def test_a_hook_that_raises_for_status_does_not_hide_the_status(kind: Kind) -> None:
     """A 400 is a BadRequestError, and not sent again."""

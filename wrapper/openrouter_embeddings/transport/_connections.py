@@ -28,6 +28,7 @@ from ._attempts import BACKEND, CONNECT_TIMEOUT
 from ._kept import KeptConnectionError
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 
     from openrouter_embeddings._secret import Secret
@@ -39,6 +40,7 @@ HEADERS = {
     "Accept-Encoding": "identity",
     "User-Agent": f"openrouter-embeddings/{__version__} python-httpx/{httpx.__version__}",
 }
+_TLS_FILES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 _KEPT = 5.0  # seconds that httpx keeps an idle connection, too
 _PIECE = 1 << 16  # bytes of an answer that are inflated at once
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
@@ -260,7 +262,7 @@ def _options(url: httpx.URL, *, trust_env: bool) -> dict[str, Any]:
     """Settings of httpcore's pool."""
     proxy = _proxy(url) if trust_env else None
     # takes 30 ms: one for all connections, and none where all is plain
-    context = httpx.create_ssl_context(trust_env=trust_env) if url.scheme == "https" else None
+    context = _tls(trust_env=trust_env) if url.scheme == "https" else None
     return {
         "ssl_context": context,
         "proxy": proxy
@@ -273,11 +275,33 @@ def _options(url: httpx.URL, *, trust_env: bool) -> dict[str, Any]:
     }
 
 
+def _tls(*, trust_env: bool) -> ssl.SSLContext:
+    """Raises InputError: OpenSSL's own error names no file."""
+    try:
+        return httpx.create_ssl_context(trust_env=trust_env)
+    except OSError as error:
+        files = {name: os.environ[name] for name in _TLS_FILES if name in os.environ}
+        named = ", ".join(f"{name}={file}" for name, file in files.items())
+        raise InputError(
+            f"the files for TLS that the environment names cannot be used ({named}): {error}; "
+            "correct these variables, or unset them"
+        ) from None
+
+
+def _is_left_out(url: httpx.URL, no_proxy: str) -> bool:
+    """Whether NO_PROXY names the host, with or without its port, or all hosts."""
+    host = f"[{url.host}]" if ":" in url.host else url.host
+    port = url.port or {"http": 80, "https": 443}[url.scheme]
+    bypass = urllib.request.proxy_bypass
+    is_all = "*" in map(str.strip, no_proxy.split(","))  # among others; alone the library knows it
+    return bool(is_all or bypass(url.host) or bypass(f"{host}:{port}"))
+
+
 def _proxy(url: httpx.URL) -> httpx.Proxy | None:
     """The one that the environment names for this address, if any. Raises InputError."""
     proxies = urllib.request.getproxies()
     address = proxies.get(url.scheme) or proxies.get("all")
-    if not address or urllib.request.proxy_bypass(url.host):
+    if not address or _is_left_out(url, proxies.get("no", "")):
         return None
     try:
         proxy = httpx.Proxy(address if "://" in address else f"http://{address}")

@@ -46,7 +46,7 @@ _FAILURES = (
     httpcore.ProxyError,
     httpcore.TimeoutException,
     OSError,  # TimeoutError too, from a transport of the caller's
-    UnicodeError,  # from name look-up
+    UnicodeError,  # from name look-up, or, where it is about decoding, from a hook of the caller's
 )
 _NOT_SENT = (
     httpx.ConnectTimeout,
@@ -119,7 +119,8 @@ class _Endpoint:
         """The error of this package for one of httpx or of the system, as text alone."""
         text = self.key.redact(str(error).encode(errors="replace")).decode()
         said = f"{type(error).__name__}: {text}" if text else type(error).__name__
-        if isinstance(error, _NOT_SENT):
+        is_name = isinstance(error, UnicodeError) and not isinstance(error, UnicodeDecodeError)
+        if isinstance(error, _NOT_SENT) or is_name:
             where = f"{self.url.scheme}://{self.url.netloc.decode()}"
             return APIConnectionError(f"no connection to {where}{way} ({said})")
         failure: APIConnectionError
