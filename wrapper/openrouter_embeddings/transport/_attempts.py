@@ -18,6 +18,7 @@ import httpcore
 from httpcore._backends.sync import SyncStream
 
 from ._kept import Kept
+from ._signals import unmask
 from ._writes import Writes
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ class _Stream(httpcore.NetworkStream):
         try:
             data = self._read(max_bytes, left)
         except httpcore.ReadError as error:
+            unmask(error)
             self._end(str(error))
             raise
         if data:
@@ -173,6 +175,7 @@ class _Stream(httpcore.NetworkStream):
         except ssl.SSLWantReadError:
             pass
         except OSError as error:  # of the next read
+            unmask(error)
             self._broken = error
         return b"".join(records)
 
@@ -181,12 +184,16 @@ class _Stream(httpcore.NetworkStream):
         if not (pieces := self._writes.take(buffer)):
             return
         self._kept.send(is_quiet=self._is_quiet())
-        for data in pieces:
-            if self._within_tls:
-                with self._in_time(left):
-                    self._stream.write(data, left)
-            else:
-                self._send(memoryview(data), timeout)
+        try:
+            for data in pieces:
+                if self._within_tls:
+                    with self._in_time(left):
+                        self._stream.write(data, left)
+                else:
+                    self._send(memoryview(data), timeout)
+        except httpcore.WriteError as error:
+            unmask(error)  # httpcore goes on and reads
+            raise
 
     def _is_quiet(self) -> bool:
         """Whether nothing has come: on the socket, nor in what TLS has read of it already."""
@@ -283,7 +290,8 @@ class _Backend(httpcore.NetworkBackend):
             share = max(ends - time.monotonic(), 0.001) / (others + 1)
             try:
                 line = _connected(address, min(share, _ELSEWHERE) if others else share)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                unmask(error)
                 if not others:
                     raise
             else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpcore
@@ -24,6 +24,7 @@ from ._addresses import checked
 from ._attempts import CONNECT_TIMEOUT, begin_attempt, cut, end_attempt, shorten_attempt
 from ._connections import HEADERS, AsyncConnections, Connections, inflater_of
 from ._logs import hide
+from ._signals import raised_by_handler, unmask
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
@@ -105,10 +106,14 @@ class _Endpoint:
             timeout: seconds that it might have taken.
             way: for a connection that could not be made, what it was to go through.
         """
-        if isinstance(error, httpx.HTTPStatusError):  # a hook of the caller's httpx client
+        own = raised_by_handler(error)
+        if own is None and isinstance(
+            error, httpx.HTTPStatusError
+        ):  # a hook of the caller's httpx client
             return self.reply(error.response.status_code, error.response.headers.raw, b"", None)
-        if isinstance(error, _FAILURES):
+        if own is None and isinstance(error, _FAILURES):
             return self._failure(error, timeout, way)
+        error = own or error
         if isinstance(error, EmbeddingsError):
             error.message = self.key.redact(error.message.encode(errors="replace")).decode()
             error.args = (error.message,)
@@ -197,7 +202,8 @@ class Transport:
                         break
                     if time.monotonic() > ends:
                         raise httpx.ReadTimeout("the answer had not ended")
-            except (*_FAILURES, ResponseError):
+            except (*_FAILURES, ResponseError) as error:
+                unmask(error)
                 if status < 400:
                     raise
         return self._endpoint.reply(status, headers, *(scan if status < 400 else refusal).end())
@@ -283,9 +289,11 @@ class AsyncTransport:
             now = asyncio.get_running_loop().time()
             left = min((bound.when() or now) - now, _LAST_WORDS)
             bound.reschedule(None)  # when it came here, its error would hide the status
-            with suppress(*_FAILURES, ResponseError):
+            try:
                 async with asyncio.timeout(left):
                     await _added(refusal, chunks)
+            except (*_FAILURES, ResponseError) as error:
+                unmask(error)
         return self._endpoint.reply(status, headers, *refusal.end())
 
     def _post(
