@@ -241,7 +241,7 @@ def test_the_body_of_an_error_is_not_waited_for(
     kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For longer than a moment."""
-    monkeypatch.setattr(_send, "_LAST_WORDS", 0.05)
+    monkeypatch.setattr(_send, "LAST_WORDS", 0.05)
     head = b"HTTP/1.1 503 Said\r\nContent-Length: 9\r\n\r\n"
     with answering(head, hold=True) as url, pytest.raises(ore.ServiceUnavailableError):
         embed_over(kind, url, ["a"], timeout=120)

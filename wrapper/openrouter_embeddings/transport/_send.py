@@ -23,6 +23,7 @@ from openrouter_embeddings.errors import (
 from ._addresses import checked
 from ._attempts import CONNECT_TIMEOUT, begin_attempt, cut, end_attempt, shorten_attempt
 from ._connections import HEADERS, AsyncConnections, Connections, inflater_of
+from ._hooks import LAST_WORDS, LONGEST_ERROR, body_of, read_error, read_error_async, reading_first
 from ._logs import hide
 from ._signals import raised_by_handler, unmask
 
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 
     from ._connections import Answer, AsyncAnswer
 
-_LONGEST_ERROR = 1 << 20
-_LAST_WORDS = 5.0  # seconds for the body of an error, whose status says the most
 _TURN = 256  # chunks
 _FAILURES = (
     httpx.HTTPError,
@@ -110,7 +109,8 @@ class _Endpoint:
         if own is None and isinstance(
             error, httpx.HTTPStatusError
         ):  # a hook of the caller's httpx client
-            return self.reply(error.response.status_code, error.response.headers.raw, b"", None)
+            response = error.response
+            return self.reply(response.status_code, response.headers.raw, body_of(response), None)
         if own is None and isinstance(error, _FAILURES):
             return self._failure(error, timeout, way)
         error = own or error
@@ -193,8 +193,8 @@ class Transport:
     ) -> Reply:
         with self._post(body, timeout, may_resend) as (status, headers, chunks):
             if status >= 400:
-                shorten_attempt(_LAST_WORDS)
-                ends = min(ends, time.monotonic() + _LAST_WORDS)
+                shorten_attempt(LAST_WORDS)
+                ends = min(ends, time.monotonic() + LAST_WORDS)
             refusal = _Refusal()
             try:
                 for chunk in chunks:
@@ -287,7 +287,7 @@ class AsyncTransport:
                 return self._endpoint.reply(status, headers, *scan.end())
             refusal = _Refusal()
             now = asyncio.get_running_loop().time()
-            left = min((bound.when() or now) - now, _LAST_WORDS)
+            left = min((bound.when() or now) - now, LAST_WORDS)
             bound.reschedule(None)  # when it came here, its error would hide the status
             try:
                 async with asyncio.timeout(left):
@@ -347,7 +347,9 @@ def _through(
     client: httpx.Client, endpoint: _Endpoint, body: bytes, timeout: float
 ) -> Iterator[Answer]:
     request = _request(client, endpoint, body, timeout)
-    response = client.send(request, stream=True, auth=endpoint.auth, follow_redirects=False)
+    response = reading_first(client, read_error).send(
+        request, stream=True, auth=endpoint.auth, follow_redirects=False
+    )
     with closing(response):
         yield response.status_code, response.headers.raw, _inflated(response)
 
@@ -360,7 +362,9 @@ async def _through_async(
     timeout: float,  # noqa: ASYNC109 - as above
 ) -> AsyncIterator[AsyncAnswer]:
     request = _request(client, endpoint, body, timeout)
-    response = await client.send(request, stream=True, auth=endpoint.auth, follow_redirects=False)
+    response = await reading_first(client, read_error_async).send(
+        request, stream=True, auth=endpoint.auth, follow_redirects=False
+    )
     async with aclosing(response):
         yield response.status_code, response.headers.raw, _inflated_async(response)
 
@@ -398,7 +402,7 @@ class _Refusal:
     """The body of an error, up to a bound: what came of it, when the rest is missing."""
 
     def __init__(self) -> None:
-        self._room = _LONGEST_ERROR
+        self._room = LONGEST_ERROR
         self._chunks: list[bytes] = []
 
     def add(self, chunk: bytes) -> bool:
