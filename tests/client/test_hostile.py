@@ -132,7 +132,7 @@ def test_every_address_has_its_share_of_the_time(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [*addresses])
     monkeypatch.setattr(_attempts, "_connected", connect)
     with here, there:
-        answering, backend = "127.0.0.4", _attempts._Backend()
+        answering, backend = "127.0.0.4", _attempts.Backend()
         backend.connect_tcp("many.example", 5, 6.0)
         assert shares == pytest.approx([1.5, 2, 2, 6], abs=0.5)
         backend.connect_tcp("many.example", 5, 6.0)

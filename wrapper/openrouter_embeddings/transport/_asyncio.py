@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import httpcore
 from aiohappyeyeballs import start_connection
 
-from ._kept import Kept
+from ._kept import Answers, Kept
 from ._writes import Writes
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class _Stream(httpcore.AsyncNetworkStream):
         self._transport = transport
         self._protocol = protocol
         self._line = line
-        self._kept = Kept()
+        self._kept = Kept(made.answers)
         self._writes = Writes()
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002, ASYNC109 - see the module
@@ -198,10 +198,12 @@ class Backend(httpcore.AsyncNetworkBackend):
 
     Attributes:
         is_closed: nothing more is to be sent on any of them.
+        answers: what came on them.
     """
 
     def __init__(self) -> None:
         self.is_closed = False
+        self.answers = Answers()
         self._lines: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
     def forsake(self) -> None:

@@ -17,7 +17,7 @@ import httpcore
 # give a socket, which nobody could cut meanwhile.
 from httpcore._backends.sync import SyncStream
 
-from ._kept import Kept
+from ._kept import Answers, Kept
 from ._signals import unmask
 from ._writes import Writes
 
@@ -123,10 +123,17 @@ def _connecting(line: socket.socket) -> Iterator[None]:
 class _Stream(httpcore.NetworkStream):
     """A connection on which no operation outlasts the attempt."""
 
-    def __init__(self, stream: httpcore.NetworkStream, *, within_tls: bool = False) -> None:
+    def __init__(
+        self,
+        stream: httpcore.NetworkStream,
+        answers: Answers | None = None,
+        *,
+        within_tls: bool = False,
+    ) -> None:
         self._stream = stream
+        self._answers = answers or Answers()
         self._broken: OSError | None = None
-        self._kept = Kept()
+        self._kept = Kept(self._answers)
         self._writes = Writes()
         self._line: Any = stream.get_extra_info("socket")
         self._is_tls = isinstance(self._line, ssl.SSLSocket)
@@ -251,23 +258,24 @@ class _Stream(httpcore.NetworkStream):
             if self._is_tls:
                 with self._in_time(left):
                     stream = self._stream.start_tls(ssl_context, server_hostname, left)
-                return _Stream(stream, within_tls=True)
+                return _Stream(stream, self._answers, within_tls=True)
             line = ssl_context.wrap_socket(
                 self._line, server_hostname=server_hostname, do_handshake_on_connect=False
             )
         with _connecting(line):
             line.settimeout(_left(timeout, line, connecting=True))
             line.do_handshake()
-        return _Stream(SyncStream(line))
+        return _Stream(SyncStream(line), self._answers)
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
 
 
-class _Backend(httpcore.NetworkBackend):
+class Backend(httpcore.NetworkBackend):
     """Makes connections that keep to `begin_attempt`."""
 
     def __init__(self) -> None:
+        self._answers = Answers()
         self._answered: dict[tuple[str, int], Any] = {}  # the address of a host that did last
 
     def connect_tcp(
@@ -296,7 +304,7 @@ class _Backend(httpcore.NetworkBackend):
                     raise
             else:
                 self._answered[host, port] = address[4]
-                return _Stream(SyncStream(line))
+                return _Stream(SyncStream(line), self._answers)
         raise httpcore.ConnectError(f"{host} has no address")
 
 
@@ -312,6 +320,3 @@ def _connected(address: Any, seconds: float) -> socket.socket:
         line.connect(where)
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return line
-
-
-BACKEND = _Backend()

@@ -23,8 +23,8 @@ import httpx
 from openrouter_embeddings._version import __version__
 from openrouter_embeddings.errors import InputError, ResponseError
 
-from ._asyncio import Backend
-from ._attempts import BACKEND, CONNECT_TIMEOUT
+from . import _asyncio
+from ._attempts import CONNECT_TIMEOUT, Backend
 from ._kept import KeptConnectionError
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Connections(_Connections[httpcore.ConnectionInterface]):
 
     def __init__(self, url: httpx.URL, key: Secret, *, trust_env: bool) -> None:
         options = _options(url, trust_env=trust_env)
-        pool = httpcore.ConnectionPool(network_backend=BACKEND, **options)
+        pool = httpcore.ConnectionPool(network_backend=Backend(), **options)
         super().__init__(url, key, pool, options)
 
     @contextmanager
@@ -181,7 +181,7 @@ class AsyncConnections(_Connections[httpcore.AsyncConnectionInterface]):
 
     def __init__(self, url: httpx.URL, key: Secret, *, trust_env: bool) -> None:
         options = _options(url, trust_env=trust_env)
-        self._backend = Backend()
+        self._backend = _asyncio.Backend()
         pool = httpcore.AsyncConnectionPool(network_backend=self._backend, **options)
         super().__init__(url, key, pool, options)
         self._open: set[httpcore.AsyncConnectionInterface] = set()

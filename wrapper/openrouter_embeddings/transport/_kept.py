@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import httpcore
@@ -24,6 +25,16 @@ class KeptConnectionError(httpcore.ReadError):
         self.was_dead = was_dead
 
 
+class Answers:
+    """Those of all connections of a client.
+
+    Attributes:
+        quickest: seconds from a request to the first byte of its answer.
+    """
+
+    quickest = math.inf
+
+
 class Kept:
     """What the requests of one connection have told about it.
 
@@ -31,13 +42,14 @@ class Kept:
     a router forgets one without a word. Such a request was not read; it is sent again at once. But
     a service may also have read it, and died: it would be billed, though nobody sees an answer. TCP
     does not tell the two apart. The time does: a dead connection says so within a round trip, and
-    an answer takes that and the work. What ends in less than half the time of the quickest answer
-    on the connection was not served. Any other request counts as one that may have been billed.
+    an answer takes that and the work. What ends in less than a quarter of the time of the client's
+    quickest answer was not served. Any other request counts as one that may have been billed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
         self._sent_at = 0.0
-        self._quickest: float | None = None  # seconds; None before the first answer
+        self._is_kept = False  # an answer came on it
         self._is_waiting = False  # for the first byte of an answer
 
     def send(self, *, is_quiet: bool) -> None:
@@ -49,7 +61,7 @@ class Kept:
         Raises:
             KeptConnectionError: the connection may not be used again.
         """
-        if self._quickest is not None and not is_quiet:
+        if self._is_kept and not is_quiet:
             raise KeptConnectionError("something came on an idle connection")
         self._is_waiting = True
         self._sent_at = time.monotonic()
@@ -58,13 +70,14 @@ class Kept:
         """Bytes came."""
         if self._is_waiting:
             self._is_waiting = False
+            self._is_kept = True
             took = time.monotonic() - self._sent_at
-            self._quickest = took if self._quickest is None else min(took, self._quickest)
+            self._answers.quickest = min(took, self._answers.quickest)
 
     def end(self, reason: str) -> None:
         """The other side has ended the connection. Raises KeptConnectionError where it was kept."""
-        if self._is_waiting and self._quickest is not None:
+        if self._is_waiting and self._is_kept:
             took = time.monotonic() - self._sent_at
             raise KeptConnectionError(
-                reason, maybe_billed=2 * took >= self._quickest, was_dead=took < _AT_ONCE
+                reason, maybe_billed=4 * took >= self._answers.quickest, was_dead=took < _AT_ONCE
             )
