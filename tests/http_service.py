@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import socket
 import threading
 import zlib
 from functools import cache
@@ -83,7 +84,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if asked["model"] == "twice":  # at once: what comes later may be the next request's answer
             body += b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        if asked["model"] == "again":  # at the same time, too, but in a TLS record of its own
+            self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+            self.wfile.write(body)
+            body = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
         self.wfile.write(body)
+        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
         self.close_connection |= asked["model"] == "hanging up"
 
     def log_message(self, *_: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
@@ -91,11 +92,14 @@ def test_a_connection_that_the_service_has_closed_is_not_used_again(
 
 def test_an_end_counts_when_it_comes() -> None:
     """Asyncio says some steps later that the connection is lost; no request is sent in between."""
-    protocol = _asyncio._Protocol()
-    stream = _asyncio._Stream(cast("Any", None), protocol, _asyncio.Backend())
-    assert not stream.get_extra_info("is_readable")
-    protocol.eof_received()
-    assert stream.get_extra_info("is_readable")
+    here, there = socket.socketpair()
+    here.setblocking(False)
+    with here, there:
+        protocol = _asyncio._Protocol()
+        stream = _asyncio._Stream(cast("Any", None), protocol, _asyncio.Backend(), here)
+        assert not stream.get_extra_info("is_readable")
+        protocol.eof_received()
+        assert stream.get_extra_info("is_readable")
 
 
 @both
@@ -122,7 +126,7 @@ def test_closed_connections_take_no_request() -> None:
         httpx.URL("http://localhost/v1"), Secret(KEY), trust_env=False
     )
     connections.close()
-    with pytest.raises(ore.InputError, match="closed"), connections.post(b"", 1):
+    with pytest.raises(ore.InputError, match="closed"), connections.post(b"", 1, bool):
         raise AssertionError
 
 

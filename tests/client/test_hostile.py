@@ -15,6 +15,9 @@ import httpx
 import numpy as np
 import openrouter_embeddings as ore
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openrouter_embeddings import _secret
 from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.transport import _attempts, _send
 
@@ -129,7 +132,7 @@ def test_every_address_has_its_share_of_the_time(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [*addresses])
     monkeypatch.setattr(_attempts, "_connected", connect)
     with here, there:
-        answering, backend = "127.0.0.4", _attempts._Backend()
+        answering, backend = "127.0.0.4", _attempts.Backend()
         backend.connect_tcp("many.example", 5, 6.0)
         assert shares == pytest.approx([1.5, 2, 2, 6], abs=0.5)
         backend.connect_tcp("many.example", 5, 6.0)
@@ -238,7 +241,7 @@ def test_the_body_of_an_error_is_not_waited_for(
     kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For longer than a moment."""
-    monkeypatch.setattr(_send, "_LAST_WORDS", 0.05)
+    monkeypatch.setattr(_send, "LAST_WORDS", 0.05)
     head = b"HTTP/1.1 503 Said\r\nContent-Length: 9\r\n\r\n"
     with answering(head, hold=True) as url, pytest.raises(ore.ServiceUnavailableError):
         embed_over(kind, url, ["a"], timeout=120)
@@ -259,6 +262,45 @@ def test_no_answer_makes_the_search_for_the_key_slow(flood: bytes) -> None:
     """A megabyte is looked through in a moment, whatever it is of: else this test takes an hour."""
     text = flood * ((1 << 20) // len(flood))
     assert Secret(KEY).redact(text) == text
+
+
+def spellings(letter: str) -> st.SearchStrategy[str]:
+    """A letter as JSON may have it."""
+    return st.sampled_from([letter, f"\\u{ord(letter):04x}", f"\\u{ord(letter):04X}"])
+
+
+@given(st.data(), st.sampled_from(["utf-8", "utf-16-le", "utf-32-be"]))
+def test_a_key_is_found_wherever_and_however_it_stands(data: st.DataObject, encoding: str) -> None:
+    """Across the borders of what is looked through at once, and beside others."""
+    spelt = "".join(data.draw(spellings(letter), label="letter") for letter in KEY)
+    filler = st.builds(
+        "".join, st.lists(st.sampled_from(["x" * 500, "\\u00e9", "\\", "sk-or-v1-", "é"]))
+    )
+    texts = data.draw(st.lists(filler, min_size=1, max_size=4))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_secret, "_BLOCK", data.draw(st.integers(1, 3000)))
+        found = Secret(KEY).redact(spelt.join(texts).encode(encoding))
+    pieces = [text.encode(encoding) for text in texts]
+    if encoding == "utf-8":
+        assert found == b"[API key]".join(pieces)
+    else:  # the zeros beside a key may go with it
+        assert found.replace(b"\0", b"") == b"[API key]".join(pieces).replace(b"\0", b"")
+
+
+def test_only_what_has_an_escape_is_searched_for_an_escaped_key() -> None:
+    """The search takes a second for a large answer, in which an event loop does nothing else."""
+    searched: list[int] = []
+
+    class Search:
+        def finditer(self, _: bytes, start: int, end: int) -> Iterator[Any]:
+            searched.append(end - start)
+            return iter(())
+
+    secret: Any = Secret(KEY)
+    secret._pattern = Search()
+    text = b"x\\/" * 1_000_000 + b"\\u00e9" + b"x" * 3_000_000
+    assert secret.redact(text) == text
+    assert 0 < sum(searched) < 200_000
 
 
 def test_one_byte_at_a_time_leaves_the_loop_to_others() -> None:

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import httpx
 import numpy as np
 import openrouter_embeddings as ore
 import pytest
 import trustme
+from openrouter_embeddings.transport import _connections
 
 from tests.support import KEY, KINDS, LARGE, embed_over, expected
 
@@ -120,17 +122,60 @@ def test_requests_go_through_the_proxy(
 
 
 @every
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.usefixtures("trusted")
+def test_an_answer_that_comes_again_is_not_the_next_requests(
+    kind: str,
+    url: str,
+    authority: trustme.CA,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    secure: bool,
+) -> None:
+    """Though it waits in what TLS within TLS has read, and the socket is empty."""
+    texts = ["x" * (n + 1) for n in range(32)]
+    with proxy(authority if secure else None, monkeypatch):
+        result = embed_over(kind, url, texts, model="again", batch_size=1, concurrency=1)
+    assert np.array_equal(result.vectors, expected(texts))
+
+
+@every
 @pytest.mark.usefixtures("trusted")
 def test_a_host_can_be_left_out(
     kind: str,
     url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By NO_PROXY."""
-    monkeypatch.setenv("NO_PROXY", "example.org,localhost")
-    with proxy(None, monkeypatch) as serving:
-        assert len(embed_over(kind, url, ["a"])) == 1
-    assert serving.heads == []
+    """By NO_PROXY: the host, or the host with its port."""
+    for name in ("localhost", url.removeprefix("https://").removesuffix("/v1")):
+        monkeypatch.setenv("NO_PROXY", f"example.org,{name}")
+        with proxy(None, monkeypatch) as serving:
+            assert len(embed_over(kind, url, ["a"])) == 1
+        assert serving.heads == []
+
+
+@pytest.mark.parametrize(
+    ("left_out", "address", "goes_through"),
+    [
+        ("a.example:443", "https://a.example/v1", False),
+        ("a.example:443", "https://a.example:8443/v1", True),
+        ("a.example:8443", "https://a.example:8443/v1", False),
+        ("a.example:8443", "https://a.example/v1", True),
+        (".example", "https://a.example:8443/v1", False),
+        ("example:8443", "https://a.example:8443/v1", False),
+        ("*", "https://a.example/v1", False),
+        ("::1", "https://[::1]:8443/v1", False),
+        ("[::1]:8443", "https://[::1]:8443/v1", False),
+        ("[::1]:8443", "https://[::1]/v1", True),
+    ],
+)
+def test_a_host_is_left_out_as_it_is_named(
+    left_out: str, address: str, monkeypatch: pytest.MonkeyPatch, *, goes_through: bool
+) -> None:
+    """A port counts where there is one, also the usual one."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", f"example.org, {left_out}")
+    assert (_connections._proxy(httpx.URL(address)) is not None) == goes_through
 
 
 @every

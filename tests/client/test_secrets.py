@@ -271,7 +271,7 @@ def test_an_error_that_nobody_expected_does_not_show_the_key(
     async def fail_async(*_: Any, **__: Any) -> Any:
         raise failure from ValueError(KEY)
 
-    monkeypatch.setattr(_attempts._Backend, "connect_tcp", fail)
+    monkeypatch.setattr(_attempts.Backend, "connect_tcp", fail)
     monkeypatch.setattr(_asyncio.Backend, "connect_tcp", fail_async)
     caught: list[BaseException] = []
 

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpcore
@@ -12,7 +13,7 @@ import pytest
 import uvloop
 from openrouter_embeddings.transport import _asyncio, _attempts
 
-from tests.support import KINDS, LARGE, MUCH, embed_over, expected
+from tests.support import KEY, KINDS, LARGE, MUCH, embed_over, expected
 
 every = pytest.mark.parametrize("kind", [*KINDS, "uvloop"])
 
@@ -114,6 +115,9 @@ class _Records(ssl.SSLSocket):
         """As it is."""
 
     def recv(self, *_: Any) -> bytes:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return self.read()
+
+    def read(self, *_: Any) -> bytes:  # pyright: ignore[reportIncompatibleMethodOverride]
         given = self.gives.pop(0)
         if isinstance(given, OSError):
             raise given
@@ -128,7 +132,7 @@ class _Line(httpcore.NetworkStream):
         return self.records.recv()
 
     def get_extra_info(self, info: str) -> Any:
-        return self.records if info == "socket" else None
+        return self.records if info in ("socket", "ssl_object") else None
 
 
 def test_a_reset_behind_what_came_is_the_next_reads() -> None:
@@ -144,3 +148,43 @@ def test_all_records_at_hand_come_in_one_read() -> None:
     """Until there are no more, or the connection ends."""
     stream = _attempts._Stream(_Line(_Records(b"a", b"b", ssl.SSLWantReadError(), b"c", b"", b"")))
     assert [stream.read(1) for _ in range(3)] == [b"ab", b"c", b""]
+
+
+@pytest.mark.parametrize("within_tls", [False, True])
+@pytest.mark.parametrize(
+    ("given", "is_quiet"),
+    [
+        (ssl.SSLWantReadError(), True),
+        (b"H", False),
+        (b"", False),
+        (ssl.SSLError("bad record"), False),
+        (ConnectionResetError(), False),
+    ],
+)
+def test_what_tls_has_read_already_is_looked_at_too(
+    given: bytes | OSError, *, is_quiet: bool, within_tls: bool
+) -> None:
+    """The socket below is empty then, and another answer may still wait for the next request."""
+    stream = _attempts._Stream(_Line(_Records(given)), within_tls=within_tls)
+    assert stream._is_quiet() == is_quiet
+
+
+@pytest.mark.parametrize("make", [ore.Client, ore.AsyncClient])
+@pytest.mark.parametrize(
+    ("variable", "file"),
+    [
+        ("SSL_CERT_FILE", "missing.pem"),
+        ("SSL_CERT_FILE", "empty.pem"),
+        ("SSL_CERT_FILE", "."),
+        ("SSLKEYLOGFILE", "missing/log"),
+    ],
+)
+def test_a_file_for_tls_that_cannot_be_used_is_named(
+    make: Any, variable: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the client is made, as an error of ours, with the variable that names the file."""
+    (tmp_path / "empty.pem").touch()
+    monkeypatch.setenv(variable, str(tmp_path / file))
+    with pytest.raises(ore.InputError, match="cannot be used") as caught:
+        make(KEY)
+    assert f"{variable}={tmp_path / file}" in str(caught.value)

@@ -2,13 +2,14 @@
 
 import asyncio
 import gc
+import gzip
 import json
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpcore
@@ -146,14 +147,112 @@ def test_errors_of_the_system_are_typed(kind: Kind, failure: Exception) -> None:
         Service(lambda *_: failure).embed(kind, ["a"], max_retries=0)
 
 
+@pytest.mark.parametrize("kind", [*KINDS, "uvloop"])
+def test_a_host_name_that_cannot_be_is_not_billed(kind: str) -> None:
+    """Looking it up ends in a UnicodeError: nothing was sent."""
+    with pytest.raises(ore.APIConnectionError, match="no connection to") as caught:
+        embed_over(kind, f"http://{'a' * 64}.localhost", ["a"])
+    assert not caught.value.maybe_billed
+
+
 @both
-def test_a_hook_that_raises_for_status_does_not_hide_the_status(kind: Kind) -> None:
-    """A 400 is a BadRequestError, and not sent again."""
-    service = Service(lambda *_: lambda: httpx.Response(400, json={}))
-    transport = httpx.MockTransport(service.handle)
+def test_a_host_name_that_cannot_be_is_not_billed_through_ones_own_httpx_client(kind: Kind) -> None:
+    """Whereas a text that cannot be decoded is of an answer, which was."""
+    lookup = UnicodeError("label empty or too long")
+    with pytest.raises(ore.APIConnectionError) as caught:
+        Service(lambda *_: lookup).embed(kind, ["a"], max_retries=0)
+    assert not caught.value.maybe_billed
+    answered = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+    with pytest.raises(ore.APIConnectionError) as caught:
+        Service(lambda *_: answered).embed(kind, ["a"], max_retries=0)
+    assert caught.value.maybe_billed
+
+
+def embed_with_hook(kind: Kind, url: str, **options: Any) -> ore.EmbeddingResult:
+    """One call through an httpx client of the caller's, which raises for every status."""
 
     def hook(response: httpx.Response) -> None:
         response.raise_for_status()
+
+    async def async_hook(response: httpx.Response) -> None:
+        response.raise_for_status()
+
+    options = {"base_url": url, "model": MODEL, "max_retries": 0, **options}
+
+    async def run() -> ore.EmbeddingResult:
+        async with httpx.AsyncClient(event_hooks={"response": [async_hook]}) as http:
+            result = await ore.AsyncClient(KEY, http_client=http, **options).embed("a")
+            assert http.event_hooks["response"] == [async_hook]
+            return result
+
+    if kind == "async":
+        return asyncio.run(run())
+    with httpx.Client(event_hooks={"response": [hook]}) as http:
+        result = ore.Client(KEY, http_client=http, **options).embed("a")
+        assert http.event_hooks["response"] == [hook]
+        return result
+
+
+def saying(status: int, body: bytes, *more: bytes) -> Callable[[socket.socket], None]:
+    """Answers with a status, and the body a little later, in a chunk of its own."""
+
+    def talk(line: socket.socket) -> None:
+        head = b"HTTP/1.1 %d Said\r\nContent-Length: %d\r\n%b\r\n" % (
+            status, len(body), b"".join(more)
+        )  # fmt: skip
+        line.sendall(head)
+        with suppress(OSError):
+            line.sendall(body)
+            while line.recv(1 << 16):
+                """Closing before all was read would reset the connection."""
+
+    return talk
+
+
+@both
+def test_a_hook_that_raises_for_status_does_not_hide_the_error(kind: Kind) -> None:
+    """Neither its type nor its message; httpx has closed the answer by then."""
+    body = b'{"error": {"code": 401, "message": "No auth credentials found"}}'
+    with (
+        serving(saying(401, body)) as url,
+        pytest.raises(ore.AuthenticationError, match="No auth credentials found"),
+    ):
+        embed_with_hook(kind, url)
+
+
+@both
+def test_a_hook_that_raises_for_status_changes_nothing_of_a_success(kind: Kind) -> None:
+    """The answer is read as it comes."""
+    with serving(saying(200, WHOLE)) as url:
+        assert len(embed_with_hook(kind, url)) == 1
+
+
+@both
+@pytest.mark.parametrize(
+    ("body", "more"),
+    [(b"x" * (3 << 20), b""), (gzip.compress(b"x"), b"Content-Encoding: gzip\r\n")],
+    ids=["endless", "compressed"],
+)
+def test_a_hook_has_no_more_read_of_an_error_than_we_do(
+    kind: Kind, body: bytes, more: bytes
+) -> None:
+    """A megabyte, and nothing that httpx would inflate without end; the status still counts."""
+    with serving(saying(500, body, more)) as url, pytest.raises(ore.InternalServerError) as caught:
+        embed_with_hook(kind, url)
+    assert ("x" in (caught.value.body or "")) == (not more)
+
+
+@both
+def test_what_a_hook_has_refused_teaches_the_client(kind: Kind) -> None:
+    """Base64 is given up where the refusal names it."""
+
+    def script(body: dict[str, Any], _: int) -> Any:
+        if body["encoding_format"] == "base64":
+            return lambda: httpx.Response(400, json={"error": {"message": "no base64 here"}})
+        return answer(body["input"])
+
+    service = Service(script)
+    transport = httpx.MockTransport(service.handle)
 
     async def async_hook(response: httpx.Response) -> None:
         response.raise_for_status()
@@ -163,13 +262,13 @@ def test_a_hook_that_raises_for_status_does_not_hide_the_status(kind: Kind) -> N
         async with httpx.AsyncClient(transport=transport, event_hooks=hooks) as http:
             await ore.AsyncClient(KEY, http_client=http, model=MODEL).embed("a")
 
-    def embed() -> None:
-        with httpx.Client(transport=transport, event_hooks={"response": [hook]}) as http:
+    if kind == "async":
+        asyncio.run(run())
+    else:
+        hooks: Any = {"response": [lambda response: response.raise_for_status()]}
+        with httpx.Client(transport=transport, event_hooks=hooks) as http:
             ore.Client(KEY, http_client=http, model=MODEL).embed("a")
-
-    with pytest.raises(ore.BadRequestError):
-        embed() if kind == "sync" else asyncio.run(run())
-    assert len(service.requests) == 1
+    assert [body["encoding_format"] for body in service.bodies] == ["base64", "float"]
 
 
 @both
@@ -316,7 +415,7 @@ def test_asyncio_writes_no_further_ahead_than_the_connection_takes() -> None:
     async def run() -> None:
         line, protocol = _Line(), _asyncio._Protocol()
         protocol.connection_made(line)
-        stream = _asyncio._Stream(line, protocol, _asyncio.Backend())
+        stream = _asyncio._Stream(line, protocol, _asyncio.Backend(), here)
         await stream.write(b"head")
         protocol.pause_writing()
         writing = asyncio.create_task(stream.write(b"a"))
@@ -331,8 +430,12 @@ def test_asyncio_writes_no_further_ahead_than_the_connection_takes() -> None:
         protocol.connection_lost(None)
         await writing
         assert line.said == ["write", "write"]
+        await stream.write(b"head")
         with pytest.raises(httpcore.WriteError):
             await stream.write(b"c")
         assert await stream.read(1) == b""
 
-    asyncio.run(run())
+    here, there = socket.socketpair()
+    with here, there:
+        here.setblocking(False)
+        asyncio.run(run())

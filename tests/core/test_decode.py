@@ -345,6 +345,8 @@ def test_whose_key_was_used_and_what_the_cost_is_made_of(
         ({"cost": 1.4e-7}, Decimal("0.00000014")),
         ({"cost": 0}, Decimal(0)),
         ({"cost": "0.10"}, Decimal("0.10")),
+        ({"cost": "0." + "1" * 50_000}, Decimal("0." + "1" * 60)),
+        ({"cost": "1" * 50_000}, None),
         ({"cost": None}, None),
         ({"cost": True}, None),
         ({"cost": "9e999999"}, None),
@@ -359,6 +361,33 @@ def test_whose_key_was_used_and_what_the_cost_is_made_of(
 def test_the_cost_is_exact_or_unknown(usage: Any, cost: Decimal | None) -> None:
     """A Decimal of what was sent; None where nothing usable was, and the vectors are kept."""
     assert read(answer(INPUTS, usage=usage)).served.usage.cost == cost
+
+
+@given(st.integers(0, 10**60 - 1), st.integers(-60, 0))
+def test_no_digit_of_a_cost_is_lost(digits: int, exponent: int) -> None:
+    """Up to sixty, which is more than any price has."""
+    cost = Decimal(f"{digits}e{exponent}")
+    found = read(answer(INPUTS, usage={"cost": f"{cost:f}"})).served.usage.cost
+    assert found == (cost if abs(cost.adjusted()) <= 20 else None)
+
+
+@pytest.mark.parametrize("depth", [1, 900, 1000, 1015, 5000])
+@pytest.mark.parametrize("brackets", [("[", "]"), ('{"a":', "}")])
+def test_an_index_of_any_depth_is_a_typed_error(depth: int, brackets: tuple[str, str]) -> None:
+    """Though Python can neither print nor, deeper still, read it."""
+    begin, end = brackets
+    whole = json.dumps(with_indices(0, 1, "here"))
+    body = whole.replace('"here"', f"{begin * depth}1{end * depth}").encode()
+    with pytest.raises(ore.ResponseError, match=r"one is|not JSON") as caught:
+        read(body)
+    assert len(str(caught.value)) < 300
+
+
+def test_a_code_of_many_digits_is_none() -> None:
+    """The error would be as long."""
+    with pytest.raises(ore.APIStatusError) as caught:
+        read({"error": {"code": 1e300, "message": "no"}}, status=400)
+    assert caught.value.code is None
 
 
 @pytest.mark.parametrize("tokens", [1e300, 10**15, -1, "7", True, 1.5])

@@ -43,7 +43,7 @@ class Usage:
         cost_details: credits by the API's names (`upstream_inference_prompt_cost`, …), exact;
             empty where the service gave none.
         requests: answers counted.
-        unanswered: attempts that were sent and got no whole answer. The service may have billed
+        unanswered: requests that were sent and got no whole answer. The service may have billed
             them; it reported nothing.
         refused: vectors that came and could not be used, and were asked for again or raised. They
             were billed.

@@ -286,7 +286,9 @@ class AsyncClient(BaseClient):
         task = cast("asyncio.Task[EmbeddingResult]", asyncio.current_task())
         self._sending.add(task)
         try:
-            return await self._transport.send(exchange.body, timeout, exchange.scan())
+            return await self._transport.send(
+                exchange.body, timeout, exchange.scan(), exchange.may_resend
+            )
         finally:
             self._sending.discard(task)
 

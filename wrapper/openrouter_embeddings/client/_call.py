@@ -308,6 +308,16 @@ class Exchange:
             with self.call.purse.lock:
                 self.call.purse.budget.end(self._tokens, maybe_billed=unanswered)
 
+    def may_resend(self) -> bool:
+        """Whether a request that may have been billed goes out again at once; it is counted then.
+
+        Where there is a budget the attempt fails, and the next one has to ask it.
+        """
+        if self.call.purse is not None or not self.call.wants(self._piece):
+            return False
+        self._count(Usage(unanswered=1))
+        return True
+
     def timeout(self) -> float:
         """Seconds that the attempt may take."""
         return max(min(self.call.options.timeout, self.call.remaining()), 1e-3)

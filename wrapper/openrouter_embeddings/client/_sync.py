@@ -297,8 +297,11 @@ class Client(BaseClient):
                 with attempt:
                     exchange.expect_backoff(attempt.next_wait)
                     with self._turnstile.turn(exchange) as timeout:
-                        reply = self._transport.send(exchange.body, timeout, exchange.scan())
-                        return exchange.read(reply)
+                        return exchange.read(
+                            self._transport.send(
+                                exchange.body, timeout, exchange.scan(), exchange.may_resend
+                            )
+                        )
         raise AssertionError("stamina ends with a result or an error")
 
 

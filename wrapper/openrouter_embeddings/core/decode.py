@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import reprlib
 from collections import Counter
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
@@ -18,7 +19,7 @@ import numpy as np
 import orjson
 
 from openrouter_embeddings.errors import APIStatusError, ResponseError
-from openrouter_embeddings.result import Served, Usage
+from openrouter_embeddings.result import EXACT, Served, Usage
 
 from .policy import error_class, retry_after
 from .vectors import read_vector, unusable_rows
@@ -175,7 +176,7 @@ def _doubt(indices: list[Any]) -> str:
     seen: set[int] = set()
     for index in indices:
         if type(index) is not int:
-            return "one is missing" if index is None else f"one is {index!r:.40}"
+            return "one is missing" if index is None else f"one is {reprlib.repr(index):.40}"
         if index in seen:
             return f"{index} comes twice"
         if not 0 <= index < len(indices):
@@ -262,7 +263,7 @@ def _count(value: Any) -> int:
 
 
 def _cost(value: Any) -> Decimal | None:
-    """Exact: the shortest text of a float is the text that was sent, up to 15 digits."""
+    """Exact, up to 60 digits: the shortest text of a float is the text that was sent, up to 15."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -271,7 +272,7 @@ def _cost(value: Any) -> Decimal | None:
         return None
     if not cost.is_finite() or cost < 0 or abs(cost.adjusted()) > _STRANGEST_COST:
         return None
-    return cost
+    return EXACT.plus(cost)
 
 
 def _status_error(reply: Reply, answer: Any, batch: Batch) -> APIStatusError:
@@ -300,7 +301,7 @@ def _code(code: Any) -> int | str | None:
     """`error.code`, which servers also send as a float or as text."""
     if isinstance(code, str) and code.isascii() and code.isdigit() and len(code) < 6:
         return int(code)
-    if isinstance(code, float) and code.is_integer():
+    if isinstance(code, float) and code.is_integer() and abs(code) < 1e6:
         return int(code)
     if isinstance(code, str):
         return _text(code)

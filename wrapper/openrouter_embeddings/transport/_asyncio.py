@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import httpcore
 from aiohappyeyeballs import start_connection
 
+from ._kept import Answers, Kept
 from ._writes import Writes
 
 if TYPE_CHECKING:
@@ -99,16 +100,27 @@ class _Protocol(asyncio.Protocol):
 
 
 class _Stream(httpcore.AsyncNetworkStream):
-    def __init__(self, transport: asyncio.Transport, protocol: _Protocol, made: Backend) -> None:
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        protocol: _Protocol,
+        made: Backend,
+        line: socket.socket,
+    ) -> None:
         self._backend = made
         self._transport = transport
         self._protocol = protocol
+        self._line = line
+        self._kept = Kept(made.answers)
         self._writes = Writes()
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002, ASYNC109 - see the module
         await self._protocol.readable()
         if self._protocol.chunks:
+            self._kept.receive()
             return self._protocol.take()
+        if not self._backend.is_closed:
+            self._kept.end(str(self._protocol.error or "the service closed the connection"))
         if self._protocol.error is not None:
             raise httpcore.ReadError(str(self._protocol.error))
         return b""
@@ -116,10 +128,12 @@ class _Stream(httpcore.AsyncNetworkStream):
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109 - see the module
         if self._backend.is_closed:
             raise httpcore.ConnectError("the client was closed")
-        if self._protocol.ended:
-            raise httpcore.WriteError("the connection is closed")
-        for data in self._writes.take(buffer):
-            self._transport.write(data)
+        if pieces := self._writes.take(buffer):
+            self._kept.send(is_quiet=not self.get_extra_info("is_readable"))
+            if self._protocol.ended:
+                raise httpcore.WriteError("the connection is closed")
+            for data in pieces:
+                self._transport.write(data)
         await self._protocol.writable()
 
     async def aclose(self) -> None:
@@ -157,12 +171,26 @@ class _Stream(httpcore.AsyncNetworkStream):
         if transport is None:  # it broke just when the handshake was done
             raise httpcore.ConnectError("the connection broke")
         protocol.connection_made(transport)
-        return _Stream(transport, protocol, self._backend)
+        return _Stream(transport, protocol, self._backend, self._line)
 
     def get_extra_info(self, info: str) -> Any:
         if info == "is_readable":  # where nothing was asked for, that is an end
-            return bool(self._protocol.chunks) or self._protocol.ended
+            return bool(self._protocol.chunks) or self._protocol.ended or _has_unread(self._line)
         return self._transport.get_extra_info(info)
+
+
+def _has_unread(line: socket.socket) -> bool:
+    """Whether the system has something that the loop has not read yet, which others may block.
+
+    Over TLS that is a record of whatever kind, an answer or an end.
+    """
+    try:
+        line.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:  # it is closed, or broken
+        return True
+    return True
 
 
 class Backend(httpcore.AsyncNetworkBackend):
@@ -170,10 +198,12 @@ class Backend(httpcore.AsyncNetworkBackend):
 
     Attributes:
         is_closed: nothing more is to be sent on any of them.
+        answers: what came on them.
     """
 
     def __init__(self) -> None:
         self.is_closed = False
+        self.answers = Answers()
         self._lines: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
     def forsake(self) -> None:
@@ -199,6 +229,6 @@ class Backend(httpcore.AsyncNetworkBackend):
                 transport, protocol = await loop.create_connection(_Protocol, sock=line)
         except TimeoutError as error:
             raise httpcore.ConnectTimeout(str(error)) from error
-        except (OSError, RuntimeError) as error:  # uvloop raises the latter, too
+        except (OSError, UnicodeError, RuntimeError) as error:  # uvloop raises the latter, too
             raise httpcore.ConnectError(str(error)) from error
-        return _Stream(transport, protocol, self)
+        return _Stream(transport, protocol, self, line)

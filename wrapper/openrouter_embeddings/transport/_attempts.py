@@ -17,6 +17,8 @@ import httpcore
 # give a socket, which nobody could cut meanwhile.
 from httpcore._backends.sync import SyncStream
 
+from ._kept import Answers, Kept
+from ._signals import unmask
 from ._writes import Writes
 
 if TYPE_CHECKING:
@@ -121,9 +123,17 @@ def _connecting(line: socket.socket) -> Iterator[None]:
 class _Stream(httpcore.NetworkStream):
     """A connection on which no operation outlasts the attempt."""
 
-    def __init__(self, stream: httpcore.NetworkStream, *, within_tls: bool = False) -> None:
+    def __init__(
+        self,
+        stream: httpcore.NetworkStream,
+        answers: Answers | None = None,
+        *,
+        within_tls: bool = False,
+    ) -> None:
         self._stream = stream
+        self._answers = answers or Answers()
         self._broken: OSError | None = None
+        self._kept = Kept(self._answers)
         self._writes = Writes()
         self._line: Any = stream.get_extra_info("socket")
         self._is_tls = isinstance(self._line, ssl.SSLSocket)
@@ -135,6 +145,23 @@ class _Stream(httpcore.NetworkStream):
         left = _left(timeout, self._line)
         if self._broken:
             raise httpcore.ReadError(str(self._broken))
+        try:
+            data = self._read(max_bytes, left)
+        except httpcore.ReadError as error:
+            unmask(error)
+            self._end(str(error))
+            raise
+        if data:
+            self._kept.receive()
+        else:
+            self._end("the service closed the connection")
+        return data
+
+    def _end(self, reason: str) -> None:
+        _left(None, self._line)  # what was cut says so itself
+        self._kept.end(reason)
+
+    def _read(self, max_bytes: int, left: float | None) -> bytes:
         if self._within_tls:
             with self._in_time(left):
                 return self._stream.read(max_bytes, left)
@@ -155,17 +182,41 @@ class _Stream(httpcore.NetworkStream):
         except ssl.SSLWantReadError:
             pass
         except OSError as error:  # of the next read
+            unmask(error)
             self._broken = error
         return b"".join(records)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         left = _left(timeout, self._line)
-        for data in self._writes.take(buffer):
-            if self._within_tls:
-                with self._in_time(left):
-                    self._stream.write(data, left)
-            else:
-                self._send(memoryview(data), timeout)
+        if not (pieces := self._writes.take(buffer)):
+            return
+        self._kept.send(is_quiet=self._is_quiet())
+        try:
+            for data in pieces:
+                if self._within_tls:
+                    with self._in_time(left):
+                        self._stream.write(data, left)
+                else:
+                    self._send(memoryview(data), timeout)
+        except httpcore.WriteError as error:
+            unmask(error)  # httpcore goes on and reads
+            raise
+
+    def _is_quiet(self) -> bool:
+        """Whether nothing has come: on the socket, nor in what TLS has read of it already."""
+        if self._broken or self._stream.get_extra_info("is_readable"):
+            return False
+        if not self._is_tls:
+            return True
+        tls = self._stream.get_extra_info("ssl_object") if self._within_tls else self._line
+        self._line.settimeout(0)  # set anew for every operation
+        try:
+            tls.read(1)
+        except ssl.SSLWantReadError:
+            return True
+        except OSError:
+            return False
+        return False
 
     def _send(self, data: memoryview, timeout: float | None) -> None:
         """Httpcore's own gives every piece the whole time anew."""
@@ -207,23 +258,24 @@ class _Stream(httpcore.NetworkStream):
             if self._is_tls:
                 with self._in_time(left):
                     stream = self._stream.start_tls(ssl_context, server_hostname, left)
-                return _Stream(stream, within_tls=True)
+                return _Stream(stream, self._answers, within_tls=True)
             line = ssl_context.wrap_socket(
                 self._line, server_hostname=server_hostname, do_handshake_on_connect=False
             )
         with _connecting(line):
             line.settimeout(_left(timeout, line, connecting=True))
             line.do_handshake()
-        return _Stream(SyncStream(line))
+        return _Stream(SyncStream(line), self._answers)
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
 
 
-class _Backend(httpcore.NetworkBackend):
+class Backend(httpcore.NetworkBackend):
     """Makes connections that keep to `begin_attempt`."""
 
     def __init__(self) -> None:
+        self._answers = Answers()
         self._answered: dict[tuple[str, int], Any] = {}  # the address of a host that did last
 
     def connect_tcp(
@@ -246,12 +298,13 @@ class _Backend(httpcore.NetworkBackend):
             share = max(ends - time.monotonic(), 0.001) / (others + 1)
             try:
                 line = _connected(address, min(share, _ELSEWHERE) if others else share)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                unmask(error)
                 if not others:
                     raise
             else:
                 self._answered[host, port] = address[4]
-                return _Stream(SyncStream(line))
+                return _Stream(SyncStream(line), self._answers)
         raise httpcore.ConnectError(f"{host} has no address")
 
 
@@ -267,6 +320,3 @@ def _connected(address: Any, seconds: float) -> socket.socket:
         line.connect(where)
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return line
-
-
-BACKEND = _Backend()

@@ -23,11 +23,13 @@ import httpx
 from openrouter_embeddings._version import __version__
 from openrouter_embeddings.errors import InputError, ResponseError
 
-from ._asyncio import Backend
-from ._attempts import BACKEND, CONNECT_TIMEOUT
+from . import _asyncio
+from ._attempts import CONNECT_TIMEOUT, Backend
+from ._kept import KeptConnectionError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+    import ssl
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 
     from openrouter_embeddings._secret import Secret
 
@@ -38,6 +40,7 @@ HEADERS = {
     "Accept-Encoding": "identity",
     "User-Agent": f"openrouter-embeddings/{__version__} python-httpx/{httpx.__version__}",
 }
+_TLS_FILES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 _KEPT = 5.0  # seconds that httpx keeps an idle connection, too
 _PIECE = 1 << 16  # bytes of an answer that are inflated at once
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
@@ -85,14 +88,19 @@ class _Connections(Generic[C]):
                 raise InputError("the connections are another process's; make a client in each")
             while self._idle and self._idle[0][0] < now - _KEPT:
                 old.append(self._idle.popleft()[1])
-            while self._idle:
-                connection = self._idle.pop()[1]
-                if not connection.has_expired():
-                    break
-                old.append(connection)
-            else:
-                connection = self._pool.create_connection(self._url.origin)
+            connection = self._idle.pop()[1] if self._idle else self._new()
         return connection, old
+
+    def _new(self) -> C:
+        connection: C = self._pool.create_connection(self._url.origin)
+        return connection
+
+    def _forget(self) -> list[C]:
+        """Keep none, and give those that are idle."""
+        with self._lock:
+            idle = [connection for _, connection in self._idle]
+            self._idle.clear()
+        return idle
 
     def _keeps(self, connection: C) -> bool:
         """Whether a connection whose answer was read is idle now; else it is to be closed."""
@@ -106,9 +114,7 @@ class _Connections(Generic[C]):
         """Take no more, and give those that are idle."""
         with self._lock:
             self.is_closed = True
-            idle = [connection for _, connection in self._idle]
-            self._idle.clear()
-        return idle
+        return self._forget()
 
     def _request(self, body: bytes, timeout: float) -> httpcore.Request:
         headers = [
@@ -127,16 +133,28 @@ class Connections(_Connections[httpcore.ConnectionInterface]):
 
     def __init__(self, url: httpx.URL, key: Secret, *, trust_env: bool) -> None:
         options = _options(url, trust_env=trust_env)
-        pool = httpcore.ConnectionPool(network_backend=BACKEND, **options)
+        pool = httpcore.ConnectionPool(network_backend=Backend(), **options)
         super().__init__(url, key, pool, options)
 
     @contextmanager
-    def post(self, body: bytes, timeout: float) -> Iterator[Answer]:
-        """Send a request on a connection of its own for as long as this lasts."""
+    def post(self, body: bytes, timeout: float, may_resend: Callable[[], bool]) -> Iterator[Answer]:
+        """Send a request on a connection of its own for as long as this lasts.
+
+        Where a kept connection turns out to be dead, the request goes out again at once on a new
+        one. Should the service have read it, `may_resend` is asked first.
+        """
         connection, old = self._take()
         try:
             self._drop(*old)
-            response = connection.handle_request(self._request(body, timeout))
+            request = self._request(body, timeout)
+            try:
+                response = connection.handle_request(request)
+            except KeptConnectionError as error:
+                self._drop(connection, *self._forget())  # the others may be just as dead
+                if not error.was_dead or (error.maybe_billed and not may_resend()):
+                    raise
+                connection = self._new()
+                response = connection.handle_request(request)
             yield response.status, response.headers, _chunks(response)
             response.close()
         except BaseException:  # whatever state it is in, nobody gets it
@@ -167,7 +185,7 @@ class AsyncConnections(_Connections[httpcore.AsyncConnectionInterface]):
 
     def __init__(self, url: httpx.URL, key: Secret, *, trust_env: bool) -> None:
         options = _options(url, trust_env=trust_env)
-        self._backend = Backend()
+        self._backend = _asyncio.Backend()
         pool = httpcore.AsyncConnectionPool(network_backend=self._backend, **options)
         super().__init__(url, key, pool, options)
         self._open: set[httpcore.AsyncConnectionInterface] = set()
@@ -177,6 +195,7 @@ class AsyncConnections(_Connections[httpcore.AsyncConnectionInterface]):
         self,
         body: bytes,
         timeout: float,  # noqa: ASYNC109 - as Connections
+        may_resend: Callable[[], bool],
     ) -> AsyncIterator[AsyncAnswer]:
         """As `Connections.post`."""
         connection, old = self._take()
@@ -184,7 +203,16 @@ class AsyncConnections(_Connections[httpcore.AsyncConnectionInterface]):
         try:
             if old:
                 await self._drop(*old)
-            response = await connection.handle_async_request(self._request(body, timeout))
+            request = self._request(body, timeout)
+            try:
+                response = await connection.handle_async_request(request)
+            except KeptConnectionError as error:
+                await self._drop(connection, *self._forget())  # the others may be just as dead
+                if not error.was_dead or (error.maybe_billed and not may_resend()):
+                    raise
+                connection = self._new()
+                self._open.add(connection)
+                response = await connection.handle_async_request(request)
             async with aclosing(_async_chunks(response)) as chunks:
                 yield response.status, response.headers, chunks
             await response.aclose()
@@ -239,10 +267,9 @@ def _options(url: httpx.URL, *, trust_env: bool) -> dict[str, Any]:
     """Settings of httpcore's pool."""
     proxy = _proxy(url) if trust_env else None
     # takes 30 ms: one for all connections, and none where all is plain
-    context = httpx.create_ssl_context(trust_env=trust_env) if url.scheme == "https" else None
+    context = _tls(trust_env=trust_env) if url.scheme == "https" else None
     return {
         "ssl_context": context,
-        "keepalive_expiry": _KEPT,
         "proxy": proxy
         and httpcore.Proxy(
             _core(proxy.url),
@@ -253,11 +280,33 @@ def _options(url: httpx.URL, *, trust_env: bool) -> dict[str, Any]:
     }
 
 
+def _tls(*, trust_env: bool) -> ssl.SSLContext:
+    """Raises InputError: OpenSSL's own error names no file."""
+    try:
+        return httpx.create_ssl_context(trust_env=trust_env)
+    except OSError as error:
+        files = {name: os.environ[name] for name in _TLS_FILES if name in os.environ}
+        named = ", ".join(f"{name}={file}" for name, file in files.items())
+        raise InputError(
+            f"the files for TLS that the environment names cannot be used ({named}): {error}; "
+            "correct these variables, or unset them"
+        ) from None
+
+
+def _is_left_out(url: httpx.URL, no_proxy: str) -> bool:
+    """Whether NO_PROXY names the host, with or without its port, or all hosts."""
+    host = f"[{url.host}]" if ":" in url.host else url.host
+    port = url.port or {"http": 80, "https": 443}[url.scheme]
+    bypass = urllib.request.proxy_bypass
+    is_all = "*" in map(str.strip, no_proxy.split(","))  # among others; alone the library knows it
+    return bool(is_all or bypass(url.host) or bypass(f"{host}:{port}"))
+
+
 def _proxy(url: httpx.URL) -> httpx.Proxy | None:
     """The one that the environment names for this address, if any. Raises InputError."""
     proxies = urllib.request.getproxies()
     address = proxies.get(url.scheme) or proxies.get("all")
-    if not address or urllib.request.proxy_bypass(url.host):
+    if not address or _is_left_out(url, proxies.get("no", "")):
         return None
     try:
         proxy = httpx.Proxy(address if "://" in address else f"http://{address}")

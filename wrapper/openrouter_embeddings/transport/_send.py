@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import weakref
-from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpcore
@@ -25,10 +25,12 @@ from openrouter_embeddings.errors import (
 from ._addresses import checked
 from ._attempts import CONNECT_TIMEOUT, begin_attempt, cut, end_attempt, shorten_attempt
 from ._connections import HEADERS, AsyncConnections, Connections, inflater_of
+from ._hooks import LAST_WORDS, LONGEST_ERROR, body_of, read_error, read_error_async, reading_first
 from ._logs import hide
+from ._signals import raised_by_handler, unmask
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from openrouter_embeddings._secret import Secret
@@ -36,8 +38,6 @@ if TYPE_CHECKING:
 
     from ._connections import Answer, AsyncAnswer
 
-_LONGEST_ERROR = 1 << 20
-_LAST_WORDS = 5.0  # seconds for the body of an error, whose status says the most
 _TURN = 256  # chunks
 _FAILURES = (
     httpx.HTTPError,
@@ -48,7 +48,7 @@ _FAILURES = (
     httpcore.ProxyError,
     httpcore.TimeoutException,
     OSError,  # TimeoutError too, from a transport of the caller's
-    UnicodeError,  # from name look-up
+    UnicodeError,  # from name look-up, or, where it is about decoding, from a hook of the caller's
 )
 _NOT_SENT = (
     httpx.ConnectTimeout,
@@ -60,6 +60,10 @@ _NOT_SENT = (
     httpcore.ProxyError,
 )
 _TOO_LATE = (httpx.TimeoutException, httpcore.TimeoutException, TimeoutError)
+
+
+def _never() -> bool:
+    return False
 
 
 class _Bearer(httpx.Auth):
@@ -103,10 +107,15 @@ class _Endpoint:
             timeout: seconds that it might have taken.
             way: for a connection that could not be made, what it was to go through.
         """
-        if isinstance(error, httpx.HTTPStatusError):  # a hook of the caller's httpx client
-            return self.reply(error.response.status_code, error.response.headers.raw, b"", None)
-        if isinstance(error, _FAILURES):
+        own = raised_by_handler(error)
+        if own is None and isinstance(
+            error, httpx.HTTPStatusError
+        ):  # a hook of the caller's httpx client
+            response = error.response
+            return self.reply(response.status_code, response.headers.raw, body_of(response), None)
+        if own is None and isinstance(error, _FAILURES):
             return self._failure(error, timeout, way)
+        error = own or error
         if isinstance(error, EmbeddingsError):
             error.message = self.key.redact(error.message.encode(errors="replace")).decode()
             error.args = (error.message,)
@@ -117,7 +126,8 @@ class _Endpoint:
         """The error of this package for one of httpx or of the system, as text alone."""
         text = self.key.redact(str(error).encode(errors="replace")).decode()
         said = f"{type(error).__name__}: {text}" if text else type(error).__name__
-        if isinstance(error, _NOT_SENT):
+        is_name = isinstance(error, UnicodeError) and not isinstance(error, UnicodeDecodeError)
+        if isinstance(error, _NOT_SENT) or is_name:
             where = f"{self.url.scheme}://{self.url.netloc.decode()}"
             return APIConnectionError(f"no connection to {where}{way} ({said})")
         failure: APIConnectionError
@@ -155,8 +165,13 @@ class Transport:
         endpoint = self._endpoint
         return Connections(endpoint.url, endpoint.key, trust_env=endpoint.trust_env)
 
-    def send(self, body: bytes, timeout: float, scan: Scan) -> Reply:
+    def send(
+        self, body: bytes, timeout: float, scan: Scan, may_resend: Callable[[], bool] = _never
+    ) -> Reply:
         """The whole answer, which a success puts into `scan` as it comes.
+
+        `may_resend` is asked whether a request that a kept connection lost goes out again at once,
+        though it may have been billed.
 
         Raises APITimeoutError, APIConnectionError or ResponseError.
         """
@@ -166,7 +181,7 @@ class Transport:
         ends = begin_attempt(timeout)
         self._live.add(threading.get_ident())
         try:
-            return self._exchange(body, timeout, scan, ends)
+            return self._exchange(body, timeout, scan, ends, may_resend)
         except BaseException as error:  # noqa: BLE001 - it is raised below
             outcome = self._endpoint.outcome(error, timeout, getattr(self._http, "way", ""))
         finally:
@@ -179,11 +194,13 @@ class Transport:
         finally:
             del outcome  # or it and this frame would hold each other
 
-    def _exchange(self, body: bytes, timeout: float, scan: Scan, ends: float) -> Reply:
-        with self._post(body, timeout) as (status, headers, chunks):
+    def _exchange(
+        self, body: bytes, timeout: float, scan: Scan, ends: float, may_resend: Callable[[], bool]
+    ) -> Reply:
+        with self._post(body, timeout, may_resend) as (status, headers, chunks):
             if status >= 400:
-                shorten_attempt(_LAST_WORDS)
-                ends = min(ends, time.monotonic() + _LAST_WORDS)
+                shorten_attempt(LAST_WORDS)
+                ends = min(ends, time.monotonic() + LAST_WORDS)
             refusal = _Refusal()
             try:
                 for chunk in chunks:
@@ -191,14 +208,17 @@ class Transport:
                         break
                     if time.monotonic() > ends:
                         raise httpx.ReadTimeout("the answer had not ended")
-            except (*_FAILURES, ResponseError):
+            except (*_FAILURES, ResponseError) as error:
+                unmask(error)
                 if status < 400:
                     raise
         return self._endpoint.reply(status, headers, *(scan if status < 400 else refusal).end())
 
-    def _post(self, body: bytes, timeout: float) -> AbstractContextManager[Answer]:
+    def _post(
+        self, body: bytes, timeout: float, may_resend: Callable[[], bool]
+    ) -> AbstractContextManager[Answer]:
         if isinstance(self._http, Connections):
-            return self._http.post(body, timeout)
+            return self._http.post(body, timeout, may_resend)
         return _through(self._http, self._endpoint, body, timeout)
 
     def cut(self, threads: Iterable[int]) -> None:
@@ -250,14 +270,20 @@ class AsyncTransport:
         endpoint = self._endpoint
         return AsyncConnections(endpoint.url, endpoint.key, trust_env=endpoint.trust_env)
 
-    async def send(self, body: bytes, timeout: float, scan: Scan) -> Reply:  # noqa: ASYNC109 - as Transport
+    async def send(
+        self,
+        body: bytes,
+        timeout: float,  # noqa: ASYNC109 - as Transport
+        scan: Scan,
+        may_resend: Callable[[], bool] = _never,
+    ) -> Reply:
         """As `Transport.send`."""
         _refuse_closed(self._http)
         if self.make is None:
             _processes.setdefault(self._http, os.getpid())
         try:
             async with asyncio.timeout(timeout) as bound:
-                return await self._exchange(body, timeout, scan, bound)
+                return await self._exchange(body, timeout, scan, bound, may_resend)
         except BaseException as error:  # noqa: BLE001 - it is raised below
             outcome = self._endpoint.outcome(error, timeout, getattr(self._http, "way", ""))
         if isinstance(outcome, Reply):
@@ -273,23 +299,28 @@ class AsyncTransport:
         timeout: float,  # noqa: ASYNC109 - as Transport
         scan: Scan,
         bound: asyncio.Timeout,
+        may_resend: Callable[[], bool],
     ) -> Reply:
-        async with self._post(body, timeout) as (status, headers, chunks):
+        async with self._post(body, timeout, may_resend) as (status, headers, chunks):
             if status < 400:
                 await _added(scan, chunks)
                 return self._endpoint.reply(status, headers, *scan.end())
             refusal = _Refusal()
             now = asyncio.get_running_loop().time()
-            left = min((bound.when() or now) - now, _LAST_WORDS)
+            left = min((bound.when() or now) - now, LAST_WORDS)
             bound.reschedule(None)  # when it came here, its error would hide the status
-            with suppress(*_FAILURES, ResponseError):
+            try:
                 async with asyncio.timeout(left):
                     await _added(refusal, chunks)
+            except (*_FAILURES, ResponseError) as error:
+                unmask(error)
         return self._endpoint.reply(status, headers, *refusal.end())
 
-    def _post(self, body: bytes, timeout: float) -> AbstractAsyncContextManager[AsyncAnswer]:
+    def _post(
+        self, body: bytes, timeout: float, may_resend: Callable[[], bool]
+    ) -> AbstractAsyncContextManager[AsyncAnswer]:
         if isinstance(self._http, AsyncConnections):
-            return self._http.post(body, timeout)
+            return self._http.post(body, timeout, may_resend)
         return _through_async(self._http, self._endpoint, body, timeout)
 
     def bind(self) -> bool:
@@ -348,7 +379,9 @@ def _through(
     client: httpx.Client, endpoint: _Endpoint, body: bytes, timeout: float
 ) -> Iterator[Answer]:
     request = _request(client, endpoint, body, timeout)
-    response = client.send(request, stream=True, auth=endpoint.auth, follow_redirects=False)
+    response = reading_first(client, read_error).send(
+        request, stream=True, auth=endpoint.auth, follow_redirects=False
+    )
     with closing(response):
         yield response.status_code, response.headers.raw, _inflated(response)
 
@@ -361,7 +394,9 @@ async def _through_async(
     timeout: float,  # noqa: ASYNC109 - as above
 ) -> AsyncIterator[AsyncAnswer]:
     request = _request(client, endpoint, body, timeout)
-    response = await client.send(request, stream=True, auth=endpoint.auth, follow_redirects=False)
+    response = await reading_first(client, read_error_async).send(
+        request, stream=True, auth=endpoint.auth, follow_redirects=False
+    )
     async with aclosing(response):
         yield response.status_code, response.headers.raw, _inflated_async(response)
 
@@ -399,7 +434,7 @@ class _Refusal:
     """The body of an error, up to a bound: what came of it, when the rest is missing."""
 
     def __init__(self) -> None:
-        self._room = _LONGEST_ERROR
+        self._room = LONGEST_ERROR
         self._chunks: list[bytes] = []
 
     def add(self, chunk: bytes) -> bool:
