@@ -72,7 +72,7 @@ def add(commands: Any) -> None:
     run.add_argument(
         "--budget", type=_credits, metavar="CREDITS", help="for all runs of a job together"
     )
-    run.add_argument("--max-errors", type=int, metavar="N", help="stop when more were refused")
+    run.add_argument("--max-errors", type=int, metavar="N", help="stop when more rows have no vector")
     run.add_argument("--dry-run", action="store_true", help="say what it would take; see --price")
     run.add_argument(
         "--price", type=_credits, metavar="CREDITS",
@@ -266,6 +266,15 @@ def _report(report: JobReport, given: argparse.Namespace) -> None:
         f"{f'this run: {spent}' if report.usage.requests else 'nothing was asked of the service'}",
         file=sys.stderr,
     )
+    if report.damaged:
+        what = "1 vector was" if report.damaged == 1 else f"{report.damaged:,} vectors were"
+        print(f"{what} damaged on the disk; embedded again, and paid for again", file=sys.stderr)
+    if report.unchecked:
+        print(
+            f"{report.unchecked:,} vectors were kept by an earlier edition without checksums; "
+            "whether they are damaged is not known",
+            file=sys.stderr,
+        )
     if report.errors_file:
         rows = "1 row has" if report.errors == 1 else f"{report.errors:,} rows have"
         print(f"{rows} no vector: {report.errors_file}", file=sys.stderr)

@@ -73,7 +73,7 @@ def embed_file(
         precision: of the vectors in the target.
         client: default: `Client()`, from the environment.
         cache: a directory that remembers vectors across jobs.
-        max_errors: inputs that may be refused before the job stops; default: any number.
+        max_errors: rows that may stay without a vector before the job stops; default: any number.
         on_progress: is told how far it is, twice a second.
         **options: as for `Client.embed`; `budget` counts for all runs of the job together.
 
@@ -82,7 +82,8 @@ def embed_file(
 
     Raises:
         InputError: the source, the target or an option cannot be right.
-        JobError: another process works on it, or what was begun had other parameters.
+        JobError: another process works on it, what was begun had other parameters, more than
+            `max_errors` rows cannot be embedded, or `TARGET.job` is damaged beyond repair.
         EmbeddingsError: the service failed, the credits or the budget are used up; what came until
             then is kept.
         KeyboardInterrupt: after what was in flight has been kept.
@@ -152,8 +153,9 @@ def embed_file(
             provenance=said,
             tell=lambda done: watch.tell(embedding, done),
         )
+        report = _report(path, {**said, **counts}, embedding, watch.seconds)
         store.remove()
-        return _report(path, {**said, **counts}, embedding, watch.seconds)
+        return report
 
 
 def _served(store: Store, target: Path) -> dict[str, Any]:
@@ -221,6 +223,8 @@ def _report(
         duplicates=said["duplicates"],
         errors=said["errors"],
         errors_file=errors_file(path) if said["errors"] else None,
+        damaged=embedding.damaged if embedding else 0,
+        unchecked=embedding.unchecked if embedding else 0,
         usage=embedding.usage if embedding else Usage(),
         seconds=seconds,
         models=tuple(said["models"]),
