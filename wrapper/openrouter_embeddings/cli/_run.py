@@ -72,7 +72,12 @@ def add(commands: Any) -> None:
     run.add_argument(
         "--budget", type=_credits, metavar="CREDITS", help="for all runs of a job together"
     )
-    run.add_argument("--max-errors", type=int, metavar="N", help="stop when more rows have no vector")
+    run.add_argument(
+        "--max-errors", type=int, metavar="N", help="stop when more rows have no vector"
+    )
+    run.add_argument(
+        "--retry-errors", action="store_true", help="ask again for rows without a vector"
+    )
     run.add_argument("--dry-run", action="store_true", help="say what it would take; see --price")
     run.add_argument(
         "--price", type=_credits, metavar="CREDITS",
@@ -124,6 +129,7 @@ def _run(given: argparse.Namespace) -> None:
                 client=client,
                 cache=given.cache,
                 max_errors=given.max_errors,
+                retry_errors=given.retry_errors,
                 on_progress=listener,
                 budget=given.budget,
                 **options,
@@ -277,4 +283,7 @@ def _report(report: JobReport, given: argparse.Namespace) -> None:
         )
     if report.errors_file:
         rows = "1 row has" if report.errors == 1 else f"{report.errors:,} rows have"
-        print(f"{rows} no vector: {report.errors_file}", file=sys.stderr)
+        print(
+            f"{rows} no vector: {report.errors_file}; --retry-errors asks for them again",
+            file=sys.stderr,
+        )

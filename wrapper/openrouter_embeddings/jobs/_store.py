@@ -299,6 +299,10 @@ class Store:
         """Keep why inputs cannot be embedded."""
         self._add("refused", [(digest, reason.encode()) for digest, reason in reasons])
 
+    def forget_refused(self) -> None:
+        """They are asked for again."""
+        self._do(lambda: self._database.execute("DELETE FROM refused"))
+
     def _add(self, table: str, found: Iterable[tuple[bytes, bytes]]) -> int:
         rows = [(key, value, _checksum(key, value)) for key, value in found]
         self._do(partial(self._database.executemany, _insert(table), rows))
