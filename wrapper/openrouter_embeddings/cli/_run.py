@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ._signals import ended_as_by_ctrl_c
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -34,11 +36,12 @@ examples:
       --model openai/text-embedding-3-small --budget 2.50
   orembed run books.parquet -o vectors.parquet --dry-run --price 0.02 --model …
 
-Ctrl-C waits for the requests that are under way, which are being paid for; again, it does not.
+Ctrl-C waits for the requests that are under way, which are being paid for, and keeps their vectors;
+a second one stops at once. SIGTERM and SIGHUP do the same.
 
 exit status: 0 done, 1 the service, the machine or the job failed, 2 what was asked for cannot be
-right, 3 the credits or the budget are used up, 130 interrupted. When a job can go on where it was
-stopped, it says how."""
+right, 3 the credits or the budget are used up, 130 interrupted (143 by SIGTERM, 129 by SIGHUP).
+When a job can go on where it was stopped, it says how."""
 
 EVERY = 10.0  # seconds between lines about progress, and between those about failures
 
@@ -115,7 +118,7 @@ def _run(given: argparse.Namespace) -> None:
     if given.dry_run and given.price is not None:  # which needs no service
         _say(estimate(price=given.price), given)
         return
-    with client_of(given, seldom=EVERY) as client:
+    with ended_as_by_ctrl_c(), client_of(given, seldom=EVERY) as client:
         if given.dry_run:
             _say(estimate(client=client), given)
             return

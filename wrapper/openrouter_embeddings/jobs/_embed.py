@@ -122,11 +122,10 @@ class Embedding:
             while self._pending:
                 self._collect()
         except BaseException:
-            try:
+            with suppress(Exception):  # of a listener; a second Ctrl-C here stops at once
                 if self._pending:
                     self._watch.turn_to("stopping", self)
-            finally:
-                self._drain()
+            self._drain()
             raise
         finally:
             workers.stop()
