@@ -220,7 +220,7 @@ def damaged(rows: int, tries: int, seed: int) -> dict[str, Damage]:
                 for _ in range(tries):
                     spoilt = bytearray(contents)
                     harm(spoilt, chance)
-                    job.go_on(path, spoilt, found)
+                    job.go_on(path, bytes(spoilt), found)
     return results
 
 

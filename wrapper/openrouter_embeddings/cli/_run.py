@@ -84,7 +84,7 @@ def add(commands: Any) -> None:
     run.add_argument("--dry-run", action="store_true", help="say what it would take; see --price")
     run.add_argument(
         "--price", type=_credits, metavar="CREDITS",
-        help="for a million tokens of text; without it --dry-run embeds 16 inputs to learn it",
+        help="for a million tokens of text; without it --dry-run embeds some 40 inputs",
     )  # fmt: skip
     run.add_argument("--json", action="store_true", help="progress and report as JSON lines")
     run.add_argument("--local", action="store_true", help="use the stand-in, in this process")
@@ -252,15 +252,22 @@ def _say(estimate: Estimate, given: argparse.Namespace) -> None:
     if given.json:
         _print({"estimate": dataclasses.asdict(estimate)})
         return
-    cost = "unknown" if estimate.cost is None else f"about {_rounded(estimate.cost)} credits"
     print(f"rows        {estimate.rows:,}")
     print(f"duplicates  {estimate.duplicates:,}")
     print(f"unusable    {estimate.unusable:,}")
     print(f"requests    {estimate.requests:,}")
-    print(f"tokens      about {estimate.tokens:,}")
+    print(f"tokens      {_about(estimate.tokens, estimate.tokens_range, '{:,}'.format)}")
+    cost = "unknown"
+    if estimate.cost is not None and estimate.cost_range is not None:
+        cost = f"{_about(estimate.cost, estimate.cost_range, _rounded)} credits"
     print(f"cost        {cost}")
-    if estimate.seconds is not None:
-        print(f"time        about {_time(estimate.seconds)}")
+    if estimate.seconds is not None and estimate.seconds_range is not None:
+        print(f"time        {_about(estimate.seconds, estimate.seconds_range, _time)}")
+
+
+def _about(number: Any, limits: tuple[Any, Any], written: Callable[[Any], str]) -> str:
+    about, low, high = map(written, (number, *limits))
+    return about if low == high else f"about {about} ({low} to {high})"
 
 
 def _report(report: JobReport, given: argparse.Namespace) -> None:

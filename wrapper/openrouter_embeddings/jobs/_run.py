@@ -187,7 +187,7 @@ def _agree(store: Store, parameters: dict[str, Any]) -> None:
         return
     if store.kept:
         raise JobError(
-            f"{store.path} holds work begun otherwise ({_differences(begun, parameters)}); "
+            f"{store.path} holds work begun otherwise ({_differences(begun or {}, parameters)}); "
             "go on with that, name another target, or remove the file, which gives up what it holds"
         )
     store.forget_refused()
