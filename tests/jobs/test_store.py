@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from openrouter_embeddings import jobs
 from openrouter_embeddings.jobs import _run, _write
+from openrouter_embeddings.jobs._rows import Reader
 from openrouter_embeddings.jobs._store import Store
 from openrouter_embeddings.local.faults import Fault
 
@@ -228,6 +229,15 @@ def test_files_without_checksums_go_on(tmp_path: Path) -> None:
     assert (report.damaged, sum(billed(service).values())) == (1, 1)
 
 
+def test_a_vector_that_is_gone_is_damage(tmp_path: Path) -> None:
+    """The job knows how many it had."""
+    job = stopped(tmp_path / "t.npy")
+    change(job, "DELETE FROM vectors WHERE rowid = 4")
+    report, service = run(TABLE, tmp_path / "t.npy", column="text")
+    assert (report.damaged, sum(billed(service).values())) == (1, 48 + 1)
+    assert np.array_equal(np.load(tmp_path / "t.npy"), vectors(TEXTS))
+
+
 def test_a_checksum_that_is_gone_is_damage(tmp_path: Path) -> None:
     """In a file that had them from the beginning."""
     job = stopped(tmp_path / "t.npy")
@@ -277,3 +287,13 @@ def test_errors_are_counted_by_rows(tmp_path: Path, texts: list[str]) -> None:
             run(table, tmp_path / "t.npy", Fault("poison"), max_errors=3)
     report, _ = run(table, tmp_path / "t.npy", max_errors=4)
     assert report.errors == 4
+
+
+def test_rows_that_wait_for_a_refusal_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that are read while the input is under way."""
+    monkeypatch.setattr(Reader, "rows", 2)
+    table = pa.table({"text": ["poison", "a", "poison", "b", "poison"]})
+    with pytest.raises(jobs.JobError, match="3 rows cannot be embedded, and max_errors is 2"):
+        run(table, tmp_path / "t.npy", Fault("poison"), max_errors=2)

@@ -168,8 +168,7 @@ def _probed(
         shares = [Decimal(f"{one / float(total or 1):.6g}") for one in cost]
         low, about, high = (total * share for share in shares)
         found = replace(found, cost=about, cost_range=(low, high))
-    # the first request may have waited for a connection or for a model to be loaded
-    times = [(float(u.prompt_tokens), took) for u, took in asked[1:] or asked if u.requests]
+    times = [(float(usage.prompt_tokens), took) for usage, took in asked if usage.requests]
     start, slope, off = line(times or [(0.0, 0.0)])
     at_once = min(concurrency, counted.requests)
     fewest, seconds, most = (
@@ -199,7 +198,7 @@ def _asked(
         usage = client.embed([value], **asking).usage
         return usage, time.monotonic() - began
 
-    first, *others = [row.value for row in rows]
+    first, *others = [row.value for row in rows]  # while a model is loaded nobody else waits
     found = [ask(first)]
     workers: Workers[tuple[Usage, float]] = Workers(concurrency)
     try:
