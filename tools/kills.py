@@ -1,8 +1,9 @@
 """`make kills`: jobs that are killed at any moment, again and again, until they are done.
 
 Each target has to be the same to the byte as that of a job which nobody disturbed, and no more
-inputs may have been billed again than were in flight when a process was killed. Writes what it
-found into docs/reliability.md.
+inputs may have been billed again than were in flight when a process was killed. Then jobs whose
+files were damaged between two runs: no row may get a wrong vector. Writes what it found into
+docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -16,12 +17,17 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import openrouter_embeddings as ore
 import pyarrow as pa
 import pyarrow.parquet as pq
+from openrouter_embeddings import jobs
 from openrouter_embeddings.local.faults import Fault, Faults
+from openrouter_embeddings.testing import Service
 
 from tools import ROOT
 from tools.faults import served
@@ -29,6 +35,8 @@ from tools.pages import fill
 
 PAGE = ROOT / "docs" / "reliability.md"
 _BEGIN, _END = "<!-- made by make kills -->", "<!-- end of kills -->"
+_BEGIN_DAMAGE, _END_DAMAGE = "<!-- damage made by make kills -->", "<!-- end of damage -->"
+PAGE_SIZE = 4096  # SQLite's
 BATCH, CONCURRENCY, WIDTH = 64, 8, 32
 # Refusals before anything is computed: an answer that is lost on its way would be billed, too.
 SCRIPT = [
@@ -113,11 +121,126 @@ def _cut_short(url: str, path: Path, target: Path, seconds: float) -> bool:
         return process.wait() != 0
 
 
+@dataclass
+class Damage:
+    """What came of files that were damaged while no job ran.
+
+    Attributes:
+        tries: files that were damaged, each in one place.
+        harmless: the place does not matter to the target.
+        mended: the job said how many vectors were damaged, and asked for them again.
+        refused: the job stopped, and said that the file cannot be mended.
+        unsaid: the job asked for inputs again, and did not say so.
+        wrong: rows with another vector than they should have.
+    """
+
+    tries: int = 0
+    harmless: int = 0
+    mended: int = 0
+    refused: int = 0
+    unsaid: int = 0
+    wrong: int = 0
+
+
+def flip(contents: bytearray, chance: random.Random) -> None:
+    """Another bit."""
+    at = chance.randrange(8 * len(contents))
+    contents[at // 8] ^= 1 << at % 8
+
+
+def blank(contents: bytearray, chance: random.Random) -> None:
+    """A page of zeros, as a disk or a file system may give after it has failed."""
+    start = PAGE_SIZE * chance.randrange(len(contents) // PAGE_SIZE)
+    contents[start : start + PAGE_SIZE] = bytes(PAGE_SIZE)
+
+
+class Damaged:
+    """A job that has stopped, and a cache, to be damaged again and again.
+
+    Args:
+        folder: empty.
+        rows: of the job, of which the last 128 are not embedded yet; the cache has all.
+    """
+
+    def __init__(self, folder: Path, rows: int) -> None:
+        self._folder = folder
+        self._table = pa.table({"text": [f"text {n}" for n in range(rows)]})
+        self._target = folder / "target.npy"
+        self.run(cache=folder / "cache")
+        self._whole = np.load(self._target)
+        self._clear()
+        broke = Fault("status", status=402, requests=[rows // BATCH - 2])
+        with suppress(ore.PaymentRequiredError):
+            self.run(broke)
+        self._job = folder / "target.npy.job"
+        (self._cache,) = (folder / "cache").iterdir()
+        self.files = {path: path.read_bytes() for path in (self._job, self._cache)}
+        self._missing = {self._job: rows % BATCH + 2 * BATCH, self._cache: 0}
+
+    def run(self, *faults: Fault, **options: Any) -> tuple[jobs.JobReport, int]:
+        """The job; its report, and how many inputs were billed."""
+        service = Service(*faults)
+        with service.client(
+            model="local/hash", dimensions=256, batch_size=BATCH, concurrency=1, max_retries=0
+        ) as client:
+            report = jobs.embed_file(self._table, self._target, client=client, **options)
+        return report, sum(len(bill.inputs) for bill in service.faults.billed)
+
+    def _clear(self) -> None:
+        for path in self._folder.glob("target.npy*"):
+            path.unlink()
+
+    def go_on(self, path: Path, contents: bytes, found: Damage) -> None:
+        """Whether the job goes on rightly with such a file."""
+        self._clear()
+        path.write_bytes(contents)
+        found.tries += 1
+        try:
+            report, billed = self.run(cache=path.parent if path == self._cache else None)
+        except jobs.JobError:
+            found.refused += 1
+            return
+        found.wrong += int((np.load(self._target) != self._whole).any(axis=1).sum())
+        again = billed - self._missing[path]
+        found.mended += report.damaged > 0
+        found.unsaid += again > report.damaged
+        found.harmless += again == 0 and report.damaged == 0
+
+
+def damaged(rows: int, tries: int, seed: int) -> dict[str, Damage]:
+    """Flipped bits and blank pages, in the file of a job and in a cache."""
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    results: dict[str, Damage] = {}
+    with tempfile.TemporaryDirectory() as name:
+        job = Damaged(Path(name), rows)
+        for path, contents in job.files.items():
+            which = "a cache" if path.suffix == ".vectors" else "`TARGET.job`"
+            for harm, what in ((flip, "a flipped bit"), (blank, "a page of zeros")):
+                found = results.setdefault(f"{what} in {which}", Damage())
+                for _ in range(tries):
+                    spoilt = bytearray(contents)
+                    harm(spoilt, chance)
+                    job.go_on(path, bytes(spoilt), found)
+    return results
+
+
+def table(results: dict[str, Damage]) -> str:
+    """Those results in Markdown."""
+    lines = [
+        "| damage | tried | no effect | mended | not mended | paid again unsaid | wrong rows |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, found in results.items():
+        lines.append(f"| {name} | {' | '.join(f'{count:,}' for count in astuple(found))} |")
+    return "\n".join([*lines, ""])
+
+
 def main() -> None:
-    """Kill, look, and write it down."""
+    """Kill, damage, look, and write it down."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--damage", type=int, default=200, help="of each kind, in each file")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     found = killed(given.rows, given.kills, given.seed)
@@ -130,6 +253,11 @@ def main() -> None:
     if found.differing or found.again > found.in_flight:
         raise SystemExit(1)
     fill(PAGE, _BEGIN, _END, f"{said}\n")
+    results = damaged(2000, given.damage, given.seed)
+    print(table(results))
+    if any(found.wrong for found in results.values()):
+        raise SystemExit(1)
+    fill(PAGE, _BEGIN_DAMAGE, _END_DAMAGE, table(results))
 
 
 if __name__ == "__main__":

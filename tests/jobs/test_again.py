@@ -27,7 +27,7 @@ def test_an_image_that_is_there_now_is_embedded(tmp_path: Path) -> None:
     source = tmp_path / "s.parquet"
     pq.write_table(rows, source)
     (tmp_path / "a.png").write_bytes(PNG)
-    with pytest.raises(jobs.JobError, match="1 inputs cannot be embedded, and 0 may"):
+    with pytest.raises(jobs.JobError, match="1 row cannot be embedded, and max_errors is 0"):
         run(source, tmp_path / "t.npy", images="image", max_errors=0)
     assert b"b.png" in (tmp_path / "t.npy.errors.jsonl").read_bytes()
     (tmp_path / "b.png").write_bytes(PNG + b"other")
@@ -41,7 +41,7 @@ def test_a_job_that_stops_for_its_errors_says_which(tmp_path: Path) -> None:
     """Also those that the service has refused."""
     table = pa.table({"name": ["x", "y", "z"], "text": ["good", "poison", ""]})
     poison = Fault("poison", text="poison")
-    with pytest.raises(jobs.JobError, match="2 inputs cannot be embedded, and 1 may"):
+    with pytest.raises(jobs.JobError, match="2 rows cannot be embedded, and max_errors is 1"):
         run(table, tmp_path / "t.npy", poison, column="text", key="name", max_errors=1)
     lines = (tmp_path / "t.npy.errors.jsonl").read_bytes().splitlines()
     assert [orjson.loads(line)["key"] for line in lines] == ["y", "z"]

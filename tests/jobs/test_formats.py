@@ -304,7 +304,7 @@ def test_errors_count_when_a_job_goes_on(tmp_path: Path) -> None:
     """Those of earlier runs, and empty texts, are errors as others are."""
     table = pa.table({"text": ["a", "poison b", "poison c", "d"]})
     for _ in range(2):
-        with pytest.raises(jobs.JobError, match="2 inputs cannot be embedded, and 1 may"):
+        with pytest.raises(jobs.JobError, match="2 rows cannot be embedded, and max_errors is 1"):
             run(table, tmp_path / "t.npy", Fault("poison"), max_errors=1)
-    with pytest.raises(jobs.JobError, match="1 inputs cannot be embedded, and 0 may"):
+    with pytest.raises(jobs.JobError, match="1 row cannot be embedded, and max_errors is 0"):
         run(pa.table({"text": [""]}), tmp_path / "u.npy", max_errors=0)

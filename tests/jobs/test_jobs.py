@@ -157,7 +157,7 @@ def test_rows_that_cannot_be_embedded_have_a_reason(tmp_path: Path) -> None:
 def test_too_many_errors_stop_the_job(tmp_path: Path) -> None:
     """It goes on when more may be."""
     table = pa.table({"text": ["a", "poison b", "poison c", "d"]})
-    with pytest.raises(jobs.JobError, match="2 inputs cannot be embedded, and 1 may"):
+    with pytest.raises(jobs.JobError, match="2 rows cannot be embedded, and max_errors is 1"):
         run(table, tmp_path / "t.npy", Fault("poison"), max_errors=1)
     report, service = run(table, tmp_path / "t.npy", max_errors=2)
     assert report.errors == 2

@@ -122,7 +122,7 @@ def test_ctrl_c_keeps_what_is_in_flight(
     first = Service()
 
     def interrupt(progress: jobs.Progress) -> None:
-        if progress.embedded:
+        if progress.embedded and progress.stage == "embedding":
             raise KeyboardInterrupt
 
     made: Any = {**OPTIONS, "concurrency": 3}

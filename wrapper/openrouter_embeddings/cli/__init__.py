@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import signal
 import sys
 import time
 from copy import copy
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from openrouter_embeddings._version import __version__
 
-from . import _run, _search
+from . import _run, _search, _signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -171,6 +172,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (EmbeddingsError, ImportError, OSError) as error:
         spent = isinstance(error, BudgetExceededError | PaymentRequiredError)
         return _fail(str(error), EXIT_SPENT if spent and given.command == "run" else EXIT_FAILED)
+    except _signals.Ended as error:
+        return _fail(f"ended by {signal.Signals(error.number).name}", 128 + error.number)
     except KeyboardInterrupt:
         return _fail("interrupted", EXIT_INTERRUPTED)
     return 0

@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ._signals import ended_as_by_ctrl_c
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -34,11 +36,12 @@ examples:
       --model openai/text-embedding-3-small --budget 2.50
   orembed run books.parquet -o vectors.parquet --dry-run --price 0.02 --model …
 
-Ctrl-C waits for the requests that are under way, which are being paid for; again, it does not.
+Ctrl-C waits for the requests that are under way, which are being paid for, and keeps their vectors;
+a second one stops at once. SIGTERM and SIGHUP do the same.
 
 exit status: 0 done, 1 the service, the machine or the job failed, 2 what was asked for cannot be
-right, 3 the credits or the budget are used up, 130 interrupted. When a job can go on where it was
-stopped, it says how."""
+right, 3 the credits or the budget are used up, 130 interrupted (143 by SIGTERM, 129 by SIGHUP).
+When a job can go on where it was stopped, it says how."""
 
 EVERY = 10.0  # seconds between lines about progress, and between those about failures
 
@@ -72,11 +75,16 @@ def add(commands: Any) -> None:
     run.add_argument(
         "--budget", type=_credits, metavar="CREDITS", help="for all runs of a job together"
     )
-    run.add_argument("--max-errors", type=int, metavar="N", help="stop when more were refused")
+    run.add_argument(
+        "--max-errors", type=int, metavar="N", help="stop when more rows have no vector"
+    )
+    run.add_argument(
+        "--retry-errors", action="store_true", help="ask again for rows without a vector"
+    )
     run.add_argument("--dry-run", action="store_true", help="say what it would take; see --price")
     run.add_argument(
         "--price", type=_credits, metavar="CREDITS",
-        help="for a million tokens of text; without it --dry-run embeds 16 inputs to learn it",
+        help="for a million tokens of text; without it --dry-run embeds some 40 inputs",
     )  # fmt: skip
     run.add_argument("--json", action="store_true", help="progress and report as JSON lines")
     run.add_argument("--local", action="store_true", help="use the stand-in, in this process")
@@ -110,7 +118,7 @@ def _run(given: argparse.Namespace) -> None:
     if given.dry_run and given.price is not None:  # which needs no service
         _say(estimate(price=given.price), given)
         return
-    with client_of(given, seldom=EVERY) as client:
+    with ended_as_by_ctrl_c(), client_of(given, seldom=EVERY) as client:
         if given.dry_run:
             _say(estimate(client=client), given)
             return
@@ -124,6 +132,7 @@ def _run(given: argparse.Namespace) -> None:
                 client=client,
                 cache=given.cache,
                 max_errors=given.max_errors,
+                retry_errors=given.retry_errors,
                 on_progress=listener,
                 budget=given.budget,
                 **options,
@@ -243,15 +252,22 @@ def _say(estimate: Estimate, given: argparse.Namespace) -> None:
     if given.json:
         _print({"estimate": dataclasses.asdict(estimate)})
         return
-    cost = "unknown" if estimate.cost is None else f"about {_rounded(estimate.cost)} credits"
     print(f"rows        {estimate.rows:,}")
     print(f"duplicates  {estimate.duplicates:,}")
     print(f"unusable    {estimate.unusable:,}")
     print(f"requests    {estimate.requests:,}")
-    print(f"tokens      about {estimate.tokens:,}")
+    print(f"tokens      {_about(estimate.tokens, estimate.tokens_range, '{:,}'.format)}")
+    cost = "unknown"
+    if estimate.cost is not None and estimate.cost_range is not None:
+        cost = f"{_about(estimate.cost, estimate.cost_range, _rounded)} credits"
     print(f"cost        {cost}")
-    if estimate.seconds is not None:
-        print(f"time        about {_time(estimate.seconds)}")
+    if estimate.seconds is not None and estimate.seconds_range is not None:
+        print(f"time        {_about(estimate.seconds, estimate.seconds_range, _time)}")
+
+
+def _about(number: Any, limits: tuple[Any, Any], written: Callable[[Any], str]) -> str:
+    about, low, high = map(written, (number, *limits))
+    return about if low == high else f"about {about} ({low} to {high})"
 
 
 def _report(report: JobReport, given: argparse.Namespace) -> None:
@@ -266,6 +282,18 @@ def _report(report: JobReport, given: argparse.Namespace) -> None:
         f"{f'this run: {spent}' if report.usage.requests else 'nothing was asked of the service'}",
         file=sys.stderr,
     )
+    if report.damaged:
+        what = "1 vector was" if report.damaged == 1 else f"{report.damaged:,} vectors were"
+        print(f"{what} damaged on the disk; embedded again, and paid for again", file=sys.stderr)
+    if report.unchecked:
+        print(
+            f"{report.unchecked:,} vectors were kept by an earlier edition without checksums; "
+            "whether they are damaged is not known",
+            file=sys.stderr,
+        )
     if report.errors_file:
         rows = "1 row has" if report.errors == 1 else f"{report.errors:,} rows have"
-        print(f"{rows} no vector: {report.errors_file}", file=sys.stderr)
+        print(
+            f"{rows} no vector: {report.errors_file}; --retry-errors asks for them again",
+            file=sys.stderr,
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from decimal import Decimal
@@ -45,7 +46,7 @@ class Embedding:
         store: where answers are kept.
         cache: a store of other jobs' vectors too, if any.
         watch: told after every step which rows are settled.
-        max_errors: inputs that may be refused.
+        max_errors: rows that may stay without a vector.
     """
 
     def __init__(
@@ -71,21 +72,31 @@ class Embedding:
         self._watch = watch
         self._max_errors = max_errors
         self._pending: dict[Future[EmbeddingResult], list[Row]] = {}
-        self._expected: set[bytes] = set()  # read, and neither kept nor refused yet
+        self._expected: dict[bytes, int] = {}  # rows of inputs neither kept nor refused yet
         self._fresh: dict[bytes, bytes] = {}  # not in the cache yet
-        self._rows = 0
+        self._rows = self._errors = 0
         self._has_asked = False
         self.earlier = 0  # rows that were done before anything was asked for
         self.usage = Usage()
         self.reused: int = store.fact("reused") or 0
         self._unusable: set[bytes] = set()  # without asking; another run may find them whole
         self._refused = store.count("refused")
-        self.embedded = store.count("vectors") - self.reused
+        self.embedded = store.kept - self.reused
 
     @property
     def refused(self) -> int:
         """Inputs that cannot be embedded."""
         return self._refused + len(self._unusable)
+
+    @property
+    def damaged(self) -> int:
+        """Vectors that were kept and no longer whole, in all runs."""
+        return self._store.fact("damaged") or 0
+
+    @property
+    def unchecked(self) -> int:
+        """Vectors without a checksum, the cache's included."""
+        return self._store.unchecked + (self._store.fact("unchecked_reused") or 0)
 
     @property
     def settled(self) -> int:
@@ -104,7 +115,7 @@ class Embedding:
 
     def run(self, batches: Iterator[list[Row]]) -> None:
         """Until every input is kept or refused."""
-        self._check_errors()  # of earlier runs
+        self._check_errors()
         workers: Workers[EmbeddingResult] = Workers(self._concurrency)
         try:
             for rows in self._new(batches):
@@ -112,11 +123,10 @@ class Embedding:
             while self._pending:
                 self._collect()
         except BaseException:
-            try:
+            with suppress(Exception):  # of a listener; a second Ctrl-C here stops at once
                 if self._pending:
                     self._watch.turn_to("stopping", self)
-            finally:
-                self._drain()
+            self._drain()
             raise
         finally:
             workers.stop()
@@ -146,21 +156,36 @@ class Embedding:
         return self._batch_size
 
     def _unknown(self, rows: list[Row]) -> list[Row]:
-        new = {row.digest: row for row in rows if row.digest not in self._expected}
-        for digest in self._store.known([*new]):
+        times = Counter(row.digest for row in rows)
+        for digest in self._expected.keys() & times:
+            self._expected[digest] += times.pop(digest)
+        new = {row.digest: row for row in rows if row.digest in times}
+        for digest in self._store.embedded([*new]):
+            del new[digest]
+        unusable = {digest for digest, row in new.items() if row.value is None}
+        self._unusable |= unusable
+        without = unusable | self._store.reasons([*new]).keys()
+        self._errors += sum(times[digest] for digest in without)
+        self._check_errors()
+        for digest in without:
             del new[digest]
         if self._cache and new:
-            found = self._cache.vectors([*new])
-            self._keep_vectors(found, cached=True)
-            for name in _SERVED if found else ():
-                _join(self._store, name, self._cache.fact(name) or [])
-            for digest in found:
-                del new[digest]
-        self._unusable |= {row.digest for row in new.values() if row.value is None}
-        self._check_errors()
-        wanted = [row for row in new.values() if row.value is not None]
-        self._expected |= {row.digest for row in wanted}
-        return wanted
+            self._reuse(self._cache, new)
+        self._expected |= {digest: times[digest] for digest in new}
+        return [*new.values()]
+
+    def _reuse(self, cache: Store, new: dict[bytes, Row]) -> None:
+        """Take out what the cache has."""
+        found = cache.vectors([*new])
+        self._keep_vectors(found, cached=True)
+        for name in _SERVED if found else ():
+            _join(self._store, name, cache.fact(name) or [])
+        for name, count in (("damaged", cache.damaged), ("unchecked_reused", cache.unchecked)):
+            if count:
+                self._store.note(name, count + (self._store.fact(name) or 0))
+        cache.damaged = cache.unchecked = 0
+        for digest in found:
+            del new[digest]
 
     def _submit(self, workers: Workers[EmbeddingResult], rows: list[Row]) -> None:
         self._has_asked = True
@@ -192,10 +217,12 @@ class Embedding:
         self._check_errors()
 
     def _check_errors(self) -> None:
-        if self._max_errors is not None and self.refused > self._max_errors:
+        errors = max(self._errors, self._refused)  # of this pass, and at least of earlier runs
+        if self._max_errors is not None and errors > self._max_errors:
             raise JobError(
-                f"{self.refused} inputs cannot be embedded, and {self._max_errors} may; their "
-                "reasons are kept, and with a higher max_errors the job goes on"
+                f"{errors:,} row{'s' * (errors != 1)} cannot be embedded, and max_errors is "
+                f"{self._max_errors}; the reasons are kept, and with a higher max_errors the job "
+                "goes on"
             )
 
     def _settle(self) -> list[BaseException]:
@@ -271,7 +298,8 @@ class Embedding:
                 "vector space, and a target holds one"
             )
         self._store.add(vectors.items())
-        self._expected -= vectors.keys()
+        for digest in vectors:
+            self._expected.pop(digest, None)
         if cached:
             self.reused += len(vectors)
             self._store.note("reused", self.reused)
@@ -280,7 +308,7 @@ class Embedding:
 
     def _refuse(self, reasons: dict[bytes, str]) -> None:
         self._store.refuse(reasons.items())
-        self._expected -= reasons.keys()
+        self._errors += sum(self._expected.pop(digest, 0) for digest in reasons)
         self._refused += len(reasons)
 
     def _drain(self) -> None:

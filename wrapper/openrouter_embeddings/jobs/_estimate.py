@@ -6,27 +6,31 @@ import math
 import time
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from openrouter_embeddings.client._workers import Workers
 from openrouter_embeddings.core.options import EmbedOptions, check_names, merged
 from openrouter_embeddings.errors import InputError
 
 from ._client import given_or_own
 from ._sources import open_source
+from ._strata import Measured, Range, Sample, Stratum, extrapolated, line
 from ._targets import beside, columns_of, kind_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from os import PathLike
     from typing import Unpack
 
     from openrouter_embeddings.client import Client
+    from openrouter_embeddings.result import Usage
 
     from ._rows import Row
     from ._sources import Source
 
-_BYTES_PER_TOKEN = 4  # of English text; other scripts take up to a token a byte
-_PROBE = 16
+_BYTES_PER_TOKEN = Range(1, 4, 6)  # of English text about 4; no text has more than a token a byte
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +42,12 @@ class Estimate:
         duplicates: rows whose input is another row's, too.
         unusable: rows that cannot be embedded: empty texts, images that cannot be read.
         requests: at least.
-        tokens: about; by the probe's share, or four bytes each.
+        tokens: about; from the probe, or four bytes each.
+        tokens_range: the least and the most; from the probe, or six bytes and one byte each.
         cost: credits, about; None where neither a price nor a probe tells it.
+        cost_range: the least and the most; None as `cost`.
         seconds: about; None without a probe.
+        seconds_range: the least and the most; None as `seconds`.
     """
 
     rows: int
@@ -48,8 +55,11 @@ class Estimate:
     unusable: int
     requests: int
     tokens: int
-    cost: Decimal | None
-    seconds: float | None
+    tokens_range: tuple[int, int]
+    cost: Decimal | None = None
+    cost_range: tuple[Decimal, Decimal] | None = None
+    seconds: float | None = None
+    seconds_range: tuple[float, float] | None = None
 
 
 def estimate(
@@ -67,6 +77,10 @@ def estimate(
 ) -> Estimate:
     """Count a source, in memory for 100 bytes of each different input.
 
+    Without a price, some 40 inputs of every length, from anywhere in the source, are embedded,
+    each in a request of its own. What they cost tells what all inputs of their length cost. The
+    ranges are what it were if all took as little, or as much, as the extreme ones of their length.
+
     Args:
         source: as for `embed_file`.
         target: what the job will write: a pattern for the source leaves it out, and whether it
@@ -76,8 +90,7 @@ def estimate(
         images: as for `embed_file`.
         key: as for `embed_file`.
         only_key: as for `embed_file`.
-        price: credits for a million tokens of text. Without it, the first 16 inputs are embedded
-            to learn what they cost and how long that takes.
+        price: credits for a million tokens of text; default: learned from the service.
         client: for that; default: `Client()`.
         **options: as for `embed_file`.
 
@@ -92,7 +105,7 @@ def estimate(
             "bytes of images tell no tokens; without a price, a few are embedded to learn the cost"
         )
     seen: set[bytes] = set()
-    first: list[Row] = []
+    sample = Sample()
     total = unusable = size = 0
     for batch in rows.batches(reader.rows):
         for row in reader.read(batch):
@@ -102,24 +115,23 @@ def estimate(
             elif row.digest not in seen:
                 seen.add(row.digest)
                 size += row.size
-                if len(first) < _PROBE:
-                    first.append(row)
+                sample.add(row)
+    least, about, most = (math.ceil(size / one) for one in reversed(_BYTES_PER_TOKEN))
     counted = Estimate(
         rows=total,
         duplicates=total - unusable - len(seen),
         unusable=unusable,
         requests=-(-len(seen) // merged(EmbedOptions(), options).batch_size),
-        tokens=math.ceil(size / _BYTES_PER_TOKEN),
-        cost=None,
-        seconds=None,
+        tokens=about,
+        tokens_range=(least, most),
     )
     if price is not None:
-        return replace(counted, cost=price * counted.tokens / 1_000_000)
-    if not first:
+        low, cost, high = (price * tokens / 1_000_000 for tokens in (least, about, most))
+        return replace(counted, cost=cost, cost_range=(low, high))
+    if not seen:
         return counted
-    share = len(seen) / len(first) if reader.images else size / sum(row.size for row in first)
     with given_or_own(client) as asked:
-        return _probed(counted, asked, options, first, share)
+        return _probed(counted, asked, options, sample.strata(), by_size=not reader.images)
 
 
 def _opened(
@@ -135,18 +147,63 @@ def _opened(
 
 
 def _probed(
-    counted: Estimate, client: Client, options: EmbedOptions, first: list[Row], share: float
+    counted: Estimate,
+    client: Client,
+    options: EmbedOptions,
+    strata: list[Stratum],
+    *,
+    by_size: bool,
 ) -> Estimate:
     """With what some inputs cost, and how long that takes."""
     concurrency = client._settings.options(options).concurrency  # noqa: SLF001 - one package
-    began = time.monotonic()
-    values: Any = [row.value for row in first]
-    asking: EmbedOptions = {**options, "on_error": "skip"}
-    usage = client.embed(values, **asking).usage
-    took = time.monotonic() - began
-    return replace(
-        counted,
-        tokens=math.ceil(usage.prompt_tokens * share),
-        cost=None if usage.cost is None else usage.cost * Decimal(f"{share:.6g}"),
-        seconds=counted.requests / concurrency * took,
+    asked = _asked(client, options, [row for one in strata for row in one.rows], concurrency)
+    usages = [usage for usage, _ in asked]
+    tokens = _measured(strata, [usage.prompt_tokens for usage in usages], by_size=by_size)
+    found = replace(
+        counted, tokens=round(tokens.about), tokens_range=(round(tokens.low), round(tokens.high))
     )
+    costs = [usage.cost for usage in usages if usage.requests]
+    if None not in costs:
+        total = sum((usage.cost or Decimal(0) for usage in usages), Decimal(0))
+        cost = _measured(strata, [float(usage.cost or 0) for usage in usages], by_size=by_size)
+        shares = [Decimal(f"{one / float(total or 1):.6g}") for one in cost]
+        low, about, high = (total * share for share in shares)
+        found = replace(found, cost=about, cost_range=(low, high))
+    times = [(float(usage.prompt_tokens), took) for usage, took in asked if usage.requests]
+    start, slope, off = line(times or [(0.0, 0.0)])
+    at_once = min(concurrency, counted.requests)
+    fewest, seconds, most = (
+        (counted.requests * start + slope * number) * share / at_once
+        for number, share in zip(tokens, off, strict=True)
+    )
+    return replace(found, seconds=seconds, seconds_range=(fewest, most))
+
+
+def _measured(strata: list[Stratum], values: Sequence[float], *, by_size: bool) -> Range[float]:
+    left = iter(values)
+    measured = []
+    for one in strata:
+        sizes = [row.size for row in one.rows]
+        measured.append(Measured(one.count, one.size, sizes, [*islice(left, len(sizes))]))
+    return extrapolated(measured, by_size=by_size)
+
+
+def _asked(
+    client: Client, options: EmbedOptions, rows: list[Row], concurrency: int
+) -> list[tuple[Usage, float]]:
+    """What each input takes, and for how long, while others are under way as in the job."""
+    asking: EmbedOptions = {**options, "on_error": "skip"}
+
+    def ask(value: Any) -> tuple[Usage, float]:
+        began = time.monotonic()
+        usage = client.embed([value], **asking).usage
+        return usage, time.monotonic() - began
+
+    first, *others = [row.value for row in rows]  # while a model is loaded nobody else waits
+    found = [ask(first)]
+    workers: Workers[tuple[Usage, float]] = Workers(concurrency)
+    try:
+        futures = [workers.submit(ask, value) for value in others]
+        return found + [future.result() for future in futures]
+    finally:
+        workers.stop()

@@ -60,9 +60,13 @@ class JobReport:
         dimensions: of the vectors.
         embedded: inputs that the service has embedded, earlier runs of this job included.
         reused: inputs that came from the cache.
-        duplicates: rows whose input was another row's, too.
+        duplicates: rows that share the vector of an earlier row with an equal input.
         errors: rows without a vector; `errors_file` has each with its reason.
         errors_file: None where there are none.
+        damaged: vectors that `TARGET.job` or the cache had, and that a flipped bit, say, has
+            damaged. Those that the target needs were embedded again, and paid for again.
+        unchecked: vectors of the target that an earlier edition of this package has kept, without
+            a checksum: damage to them is not found.
         usage: what this run has used: tokens, cost, requests.
         seconds: that this run took.
         models: the models as the service named them.
@@ -77,6 +81,8 @@ class JobReport:
     duplicates: int
     errors: int
     errors_file: Path | None
+    damaged: int
+    unchecked: int
     usage: Usage
     seconds: float
     models: tuple[str, ...]

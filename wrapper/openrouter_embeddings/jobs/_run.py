@@ -19,6 +19,7 @@ from ._client import given_or_own
 from ._embed import Embedding
 from ._errors import JobError
 from ._report import JobReport, Progress, Watch
+from ._retry import reopen
 from ._sources import open_source
 from ._store import Store, job_file
 from ._targets import beside, columns_of, kind_of
@@ -47,6 +48,7 @@ def embed_file(
     client: Client | None = None,
     cache: str | PathLike[str] | None = None,
     max_errors: int | None = None,
+    retry_errors: bool = False,
     on_progress: Callable[[Progress], object] | None = None,
     **options: Unpack[EmbedOptions],
 ) -> JobReport:
@@ -73,7 +75,9 @@ def embed_file(
         precision: of the vectors in the target.
         client: default: `Client()`, from the environment.
         cache: a directory that remembers vectors across jobs.
-        max_errors: inputs that may be refused before the job stops; default: any number.
+        max_errors: rows that may stay without a vector before the job stops; default: any number.
+        retry_errors: ask again for rows without a vector, of a finished target, too. Its other rows
+            keep their vectors. Default: rows that were refused stay refused.
         on_progress: is told how far it is, twice a second.
         **options: as for `Client.embed`; `budget` counts for all runs of the job together.
 
@@ -82,7 +86,8 @@ def embed_file(
 
     Raises:
         InputError: the source, the target or an option cannot be right.
-        JobError: another process works on it, or what was begun had other parameters.
+        JobError: another process works on it, what was begun had other parameters, more than
+            `max_errors` rows cannot be embedded, or `TARGET.job` is damaged beyond repair.
         EmbeddingsError: the service failed, the credits or the budget are used up; what came until
             then is kept.
         KeyboardInterrupt: after what was in flight has been kept.
@@ -90,11 +95,7 @@ def embed_file(
     """
     path = Path(target)
     kind = kind_of(path)
-    if precision not in ("float32", "float16"):
-        raise InputError(f'precision is {precision!r}; "float32" and "float16" are known')
-    if max_errors is not None and max_errors < 0:
-        raise InputError(f"max_errors is {max_errors}; 0 or more is right")
-    merged(EmbedOptions(), options)  # a misspelt option is one, whatever else is wrong
+    _check(precision, max_errors, options)
     rows = open_source(source, apart=beside(path))
     reader = rows.reader(column, template, images)
     chosen = columns_of(kind, rows.schema, key, only_key=only_key)
@@ -119,13 +120,17 @@ def embed_file(
         }
         parameters = orjson.loads(orjson.dumps(begun))  # as they will be read again
         job = job_file(path)
-        if path.exists():
-            done = _already_done(path, kind, parameters)
-            if not job.exists():  # else it was stopped between its last two steps
-                return done
+        done = _already_done(path, kind, parameters) if path.exists() else None
+        again = bool(retry_errors and done and done["errors"])
+        if done and not (again or job.exists()):
+            return _report(path, done, None, 0.0)
         store = stack.enter_context(closing(Store(job)))
         stack.callback(store.forget)
         _agree(store, parameters)
+        if retry_errors:
+            store.forget_refused()
+        if done and not reopen(path, done, store, rows, reader, again=again):
+            return _report(path, done, None, 0.0)
         memory = stack.enter_context(closing(_cache(cache, space))) if cache else None
         watch = Watch(on_progress, rows.total)
         embedding = Embedding(
@@ -152,14 +157,24 @@ def embed_file(
             provenance=said,
             tell=lambda done: watch.tell(embedding, done),
         )
+        report = _report(path, {**said, **counts}, embedding, watch.seconds)
         store.remove()
-        return _report(path, {**said, **counts}, embedding, watch.seconds)
+        return report
+
+
+def _check(precision: str, max_errors: int | None, options: EmbedOptions) -> None:
+    if precision not in ("float32", "float16"):
+        raise InputError(f'precision is {precision!r}; "float32" and "float16" are known')
+    if max_errors is not None and max_errors < 0:
+        raise InputError(f"max_errors is {max_errors}; 0 or more is right")
+    merged(EmbedOptions(), options)  # a misspelt option is one, whatever else is wrong
 
 
 def _served(store: Store, target: Path) -> dict[str, Any]:
     if (width := store.fact("dimensions")) is None:
         raise JobError(
-            f"no row could be embedded: there is nothing to write; {errors_file(target)} says why"
+            f"no row could be embedded, so there is nothing to write; {errors_file(target)} says "
+            "why. Run again with other options, or with retry_errors to ask for the same again"
         )
     names = {name: store.fact(name) or [] for name in ("models", "providers")}
     return {"dimensions": width, **names}
@@ -168,16 +183,18 @@ def _served(store: Store, target: Path) -> dict[str, Any]:
 def _agree(store: Store, parameters: dict[str, Any]) -> None:
     """Go on only with what was begun."""
     begun = store.fact("parameters")
-    if begun is None or not (store.count("vectors") or store.count("refused")):
-        store.note("parameters", parameters)
-        store.note("price", None)  # another model has another one
-        store.note("silent", None)
-        store.commit()
-    elif _differing(begun, parameters):
+    if begun is not None and not _differing(begun, parameters):
+        return
+    if store.kept:
         raise JobError(
-            f"{store.path} holds work begun otherwise ({_differences(begun, parameters)}); "
+            f"{store.path} holds work begun otherwise ({_differences(begun or {}, parameters)}); "
             "go on with that, name another target, or remove the file, which gives up what it holds"
         )
+    store.forget_refused()
+    for name in ("price", "silent", "dimensions", "models", "providers", "reused"):
+        store.note(name, None)  # another model has another one
+    store.note("parameters", parameters)
+    store.commit()
 
 
 def _differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -199,14 +216,15 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> str:
     return ", ".join(said)
 
 
-def _already_done(path: Path, kind: type[Target], parameters: dict[str, Any]) -> JobReport:
-    said = kind.provenance(path)
+def _already_done(path: Path, kind: type[Target], parameters: dict[str, Any]) -> dict[str, Any]:
+    """Its provenance."""
+    said: dict[str, Any] | None = kind.provenance(path)
     if said is None or _differing(said, parameters):
         how = (
             "by something else" if said is None else f"otherwise ({_differences(said, parameters)})"
         )
         raise JobError(f"{path} is there and was made {how}; remove it, or name another target")
-    return _report(path, said, None, 0.0)
+    return said
 
 
 def _report(
@@ -221,6 +239,8 @@ def _report(
         duplicates=said["duplicates"],
         errors=said["errors"],
         errors_file=errors_file(path) if said["errors"] else None,
+        damaged=embedding.damaged if embedding else 0,
+        unchecked=embedding.unchecked if embedding else 0,
         usage=embedding.usage if embedding else Usage(),
         seconds=seconds,
         models=tuple(said["models"]),

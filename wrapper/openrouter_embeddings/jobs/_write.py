@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 
 _CHANGED = "the source has changed while it was read; run again, the job says what can be done"
+_DAMAGED = (
+    "vectors that were kept have been damaged since the job began; run the same command again: it "
+    "asks for them again, and pays for them again. Look to the disk and to the memory"
+)
 
 
 def errors_file(path: Path) -> Path:
@@ -56,6 +60,7 @@ def write(
     Raises JobError: a row is there that was not when the inputs were embedded.
     """
     rows = errors = 0
+    before = store.damaged
     seen: set[bytes] = set()
     try:
         with _errors(target.path) as file:
@@ -66,17 +71,16 @@ def write(
                 file.writelines(lines)
                 matrix, mask = _vectors(store, found, target.dimensions)
                 if len(lines) != np.count_nonzero(~mask):
-                    raise JobError(_CHANGED)
+                    raise JobError(_DAMAGED if store.damaged > before else _CHANGED)
                 target.write(batch.select(columns), matrix, mask)
-                seen |= {row.digest for row in found if row.value is None or reader.images}
+                if reader.images:  # which may have changed since an earlier run has kept theirs
+                    seen |= {found[at].digest for at in np.flatnonzero(mask)}
                 rows += len(found)
                 tell(rows)
         if rows != source.total or not source.is_unchanged():
             raise JobError(_CHANGED)
-        kept = store.count("vectors") + store.count("refused")
-        # images may have changed since an earlier run, whose vectors are kept, too
-        different = len(seen) + (0 if reader.images else kept)
-        counts = {"rows": rows, "duplicates": rows - different, "errors": errors}
+        different = len(seen) if reader.images else store.kept
+        counts = {"rows": rows, "duplicates": rows - errors - different, "errors": errors}
         target.finish({**provenance, **counts})
     except BaseException as error:
         target.give_up()

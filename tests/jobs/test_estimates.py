@@ -1,0 +1,213 @@
+"""What a job will take, from a price or from a sample."""
+
+import hashlib
+import math
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openrouter_embeddings import jobs
+from openrouter_embeddings.jobs import _estimate
+from openrouter_embeddings.jobs._rows import Row
+from openrouter_embeddings.jobs._strata import Measured, Range, Sample, Stratum, extrapolated, line
+
+from tests import support
+from tests.support import orembed
+
+PRICE = Decimal("2e-8")
+LIMIT = 256  # tokens that the model reads
+
+
+def tokens_of(text: str) -> int:
+    """Of a model that reads no further than `LIMIT`."""
+    return min(math.ceil(len(text) / 4), LIMIT)
+
+
+def service() -> support.Service:
+    """With that model."""
+
+    def script(body: dict[str, Any], _: int) -> dict[str, Any]:
+        tokens = sum(map(tokens_of, body["input"]))
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens, "cost": float(PRICE * tokens)}
+        return support.answer(body["input"], usage=usage)
+
+    return support.Service(script)
+
+
+def estimated(texts: list[str], **options: Any) -> jobs.Estimate:
+    """By asking that model."""
+    table = pa.table({"text": texts})
+    found: jobs.Estimate = service().run(
+        "sync", lambda client: jobs.estimate(table, client=client, **options)
+    )
+    return found
+
+
+@pytest.mark.parametrize("where", [0, -1])
+def test_a_long_text_does_not_ruin_an_estimate(where: int) -> None:
+    """The model cuts it, and all others are short; wherever it stands."""
+    texts = [f"a short text of some words, number {n} {'and on ' * (n % 9)}" for n in range(3000)]
+    texts.insert(where % 3001, "long " * 20_000)
+    truth = sum(map(tokens_of, texts))
+    found = estimated(texts)
+    assert found.tokens == pytest.approx(truth, rel=0.05)
+    low, high = found.tokens_range
+    assert low <= found.tokens <= high
+    assert low <= truth <= high
+    assert found.cost is not None
+    assert found.cost_range is not None
+    assert found.cost == pytest.approx(PRICE * found.tokens, rel=Decimal("1e-4"))
+    assert found.cost_range[0] <= PRICE * truth <= found.cost_range[1]
+
+
+def test_a_sample_is_small_and_from_everywhere() -> None:
+    """Though every length is in it, and whichever comes first."""
+    asked = service()
+    texts = [f"{n} " * 2 ** (n % 12) for n in range(2000)]
+    table = pa.table({"text": texts})
+    asked.run("sync", lambda client: jobs.estimate(table, client=client))
+    seen = [text for body in asked.bodies for text in body["input"]]
+    assert len(seen) == len({*seen}) < 64
+    assert {int(text.split()[0]) % 12 for text in seen} == {*range(12)}
+    again = service()
+    backwards = pa.table({"text": texts[::-1]})
+    again.run("sync", lambda client: jobs.estimate(backwards, client=client))
+    assert {text for body in again.bodies for text in body["input"]} == {*seen}
+
+
+def test_what_is_sampled_whole_is_known() -> None:
+    """Then the range is a point."""
+    texts = ["a", "some words", "and a few words more " * 20, "long " * 2000]
+    found = estimated([*texts, texts[1], ""])
+    truth = sum(map(tokens_of, texts))
+    assert (found.tokens, found.tokens_range) == (truth, (truth, truth))
+    assert found.cost == PRICE * truth
+    assert (found.rows, found.duplicates, found.unusable) == (6, 1, 1)
+
+
+def sampled(seed: int) -> tuple[Range[float], float]:
+    """What a sample of some corpus tells of its tokens, and how many they are."""
+    chance = np.random.default_rng(seed)
+    count = int(10 ** chance.uniform(1.5, 4))
+    sizes = chance.lognormal(chance.uniform(3, 8), chance.uniform(0.1, 1.5), count).astype(int) + 1
+    # some of the texts in another script, which takes twice the tokens
+    rates = np.where(chance.random(count) < chance.choice([0, 0.1, 0.5]), 0.5, 0.25)
+    rates *= chance.lognormal(0, chance.uniform(0.02, 0.3), count)
+    limit = chance.choice([256, 512, 8192, 10**9])
+    tokens = np.minimum(np.ceil(sizes * rates), limit)
+    sample, known = Sample(), {}
+    for number, size in enumerate(sizes.tolist()):
+        digest = hashlib.blake2b(f"{seed} {number}".encode(), digest_size=16).digest()
+        known[digest] = float(tokens[number])
+        sample.add(Row(digest, "", size=size))
+    strata = [
+        Measured(one.count, one.size, [row.size for row in one.rows],
+                 [known[row.digest] for row in one.rows])
+        for one in sample.strata()
+    ]  # fmt: skip
+    return extrapolated(strata, by_size=True), float(tokens.sum())
+
+
+def test_estimates_of_many_corpora() -> None:
+    """Lengths, scripts and limits of all kinds: near the truth, and mostly within the range."""
+    within = 0
+    for seed in range(100):
+        found, truth = sampled(seed)
+        assert found.low <= found.about <= found.high
+        assert found.about == pytest.approx(truth, rel=0.25)
+        within += found.low <= truth * 1.001 and truth * 0.999 <= found.high
+    assert within >= 92
+
+
+def test_what_the_model_cuts_costs_by_the_piece() -> None:
+    """Longer or not."""
+    cut = Measured(1000, 5_000_000, [4100, 8000], [256.0, 256.0])
+    short = Measured(10, 100, [10], [3.0])
+    assert extrapolated([short, cut], by_size=True) == Range(*[256_000 + 30] * 3)
+
+
+def test_images_are_estimated_by_the_piece() -> None:
+    """Their bytes tell no tokens."""
+    images = Measured(10, 50_000, [1000, 9000], [100.0, 300.0])
+    assert extrapolated([images], by_size=False) == Range(1200.0, 2000.0, 2800.0)
+
+
+@given(
+    st.integers(1, 100), st.integers(0, 100), st.sets(st.integers(0, 1000), min_size=20), st.data()
+)
+def test_a_line_is_found_though_some_points_are_off(
+    start: int, slope: int, places: set[int], data: st.DataObject
+) -> None:
+    """As the first requests are, which wait for a connection."""
+    points = [(float(x), float(start + slope * x)) for x in places]
+    for _ in range(2):
+        number = data.draw(st.integers(0, len(points) - 1))
+        points[number] = (points[number][0], points[number][1] + 1e6)
+    assert line(points) == (start, slope, Range(1.0, 1.0, 1.0))
+
+
+def test_time_is_that_of_requests_and_of_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first request that waits for the model to be loaded does not count."""
+    now = 0.0
+    monkeypatch.setattr(_estimate, "time", SimpleNamespace(monotonic=lambda: now))
+
+    def script(body: dict[str, Any], number: int) -> dict[str, Any]:
+        nonlocal now
+        tokens = sum(map(tokens_of, body["input"]))
+        now += 0.5 + 0.01 * tokens + (100 if not number else 0)
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens, "cost": 0.0}
+        return support.answer(body["input"], usage=usage)
+
+    texts = [f"{n} " * (n % 50 + 1) for n in range(1000)]
+    table = pa.table({"text": texts})
+    found = support.Service(script).run(
+        "sync", lambda client: jobs.estimate(table, client=client, batch_size=100, concurrency=1)
+    )
+    assert found.cost == 0
+    assert found.seconds == pytest.approx(10 * 0.5 + 0.01 * found.tokens, rel=0.01)
+    assert found.seconds_range is not None
+    assert found.seconds_range[0] <= found.seconds <= found.seconds_range[1]
+
+
+def test_a_price_gives_a_range_of_tokens() -> None:
+    """Of four bytes each, or of six, or of one."""
+    found = jobs.estimate(pa.table({"text": ["x" * 1200]}), price=Decimal(2))
+    assert (found.tokens, found.tokens_range) == (300, (200, 1200))
+    assert found.cost == Decimal("0.0006")
+    assert found.cost_range == (Decimal("0.0004"), Decimal("0.0024"))
+    assert (found.seconds, found.seconds_range) == (None, None)
+
+
+def test_a_stratum_keeps_the_same_rows_in_any_order() -> None:
+    """Those with the smallest digests."""
+    rows = [Row(bytes([n]), "", size=5) for n in range(200)]
+    kept = []
+    for order in (rows, rows[::-1], rows[1::2] + rows[::2]):
+        stratum = Stratum()
+        for row in order:
+            stratum.add(row)
+        kept.append(stratum.rows)
+        assert (stratum.count, stratum.size) == (200, 1000)
+    assert kept[0] == kept[1] == kept[2] == rows[: len(kept[0])]
+
+
+def test_the_command_line_says_how_sure_it_is(tmp_path: Path) -> None:
+    """A number, and the least and the most."""
+    (tmp_path / "s.txt").write_text("".join(f"text {n} {'and on' * (n % 7)}\n" for n in range(400)))
+    options = ("-o", tmp_path / "t.npy", "--dry-run")
+    done = orembed("run", tmp_path / "s.txt", *options, "--local", "--model", "local/hash")
+    said = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert said["requests"] == "4"
+    assert "min" in said["time"]
+    for name in ("tokens", "cost"):
+        assert said[name].startswith("about ")
+        assert " to " in said[name]
+    done = orembed("run", tmp_path / "s.txt", *options, "--price", "1")
+    assert " to " in done.stdout
+    assert "time" not in done.stdout

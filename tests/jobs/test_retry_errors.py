@@ -1,0 +1,177 @@
+"""Rows without a vector are asked for again, of a job in progress and of a finished target."""
+
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openrouter_embeddings as ore
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from openrouter_embeddings import jobs
+from openrouter_embeddings.jobs import _retry
+from openrouter_embeddings.jobs._embed import Embedding
+from openrouter_embeddings.jobs._store import Store, job_file
+from openrouter_embeddings.local.faults import Fault
+
+from tests.job_support import billed, run, vectors
+from tests.support import PNG, orembed
+
+SOME = ["a", "poison b", "", "c", "poison b", "a", "poison d"]
+ROWS = pa.table({"text": SOME, "n": range(len(SOME))})
+POISON = Fault("poison", text="poison")
+FILES = ["t.parquet", "t.npy", "t.jsonl"]
+
+
+def embeddings(target: Path) -> list[Any]:
+    """What every row of a target has."""
+    if target.suffix == ".npy":
+        return [None if np.isnan(row).any() else [*row] for row in np.load(target)]
+    if target.suffix == ".parquet":
+        return list(pq.read_table(target)["embedding"].to_pylist())
+    return [orjson.loads(line)["embedding"] for line in target.read_bytes().splitlines()]
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_a_finished_target_gets_what_it_lacks(tmp_path: Path, name: str, precision: str) -> None:
+    """Only those inputs are paid for, once each; the file is that of a job without refusals."""
+    options: Any = {"column": "text", "precision": precision}
+    run(ROWS, tmp_path / f"whole-{name}", **options)
+    first, _ = run(ROWS, tmp_path / name, POISON, **options)
+    assert (first.errors, first.duplicates) == (4, 1)
+    report, service = run(ROWS, tmp_path / name, retry_errors=True, **options)
+    assert billed(service) == {'"poison b"': 1, '"poison d"': 1}
+    assert (report.rows, report.errors, report.duplicates, report.embedded) == (7, 1, 2, 4)
+    for end in ("", ".errors.jsonl"):
+        one, other = (tmp_path / f"{n}{name}{end}" for n in ("", "whole-"))
+        assert one.read_bytes() == other.read_bytes()
+    assert not job_file(tmp_path / name).exists()
+
+
+def test_a_target_with_all_vectors_is_done(tmp_path: Path) -> None:
+    """Nothing is asked, and nothing written."""
+    rows = pa.table({"text": ["a", "b"]})
+    run(rows, tmp_path / "t.npy")
+    before = (tmp_path / "t.npy").stat()
+    report, service = run(rows, tmp_path / "t.npy", retry_errors=True)
+    assert (report.rows, service.faults.requests) == (2, 0)
+    after = (tmp_path / "t.npy").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_refused_again_is_written_again(tmp_path: Path) -> None:
+    """The other rows keep their vectors, and nothing is billed."""
+    run(ROWS, tmp_path / "t.npy", POISON, column="text")
+    before = (tmp_path / "t.npy").read_bytes()
+    report, service = run(ROWS, tmp_path / "t.npy", POISON, column="text", retry_errors=True)
+    assert (report.errors, billed(service)) == (4, {})
+    assert (tmp_path / "t.npy").read_bytes() == before
+
+
+def test_a_job_in_progress_asks_again(tmp_path: Path) -> None:
+    """For what was refused, and for nothing else that it has."""
+    with pytest.raises(jobs.JobError, match="max_errors"):
+        run(ROWS, tmp_path / "t.npy", POISON, column="text", max_errors=2)
+    report, service = run(ROWS, tmp_path / "t.npy", column="text", max_errors=2, retry_errors=True)
+    assert billed(service) == {'"poison b"': 1, '"poison d"': 1}
+    assert (report.errors, report.duplicates) == (1, 2)
+    assert np.array_equal(np.load(tmp_path / "t.npy")[[0, 1]], vectors(SOME[:2]))
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_retry_that_was_stopped_goes_on(tmp_path: Path, again: bool) -> None:
+    """Whether it is asked for once more or not; until then the target is as it was."""
+    run(ROWS, tmp_path / "t.npy", POISON, column="text")
+    before = (tmp_path / "t.npy").read_bytes()
+    with pytest.raises(ore.PaymentRequiredError):
+        run(
+            ROWS, tmp_path / "t.npy", Fault("status", status=402, requests=[1]),
+            column="text", batch_size=1, retry_errors=True,
+        )  # fmt: skip
+    assert (tmp_path / "t.npy").read_bytes() == before
+    report, service = run(ROWS, tmp_path / "t.npy", column="text", retry_errors=again)
+    assert (report.errors, billed(service)) == (1, {'"poison d"': 1})
+
+
+@pytest.mark.parametrize("when", ["before", "within", "after"])
+def test_a_target_is_taken_over_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """A process may be killed meanwhile: the next one does not pay for what the target has."""
+    run(ROWS, tmp_path / "t.npy", POISON, column="text")
+    embedded, times = Store.embedded, count()
+
+    def killed(store: Store, *arguments: Any, **_: Any) -> Any:
+        if when == "within" and not next(times):
+            return embedded(store, *arguments)
+        raise KeyboardInterrupt
+
+    steps: dict[str, tuple[Any, str]] = {
+        "before": (_retry, "_take_over"),
+        "within": (Store, "embedded"),  # when one vector is there
+        "after": (Embedding, "run"),
+    }
+    monkeypatch.setattr(_retry, "_AT_ONCE", 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "forget", Store.close)  # which a killed process does not do either
+        patched.setattr(*steps[when], killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(ROWS, tmp_path / "t.npy", POISON, column="text", retry_errors=True)
+    assert job_file(tmp_path / "t.npy").exists()
+    for again in (False, True):
+        report, service = run(ROWS, tmp_path / "t.npy", column="text", retry_errors=again)
+        assert set(billed(service)) <= {'"poison b"', '"poison d"'}
+    assert report.errors == 1
+    assert np.array_equal(np.load(tmp_path / "t.npy")[[0, 3]], vectors(["a", "c"]))
+    assert not job_file(tmp_path / "t.npy").exists()
+
+
+def test_a_retry_gives_no_image_the_vector_of_another(tmp_path: Path) -> None:
+    """Files may have changed since: a wanted image is asked for, whoever else has it now."""
+    for name, content in (("a", PNG + b"x"), ("b", b"no image")):
+        (tmp_path / f"{name}.png").write_bytes(content)
+    source = tmp_path / "s.parquet"
+    pq.write_table(pa.table({"image": ["a.png", "b.png"]}), source)
+    run(source, tmp_path / "t.npy", images="image")
+    for name in "ab":
+        (tmp_path / f"{name}.png").write_bytes(PNG + b"y")
+    _, service = run(source, tmp_path / "t.npy", images="image", retry_errors=True)
+    assert sum(billed(service).values()) == 1
+    wanted = vectors([ore.Image(PNG + b"y")])[0]
+    assert np.array_equal(np.load(tmp_path / "t.npy")[1], wanted)
+
+
+def test_a_retry_loses_no_vector_of_an_image_that_is_gone(tmp_path: Path) -> None:
+    """It says which row, and leaves the target as it is."""
+    (tmp_path / "a.png").write_bytes(PNG)
+    source = tmp_path / "s.parquet"
+    pq.write_table(pa.table({"image": ["b.png", "a.png"]}), source)
+    run(source, tmp_path / "t.npy", images="image")
+    before = (tmp_path / "t.npy").read_bytes()
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(jobs.JobError, match=r"row 1 has a vector in .*, and cannot be read again"):
+        run(source, tmp_path / "t.npy", images="image", retry_errors=True)
+    assert (tmp_path / "t.npy").read_bytes() == before
+
+
+def test_a_job_whose_options_were_refused_may_have_others(tmp_path: Path) -> None:
+    """What a wrong number of dimensions refuses is no row's fault."""
+    rows = pa.table({"text": ["a", "b"]})
+    options: Any = {"model": "local/minilm", "dimensions": 5}
+    with pytest.raises(jobs.JobError, match="no row could be embedded"):
+        run(rows, tmp_path / "t.npy", **options)
+    report, _ = run(rows, tmp_path / "t.npy", **{**options, "dimensions": 64})
+    assert (report.dimensions, report.errors) == (64, 0)
+
+
+def test_the_command_line_asks_again(tmp_path: Path) -> None:
+    """And names the option where rows are left over."""
+    (tmp_path / "s.txt").write_text("a\n\n")
+    options = ("-o", tmp_path / "t.npy", "--local", "--model", "local/hash")
+    done = orembed("run", tmp_path / "s.txt", *options)
+    assert "t.npy.errors.jsonl; --retry-errors asks for them again" in done.stderr
+    done = orembed("run", tmp_path / "s.txt", *options, "--retry-errors")
+    assert (done.returncode, "1 row has no vector" in done.stderr) == (0, True)
