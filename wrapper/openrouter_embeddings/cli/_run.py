@@ -63,6 +63,7 @@ def add(commands: Any) -> None:
     run.add_argument("--images", metavar="C", help="a column with images: bytes, paths or URLs")
     run.add_argument("--key", metavar="C", help="the column that names a row among the errors")
     run.add_argument("--only-key", action="store_true", help="no other column in the target")
+    run.add_argument("--delimiter", metavar="CHAR", help="between the columns of a .csv file")
     run.add_argument("--precision", choices=("float32", "float16"), default="float32")
     run.add_argument("--model", help="the model; with --local: local/minilm")
     run.add_argument("--dimensions", type=int, metavar="D", help="shorter vectors")
@@ -100,7 +101,7 @@ def _run(given: argparse.Namespace) -> None:
 
     from . import client_of  # noqa: PLC0415 - the two know each other
 
-    names = ("column", "template", "images", "key", "only_key")
+    names = ("column", "template", "images", "key", "only_key", "delimiter")
     reading: Any = {name: getattr(given, name) for name in names}
     tuning = ("batch_size", "concurrency")
     options: Any = {n: v for n in tuning if (v := getattr(given, n)) is not None}

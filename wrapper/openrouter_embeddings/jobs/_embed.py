@@ -20,6 +20,7 @@ from openrouter_embeddings.result import Usage
 
 from ._errors import JobError
 from ._report import OFTEN
+from ._rows import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -85,6 +86,11 @@ class Embedding:
     def refused(self) -> int:
         """Inputs that cannot be embedded."""
         return self._refused + len(self._unusable)
+
+    @property
+    def had_nothing(self) -> bool:
+        """Whether every row was empty: the source may be one piece of a larger one."""
+        return self._unusable <= NOTHING and not self._refused
 
     @property
     def settled(self) -> int:
