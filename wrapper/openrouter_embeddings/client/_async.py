@@ -100,7 +100,7 @@ class AsyncClient:
     async def embed(self, inputs: EmbedInputs, **options: Unpack[EmbedOptions]) -> EmbeddingResult:
         """Embed inputs, one row each, in their order; see `Client.embed`."""
         call = self._call(options)
-        items = accept(inputs)
+        items = accept(inputs, skip=call.options.on_error == "skip")
         loaded = [
             item if isinstance(item, str) else await _load(item, position)
             for position, item in enumerate(items)
