@@ -1,14 +1,12 @@
 """What a source says is what is embedded, whatever its format, or it is an error at once."""
 
 import json
-import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,7 +21,6 @@ from openrouter_embeddings import jobs
 from openrouter_embeddings.jobs._sources import open_source
 from openrouter_embeddings.jobs._store import Store
 from openrouter_embeddings.local.faults import Fault
-from openrouter_embeddings.testing import Service
 
 from tests.job_support import OPTIONS, run, vectors
 from tests.support import PNG
@@ -121,6 +118,41 @@ def test_fields_of_two_types_far_apart_are_refused(tmp_path: Path) -> None:
     (tmp_path / "s.jsonl").write_text("\n".join(lines))
     with pytest.raises(ore.InputError, match="of one type here, another there"):
         open_source(tmp_path / "s.jsonl")
+
+
+def test_unsigned_integers_are_taken_as_they_are(tmp_path: Path) -> None:
+    """From 2**63 on, as hashes have them, wherever they first come, in lists and objects too."""
+    large = 2**64 - 1
+    rows: list[dict[str, Any]] = [{"text": "x" * 60, "id": 5, "o": None, "f": 2}] * 20_000
+    rows += [{"text": "y", "id": large, "o": {"l": [1, 2**63]}, "f": 0.5}]
+    rows += [{"text": "z", "id": 0, "o": {"l": []}, "f": -1}]
+    (tmp_path / "s.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert (tmp_path / "s.jsonl").stat().st_size > 1 << 20
+    for name in ("t.parquet", "t.jsonl"):
+        run(tmp_path / "s.jsonl", tmp_path / name, column="text", batch_size=128)
+    assert open_source(tmp_path / "s.jsonl").schema.field("id").type == pa.uint64()
+    columns = ["text", "id", "o", "f"]
+    assert pq.read_table(tmp_path / "t.parquet", columns=columns).to_pylist() == rows
+    lines = map(json.loads, (tmp_path / "t.jsonl").read_text().splitlines())
+    assert [{name: line[name] for name in columns} for line in lines] == rows
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "said"),
+    [
+        (2**63, -1, r"line 2: the value of 'v' does not fit uint64"),
+        (2**63, 0.5, r"line 1: the value of 'v' does not fit double"),
+        (2**63, "a", r"cannot be read as \.jsonl"),
+    ],
+)
+def test_integers_that_no_type_holds_are_refused(
+    tmp_path: Path, one: object, other: object, said: str
+) -> None:
+    """In every order, near by and far apart."""
+    lines = [json.dumps({"v": one}), json.dumps({"v": other})]
+    (tmp_path / "s.jsonl").write_text("\n".join(lines))
+    with pytest.raises((ore.InputError, jobs.JobError), match=said):
+        list(open_source(tmp_path / "s.jsonl").batches(10))
 
 
 def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
@@ -389,226 +421,6 @@ def test_a_target_that_cannot_be_written_is_refused_before_anything_is_sent(
     if "than one" not in said:
         run(table(), tmp_path / "t.npy", column="text")
         assert np.array_equal(np.load(tmp_path / "t.npy"), vectors(["a"]))
-
-
-def _categories_in_a_struct(path: Path, rows: int) -> pa.Table:
-    """A file whose row groups have categories of their own."""
-    kinds = pa.array([f"kind {n % 7}" for n in range(rows)])
-    inner = pa.StructArray.from_arrays([kinds.dictionary_encode()], ["kind"])
-    table = pa.table({"text": [f"text {n}" for n in range(rows)], "s": inner})
-    pq.write_table(table, path, row_group_size=rows // 4)
-    return table
-
-
-def test_categories_inside_a_struct_are_values(tmp_path: Path) -> None:
-    """Over several row groups; pyarrow reads them one group at a time only."""
-    table = _categories_in_a_struct(tmp_path / "s.parquet", 100)
-    run(tmp_path / "s.parquet", tmp_path / "t.parquet")
-    found = pq.read_table(tmp_path / "t.parquet")
-    assert found["s"].to_pylist() == table["s"].to_pylist()
-    assert found.schema.field("s").type == pa.struct([("kind", pa.string())])
-
-
-def _damaged(path: Path, column: int) -> None:
-    """Parquet whose last row group cannot be read in one column."""
-    text, more = ([f"{name} {n} " * 50 for n in range(200)] for name in ("text", "more"))
-    pq.write_table(
-        pa.table({"text": text, "more": more}),
-        path,
-        row_group_size=100,
-        use_dictionary=False,
-    )
-    chunk = pq.read_metadata(path).row_group(1).column(column)
-    contents = bytearray(path.read_bytes())
-    contents[chunk.data_page_offset : chunk.data_page_offset + 8] = b"\xff" * 8
-    path.write_bytes(contents)
-
-
-def test_a_column_that_nobody_asked_for_is_not_read(tmp_path: Path) -> None:
-    """Though it cannot be; a matrix has no columns, and a target may have the key alone."""
-    _damaged(tmp_path / "s.parquet", 1)
-    for name in ("t.npy", "t.parquet", "t.jsonl"):
-        report, _ = run(
-            tmp_path / "s.parquet", tmp_path / name, column="text", key="text", only_key=True
-        )
-        assert (report.rows, report.errors) == (200, 0)
-    with pytest.raises(ore.InputError, match="cannot be read to its end"):
-        run(tmp_path / "s.parquet", tmp_path / "u.parquet", column="text")
-
-
-@pytest.mark.parametrize("column", [0, 1])
-def test_a_source_is_read_to_its_end_before_anything_is_sent(tmp_path: Path, column: int) -> None:
-    """Both the text and the columns of the target."""
-    _damaged(tmp_path / "s.parquet", column)
-    service = Service()
-    with (
-        service.client(**OPTIONS) as client,
-        pytest.raises(
-            ore.InputError, match=r"(?s)cannot be read to its end: .*/s.parquet: .*nothing was sent"
-        ),
-    ):
-        jobs.embed_file(
-            tmp_path / "s.parquet", tmp_path / "t.parquet", column="text", client=client
-        )
-    assert service.faults.requests == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["s.parquet"]
-
-
-def test_numbers_that_do_not_fit_are_found_before_anything_is_sent(tmp_path: Path) -> None:
-    """Far from those with which they do not go together; the error names the line."""
-    lines = [json.dumps({"text": f"text {n % 9}", "v": 1.5}) for n in range(20_000)]
-    lines.append(json.dumps({"text": "last", "v": 1152921504606846977}))
-    (tmp_path / "s.jsonl").write_text("\n".join(lines))
-    service = Service()
-    with (
-        service.client(**OPTIONS) as client,
-        pytest.raises(ore.InputError, match=r"line 20001: the value of 'v' does not fit double"),
-    ):
-        jobs.embed_file(tmp_path / "s.jsonl", tmp_path / "t.parquet", column="text", client=client)
-    assert service.faults.requests == 0
-    report, _ = run(tmp_path / "s.jsonl", tmp_path / "t.npy", column="text")
-    assert report.rows == 20_001
-
-
-def test_a_disk_that_is_too_small_is_told_before_anything_is_sent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As far as the length of the vectors is known; what a job holds tells it, too."""
-    table = pa.table({"text": [f"text {n}" for n in range(100)]})
-    service = Service(Fault("status", status=402, requests=[2]))
-    with service.client(**OPTIONS) as client, pytest.raises(ore.PaymentRequiredError):
-        jobs.embed_file(table, tmp_path / "u.npy", client=client, dimensions=None)
-    width = run(table, tmp_path / "w.npy", dimensions=None)[0].dimensions
-
-    def usage(_: Path) -> SimpleNamespace:
-        return SimpleNamespace(free=free)
-
-    monkeypatch.setattr(shutil, "disk_usage", usage)
-    for name, dimensions, needed in (("t.npy", 8, 3200), ("u.npy", None, 400 * width)):
-        free = needed - 1
-        with pytest.raises(jobs.JobError, match=r"has 0\.\d MB left; nothing was sent"):
-            run(table, tmp_path / name, dimensions=dimensions)
-        free = needed
-        assert run(table, tmp_path / name, dimensions=dimensions)[0].rows == 100
-
-
-def test_a_target_that_cannot_be_made_is_told_before_anything_is_sent(tmp_path: Path) -> None:
-    """A directory is in the way of the file, say."""
-    (tmp_path / "t.npy.part").mkdir()
-    service = Service()
-    with service.client(**OPTIONS) as client, pytest.raises(IsADirectoryError):
-        jobs.embed_file(pa.table({"text": ["a"]}), tmp_path / "t.npy", client=client)
-    assert service.faults.requests == 0
-
-
-DELIMITED = [
-    ("id;title\n1;a, b\n", "title"),
-    ("id\ttitle\n1\ta, b\n", "title"),
-    ("id|title\n1|a, b\n", "title"),
-    ('\ufeffid,"a;b|c",title\n1,x,"a, b"\n', "title"),
-    ('\r\n"i;d\n,""";title\n1;a, b\n', "title"),
-    ('title\n"a, b"\n', "title"),
-]
-
-
-@pytest.mark.parametrize(("contents", "column"), DELIMITED)
-def test_the_header_tells_what_separates_columns(
-    tmp_path: Path, contents: str, column: str
-) -> None:
-    """What stands in quotes does not count."""
-    (tmp_path / "s.csv").write_text(contents, newline="")
-    assert texts(tmp_path / "s.csv", column) == ["a, b"]
-
-
-def test_a_header_with_several_delimiters_is_refused(tmp_path: Path) -> None:
-    """Until the caller says which; the shell's way to write a tab is taken, too."""
-    path = tmp_path / "s.csv"
-    path.write_text("id;price,eur\ttext\n1;2,50\tx\n")
-    with pytest.raises(
-        ore.InputError, match=r"s\.csv has ',' and ';' and '\\t'; set the delimiter"
-    ):
-        open_source(path)
-    found = {one: open_source(path, delimiter=one).schema.names for one in (",", ";", "\t", "\\t")}
-    assert found == {
-        ",": ["id;price", "eur\ttext"],
-        ";": ["id", "price,eur\ttext"],
-        "\t": ["id;price,eur", "text"],
-        "\\t": ["id;price,eur", "text"],
-    }
-
-
-def test_tsv_files_are_separated_by_tabs(tmp_path: Path) -> None:
-    """Though the only column's name has a comma."""
-    (tmp_path / "s.tsv").write_text("last, first\nDoe, Jane\n")
-    assert texts(tmp_path / "s.tsv") == ["Doe, Jane"]
-
-
-@pytest.mark.parametrize("delimiter", ["", ";;", '"', "\n", "¦"])
-def test_a_delimiter_that_cannot_be_right_is_refused(tmp_path: Path, delimiter: str) -> None:
-    """Arrow takes one character of ASCII."""
-    (tmp_path / "s.csv").write_text("a\nb\n")
-    with pytest.raises(ore.InputError, match="one character such as"):
-        open_source(tmp_path / "s.csv", delimiter=delimiter)
-
-
-def test_a_delimiter_is_for_csv_alone(tmp_path: Path) -> None:
-    """Elsewhere it would have no effect."""
-    (tmp_path / "s.txt").write_text("a\n")
-    for source in (tmp_path / "s.txt", tmp_path, pa.table({"a": ["b"]})):
-        with pytest.raises(ore.InputError, match=r"a delimiter is for \.csv files"):
-            open_source(source, delimiter=";")
-
-
-def test_files_with_several_delimiters_are_refused(tmp_path: Path) -> None:
-    """One of them would be read as a single column."""
-    (tmp_path / "a.csv").write_text("id,text\n1,x\n")
-    (tmp_path / "b.csv").write_text("id;text\n2;y\n")
-    with pytest.raises(ore.InputError, match=r"b\.csv seem to be separated by ';', those of \S*a"):
-        open_source([tmp_path / "a.csv", tmp_path / "b.csv"])
-
-
-def test_another_delimiter_is_another_source(tmp_path: Path) -> None:
-    """What was begun with one is not mixed with the other; the same one may be said or found."""
-    path = tmp_path / "s.csv"
-    path.write_text("id;text\n1;x\n")
-    found = open_source(path).identity
-    assert open_source(path, delimiter=";").identity == found
-    assert open_source(path, delimiter=",").identity != found
-
-
-def test_unsigned_integers_are_taken_as_they_are(tmp_path: Path) -> None:
-    """From 2**63 on, as hashes have them, wherever they first come, in lists and objects too."""
-    large = 2**64 - 1
-    rows: list[dict[str, Any]] = [{"text": "x" * 60, "id": 5, "o": None, "f": 2}] * 20_000
-    rows += [{"text": "y", "id": large, "o": {"l": [1, 2**63]}, "f": 0.5}]
-    rows += [{"text": "z", "id": 0, "o": {"l": []}, "f": -1}]
-    (tmp_path / "s.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    assert (tmp_path / "s.jsonl").stat().st_size > 1 << 20
-    for name in ("t.parquet", "t.jsonl"):
-        run(tmp_path / "s.jsonl", tmp_path / name, column="text", batch_size=128)
-    assert open_source(tmp_path / "s.jsonl").schema.field("id").type == pa.uint64()
-    columns = ["text", "id", "o", "f"]
-    assert pq.read_table(tmp_path / "t.parquet", columns=columns).to_pylist() == rows
-    lines = map(json.loads, (tmp_path / "t.jsonl").read_text().splitlines())
-    assert [{name: line[name] for name in columns} for line in lines] == rows
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "said"),
-    [
-        (2**63, -1, r"line 2: the value of 'v' does not fit uint64"),
-        (2**63, 0.5, r"line 1: the value of 'v' does not fit double"),
-        (2**63, "a", r"cannot be read as \.jsonl"),
-    ],
-)
-def test_integers_that_no_type_holds_are_refused(
-    tmp_path: Path, one: object, other: object, said: str
-) -> None:
-    """In every order, near by and far apart."""
-    lines = [json.dumps({"v": one}), json.dumps({"v": other})]
-    (tmp_path / "s.jsonl").write_text("\n".join(lines))
-    with pytest.raises((ore.InputError, jobs.JobError), match=said):
-        list(open_source(tmp_path / "s.jsonl").batches(10))
 
 
 def test_images_inside_parquet_take_bounded_memory(tmp_path: Path) -> None:
