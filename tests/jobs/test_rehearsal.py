@@ -1,4 +1,4 @@
-"""What could end a job later is tried before anything is paid for; what is not needed is not read."""
+"""What could end a job later is tried before anything is paid for; the rest is not read."""
 
 import json
 import shutil

@@ -311,6 +311,32 @@ def test_a_job_does_not_overwrite_its_source(tmp_path: Path) -> None:
     assert (tmp_path / "t.parquet").read_bytes() == before
 
 
+def test_a_link_to_nothing_is_not_replaced(tmp_path: Path) -> None:
+    """Somebody has put it there to have the target elsewhere; a link to a file is that file."""
+    (tmp_path / "t.npy").symlink_to("elsewhere/t.npy")
+    with pytest.raises(ore.InputError, match=r"a symbolic link to elsewhere/t\.npy, which is not"):
+        run(TABLE, tmp_path / "t.npy", column="text")
+    assert [path.name for path in tmp_path.iterdir()] == ["t.npy"]
+    assert (tmp_path / "t.npy").is_symlink()
+
+
+def test_what_is_no_image_does_not_end_a_job(tmp_path: Path) -> None:
+    """A folder is none; a link to nothing, to itself, or a pipe is a row with a reason."""
+    folder = tmp_path / "images"
+    (folder / "folder.png").mkdir(parents=True)
+    (folder / "folder.png" / "in.png").write_bytes(PNG)
+    (folder / "a.png").symlink_to("gone.png")
+    (folder / "b.png").symlink_to("b.png")
+    os.mkfifo(folder / "c.png")
+    report, _ = run(folder, tmp_path / "t.parquet", key="path")
+    reasons = [orjson.loads(line) for line in report.errors_file.read_bytes().splitlines()]
+    assert [reason["key"] for reason in reasons] == ["a.png", "b.png", "c.png"]
+    assert "No such file" in reasons[0]["reason"]
+    assert "a named pipe" in reasons[2]["reason"]
+    paths = pq.read_table(tmp_path / "t.parquet")["path"].to_pylist()
+    assert paths == ["a.png", "b.png", "c.png", "folder.png/in.png"]
+
+
 def test_a_file_that_came_meanwhile_is_left_alone(tmp_path: Path) -> None:
     """Though there is a job for it."""
     with pytest.raises(ore.PaymentRequiredError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import sys
 import time
 from decimal import Decimal, InvalidOperation
@@ -157,7 +158,7 @@ def _how_to_go_on(error: BaseException, *, has_begun: bool) -> str:
 def _listener(given: argparse.Namespace) -> tuple[Callable[[Progress], None], Callable[[], None]]:
     if given.json:
         return _print_json, _nothing
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
         return _bar()
     last = time.monotonic()
 
