@@ -89,7 +89,7 @@ def test_json_lines_are_read_as_json_reads_them(
         (name, type(value)) for row in rows for name, value in row.items() if value is not None
     }
     if len({name for name, _ in kinds}) < len(kinds):
-        with pytest.raises(ore.InputError, match="cannot be read"):
+        with pytest.raises(ore.InputError, match=r"s\.jsonl, line \d+: "):
             open_source(path)
         return
     found = [row for batch in open_source(path).batches(3) for row in batch.to_pylist()]
@@ -102,7 +102,7 @@ def test_json_lines_are_read_as_json_reads_them(
     [
         (b"{", "line 3, is no JSON"),
         (b"[1]", "line 3, is no JSON object"),
-        (b'{"a": 5}', "cannot be read"),
+        (b'{"a": 5}', r"s\.jsonl, line 3: .*Field a has incompatible types"),
     ],
 )
 def test_json_lines_that_are_none_are_refused(tmp_path: Path, line: bytes, said: str) -> None:
@@ -116,8 +116,9 @@ def test_fields_of_two_types_far_apart_are_refused(tmp_path: Path) -> None:
     """As near by."""
     lines = ['{"a": 1}', *[json.dumps({"text": "x" * 100})] * 20_000, '{"a": "1"}']
     (tmp_path / "s.jsonl").write_text("\n".join(lines))
-    with pytest.raises(ore.InputError, match="of one type here, another there"):
-        open_source(tmp_path / "s.jsonl")
+    (tmp_path / "r.jsonl").write_text('{"text": "a file before it"}')
+    with pytest.raises(ore.InputError, match=r"s\.jsonl, line 20002: .*Field a has"):
+        open_source([tmp_path / "r.jsonl", tmp_path / "s.jsonl"])
 
 
 def test_unsigned_integers_are_taken_as_they_are(tmp_path: Path) -> None:
@@ -142,7 +143,7 @@ def test_unsigned_integers_are_taken_as_they_are(tmp_path: Path) -> None:
     [
         (2**63, -1, r"line 2: the value of 'v' does not fit uint64"),
         (2**63, 0.5, r"line 1: the value of 'v' does not fit double"),
-        (2**63, "a", r"cannot be read as \.jsonl"),
+        (2**63, "a", r"line 2: .*Field v has incompatible types"),
     ],
 )
 def test_integers_that_no_type_holds_are_refused(
@@ -262,6 +263,17 @@ def test_files_with_other_columns_are_refused(
     for name, one in (("a", {"text": ["a"]}), ("b", table)):
         pq.write_table(pa.table(one), tmp_path / f"{name}.parquet")
     with pytest.raises(ore.InputError, match=said):
+        open_source(str(tmp_path / "*.parquet"))
+
+
+def test_a_damaged_file_among_others_is_named(tmp_path: Path) -> None:
+    """And one with two columns of a name."""
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "a.parquet")
+    (tmp_path / "b.parquet").write_bytes(b"PAR1 and so on")
+    with pytest.raises(ore.InputError, match=r"b\.parquet: "):
+        open_source(str(tmp_path / "*.parquet"))
+    pq.write_table(_same_twice(), tmp_path / "b.parquet")
+    with pytest.raises(ore.InputError, match="more than one column 'text'"):
         open_source(str(tmp_path / "*.parquet"))
 
 

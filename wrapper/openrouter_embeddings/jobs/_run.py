@@ -139,6 +139,7 @@ def embed_file(
             reader.rows,
             wanted=wanted,
             columns=chosen,
+            key=key,
             size=rows.total * width * np.dtype(precision).itemsize,
         )
         memory = stack.enter_context(closing(_cache(cache, space))) if cache else None

@@ -16,7 +16,7 @@ from openrouter_embeddings.errors import InputError
 from ._errors import JobError
 from ._rows import Reader
 from ._tables import Csv, JsonLines, Lines, Memory, Names, Parquet
-from ._values import plain, plain_schema
+from ._values import check_names, plain, plain_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -55,10 +55,8 @@ class Source:
         self._tables = tables
         self._identify = identify
         self.schema: pa.Schema = tables.schema
-        names: list[str] = self.schema.names
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise InputError(f"the source has more than one column {twice[0]!r}; rename them")
-        if tables.total and not names:
+        check_names(self.schema)
+        if tables.total and not self.schema.names:
             raise InputError("the source has rows without any column")
         self.images: str | None = "path" if isinstance(tables, Names) else None
         self.folder = folder

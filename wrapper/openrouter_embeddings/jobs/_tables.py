@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,13 +50,12 @@ class Parquet(Tables):
     """
 
     def __init__(self, paths: list[Path]) -> None:
-        self._arrow = need("pyarrow", "jobs")
         self._parquet = need("pyarrow.parquet", "jobs")
         self._paths = paths
         self.total = 0
         schemas = []
         for path in paths:
-            with self._parquet.ParquetFile(path) as file:
+            with _naming(path), self._parquet.ParquetFile(path) as file:
                 self.total += file.metadata.num_rows
                 schemas.append((path, plain_schema(file.schema_arrow)))
         self.schema = merged_schema(schemas)
@@ -63,13 +63,11 @@ class Parquet(Tables):
     def read(self, rows: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
         schema = self.schema.empty_table().select(columns).schema
         for path in self._paths:
-            with self._parquet.ParquetFile(path, pre_buffer=False, buffer_size=_BLOCK) as file:
+            opened = self._parquet.ParquetFile(path, pre_buffer=False, buffer_size=_BLOCK)
+            with _naming(path), opened as file:
                 for group in range(file.num_row_groups):  # each has categories of its own
-                    try:
-                        for batch in file.iter_batches(rows, [group], columns):
-                            yield plain(batch.select(columns), schema)
-                    except (OSError, self._arrow.ArrowException) as error:
-                        raise InputError(f"{path}: {error}") from None
+                    for batch in file.iter_batches(rows, [group], columns):
+                        yield plain(batch.select(columns), schema)
 
 
 class Csv(Tables):
@@ -122,15 +120,15 @@ class JsonLines(Tables):
         self._paths = paths
         self.total = 0
         self.schema = self._pa.schema([])
-        for _, numbered in self._blocks():
+        for path, numbered in self._blocks():
             self.total += len(numbered)
-            schema = self._pa.schema([*wide_type([*numbered.values()])])
             try:
-                self.schema = self._pa.unify_schemas(
-                    [self.schema, schema], promote_options="permissive"
-                )
-            except self._pa.ArrowTypeError as error:
-                raise InputError(f"a field is of one type here, another there: {error}") from None
+                self.schema = self._with([*numbered.values()])
+            except self._pa.ArrowException:
+                for number, row in numbered.items():
+                    with _naming(path, f", line {number}"):
+                        self.schema = self._with([row])
+                raise
         self.schema = unsigned_schema(self.schema)
 
     def read(self, rows: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
@@ -144,6 +142,11 @@ class JsonLines(Tables):
                     self._refuse(path, numbered, schema)
                     raise
                 yield self._pa.RecordBatch.from_struct_array(array)
+
+    def _with(self, rows: list[dict[str, Any]]) -> pa.Schema:
+        """The schema of these rows and all before them."""
+        schema = self._pa.schema([*wide_type(rows)])
+        return self._pa.unify_schemas([self.schema, schema], promote_options="permissive")
 
     def _refuse(self, path: Path, numbered: dict[int, dict[str, Any]], schema: pa.Schema) -> None:
         """Name the first value that has no place among those of the other lines."""
@@ -209,6 +212,15 @@ class Memory(Tables):
 
     def read(self, rows: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
         yield from self._table.select(columns).to_batches(max_chunksize=rows)
+
+
+@contextmanager
+def _naming(path: Path, place: str = "") -> Iterator[None]:
+    """Arrow does not say in which file something is wrong."""
+    try:
+        yield
+    except (OSError, need("pyarrow", "jobs").ArrowException) as error:
+        raise InputError(f"{path}{place}: {error}") from None
 
 
 def _column(pa: Any, name: str, texts: list[str]) -> pa.RecordBatch:

@@ -41,6 +41,7 @@ def rehearse(
     *,
     wanted: list[str],
     columns: list[str],
+    key: str | None,
     size: int,
 ) -> None:
     """Read all that a job reads, and write all but the vectors, before anything is paid for.
@@ -53,6 +54,7 @@ def rehearse(
         rows: that are read at once.
         wanted: the columns that are read.
         columns: the columns that are written.
+        key: the column that names a row in the errors file.
         size: bytes that the vectors will take on the disk.
 
     Raises:
@@ -63,6 +65,8 @@ def rehearse(
     done = 0
     try:
         for batch in source.batches(rows, wanted):
+            if key:
+                python_values(batch.column(key))
             blank = np.zeros((batch.num_rows, 0), np.float32)
             target.write(batch.select(columns), blank, np.zeros(batch.num_rows, np.bool_))
             done += batch.num_rows
