@@ -8,6 +8,8 @@ import pyarrow as pa
 import pytest
 from openrouter_embeddings.jobs._sources import open_source
 
+from tests.support import orembed
+
 
 def read(path: Path, column: str | None) -> list[Any]:
     """What would be embedded."""
@@ -89,3 +91,14 @@ def test_another_delimiter_is_another_source(tmp_path: Path) -> None:
     found = open_source(path).identity
     assert open_source(path, delimiter=";").identity == found
     assert open_source(path, delimiter=",").identity != found
+
+
+@pytest.mark.parametrize("more", [["--dry-run", "--price", "1"], []])
+def test_the_command_takes_a_delimiter(tmp_path: Path, more: list[str]) -> None:
+    """For a job and for its estimate; a tab as the shell has it."""
+    path = tmp_path / "s.csv"
+    path.write_text("id,n\ttext\n1\ta\n")
+    local = ("--local", "--model", "local/hash", "--dimensions", 4)
+    asked = ("run", path, "-o", tmp_path / "t.npy", *local, *more)
+    assert orembed(*asked).returncode == 2
+    assert orembed(*asked, "--column", "text", "--delimiter", "\\t").returncode == 0

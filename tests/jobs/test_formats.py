@@ -283,20 +283,23 @@ def test_files_may_be_written_by_several_programs(tmp_path: Path) -> None:
         pa.field("text", pa.string(), nullable=False),
         pa.field("tags", pa.list_(pa.field("item", pa.string(), nullable=False))),
         pa.field("n", pa.int64()),
+        pa.field("f", pa.list_(pa.field("item", pa.int8(), nullable=False), 2)),
     ]
     wide = [
         pa.field("n", pa.null()),
-        pa.field("tags", pa.list_(pa.large_string())),
+        pa.field("tags", pa.large_list(pa.large_string())),
+        pa.field("f", pa.list_(pa.int8(), 2)),
         pa.field("text", pa.large_string()),
     ]
-    first = pa.table([["a"], [["x"]], [1]], pa.schema(fields))
-    second = pa.table([pa.nulls(2), [[None], None], ["b", None]], pa.schema(wide))
+    first = pa.table([["a"], [["x"]], [1], [[1, 2]]], pa.schema(fields))
+    lists = pa.array([[None, 3], None], wide[2].type)
+    second = pa.table([pa.nulls(2), [[None], None], lists, ["b", None]], pa.schema(wide))
     pq.write_table(first, tmp_path / "a.parquet")
     pq.write_table(second, tmp_path / "b.parquet")
     rows = [
-        {"text": "a", "tags": ["x"], "n": 1},
-        {"text": "b", "tags": [None], "n": None},
-        {"text": None, "tags": None, "n": None},
+        {"text": "a", "tags": ["x"], "n": 1, "f": [1, 2]},
+        {"text": "b", "tags": [None], "n": None, "f": [None, 3]},
+        {"text": None, "tags": None, "n": None, "f": None},
     ]
     for names, wanted in (("ab", rows), ("ba", rows[1:] + rows[:1])):
         source = open_source([tmp_path / f"{name}.parquet" for name in names])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -54,8 +55,8 @@ def merged_schema(schemas: Iterable[tuple[Any, Any]]) -> Any:
     """The schema that fits several files, given as pairs of a name and a schema.
 
     Columns are in the first file's order. They may differ in order, in whether they can be null,
-    in string and large_string, and a column of nulls fits every type. Raises InputError naming the
-    column in which two files differ.
+    in string and large_string, list and large_list, and nulls alone fit every type. Raises
+    InputError naming the column in which two files differ.
     """
     pa = need("pyarrow", "jobs")
     (first, merged), *others = schemas
@@ -71,13 +72,13 @@ def merged_schema(schemas: Iterable[tuple[Any, Any]]) -> Any:
         fields = []
         for field in merged:
             other = schema.field(field.name)
-            kind = _common(pa, field.type, other.type)
-            if kind is None:
+            both = _common(pa, field, other)
+            if both is None:
                 raise InputError(
                     f"the column {field.name!r} is {other.type} in {name} and {field.type} in "
                     f"{first}; the files of one source have the same types"
                 )
-            fields.append(field.with_type(kind).with_nullable(field.nullable or other.nullable))
+            fields.append(both)
         merged = pa.schema(fields, merged.metadata)
     return merged
 
@@ -110,20 +111,19 @@ def unsigned_schema(schema: Any) -> Any:
     """A schema from `wide_type`, with uint64 in place of the decimals."""
     pa = need("pyarrow", "jobs")
 
-    def leaf(_: Any, kind: Any) -> Any:
+    def unsigned(_: Any, kind: Any) -> Any:
         return pa.uint64() if pa.types.is_decimal(kind) else kind
 
-    return pa.schema([field.with_type(_rebuilt(pa, field.type, leaf)) for field in schema])
+    return pa.schema([field.with_type(_rebuilt(pa, field.type, unsigned)) for field in schema])
 
 
 def _common(pa: Any, one: Any, other: Any) -> Any:
-    """The type that holds the values of both; None where there is none."""
-    if one.equals(other) or pa.types.is_null(other):
-        return one
-    if pa.types.is_null(one):
-        return other
-    wide = _rebuilt(pa, one, _widened, loose=True)
-    return wide if wide.equals(_rebuilt(pa, other, _widened, loose=True)) else None
+    """The field that holds the values of both; None where there is none."""
+    wide = [field.with_type(_rebuilt(pa, field.type, _widened)) for field in (one, other)]
+    for fields in ((one, other), wide):
+        with suppress(pa.ArrowException):
+            return pa.unify_schemas([pa.schema([field]) for field in fields]).field(0)
+    return None
 
 
 def plain(batch: Any, schema: Any) -> Any:
@@ -140,27 +140,26 @@ def plain(batch: Any, schema: Any) -> Any:
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _rebuilt(pa: Any, kind: Any, leaf: Callable[[Any, Any], Any], *, loose: bool = False) -> Any:
-    """A type with `leaf` of each innermost type, without categories; loose: all can be null."""
+def _rebuilt(pa: Any, kind: Any, change: Callable[[Any, Any], Any]) -> Any:
+    """A type with `change` made to it and to all types in it, and without categories."""
     types = pa.types
 
     def inner(field: Any) -> Any:
-        field = field.with_type(_rebuilt(pa, field.type, leaf, loose=loose))
-        return field.with_nullable(True) if loose else field  # noqa: FBT003 - positional only
+        return field.with_type(_rebuilt(pa, field.type, change))
 
     if types.is_dictionary(kind):
-        return _rebuilt(pa, kind.value_type, leaf, loose=loose)
+        return _rebuilt(pa, kind.value_type, change)
     if types.is_struct(kind):
-        return pa.struct([inner(kind.field(number)) for number in range(kind.num_fields)])
-    if types.is_list(kind):
-        return pa.list_(inner(kind.value_field))
-    if types.is_large_list(kind):
-        return pa.large_list(inner(kind.value_field))
-    if types.is_fixed_size_list(kind):
-        return pa.list_(inner(kind.value_field), kind.list_size)
-    if types.is_map(kind):
-        return pa.map_(inner(kind.key_field).type, inner(kind.item_field).type)
-    return leaf(pa, kind)
+        kind = pa.struct([inner(kind.field(number)) for number in range(kind.num_fields)])
+    elif types.is_list(kind):
+        kind = pa.list_(inner(kind.value_field))
+    elif types.is_large_list(kind):
+        kind = pa.large_list(inner(kind.value_field))
+    elif types.is_fixed_size_list(kind):
+        kind = pa.list_(inner(kind.value_field), kind.list_size)
+    elif types.is_map(kind):
+        kind = pa.map_(inner(kind.key_field).type, inner(kind.item_field).type)
+    return change(pa, kind)
 
 
 def _without_view(pa: Any, kind: Any) -> Any:
@@ -172,6 +171,8 @@ def _without_view(pa: Any, kind: Any) -> Any:
 def _widened(pa: Any, kind: Any) -> Any:
     if pa.types.is_string(kind):
         return pa.large_string()
+    if pa.types.is_list(kind):
+        return pa.large_list(kind.value_field)
     return pa.large_binary() if pa.types.is_binary(kind) else kind
 
 
