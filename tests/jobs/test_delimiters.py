@@ -1,11 +1,14 @@
 """What separates the columns of a CSV file, found or said."""
 
+import csv
 from pathlib import Path
 from typing import Any
 
 import openrouter_embeddings as ore
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from openrouter_embeddings.jobs._sources import open_source
 
 from tests.support import orembed
@@ -35,6 +38,28 @@ def test_the_header_tells_what_separates_columns(
     """What stands in quotes does not count."""
     (tmp_path / "s.csv").write_text(contents, newline="")
     assert read(tmp_path / "s.csv", column) == ["a, b"]
+
+
+@given(
+    st.lists(st.text('ab,;\t|"\n ', min_size=1), min_size=2, max_size=4, unique=True),
+    st.sampled_from(",;\t|"),
+    st.booleans(),
+)
+def test_a_header_is_read_as_it_was_written_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, names: list[str], delimiter: str, mark: bool
+) -> None:
+    """Never otherwise: it is refused where another delimiter stands outside of quotes."""
+    path = tmp_path_factory.mktemp("csv") / "s.csv"
+    with path.open("w", newline="", encoding="utf-8-sig" if mark else "utf-8") as file:
+        csv.writer(file, delimiter=delimiter).writerows([names, names])
+    plain = [name for name in names if not {*name} & {delimiter, '"', "\n"}]
+    others = {*"".join(plain)} & {*",;\t|"}
+    if others:
+        with pytest.raises(ore.InputError, match="set the delimiter"):
+            open_source(path)
+    source = open_source(path, delimiter=delimiter if others else None)
+    (batch,) = source.batches(10)
+    assert batch.to_pylist() == [dict(zip(names, names, strict=True))]
 
 
 def test_a_header_with_several_delimiters_is_refused(tmp_path: Path) -> None:
