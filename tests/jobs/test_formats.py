@@ -188,6 +188,8 @@ def test_a_source_without_rows_makes_a_target_without_rows(
     report, service = run(source, tmp_path / target, column="text", key="text", only_key=True)
     assert (report.rows, report.dimensions, service.faults.requests) == (0, 8, 0)
     assert jobs.info(tmp_path / target)["rows"] == 0
+    with pytest.raises(ore.InputError, match="has 0 vectors; a map needs 3"):
+        jobs.write_map(tmp_path / target, tmp_path / "map.html")
     if target == "t.parquet":
         schema = pq.read_schema(tmp_path / target)
         vector = pa.list_(pa.field("element", pa.float32(), nullable=False), 8)
