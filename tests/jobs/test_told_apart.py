@@ -109,14 +109,28 @@ def _values_of(kind: pa.DataType) -> st.SearchStrategy[Any]:
     return st.none() | (st.integers(0, 2) if kinds.is_int8(kind) else st.text("ab", max_size=1))
 
 
-def test_what_stands_behind_a_missing_list_does_not_count() -> None:
-    """Arrow may keep values there, which another copy of the table has not."""
-    hidden = pa.ListArray.from_arrays(
-        [0, 1, 3], pa.array(["a", "x", "y"]), mask=pa.array([False, True])
-    )
-    assert hidden.to_pylist() == [["a"], None]
-    plain = pa.array([["a"], None])
-    assert identity(pa.table({"x": hidden})) == identity(pa.table({"x": plain}))
+def test_what_stands_behind_a_missing_value_does_not_count() -> None:
+    """Arrow may keep values there, in lists and structs too, which a copy of the table has not."""
+    mask = pa.array([False, True])
+    texts = pa.array(["a", "x", "y"])
+    struct = pa.StructArray.from_arrays([pa.array(["a", "x"])], ["b"], mask=mask)
+    lists = pa.ListArray.from_arrays([0, 1, 3], texts, mask=mask)
+    for hidden in (
+        lists,
+        struct,
+        pa.ListArray.from_arrays([0, 2], struct),
+        pa.ListArray.from_arrays([0, 2], lists),
+        pa.StructArray.from_arrays([lists], ["c"]),
+        pa.FixedSizeListArray.from_arrays(lists, 2),
+    ):
+        plain = pa.array(hidden.to_pylist(), hidden.type)
+        assert identity(pa.table({"x": hidden})) == identity(pa.table({"x": plain}))
+
+
+def test_where_a_list_ends_counts() -> None:
+    """Not only what all of them hold together."""
+    different = [[["a"], ["b"]], [["a", "b"], []], [[], ["a", "b"]], [["a", "b"], None]]
+    assert len({str(identity(pa.table({"x": lists}))) for lists in different}) == 4
 
 
 def test_polars_frames_with_lists_are_sources(tmp_path: Path) -> None:
