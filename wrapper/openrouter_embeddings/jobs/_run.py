@@ -68,7 +68,7 @@ def embed_file(
             (rows, dimensions), NaN where a row has none. Provenance is in the Parquet file's
             metadata, otherwise beside it.
         column: with the text; default: the only one of text, or the one named "text".
-        template: in place of a column: `"{title}: {body}"`.
+        template: in place of a column: `"{title}: {body}"`; a brace is doubled, also in a name.
         images: a column with images, as bytes, paths (relative to the source) or URLs.
         key: the column that names a row in `TARGET.errors.jsonl`; default: its number, from 0.
         only_key: leave all other columns of the source out of the target.
