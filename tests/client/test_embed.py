@@ -368,3 +368,35 @@ def test_the_matrix_is_never_there_twice(kind: Kind) -> None:
         tracemalloc.stop()
     assert np.array_equal(result.vectors, rows)
     assert peak < 1.4 * rows.nbytes
+
+
+@both
+def test_missing_values_have_no_row(kind: Kind) -> None:
+    """With `skip`: as many positions as inputs, and the others are sent as ever."""
+    column = ["a", None, float("nan"), "bb", None]
+    for size in (1, 2, 5):
+        service = Service()
+        result = service.embed(kind, column, on_error="skip", batch_size=size)
+        assert np.array_equal(result.vectors, expected(["a", "bb"]))
+        assert result.mask.tolist() == [True, False, False, True, False]
+        assert sorted(result.errors) == [1, 2, 4]
+        assert sorted(text for body in service.bodies for text in body["input"]) == ["a", "bb"]
+    service = Service()
+    assert service.embed(kind, [None], on_error="skip").vectors.shape == (0, 0)
+    with pytest.raises(ore.InputError, match=r"input 1: missing value \(None\)"):
+        service.embed(kind, column, batch_size=1)
+    assert not service.bodies
+
+
+@both
+def test_a_stream_goes_on_without_missing_values(kind: Kind) -> None:
+    """Or ends at the first, when the parts before it have been handed over."""
+    column = ["a", None, "bb", "c", float("nan")]
+    parts = Service().run(kind, lambda c: c.embed_stream(column, batch_size=2, on_error="skip"))
+    assert [(part.start, part.mask.tolist()) for part in parts] == [
+        (0, [True, False]),
+        (2, [True, True]),
+        (4, [False]),
+    ]
+    with pytest.raises(ore.InputError, match="input 1: missing value; leave it out"):
+        Service().run(kind, lambda c: c.embed_stream(column, batch_size=1))

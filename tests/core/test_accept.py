@@ -1,19 +1,23 @@
 """What is taken as input, what is refused, and in which words."""
 
 import json
+import math
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 import PIL.Image
+import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openrouter_embeddings import Audio, Content, File, Image, InputError, Video
-from openrouter_embeddings.core.accept import accept, checked_iterable
-from openrouter_embeddings.inputs import RawPart
+from openrouter_embeddings.core.accept import Gate, accept, checked_iterable
+from openrouter_embeddings.inputs import MISSING, RawPart
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 HUGE = 10**5000  # Python writes no integer of more than 4,300 digits
@@ -57,6 +61,16 @@ def test_token_lists_pass_unchanged(tokens: list[list[int]]) -> None:
         ([np.int64(5), 6], [[5, 6]]),
         (range(3), [[0, 1, 2]]),
         (np.array("abc"), ["abc"]),
+        (pa.chunked_array([["a"], ["b"]]), ["a", "b"]),
+        (pa.array([[101, 7], [8]]), [[101, 7], [8]]),
+        (pa.array([101, 7]), [[101, 7]]),
+        ([pa.scalar("a"), pa.scalar("b")], ["a", "b"]),
+        ([pa.scalar([101]), pa.array([7, 8])], [[101], [7, 8]]),
+        (pl.Series(["a", "b"]), ["a", "b"]),
+        (pl.Series([[101, 7], [8]]), [[101, 7], [8]]),
+        ([pl.Series([101, 7]), [8]], [[101, 7], [8]]),
+        (pd.Series(["a", "b"]), ["a", "b"]),
+        (pd.Series([[101, 7], [8]]), [[101, 7], [8]]),
     ],
 )
 def test_equivalents_of_lists_are_taken(given_: Any, right: list[Any]) -> None:
@@ -169,7 +183,11 @@ WIRE = '{"content": [{"type": "text", "text": "…"}, {"type": "image_url", "ima
         ("", 0, "the text is empty"),
         (["a", ""], 1, "the text is empty"),
         (None, 0, "None is not taken"),
-        (["a", None], 1, "None is not taken"),
+        (["a", None], 1, "missing value (None); leave it out"),
+        (["a", math.nan, None], 1, "missing value (NaN); leave it out"),
+        ([[1], None], 1, "missing value (None)"),
+        ([math.nan, math.nan], 0, "missing value (NaN)"),
+        ([101, math.nan], 0, "token 1 is nan; tokens are integers"),
         (["a", 5], 1, "a number among texts"),
         ([5, "a"], 0, "a number among texts"),
         (["a", 0.5], 1, "a number among texts"),
@@ -288,6 +306,58 @@ def test_a_table_is_refused() -> None:
         accept(Table())
     with pytest.raises(InputError, match="give one column"):
         checked_iterable(Table())
+
+
+@pytest.mark.parametrize(
+    "table", [pa.table({"a": ["b"]}), pd.DataFrame({"a": ["b"]}), pl.DataFrame({"a": ["b"]})]
+)
+def test_tables_of_known_libraries_are_refused(table: Any) -> None:
+    """Each of them, though Arrow's gives its rows as a list."""
+    with pytest.raises(InputError, match="is a table; give one column of it"):
+        accept(table)
+    with pytest.raises(InputError, match="is not taken"):
+        accept(["a", table])
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        (pd.Series(["a", None, "b"]), "NaN"),
+        (pd.Series(["a", None, "b"], dtype=object), "None"),
+        (pd.Series(["a", pd.NA, "b"], dtype=object), "NA"),
+        (pd.Series(["a", pd.NaT, "b"], dtype=object), "NaT"),
+        (np.array(["a", np.nan, "b"], object), "NaN"),
+        (pl.Series(["a", None, "b"]), "None"),
+        (pa.chunked_array([["a"], [None, "b"]]), "None"),
+        ((value for value in ["a", np.float32("nan"), "b"]), "NaN"),
+    ],
+)
+def test_a_missing_value_of_a_column_is_named(values: Any, name: str) -> None:
+    """With its position; or it is marked, for whoever goes on without it."""
+    values = values if hasattr(values, "__len__") else [*values]
+    with pytest.raises(InputError, match=rf"^input 1: missing value \({name}\); ") as caught:
+        accept(values)
+    assert caught.value.inputs == (1,)
+    assert accept(values, skip=True) == ["a", MISSING, "b"]
+
+
+def test_missing_values_mix_with_every_kind_of_input() -> None:
+    """They make no call multimodal, and tokens are not mixed by them."""
+    image = Image(b"")
+    assert accept(["a", None, image], skip=True) == [Content("a"), MISSING, Content(image)]
+    assert accept([None, [101], None], skip=True) == [MISSING, [101], MISSING]
+    assert accept([None, math.nan], skip=True) == [MISSING, MISSING]
+    gate = Gate()
+    assert [*map(gate.admit, [None, "a", pd.NA])] == [MISSING, "a", MISSING]
+    with pytest.raises(InputError, match="input 3: tokens among text"):
+        gate.admit([101])
+
+
+@pytest.mark.parametrize("alone", [None, math.nan, pd.NA])
+def test_a_missing_value_alone_is_no_list(alone: Any) -> None:
+    """There is nothing else to go on with."""
+    with pytest.raises(InputError, match="not taken"):
+        accept(alone, skip=True)
 
 
 @pytest.mark.parametrize("bare", [Path("cat.png"), PIL.Image.new("L", (1, 1))])

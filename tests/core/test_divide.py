@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import openrouter_embeddings as ore
@@ -307,3 +308,30 @@ def test_pieces_of_another_width_are_refused() -> None:
         else:
             with pytest.raises(ore.ResponseError, match=r"3 dimensions .* of 2 for other"):
                 division.succeeded(piece, decoded)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=9), st.integers(1, 4))
+def test_missing_values_are_never_sent(there: list[bool], most: int) -> None:
+    """The others are, in their order, whatever a request may hold; each has an error."""
+    items = [f"text {n}" if is_there else () for n, is_there in enumerate(there)]
+    batch = Batch(range(len(items)), items)
+    division = Division(batch, Learned({"m": most}), "m", skip=True, ask_again=False)
+    sent: list[tuple[int, Any]] = []
+    while (piece := division.next()) is not None:
+        assert piece.items
+        sent += zip(piece.positions, piece.items, strict=True)
+    assert sent == [(n, item) for n, item in enumerate(items) if item]
+    assert division.errors.keys() == {n for n, item in enumerate(items) if not item}
+    assert {str(error) for error in division.errors.values()} == {
+        f"input {n}: missing value" for n in division.errors
+    }
+
+
+def test_a_missing_value_ends_a_batch_before_anything_of_it_is_sent() -> None:
+    """Where it is not skipped."""
+    division = Division(
+        Batch([7, 8], ["a", ()]), Learned({"m": 1}), "m", skip=False, ask_again=False
+    )
+    with pytest.raises(ore.InputError, match="input 8: missing value; leave it out") as caught:
+        division.next()
+    assert caught.value.inputs == (8,)

@@ -22,7 +22,7 @@ from openrouter_embeddings.jobs._sources import open_source
 from openrouter_embeddings.jobs._store import Store
 from openrouter_embeddings.local.faults import Fault
 
-from tests.job_support import run, vectors
+from tests.job_support import OPTIONS, run, vectors
 from tests.support import PNG
 
 
@@ -77,7 +77,7 @@ def test_json_texts_stay_texts(tmp_path: Path) -> None:
             | st.lists(st.floats(allow_nan=False, allow_infinity=False)),
         ),
         min_size=1,
-    )
+    ).filter(any)
 )
 def test_json_lines_are_read_as_json_reads_them(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]
@@ -89,7 +89,7 @@ def test_json_lines_are_read_as_json_reads_them(
         (name, type(value)) for row in rows for name, value in row.items() if value is not None
     }
     if len({name for name, _ in kinds}) < len(kinds):
-        with pytest.raises(ore.InputError, match="cannot be read"):
+        with pytest.raises(ore.InputError, match=r"s\.jsonl, line \d+: "):
             open_source(path)
         return
     found = [row for batch in open_source(path).batches(3) for row in batch.to_pylist()]
@@ -102,8 +102,7 @@ def test_json_lines_are_read_as_json_reads_them(
     [
         (b"{", "line 3, is no JSON"),
         (b"[1]", "line 3, is no JSON object"),
-        (b'{"a": 5}', "cannot be read"),
-        (b'{"a": "x", "b": 18446744073709551615}', "cannot be read"),
+        (b'{"a": 5}', r"s\.jsonl, line 3: .*Field a has incompatible types"),
     ],
 )
 def test_json_lines_that_are_none_are_refused(tmp_path: Path, line: bytes, said: str) -> None:
@@ -117,8 +116,44 @@ def test_fields_of_two_types_far_apart_are_refused(tmp_path: Path) -> None:
     """As near by."""
     lines = ['{"a": 1}', *[json.dumps({"text": "x" * 100})] * 20_000, '{"a": "1"}']
     (tmp_path / "s.jsonl").write_text("\n".join(lines))
-    with pytest.raises(ore.InputError, match="of one type here, another there"):
-        open_source(tmp_path / "s.jsonl")
+    (tmp_path / "r.jsonl").write_text('{"text": "a file before it"}')
+    with pytest.raises(ore.InputError, match=r"s\.jsonl, line 20002: .*Field a has"):
+        open_source([tmp_path / "r.jsonl", tmp_path / "s.jsonl"])
+
+
+def test_unsigned_integers_are_taken_as_they_are(tmp_path: Path) -> None:
+    """From 2**63 on, as hashes have them, wherever they first come, in lists and objects too."""
+    large = 2**64 - 1
+    rows: list[dict[str, Any]] = [{"text": "x" * 60, "id": 5, "o": None, "f": 2}] * 20_000
+    rows += [{"text": "y", "id": large, "o": {"l": [1, 2**63]}, "f": 0.5}]
+    rows += [{"text": "z", "id": 0, "o": {"l": []}, "f": -1}]
+    (tmp_path / "s.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert (tmp_path / "s.jsonl").stat().st_size > 1 << 20
+    for name in ("t.parquet", "t.jsonl"):
+        run(tmp_path / "s.jsonl", tmp_path / name, column="text", batch_size=128)
+    assert open_source(tmp_path / "s.jsonl").schema.field("id").type == pa.uint64()
+    columns = ["text", "id", "o", "f"]
+    assert pq.read_table(tmp_path / "t.parquet", columns=columns).to_pylist() == rows
+    lines = map(json.loads, (tmp_path / "t.jsonl").read_text().splitlines())
+    assert [{name: line[name] for name in columns} for line in lines] == rows
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "said"),
+    [
+        (2**63, -1, r"line 2: the value of 'v' does not fit uint64"),
+        (2**63, 0.5, r"line 1: the value of 'v' does not fit double"),
+        (2**63, "a", r"line 2: .*Field v has incompatible types"),
+    ],
+)
+def test_integers_that_no_type_holds_are_refused(
+    tmp_path: Path, one: object, other: object, said: str
+) -> None:
+    """In every order, near by and far apart."""
+    lines = [json.dumps({"v": one}), json.dumps({"v": other})]
+    (tmp_path / "s.jsonl").write_text("\n".join(lines))
+    with pytest.raises((ore.InputError, jobs.JobError), match=said):
+        list(open_source(tmp_path / "s.jsonl").batches(10))
 
 
 def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
@@ -130,23 +165,149 @@ def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
         open_source(tmp_path / "s.txt")
 
 
-@pytest.mark.parametrize("kind", ["s.csv", "s.jsonl", "s.txt", "s.parquet"])
-def test_a_source_without_rows_is_refused(tmp_path: Path, kind: str) -> None:
-    """And nothing is left beside the target."""
-    (tmp_path / kind).write_text("text\n" if kind == "s.csv" else "")
-    if kind == "s.parquet":
-        pq.write_table(pa.table({"text": pa.array([], pa.string())}), tmp_path / kind)
-    with pytest.raises(ore.InputError, match="has no rows"):
-        run(tmp_path / kind, tmp_path / "t.npy")
-    assert [path.name for path in tmp_path.iterdir()] == [kind]
+EMPTY = [
+    ("blank.csv", b""),
+    ("header.csv", b"text\n"),
+    ("s.jsonl", b""),
+    ("s.txt", b""),
+    ("s.parquet", None),
+]
 
 
-def test_files_with_other_columns_are_refused(tmp_path: Path) -> None:
-    """Their rows would lose them."""
-    for name, table in (("a", {"text": ["a"]}), ("b", {"text": ["b"], "more": [1]})):
-        pq.write_table(pa.table(table), tmp_path / f"{name}.parquet")
-    with pytest.raises(ore.InputError, match=r"b\.parquet has other columns than .*a\.parquet"):
+@pytest.mark.parametrize(("name", "contents"), EMPTY)
+@pytest.mark.parametrize("target", ["t.parquet", "t.npy", "t.jsonl"])
+def test_a_source_without_rows_makes_a_target_without_rows(
+    tmp_path: Path, name: str, contents: bytes | None, target: str
+) -> None:
+    """One piece of a source may be empty; a file that does not name its columns takes any name."""
+    source = tmp_path / name
+    if contents is None:
+        pq.write_table(pa.table({"text": pa.array([], pa.string())}), source)
+    else:
+        source.write_bytes(contents)
+    report, service = run(source, tmp_path / target, column="text", key="text", only_key=True)
+    assert (report.rows, report.dimensions, service.faults.requests) == (0, 8, 0)
+    assert jobs.info(tmp_path / target)["rows"] == 0
+    with pytest.raises(ore.InputError, match="has 0 vectors; a map needs 3"):
+        jobs.write_map(tmp_path / target, tmp_path / "map.html")
+    if target == "t.parquet":
+        schema = pq.read_schema(tmp_path / target)
+        vector = pa.list_(pa.field("element", pa.float32(), nullable=False), 8)
+        assert schema.field("embedding").type == vector
+        assert schema.names == (
+            ["embedding"] if contents == b"" and name != "s.txt" else ["text", "embedding"]
+        )
+    elif target == "t.npy":
+        assert np.load(tmp_path / target).shape == (0, 8)
+    else:
+        assert (tmp_path / target).read_bytes() == b""
+
+
+@pytest.mark.parametrize("dimensions", [8, None])
+@pytest.mark.parametrize("target", ["t.parquet", "t.npy", "t.jsonl"])
+def test_a_source_of_empty_rows_makes_a_target_of_empty_rows(
+    tmp_path: Path, target: str, dimensions: int | None
+) -> None:
+    """Each row is in the errors file; without `dimensions` nobody knows how long a vector is."""
+    table = pa.table({"text": pa.array([None, "", None], pa.string())})
+    for _ in range(2):  # again it is done already
+        report, service = run(table, tmp_path / target, dimensions=dimensions)
+        assert (report.rows, report.errors, report.dimensions) == (3, 3, dimensions or 0)
+        assert service.faults.requests == 0
+    reasons = (tmp_path / f"{target}.errors.jsonl").read_text().splitlines()
+    assert [json.loads(line)["reason"] for line in reasons] == ["the text is empty"] * 3
+    assert jobs.search(tmp_path / target, "x", client=ore.Client.local(**OPTIONS)) == []
+    if target == "t.npy":
+        assert np.isnan(np.load(tmp_path / target)).all()
+        return
+    if target == "t.jsonl":
+        lines = (tmp_path / target).read_text().splitlines()
+        assert [json.loads(line)["embedding"] for line in lines] == [None] * 3
+        return
+    run(pa.table({"text": ["a"]}), tmp_path / "a.parquet")
+    both = pq.read_table([tmp_path / "a.parquet", tmp_path / target])
+    assert [row is None for row in both["embedding"].to_pylist()] == [False, True, True, True]
+
+
+def test_a_source_that_cannot_be_read_is_no_empty_one(tmp_path: Path) -> None:
+    """A wrong folder, or a model that refuses everything, is no piece without rows."""
+    for table, fault in (
+        (pa.table({"image": ["/none/a.png", None]}), []),
+        (pa.table({"text": ["poison", None]}), [Fault("poison")]),
+    ):
+        with pytest.raises(jobs.JobError, match="no row could be embedded"):
+            run(table, tmp_path / "t.npy", *fault, images="image" if not fault else None)
+        assert not (tmp_path / "t.npy").exists()
+
+
+def test_rows_need_a_column(tmp_path: Path) -> None:
+    """Objects without any field are no empty file."""
+    (tmp_path / "s.jsonl").write_text("{}\n{}\n")
+    with pytest.raises(ore.InputError, match="rows without any column"):
+        open_source(tmp_path / "s.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (
+            {"text": ["b"], "more": [1]},
+            r"b\.parquet has a column 'more' and \S*a\.parquet has none",
+        ),
+        ({}, r"a\.parquet has a column 'text' and \S*b\.parquet has none"),
+        ({"text": [1]}, r"the column 'text' is int64 in \S*b\.parquet and string in \S*a\.parquet"),
+    ],
+)
+def test_files_with_other_columns_are_refused(
+    tmp_path: Path, table: dict[str, Any], said: str
+) -> None:
+    """Their rows would lose them; the error names the column."""
+    for name, one in (("a", {"text": ["a"]}), ("b", table)):
+        pq.write_table(pa.table(one), tmp_path / f"{name}.parquet")
+    with pytest.raises(ore.InputError, match=said):
         open_source(str(tmp_path / "*.parquet"))
+
+
+def test_a_damaged_file_among_others_is_named(tmp_path: Path) -> None:
+    """And one with two columns of a name."""
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "a.parquet")
+    (tmp_path / "b.parquet").write_bytes(b"PAR1 and so on")
+    with pytest.raises(ore.InputError, match=r"b\.parquet: "):
+        open_source(str(tmp_path / "*.parquet"))
+    pq.write_table(_same_twice(), tmp_path / "b.parquet")
+    with pytest.raises(ore.InputError, match="more than one column 'text'"):
+        open_source(str(tmp_path / "*.parquet"))
+
+
+def test_files_may_be_written_by_several_programs(tmp_path: Path) -> None:
+    """Their columns may differ in order, in nullability, in the width of text, and one in nulls."""
+    fields = [
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("tags", pa.list_(pa.field("item", pa.string(), nullable=False))),
+        pa.field("n", pa.int64()),
+        pa.field("f", pa.list_(pa.field("item", pa.int8(), nullable=False), 2)),
+    ]
+    wide = [
+        pa.field("n", pa.null()),
+        pa.field("tags", pa.large_list(pa.large_string())),
+        pa.field("f", pa.list_(pa.int8(), 2)),
+        pa.field("text", pa.large_string()),
+    ]
+    first = pa.table([["a"], [["x"]], [1], [[1, 2]]], pa.schema(fields))
+    lists = pa.array([[None, 3], None], wide[2].type)
+    second = pa.table([pa.nulls(2), [[None], None], lists, ["b", None]], pa.schema(wide))
+    pq.write_table(first, tmp_path / "a.parquet")
+    pq.write_table(second, tmp_path / "b.parquet")
+    rows = [
+        {"text": "a", "tags": ["x"], "n": 1, "f": [1, 2]},
+        {"text": "b", "tags": [None], "n": None, "f": [None, 3]},
+        {"text": None, "tags": None, "n": None, "f": None},
+    ]
+    for names, wanted in (("ab", rows), ("ba", rows[1:] + rows[:1])):
+        source = open_source([tmp_path / f"{name}.parquet" for name in names])
+        (batch,) = source.batches(10)
+        assert batch.schema == source.schema
+        assert batch.to_pylist() == wanted
 
 
 @pytest.mark.parametrize(
@@ -187,37 +348,6 @@ def test_what_is_no_text_is_refused(values: list[Any]) -> None:
     """It would be embedded as Python writes it."""
     with pytest.raises(ore.InputError, match="text or numbers are right"):
         texts(pa.table({"x": values}), "x")
-
-
-@pytest.mark.parametrize("name", ["note:20", "a.b", "0", "a!r", "{", "a[0]"])
-def test_a_column_may_have_any_name(name: str) -> None:
-    """It is no template."""
-    assert texts(pa.table({name: ["right"], "note": ["wrong"], "a": ["wrong"]}), name) == ["right"]
-
-
-@pytest.mark.parametrize(
-    ("template", "said"),
-    [
-        ("{a:20}", "followed by a format"),
-        ("{a:{b}}", "followed by a format"),
-        ("{a!r}", "followed by a format"),
-        ("{0}", "no column '0'"),
-        ("{}", "no column ''"),
-        ("{a.real}", "no column 'a.real'"),
-        ("{a", "is none"),
-        ("none at all", "names no column"),
-    ],
-)
-def test_a_template_that_cannot_be_right_is_refused(template: str, said: str) -> None:
-    """It knows columns and nothing else of Python's formats."""
-    with pytest.raises(ore.InputError, match=said):
-        texts(pa.table({"a": ["x"], "b": ["y"]}), template=template)
-
-
-def test_a_template_is_filled_as_it_stands() -> None:
-    """Braces that are doubled are braces; a name with a dot is one."""
-    table = pa.table({"a.b": ["{x}"], "c": [None]})
-    assert texts(table, template="{{{a.b}}}-{c}!") == ["{{x}}-!"]
 
 
 def _same_twice() -> pa.Table:

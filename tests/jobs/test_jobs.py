@@ -199,7 +199,7 @@ def test_what_cannot_be_right_is_said_before_anything_is_sent(source: Path, tmp_
         (source, tmp_path / "no" / "t.npy", {}, "there is no directory"),
         (source, target, {"column": "nope"}, "no column 'nope'; there are id, text, more"),
         (source, target, {"template": "{nope}"}, "no column 'nope'"),
-        (source, target, {"template": "{text"}, "is none"),
+        (source, target, {"template": "{text"}, "single brace"),
         (source, target, {"column": "text", "template": "{text}"}, "not both"),
         (source, target, {"key": "nope"}, "no column 'nope'"),
         (source, target, {"only_key": True}, "key=… names the column"),

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 import subprocess
 import sys
 from decimal import Decimal
@@ -117,7 +118,7 @@ def test_killed_jobs_lose_nothing_and_pay_for_nothing_twice() -> None:
 def test_progress_is_a_bar_or_lines(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A bar in a terminal; elsewhere a line now and then."""
+    """A bar in a terminal that can move its cursor; elsewhere a line now and then."""
     usage = ore.Usage(prompt_tokens=2500, cost=Decimal("0.5"), requests=10, retries=2)
     progress = jobs.Progress("embedding", 1500, 4500, 500, 900, 0, 0, 3, 4, usage, 10.0)
     assert _run.line(progress) == (
@@ -137,11 +138,14 @@ def test_progress_is_a_bar_or_lines(
 
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setenv("TERM", "xterm")
-    listener, close = _run._listener(given)
-    listener(progress)
-    close()
-    assert "2,500 tokens" in terminal.getvalue()
+    for kind, is_bar in (("xterm", True), ("dumb", False)):
+        monkeypatch.setenv("TERM", kind)
+        listener, close = _run._listener(given)
+        listener(progress)
+        close()
+        assert "2,500 tokens" in terminal.getvalue()
+        assert ("\x1b" in terminal.getvalue()) == is_bar
+        terminal.truncate(0)
 
 
 def test_an_estimate_counts_and_asks_for_a_price(texts: Path) -> None:
@@ -177,3 +181,14 @@ def test_a_missing_extra_is_named(
     target = texts.parent / "t.npy"
     assert cli.main(["run", str(texts), "-o", str(target), "--local"]) == 1
     assert 'pip install "openrouter-embeddings[jobs]"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_job_needs_no_standard_streams(texts: Path, tmp_path: Path, closed: str) -> None:
+    """The shell may have closed them; nothing that is said goes to another file."""
+    target = tmp_path / "t.npy"
+    command = [sys.executable, "-m", "openrouter_embeddings.cli", "run", texts, "-o", target]
+    line = f"{shlex.join(map(str, command))} --local --model local/hash --dimensions 4 {closed}"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert np.load(target).shape == (5, 4)

@@ -16,6 +16,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from openrouter_embeddings import jobs
 from openrouter_embeddings.client._workers import Workers
 from openrouter_embeddings.jobs import _embed
@@ -58,6 +60,85 @@ def test_tables_are_told_by_their_values() -> None:
     hidden = pa.array([7, 8, 9], mask=np.array([False, True, False]))
     assert identity(pa.table({"n": hidden})) == identity(pa.table({"n": [7, None, 9]}))
     assert identity(pa.table({"n": hidden})) != identity(pa.table({"n": [7, 9, None]}))
+
+
+@given(
+    st.sampled_from(
+        [
+            pa.string(),
+            pa.string_view(),
+            pa.large_string(),
+            pa.list_(pa.string_view()),
+            pa.large_list(pa.large_string()),
+            pa.list_(pa.int8(), 2),
+            pa.map_(pa.string(), pa.string()),
+            pa.struct([("a", pa.list_(pa.struct([("b", pa.string_view())]))), ("c", pa.int8())]),
+            pa.list_(pa.dictionary(pa.int8(), pa.string())),
+        ]
+    ),
+    st.data(),
+)
+def test_nested_tables_are_told_by_their_values(kind: pa.DataType, data: st.DataObject) -> None:
+    """However they are cut, and whatever stands behind a missing value."""
+    one = data.draw(st.lists(_values_of(kind), min_size=1, max_size=6))
+    other = data.draw(st.lists(_values_of(kind), min_size=1, max_size=6))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(one)), max_size=3)))
+    spare = data.draw(st.lists(_values_of(kind), max_size=2))
+    long = pa.array([*spare, *one], kind)
+    whole = long.slice(len(spare))
+    pieces = [whole.slice(a, b - a) for a, b in zip([0, *cuts], [*cuts, len(one)], strict=True)]
+    plain = identity(pa.table({"x": pa.array(one, kind)}))
+    assert identity(pa.table({"x": pa.chunked_array(pieces, kind)})) == plain
+    same = pa.array(one, kind).to_pylist() == pa.array(other, kind).to_pylist()
+    assert (identity(pa.table({"x": pa.array(other, kind)})) == plain) == same
+
+
+def _values_of(kind: pa.DataType) -> st.SearchStrategy[Any]:
+    kinds = pa.types
+    if kinds.is_struct(kind):
+        inner = {kind.field(n).name: _values_of(kind.field(n).type) for n in range(kind.num_fields)}
+        return st.none() | st.fixed_dictionaries(inner)
+    if kinds.is_map(kind):
+        pairs = st.tuples(st.text("ab", max_size=1), st.none() | st.text("ab", max_size=1))
+        return st.none() | st.lists(pairs, max_size=2)
+    if kinds.is_nested(kind):
+        size = kind.list_size if kinds.is_fixed_size_list(kind) else None
+        return st.none() | st.lists(
+            _values_of(kind.value_type), min_size=size or 0, max_size=size or 2
+        )
+    return st.none() | (st.integers(0, 2) if kinds.is_int8(kind) else st.text("ab", max_size=1))
+
+
+def test_what_stands_behind_a_missing_value_does_not_count() -> None:
+    """Arrow may keep values there, in lists and structs too, which a copy of the table has not."""
+    mask = pa.array([False, True])
+    texts = pa.array(["a", "x", "y"])
+    struct = pa.StructArray.from_arrays([pa.array(["a", "x"])], ["b"], mask=mask)
+    lists = pa.ListArray.from_arrays([0, 1, 3], texts, mask=mask)
+    for hidden in (
+        lists,
+        struct,
+        pa.ListArray.from_arrays([0, 2], struct),
+        pa.ListArray.from_arrays([0, 2], lists),
+        pa.StructArray.from_arrays([lists], ["c"]),
+        pa.FixedSizeListArray.from_arrays(lists, 2),
+    ):
+        plain = pa.array(hidden.to_pylist(), hidden.type)
+        assert identity(pa.table({"x": hidden})) == identity(pa.table({"x": plain}))
+
+
+def test_where_a_list_ends_counts() -> None:
+    """Not only what all of them hold together."""
+    different = [[["a"], ["b"]], [["a", "b"], []], [[], ["a", "b"]], [["a", "b"], None]]
+    assert len({str(identity(pa.table({"x": lists}))) for lists in different}) == 4
+
+
+def test_polars_frames_with_lists_are_sources(tmp_path: Path) -> None:
+    """With missing ones: Polars' lists hold views of texts."""
+    tags = [["x"], None, [None, "y"]]
+    frame = pl.DataFrame({"text": ["a", "b", "c"], "tags": tags})
+    run(frame, tmp_path / "t.parquet")
+    assert pq.read_table(tmp_path / "t.parquet")["tags"].to_pylist() == tags
 
 
 def test_files_of_the_same_name_are_told_by_their_place(tmp_path: Path) -> None:
@@ -136,7 +217,7 @@ def test_csv_files_with_other_columns_are_refused(tmp_path: Path) -> None:
     run([tmp_path / "a.csv", tmp_path / "b.csv"], tmp_path / "t.npy", column="text")
     assert np.array_equal(np.load(tmp_path / "t.npy"), vectors(["x", "y"]))
     (tmp_path / "b.csv").write_text("id,body\n2,y\n")
-    with pytest.raises(ore.InputError, match=r"b\.csv has other columns than"):
+    with pytest.raises(ore.InputError, match=r"b\.csv has a column 'body' and .*a\.csv has none"):
         run([tmp_path / "a.csv", tmp_path / "b.csv"], tmp_path / "u.npy", column="text")
 
 
@@ -151,19 +232,25 @@ def test_a_text_that_is_none_is_a_row_without_a_vector(tmp_path: Path) -> None:
 
 
 def test_a_value_that_cannot_be_written_ends_in_a_sentence(tmp_path: Path) -> None:
-    """And nothing is left of the target; what came is kept."""
-    late = pa.array([10**15], pa.timestamp("s"))
-    with pytest.raises(jobs.JobError, match=r"the target cannot be written: .* what came is kept"):
-        run(pa.table({"text": ["a"], "at": late}), tmp_path / "t.jsonl", column="text")
-    assert [path.name for path in tmp_path.iterdir()] == ["t.jsonl.job"]
+    """Before anything is sent, and nothing is left beside the target."""
+    late = pa.array([0, 10**15], pa.timestamp("s"))
+    table = pa.table({"text": ["a", "b"], "at": late})
+    for name, key in (("t.jsonl", None), ("t.npy", "at")):  # among the errors, too
+        with pytest.raises(ore.InputError, match=r"written from row 0 on: .* nothing was sent"):
+            run(table, tmp_path / name, column="text", key=key)
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize("name", ["t.parquet", "t.npy", "t.jsonl"])
 def test_a_target_on_a_full_disk_leaves_nothing(tmp_path: Path, name: str) -> None:
     """Though closing it fails, too; and what came is kept."""
-    (tmp_path / f"{name}.part").symlink_to("/dev/full")
+
+    def fill(progress: jobs.Progress) -> None:
+        if progress.stage == "writing" and not progress.rows:
+            (tmp_path / f"{name}.part").symlink_to("/dev/full")
+
     with pytest.raises(OSError, match="No space left"):
-        run(TABLE, tmp_path / name, column="text")
+        run(TABLE, tmp_path / name, column="text", on_progress=fill)
     assert [path.name for path in tmp_path.iterdir()] == [f"{name}.job"]
     _, service = run(TABLE, tmp_path / name, column="text")
     assert not billed(service)
@@ -236,6 +323,32 @@ def test_a_job_does_not_overwrite_its_source(tmp_path: Path) -> None:
     with pytest.raises(ore.InputError, match=r"is no \.html file"):
         jobs.write_map(tmp_path / "t.parquet", tmp_path / "t.parquet")
     assert (tmp_path / "t.parquet").read_bytes() == before
+
+
+def test_a_link_to_nothing_is_not_replaced(tmp_path: Path) -> None:
+    """Somebody has put it there to have the target elsewhere; a link to a file is that file."""
+    (tmp_path / "t.npy").symlink_to("elsewhere/t.npy")
+    with pytest.raises(ore.InputError, match=r"a symbolic link to elsewhere/t\.npy, which is not"):
+        run(TABLE, tmp_path / "t.npy", column="text")
+    assert [path.name for path in tmp_path.iterdir()] == ["t.npy"]
+    assert (tmp_path / "t.npy").is_symlink()
+
+
+def test_what_is_no_image_does_not_end_a_job(tmp_path: Path) -> None:
+    """A folder is none; a link to nothing, to itself, or a pipe is a row with a reason."""
+    folder = tmp_path / "images"
+    (folder / "folder.png").mkdir(parents=True)
+    (folder / "folder.png" / "in.png").write_bytes(PNG)
+    (folder / "a.png").symlink_to("gone.png")
+    (folder / "b.png").symlink_to("b.png")
+    os.mkfifo(folder / "c.png")
+    report, _ = run(folder, tmp_path / "t.parquet", key="path")
+    reasons = [orjson.loads(line) for line in report.errors_file.read_bytes().splitlines()]
+    assert [reason["key"] for reason in reasons] == ["a.png", "b.png", "c.png"]
+    assert "No such file" in reasons[0]["reason"]
+    assert "a named pipe" in reasons[2]["reason"]
+    paths = pq.read_table(tmp_path / "t.parquet")["path"].to_pylist()
+    assert paths == ["a.png", "b.png", "c.png", "folder.png/in.png"]
 
 
 def test_a_file_that_came_meanwhile_is_left_alone(tmp_path: Path) -> None:

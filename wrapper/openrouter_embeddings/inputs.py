@@ -135,6 +135,11 @@ class Content:
         return f"Content({', '.join(map(_described_part, self.parts))})"
 
 
+# Where a list of inputs has no value. It loads as (), and is never sent: `on_error` says what
+# becomes of it. Nobody else's Content is empty, which is an InputError.
+MISSING = Content()
+
+
 def _described_part(part: Any) -> str:
     if isinstance(part, Mapping):
         return f"<mapping of type {part.get('type')!r:.60}>"

@@ -159,6 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         PaymentRequiredError,
     )
 
+    _open_streams()
     given = parser().parse_args(arguments)
     try:
         given.run(given)
@@ -177,6 +178,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", EXIT_INTERRUPTED)
     return 0
+
+
+def _open_streams() -> None:
+    """What the shell has closed (`2>&-`) goes nowhere; otherwise the next file would get it."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - for good
 
 
 def _fail(message: str, status: int) -> int:

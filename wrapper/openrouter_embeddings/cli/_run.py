@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import sys
 import time
 from decimal import Decimal, InvalidOperation
@@ -66,6 +67,7 @@ def add(commands: Any) -> None:
     run.add_argument("--images", metavar="C", help="a column with images: bytes, paths or URLs")
     run.add_argument("--key", metavar="C", help="the column that names a row among the errors")
     run.add_argument("--only-key", action="store_true", help="no other column in the target")
+    run.add_argument("--delimiter", metavar="CHAR", help="between the columns of a .csv file")
     run.add_argument("--precision", choices=("float32", "float16"), default="float32")
     run.add_argument("--model", help="the model; with --local: local/minilm")
     run.add_argument("--dimensions", type=int, metavar="D", help="shorter vectors")
@@ -108,7 +110,7 @@ def _run(given: argparse.Namespace) -> None:
 
     from . import client_of  # noqa: PLC0415 - the two know each other
 
-    names = ("column", "template", "images", "key", "only_key")
+    names = ("column", "template", "images", "key", "only_key", "delimiter")
     reading: Any = {name: getattr(given, name) for name in names}
     tuning = ("batch_size", "concurrency")
     options: Any = {n: v for n in tuning if (v := getattr(given, n)) is not None}
@@ -165,7 +167,7 @@ def _how_to_go_on(error: BaseException, *, has_begun: bool) -> str:
 def _listener(given: argparse.Namespace) -> tuple[Callable[[Progress], None], Callable[[], None]]:
     if given.json:
         return _print_json, _nothing
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
         return _bar()
     last = time.monotonic()
 

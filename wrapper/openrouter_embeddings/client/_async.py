@@ -106,7 +106,7 @@ class AsyncClient(BaseClient):
         """Embed inputs, one row each, in their order; see `Client.embed`."""
         call = self._call(options)
         self._turnstile_here()
-        items = accept(inputs)
+        items = accept(inputs, skip=call.options.on_error == "skip")
         loaded = [
             item if isinstance(item, str) else await _load(item, position)
             for position, item in enumerate(items)

@@ -121,7 +121,7 @@ class Client(BaseClient):
         return self._embed(self._call(options), inputs)
 
     def _embed(self, call: Call, inputs: EmbedInputs) -> EmbeddingResult:
-        items = accept(inputs)
+        items = accept(inputs, skip=call.options.on_error == "skip")
         loaded = [
             item if isinstance(item, str) else load_content(item, position)
             for position, item in enumerate(items)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from array import array
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,7 @@ import orjson
 
 from openrouter_embeddings.errors import InputError
 from openrouter_embeddings.inputs import (
+    MISSING,
     Audio,
     Content,
     ContentPart,
@@ -33,24 +35,31 @@ _SHAPE = (
     '{"type": "image_url", "image_url": {"url": "https://… or data:…"}}]}'
 )
 LARGEST = 2**31 - 1  # what tokenizers and JSON readers hold
+_MISSING = {"NoneType": "None", "NAType": "NA", "NaTType": "NaT"}  # of pandas, without importing it
+SKIPPING = 'leave it out, or set on_error="skip" to go on without it'
 _TAKEN = "a text, a list of token integers, an Image, Audio, Video, File or a Content"
 
 
-def accept(inputs: Any) -> list[Item]:
+def accept(inputs: Any, *, skip: bool = False) -> list[Item]:
     """The inputs of one call, uniform: all text, all tokens, or all `Content`.
 
-    One text, token list, `Image`, `Content` and so on is a list of one. Raises InputError.
+    One text, token list, `Image`, `Content` and so on is a list of one. With `skip`, a missing
+    value in a list is `MISSING`. Raises InputError.
     """
     values = _listed(inputs)
     if _plain_texts(values):
         return values
-    values = [_without_numpy(value) for value in values]
+    values = [_plain(value) for value in values]
     if not values:
         raise InputError(f"the list of inputs is empty; give {_TAKEN}")
-    if all(_is_number(value) for value in values):
+    missing = [*map(_missing, values)]
+    if all(map(_is_number, values)) and not all(missing):
         return [_tokens(values, 0)]
+    if any(missing) and not skip:
+        position = next(n for n, name in enumerate(missing) if name)
+        _refuse(position, f"missing value ({missing[position]}); {SKIPPING}")
     items = [*map(Gate().admit_plain, values)]
-    if any(isinstance(item, Content) for item in items):
+    if any(isinstance(item, Content) and item.parts for item in items):
         return [Content(item) if isinstance(item, str) else item for item in items]
     return items
 
@@ -78,11 +87,14 @@ class Gate:
 
     def admit(self, value: Any) -> Item:
         """The next input, checked. Raises InputError naming its position."""
-        return self.admit_plain(_without_numpy(value))
+        return self.admit_plain(_plain(value))
 
     def admit_plain(self, value: Any) -> Item:
-        """The same for a value that is no array."""
+        """The same for a value that is no array. A missing one is `MISSING`, among all others."""
         position = self._position
+        if _missing(value):
+            self._position += 1
+            return MISSING
         item = _item(value, position)
         is_tokens = isinstance(item, list)
         if self._tokens is None:
@@ -98,6 +110,24 @@ class Gate:
         return item
 
 
+def _plain(value: Any) -> Any:
+    """The values of an array, series or scalar of numpy, pandas, Polars or Arrow as Python's."""
+    if isinstance(value, str | list):
+        return value
+    if hasattr(value, "to_pylist") and not hasattr(value, "columns"):  # no table
+        return value.to_pylist()
+    if hasattr(value, "to_list"):
+        return value.to_list()
+    return value.as_py() if hasattr(value, "as_py") else _without_numpy(value)
+
+
+def _missing(value: Any) -> str:
+    """What pandas, Polars and Arrow call a missing value; empty for any other."""
+    if isinstance(value, float):
+        return "NaN" if math.isnan(value) else ""
+    return _MISSING.get(type(value).__name__, "")
+
+
 def _plain_texts(values: list[Any]) -> bool:
     """Whether there is nothing to be done, as for most corpora: a tenth of looking at each."""
     if {*map(type, values)} != {str} or not all(values):
@@ -111,7 +141,7 @@ def _plain_texts(values: list[Any]) -> bool:
 
 
 def _listed(inputs: Any) -> list[Any]:
-    inputs = _without_numpy(inputs)
+    inputs = _plain(inputs)
     if isinstance(inputs, str | Media | Content | Mapping):
         return [inputs]
     if inputs is None or _is_bytes(inputs):

@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from openrouter_embeddings.errors import BudgetExceededError, ResponseError
+from openrouter_embeddings.errors import BudgetExceededError, InputError, ResponseError
 from openrouter_embeddings.result import Usage
 
+from .accept import SKIPPING
 from .assemble import same_width
 from .policy import can_divide, named_cap, refuses_base64, too_much
 
@@ -90,7 +91,10 @@ class Division:
         """The piece to send now; None when all has been dealt with."""
         while self._to_send:
             piece = self._to_send.pop()
-            if not self._learned.fits(self._model, piece):
+            if () in piece.items:
+                piece = self._without_missing(piece)
+                self._to_send += [piece] if piece.items else []
+            elif not self._learned.fits(self._model, piece):
                 self._to_send += self._pieces(piece)
             elif len(piece.items) > 1 and self._cautious():
                 self._to_send += [piece.cut(1, len(piece.items)), piece.cut(0, 1)]
@@ -99,6 +103,14 @@ class Division:
         if self._too_much and not self.errors:
             self._learn(self._too_much)
         return None
+
+    def _without_missing(self, piece: Batch) -> Batch:
+        """Only the inputs that have a value. Raises InputError unless others are skipped."""
+        for position, item in zip(piece.positions, piece.items, strict=True):
+            if item == ():
+                what = "missing value" if self._skip else f"missing value; {SKIPPING}"
+                self._blame(InputError(f"input {position}: {what}", inputs=[position]))
+        return piece.pick([row for row, item in enumerate(piece.items) if item != ()])
 
     def _pieces(self, piece: Batch) -> list[Batch]:
         """As large as may be, the last one first."""

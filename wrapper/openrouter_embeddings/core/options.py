@@ -53,10 +53,11 @@ class EmbedOptions(TypedDict, total=False):
         deadline: seconds that the whole call may take, retries and waiting included; default: no
             limit.
         max_retries: retries (not attempts) of a request; default 4; 0 means one attempt.
-        on_error: what becomes of an input that the service refuses (400, 413, 422, moderation), or
-            for which no usable vector comes: `"raise"` (default) names its position; `"skip"` goes
-            on without it, and the result has `mask` and `errors`. Other errors always raise, and
-            what is refused before anything is sent (an empty text, a broken file) does too.
+        on_error: what becomes of an input that the service refuses (400, 413, 422, moderation), for
+            which no usable vector comes, or which is a missing value (None, NaN, NA) in a list:
+            `"raise"` (default) names its position; `"skip"` goes on without it, and the result has
+            `mask` and `errors`. Other errors always raise, and so does any other input that is
+            refused before anything is sent (an empty text, a broken file).
         budget: credits (US dollars) that the call may cost at most, as a Decimal; default: no
             limit. Nothing is sent that could pass it, by the dearest price per token seen in the
             call and a token for every byte: a call may so end below it. The first input goes alone,

@@ -21,6 +21,7 @@ from openrouter_embeddings.result import Usage
 
 from ._errors import JobError
 from ._report import OFTEN
+from ._rows import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -97,6 +98,11 @@ class Embedding:
     def unchecked(self) -> int:
         """Vectors without a checksum, the cache's included."""
         return self._store.unchecked + (self._store.fact("unchecked_reused") or 0)
+
+    @property
+    def had_nothing(self) -> bool:
+        """Whether every row was empty: the source may be one piece of a larger one."""
+        return self._unusable <= NOTHING and not self._refused
 
     @property
     def settled(self) -> int:

@@ -71,6 +71,7 @@ def estimate(
     images: str | None = None,
     key: str | None = None,
     only_key: bool = False,
+    delimiter: str | None = None,
     price: Decimal | None = None,
     client: Client | None = None,
     **options: Unpack[EmbedOptions],
@@ -90,6 +91,7 @@ def estimate(
         images: as for `embed_file`.
         key: as for `embed_file`.
         only_key: as for `embed_file`.
+        delimiter: as for `embed_file`.
         price: credits for a million tokens of text; default: learned from the service.
         client: for that; default: `Client()`.
         **options: as for `embed_file`.
@@ -98,7 +100,7 @@ def estimate(
         As `embed_file`.
     """
     check_names(options)
-    rows = _opened(source, target, key, only_key=only_key)
+    rows = _opened(source, target, key, delimiter, only_key=only_key)
     reader = rows.reader(column, template, images)
     if reader.images and price is not None:
         raise InputError(
@@ -107,7 +109,7 @@ def estimate(
     seen: set[bytes] = set()
     sample = Sample()
     total = unusable = size = 0
-    for batch in rows.batches(reader.rows):
+    for batch in rows.batches(reader.rows, reader.columns):
         for row in reader.read(batch):
             total += 1
             if row.value is None:
@@ -135,13 +137,18 @@ def estimate(
 
 
 def _opened(
-    source: Any, target: str | PathLike[str] | None, key: str | None, *, only_key: bool
+    source: Any,
+    target: str | PathLike[str] | None,
+    key: str | None,
+    delimiter: str | None,
+    *,
+    only_key: bool,
 ) -> Source:
     """The source, once it is known that the target can have its columns."""
     if target is None:
-        return open_source(source)
+        return open_source(source, delimiter=delimiter)
     path = Path(target)
-    rows = open_source(source, apart=beside(path))
+    rows = open_source(source, beside(path), delimiter)
     columns_of(kind_of(path), rows.schema, key, only_key=only_key)
     return rows
 

@@ -102,7 +102,7 @@ def _sample(
 ) -> tuple[NDArray[np.float32], list[int], list[dict[str, Any]]]:
     """Vectors from all over a target, the numbers of their rows, and the rows."""
     every = -(-said["rows"] // points)
-    vectors: list[NDArray[np.float32]] = []
+    vectors = [np.empty((0, said["dimensions"]), np.float32)]
     numbers: list[int] = []
     rows: list[dict[str, Any]] = []
     for first, matrix, batch in pieces(path, said["dimensions"]):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from string import Formatter
 from typing import TYPE_CHECKING, Any
 
 from openrouter_embeddings._extras import need
@@ -13,15 +13,17 @@ from openrouter_embeddings.errors import InputError
 from openrouter_embeddings.inputs import Content, Image
 from openrouter_embeddings.media import load
 
-from ._values import NoText, is_utf8, python_values
+from ._values import NoText, is_utf8, known, python_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import NoReturn
 
     import pyarrow as pa
 
     from openrouter_embeddings.inputs import EmbedInput
 
+_DOUBLED = str.maketrans({"{": "{{", "}": "}}"})
 _URLS = ("http://", "https://", "data:")
 
 
@@ -46,11 +48,14 @@ class Reader:
     """Takes inputs out of batches of a source.
 
     Args:
-        schema: of every batch.
+        schema: of the source; without columns, it has no rows, and a column of any name is taken.
         folder: what relative paths of images are relative to; None where that is not known.
         column: with the text; default: the only one of text, or the one named "text".
         template: in place of a column, a text with names of columns in braces.
         images: the column with images: bytes, paths, or URLs.
+
+    Attributes:
+        columns: the names of the columns that `read` wants in a batch.
 
     Raises:
         InputError: there are no such columns, or they hold no text.
@@ -69,7 +74,7 @@ class Reader:
         self._arrow = need("pyarrow", "jobs")
         self._schema = schema
         self._folder = folder
-        self.images = self._known(images) if images else None
+        self.images = known(schema, images) if images else None
         self.template = template
         self.column = column
         if not (column or template or self.images):
@@ -80,6 +85,8 @@ class Reader:
             self._parts = self._parsed(template)
         elif self.column:
             self._parts = [("", self._checked(self.column))]
+        names = [*(name for _, name in self._parts), self.images]
+        self.columns = [*dict.fromkeys(name for name in names if name is not None)]
 
     @property
     def rows(self) -> int:
@@ -90,22 +97,17 @@ class Reader:
         kinds = self._arrow.types
         texts = [field.name for field in self._schema if _is_text(kinds, field.type)]
         chosen = "text" if "text" in texts else texts[0] if len(texts) == 1 else None
-        if chosen is None:
-            raise InputError(f"which column has the text? Say column; there are {self._names()}")
-        return chosen
-
-    def _names(self) -> str:
-        return ", ".join(self._schema.names)
-
-    def _known(self, name: str) -> str:
-        if name not in self._schema.names:
-            raise InputError(f"there is no column {name!r}; there are {self._names()}")
-        return name
+        if chosen is None and self._schema.names:
+            names = ", ".join(self._schema.names)
+            raise InputError(f"which column has the text? Say column; there are {names}")
+        return chosen or "text"
 
     def _checked(self, name: str) -> str:
         """A column whose values can be written as text."""
+        if known(self._schema, name) not in self._schema.names:
+            return name
         kinds = self._arrow.types
-        kind = _plain_type(kinds, self._schema.field(self._known(name)).type)
+        kind = _plain_type(kinds, self._schema.field(name).type)
         simple = (kinds.is_primitive, kinds.is_decimal, kinds.is_null)
         if kinds.is_temporal(kind):
             self._check_zone(name, kind)
@@ -123,26 +125,42 @@ class Reader:
             ) from None
 
     def _parsed(self, template: str) -> list[tuple[str, str | None]]:
-        parts: list[tuple[str, str | None]] = []
+        """Doubled braces stand for one, also within a name; where it can be a name, it is one."""
         if not is_utf8(template):
             raise InputError(f"the template {template!r} is no UTF-8")
-        try:
-            for before, name, form, conversion in Formatter().parse(template):
-                if form or conversion:
-                    raise ValueError(f"{name!r} is followed by a format, which is not known here")
-                parts.append((before, None if name is None else self._checked(name)))
-        except ValueError as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"the template {template!r} is none: {error}") from None
+        longest = sorted(self._schema.names, key=len, reverse=True)
+        names = "|".join(re.escape(name.translate(_DOUBLED)) for name in longest) or "[^{}]*"
+        parts: list[tuple[str, str | None]] = []
+        before, end = "", 0
+        for found in re.finditer(rf"\{{({names})\}}|(\{{\{{|\}}\}})|[{{}}]", template):
+            before += template[end : found.start()]
+            end = found.end()
+            if found[1] is not None:
+                name = found[1].replace("{{", "{").replace("}}", "}")
+                parts.append((before, self._checked(name)))
+                before = ""
+            elif found[2]:
+                before += found[2][0]
+            else:
+                self._refuse(template, found.start())
+        parts.append((before + template[end:], None))
         if not self.images and all(name is None for _, name in parts):
             raise InputError(
                 f"the template {template!r} names no column; '{{title}}: {{body}}', say, is right"
             )
         return parts
 
+    def _refuse(self, template: str, start: int) -> NoReturn:
+        if name := re.match(r"\{([^{}]*)\}", template[start:]):
+            known(self._schema, name[1])
+        raise InputError(
+            f"the template {template!r} has a single brace at character {start}; double it, unless "
+            "a pair encloses the name of a column"
+        )
+
     def read(self, batch: Any) -> Iterator[Row]:
         """The input of every row."""
+        names = [name for _, name in self._parts if name is not None]
         columns = [
             (before, None if name is None else self._values(batch.column(name)))
             for before, name in self._parts
@@ -151,6 +169,8 @@ class Reader:
         for number in range(batch.num_rows):
             found = [(before, values[number] if values else "") for before, values in columns]
             text = "".join(before + _plain(value) for before, value in found)
+            if names and all(value is None or value == "" for _, value in found):
+                text = ""  # what stands between empty columns says nothing
             if any(isinstance(value, NoText) for _, value in found):
                 yield Row(_digest(b"no text", text.encode()), None, "the text is no UTF-8")
             else:
@@ -211,3 +231,7 @@ def _digest(*parts: bytes) -> bytes:
         digest.update(len(part).to_bytes(8, "little"))
         digest.update(part)
     return digest.digest()
+
+
+# of rows that were left empty, in contrast to those that cannot be read
+NOTHING = frozenset([_row("").digest, _digest(b"unreadable", repr(None).encode())])

@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import orjson
 
 from openrouter_embeddings._version import __version__
@@ -23,7 +24,7 @@ from ._retry import reopen
 from ._sources import open_source
 from ._store import Store, job_file
 from ._targets import beside, columns_of, kind_of
-from ._write import errors_file, write, write_errors
+from ._write import errors_file, rehearse, write, write_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +45,7 @@ def embed_file(
     images: str | None = None,
     key: str | None = None,
     only_key: bool = False,
+    delimiter: str | None = None,
     precision: Literal["float32", "float16"] = "float32",
     client: Client | None = None,
     cache: str | PathLike[str] | None = None,
@@ -60,18 +62,20 @@ def embed_file(
     inputs are embedded once.
 
     Args:
-        source: a .parquet, .jsonl, .csv or .txt file (a text a line), several by a pattern or as a
-            list, a directory of images, or a table in memory that speaks Arrow (pyarrow, pandas,
-            Polars).
+        source: a .parquet, .jsonl, .csv, .tsv or .txt file (a text a line), several by a pattern
+            or as a list, a directory of images, or a table in memory that speaks Arrow (pyarrow,
+            pandas, Polars).
         target: a .parquet file: the columns of the source and `embedding`, a fixed-size list, null
             where a row has none; or .jsonl, the same as JSON; or .npy, a matrix of shape
             (rows, dimensions), NaN where a row has none. Provenance is in the Parquet file's
             metadata, otherwise beside it.
         column: with the text; default: the only one of text, or the one named "text".
-        template: in place of a column: `"{title}: {body}"`.
+        template: in place of a column: `"{title}: {body}"`; a brace is doubled, also in a name.
         images: a column with images, as bytes, paths (relative to the source) or URLs.
         key: the column that names a row in `TARGET.errors.jsonl`; default: its number, from 0.
         only_key: leave all other columns of the source out of the target.
+        delimiter: one character that separates the columns of a .csv file; default: the comma,
+            semicolon, tab or | that the header has, and a tab in a .tsv file.
         precision: of the vectors in the target.
         client: default: `Client()`, from the environment.
         cache: a directory that remembers vectors across jobs.
@@ -96,9 +100,11 @@ def embed_file(
     path = Path(target)
     kind = kind_of(path)
     _check(precision, max_errors, options)
-    rows = open_source(source, apart=beside(path))
+    rows = open_source(source, beside(path), delimiter)
     reader = rows.reader(column, template, images)
     chosen = columns_of(kind, rows.schema, key, only_key=only_key)
+    wanted = [*reader.columns, *chosen, *([key] if key else [])]
+    schema = rows.schema.empty_table().select(chosen).schema
     with ExitStack() as stack:
         client = stack.enter_context(given_or_own(client))
         asked = client._settings.options(options)  # noqa: SLF001 - one package
@@ -131,14 +137,25 @@ def embed_file(
             store.forget_refused()
         if done and not reopen(path, done, store, rows, reader, again=again):
             return _report(path, done, None, 0.0)
+        width = store.fact("dimensions") or fields.get("dimensions") or 0
+        rehearse(
+            kind(path, schema, 0, precision),
+            rows,
+            reader.rows,
+            wanted=wanted,
+            columns=chosen,
+            key=key,
+            size=rows.total * width * np.dtype(precision).itemsize,
+        )
         memory = stack.enter_context(closing(_cache(cache, space))) if cache else None
         watch = Watch(on_progress, rows.total)
         embedding = Embedding(
             client, options, store, cache=memory, watch=watch, max_errors=max_errors
         )
         try:
-            embedding.run([*reader.read(batch)] for batch in rows.batches(reader.rows))
-            served = _served(store, path)
+            batches = rows.batches(reader.rows, reader.columns)
+            embedding.run([*reader.read(batch)] for batch in batches)
+            served = _served(store, path, embedding, width)
         except JobError:
             if embedding.refused:
                 with suppress(JobError, ValueError, ArithmeticError):  # the first is what is said
@@ -146,12 +163,12 @@ def embed_file(
             raise
         watch.turn_to("writing", embedding)
         said = {**parameters, **served, "package": __version__, "specification": _edition()}
-        schema = rows.schema.empty_table().select(chosen).schema
         counts = write(
             kind(path, schema, said["dimensions"], precision),
             store,
             rows,
             reader,
+            wanted=wanted,
             columns=chosen,
             key=key,
             provenance=said,
@@ -170,8 +187,11 @@ def _check(precision: str, max_errors: int | None, options: EmbedOptions) -> Non
     merged(EmbedOptions(), options)  # a misspelt option is one, whatever else is wrong
 
 
-def _served(store: Store, target: Path) -> dict[str, Any]:
-    if (width := store.fact("dimensions")) is None:
+def _served(store: Store, target: Path, embedding: Embedding, asked: int) -> dict[str, Any]:
+    width = store.fact("dimensions")
+    if width is None and embedding.had_nothing:
+        width = asked
+    if width is None:
         raise JobError(
             f"no row could be embedded, so there is nothing to write; {errors_file(target)} says "
             "why. Run again with other options, or with retry_errors to ask for the same again"

@@ -121,6 +121,8 @@ def rows_as_dicts(rows: Any, chosen: list[int]) -> list[dict[str, Any]]:
 
 def pieces(path: Path, width: int) -> Iterator[tuple[int, NDArray[np.float32], Any]]:
     """Vectors with the number of the first, and the rows they belong to."""
+    if not width:  # no row has a vector
+        return
     if path.suffix.lower() == ".npy":
         whole = np.load(path, mmap_mode="r")
         for first in range(0, len(whole), _AT_ONCE):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import os
 from functools import cached_property, partial
 from os import PathLike, fsencode, fspath
 from pathlib import Path
@@ -15,7 +16,7 @@ from openrouter_embeddings.errors import InputError
 from ._errors import JobError
 from ._rows import Reader
 from ._tables import Csv, JsonLines, Lines, Memory, Names, Parquet
-from ._values import plain, plain_schema
+from ._values import check_names, plain, plain_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +31,7 @@ _FORMATS = {
     ".jsonl": JsonLines,
     ".ndjson": JsonLines,
     ".csv": Csv,
+    ".tsv": Csv,
     ".txt": Lines,
 }
 _IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".gif")
@@ -43,21 +45,19 @@ class Source:
     """Rows as Arrow batches, the same ones every time.
 
     Attributes:
-        schema: of every batch.
+        schema: of all columns; without any, there are no rows, and nobody knows the columns.
         images: the column that holds images, where the source is a directory of them.
         folder: what relative paths of images are relative to; None where the files have several.
-        total: how many rows there are; one at least.
+        total: how many rows there are.
     """
 
     def __init__(self, tables: Tables, identify: Callable[[], Any], folder: Path | None) -> None:
         self._tables = tables
         self._identify = identify
         self.schema: pa.Schema = tables.schema
-        names: list[str] = self.schema.names
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise InputError(f"the source has more than one column {twice[0]!r}; rename them")
-        if not tables.total:
-            raise InputError(f"the source has no rows; {_RIGHT}")
+        check_names(self.schema)
+        if tables.total and not self.schema.names:
+            raise InputError("the source has rows without any column")
         self.images: str | None = "path" if isinstance(tables, Names) else None
         self.folder = folder
         self.total = tables.total
@@ -78,15 +78,17 @@ class Source:
         """What takes the inputs out of the batches. Raises InputError."""
         return Reader(self.schema, self.folder, column, template, images or self.images)
 
-    def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
+    def batches(self, rows: int, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         """All rows, so many in every batch but the last, whatever the file's own pieces are.
+
+        Only these columns are read; default: all.
 
         Raises JobError: the source cannot be read to its end.
         """
         arrow = need("pyarrow", "jobs")
         waiting: list[pa.RecordBatch] = []
         count = 0
-        for batch in self._read(arrow, rows):
+        for batch in self._read(arrow, rows, [*dict.fromkeys(columns or self.schema.names)]):
             start = 0
             while count + batch.num_rows - start >= rows:
                 piece = batch.slice(start, rows - count)
@@ -98,9 +100,12 @@ class Source:
         if waiting:
             yield _one(arrow, waiting)
 
-    def _read(self, arrow: Any, rows: int) -> Iterator[pa.RecordBatch]:
+    def _read(self, arrow: Any, rows: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        if not self.total:
+            return
         try:
-            yield from self._tables.read(rows)
+            for batch in self._tables.read(rows, columns):
+                yield batch.select(columns)
         except (OSError, arrow.ArrowException, InputError) as error:
             raise JobError(f"the source cannot be read to its end: {error}") from None
 
@@ -109,20 +114,23 @@ def _one(arrow: Any, batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     return batches[0] if len(batches) == 1 else arrow.concat_batches(batches)
 
 
-def open_source(source: Any, apart: Iterable[Path] = ()) -> Source:
+def open_source(source: Any, apart: Iterable[Path] = (), delimiter: str | None = None) -> Source:
     """What a caller names as source, which is none of the files `apart`: those are written.
 
     Raises InputError, and ImportError without the extra.
     """
     if not isinstance(source, str | PathLike | list | tuple):
+        _no_delimiter(delimiter)
         return _from_memory(source)
     named = [source] if isinstance(source, str | PathLike) else source
     if not named or not all(isinstance(one, str | PathLike) for one in named):
         raise InputError(f"a list as source holds paths, and one at least; {_RIGHT}")
     if len(named) == 1 and Path(named[0]).is_dir():
+        _no_delimiter(delimiter)
         return _from_directory(Path(named[0]))
     own = {one.resolve() for one in apart}
-    return _from_files([path for one in named for path in _expanded(fspath(one), own)])
+    paths = [path for one in named for path in _expanded(fspath(one), own)]
+    return _from_files(paths, delimiter)
 
 
 def _from_memory(source: Any) -> Source:
@@ -145,16 +153,40 @@ def _digest(pa: Any, table: pa.Table) -> str:
     for start in range(0, table.num_rows, 8192):
         for column in table.slice(start, 8192).columns:
             whole = pa.concat_arrays(column.chunks)
-            for part in (whole.is_valid(), whole.drop_null()):
-                digest.update(pa.record_batch([part], ["column"]).serialize())
+            _add(pa, digest, whole)
     return digest.hexdigest()
 
 
+def _add(pa: Any, digest: Any, values: Any) -> None:
+    """Nested values by their lengths and innermost values: Arrow keeps others beside them."""
+    kinds = pa.types
+    parts = [values.is_valid()]
+    inner = []
+    values = values.drop_null()
+    if kinds.is_map(values.type):
+        entry = pa.struct([values.type.key_field, values.type.item_field])
+        values = values.cast(pa.list_(pa.field("entries", entry, nullable=False)))
+    if kinds.is_struct(values.type):
+        inner = values.flatten()
+    elif kinds.is_list(values.type) or kinds.is_large_list(values.type):
+        parts.append(values.value_lengths())
+        inner = [values.flatten()]
+    elif kinds.is_fixed_size_list(values.type):
+        inner = [values.flatten()]
+    else:
+        parts.append(values)
+    for part in parts:
+        digest.update(pa.record_batch([part], ["column"]).serialize())
+    for part in inner:
+        _add(pa, digest, part)
+
+
 def _from_directory(path: Path) -> Source:
-    images = sorted(one for one in path.rglob("*") if one.suffix.lower() in _IMAGES)
+    found = (one for one in path.rglob("*") if one.suffix.lower() in _IMAGES)
+    images = sorted(one for one in found if not one.is_dir())
     if not images:
         raise InputError(f"the directory {path} has no images ({', '.join(_IMAGES)}); {_RIGHT}")
-    return Source(Names(images, path), partial(_identity, images), path)
+    return Source(Names(images, path), partial(_identity, images, _image_contents, ","), path)
 
 
 def _expanded(name: str, own: set[Path]) -> list[Path]:
@@ -170,7 +202,12 @@ def _expanded(name: str, own: set[Path]) -> list[Path]:
     return others
 
 
-def _from_files(paths: list[Path]) -> Source:
+def _no_delimiter(delimiter: str | None) -> None:
+    if delimiter is not None:
+        raise InputError("a delimiter is for .csv files; leave it out")
+
+
+def _from_files(paths: list[Path], delimiter: str | None) -> Source:
     for path in paths:
         if not path.is_file():
             raise InputError(f"there is no file {path}; {_RIGHT}")
@@ -179,21 +216,35 @@ def _from_files(paths: list[Path]) -> Source:
     if kinds or kind is None:
         names = ", ".join(sorted({path.suffix or path.name for path in paths}))
         raise InputError(f"{names} cannot be read, or not together; {_RIGHT}")
+    if kind is not Csv:
+        _no_delimiter(delimiter)
     pa = need("pyarrow", "jobs")
     try:
-        tables = kind(paths)
+        tables = Csv(paths, delimiter) if kind is Csv else kind(paths)
     except (pa.ArrowException, OverflowError) as error:
         raise InputError(f"{paths[0]} cannot be read as {paths[0].suffix}: {error}") from None
     folders = {path.parent.resolve() for path in paths}
     folder = paths[0].parent if len(folders) == 1 else None
-    return Source(tables, partial(_identity, paths), folder)
+    return Source(tables, partial(_identity, paths, _contents, tables.delimiter), folder)
 
 
-def _identity(paths: list[Path]) -> Any:
+def _identity(paths: list[Path], contents: Callable[[Path], bytes], delimiter: str) -> Any:
     """Places and contents: a time of change tells nothing of a file that was copied or touched."""
     digest = hashlib.blake2b(digest_size=16)
     for path in paths:
-        with path.open("rb") as file:
-            contents = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
-        digest.update(fsencode(path.resolve()) + b"\0" + contents.digest())
-    return {"files": len(paths), "state": digest.hexdigest()}
+        digest.update(fsencode(os.path.realpath(path)) + b"\0" + contents(path))
+    found = {"files": len(paths), "state": digest.hexdigest()}
+    return found if delimiter == "," else {**found, "delimiter": delimiter}
+
+
+def _contents(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
+
+
+def _image_contents(path: Path) -> bytes:
+    """Nothing of what cannot be read: its row says why."""
+    try:
+        return _contents(path) if path.is_file() else b""
+    except OSError:
+        return b""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -9,32 +12,34 @@ import orjson
 from openrouter_embeddings._extras import need
 from openrouter_embeddings.errors import InputError
 
-from ._values import is_utf8, plain, plain_schema
+from ._values import is_utf8, merged_schema, plain, plain_schema, unsigned_schema, wide_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     import pyarrow as pa
 
 _BLOCK = 1 << 20  # bytes of lines read at once
 _CSV_BLOCK = 1 << 22  # a row of a CSV file must fit into one
 _MARK = b"\xef\xbb\xbf"  # the byte order mark that some editors set before UTF-8
+_QUOTED = re.compile(rb'(^|[,;\t|])"(?:[^"]|"")*"')
 
 
 class Tables:
     """Something that reads batches, the same ones every time.
 
     Attributes:
-        schema: of every batch.
+        schema: of all columns; without any, there are no rows, and nobody knows the columns.
         total: how many rows there are.
+        delimiter: what separates the columns of a CSV file.
     """
 
     schema: pa.Schema
     total: int
+    delimiter = ","
 
-    def read(self, rows: int) -> Iterator[pa.RecordBatch]:
-        """All rows, about so many at a time."""
+    def read(self, rows: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """All rows, about so many at a time, with these columns at least."""
         raise NotImplementedError
 
 
@@ -47,19 +52,22 @@ class Parquet(Tables):
     def __init__(self, paths: list[Path]) -> None:
         self._parquet = need("pyarrow.parquet", "jobs")
         self._paths = paths
-        self.schema = plain_schema(self._parquet.read_schema(paths[0]))
         self.total = 0
+        schemas = []
         for path in paths:
-            with self._parquet.ParquetFile(path) as file:
+            with _naming(path), self._parquet.ParquetFile(path) as file:
                 self.total += file.metadata.num_rows
-                if not plain_schema(file.schema_arrow).equals(self.schema):
-                    raise InputError(f"{path} has other columns than {paths[0]}, or of other types")
+                schemas.append((path, plain_schema(file.schema_arrow)))
+        self.schema = merged_schema(schemas)
 
-    def read(self, rows: int) -> Iterator[pa.RecordBatch]:
+    def read(self, rows: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        schema = self.schema.empty_table().select(columns).schema
         for path in self._paths:
-            with self._parquet.ParquetFile(path, pre_buffer=False, buffer_size=_BLOCK) as file:
-                for batch in file.iter_batches(rows):
-                    yield plain(batch, self.schema)
+            opened = self._parquet.ParquetFile(path, pre_buffer=False, buffer_size=_BLOCK)
+            with _naming(path), opened as file:
+                for group in range(file.num_row_groups):  # each has categories of its own
+                    for batch in file.iter_batches(rows, [group], columns):
+                        yield plain(batch.select(columns), schema)
 
 
 class Csv(Tables):
@@ -68,14 +76,18 @@ class Csv(Tables):
     All is read once before, so that a row that is none is found before anything is paid for.
     """
 
-    def __init__(self, paths: list[Path]) -> None:
+    def __init__(self, paths: list[Path], delimiter: str | None = None) -> None:
         pa, csv = need("pyarrow", "jobs"), need("pyarrow.csv", "jobs")
         dataset = need("pyarrow.dataset", "jobs")
-        names = [str(path) for path in paths]
+        names = [str(path) for path in paths if path.stat().st_size]
+        self.schema, self.total = pa.schema([]), 0
+        if not names:
+            return
+        self.delimiter = _checked(delimiter) if delimiter is not None else _found(names)
 
         def opened(types: dict[str, Any]) -> Any:
             form = dataset.CsvFileFormat(
-                parse_options=csv.ParseOptions(newlines_in_values=True),
+                parse_options=csv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True),
                 read_options=csv.ReadOptions(block_size=_CSV_BLOCK),
                 convert_options=csv.ConvertOptions(column_types=types),
             )
@@ -84,14 +96,16 @@ class Csv(Tables):
         first = opened({})
         found = first.schema.names
         for name in names[1:]:
-            if {*dataset.dataset(name, format=first.format).schema.names} != {*found}:
-                raise InputError(f"{name} has other columns than {names[0]}")
+            other = dataset.dataset(name, format=first.format).schema
+            merged_schema([(names[0], _texts(pa, found)), (name, _texts(pa, other.names))])
         self._dataset = opened(dict.fromkeys(found, pa.string()))
         self.schema = self._dataset.schema
-        self.total = sum(batch.num_rows for batch in self.read(8192))
+        self.total = sum(batch.num_rows for batch in self.read(8192, found))
 
-    def read(self, rows: int) -> Iterator[pa.RecordBatch]:
-        scanner = self._dataset.scanner(batch_readahead=1, fragment_readahead=1, batch_size=rows)
+    def read(self, rows: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        scanner = self._dataset.scanner(
+            columns, batch_readahead=1, fragment_readahead=1, batch_size=rows
+        )
         return (batch for batch in scanner.to_batches() if batch.num_rows)
 
 
@@ -106,28 +120,52 @@ class JsonLines(Tables):
         self._paths = paths
         self.total = 0
         self.schema = self._pa.schema([])
-        for rows in self._blocks():
-            self.total += len(rows)
-            schema = self._pa.schema([*self._pa.array(rows).type])
+        for path, numbered in self._blocks():
+            self.total += len(numbered)
             try:
-                self.schema = self._pa.unify_schemas(
-                    [self.schema, schema], promote_options="permissive"
-                )
-            except self._pa.ArrowTypeError as error:
-                raise InputError(f"a field is of one type here, another there: {error}") from None
+                self.schema = self._with([*numbered.values()])
+            except self._pa.ArrowException:
+                for number, row in numbered.items():
+                    with _naming(path, f", line {number}"):
+                        self.schema = self._with([row])
+                raise
+        self.schema = unsigned_schema(self.schema)
 
-    def read(self, rows: int) -> Iterator[pa.RecordBatch]:
-        kind = self._pa.struct(self.schema)
-        for block in self._blocks():
+    def read(self, rows: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        schema = self._pa.schema([self.schema.field(name) for name in columns])
+        for path, numbered in self._blocks():
+            block = [*numbered.values()]
             for start in range(0, len(block), rows):
-                array = self._pa.array(block[start : start + rows], kind)
+                try:
+                    array = self._pa.array(block[start : start + rows], self._pa.struct(schema))
+                except (self._pa.ArrowException, OverflowError):
+                    self._refuse(path, numbered, schema)
+                    raise
                 yield self._pa.RecordBatch.from_struct_array(array)
 
-    def _blocks(self) -> Iterator[list[dict[str, Any]]]:
+    def _with(self, rows: list[dict[str, Any]]) -> pa.Schema:
+        """The schema of these rows and all before them."""
+        schema = self._pa.schema([*wide_type(rows)])
+        return self._pa.unify_schemas([self.schema, schema], promote_options="permissive")
+
+    def _refuse(self, path: Path, numbered: dict[int, dict[str, Any]], schema: pa.Schema) -> None:
+        """Name the first value that has no place among those of the other lines."""
+        for number, row in numbered.items():
+            for field in schema:
+                try:
+                    self._pa.array([row.get(field.name)], field.type)
+                except (self._pa.ArrowException, OverflowError) as error:
+                    raise InputError(
+                        f"{path}, line {number}: the value of {field.name!r} does not fit "
+                        f"{field.type}, which other lines need ({error}); write such values as text"
+                    ) from None
+
+    def _blocks(self) -> Iterator[tuple[Path, dict[int, dict[str, Any]]]]:
+        """Some objects of a file, by the numbers of their lines."""
         for path, first, lines in _lines(self._paths):
             numbered = [(number, line) for number, line in enumerate(lines, first) if line.strip()]
             if numbered:
-                yield [_object(path, number, line) for number, line in numbered]
+                yield path, {number: _object(path, number, line) for number, line in numbered}
 
 
 class Lines(Tables):
@@ -137,9 +175,9 @@ class Lines(Tables):
         self._pa = need("pyarrow", "jobs")
         self._paths = paths
         self.schema = self._pa.schema([("text", self._pa.string())])
-        self.total = sum(len(batch) for batch in self.read(1))
+        self.total = sum(len(batch) for batch in self.read(1, ["text"]))
 
-    def read(self, rows: int) -> Iterator[pa.RecordBatch]:  # noqa: ARG002 - lines are short
+    def read(self, rows: int, columns: list[str]) -> Iterator[pa.RecordBatch]:  # noqa: ARG002 - lines are short
         for path, first, lines in _lines(self._paths):
             try:
                 texts = [line.decode().rstrip("\r\n") for line in lines]
@@ -160,7 +198,7 @@ class Names(Tables):
         self.schema = self._pa.schema([("path", self._pa.string())])
         self.total = len(paths)
 
-    def read(self, rows: int) -> Iterator[pa.RecordBatch]:  # noqa: ARG002 - all are there
+    def read(self, rows: int, columns: list[str]) -> Iterator[pa.RecordBatch]:  # noqa: ARG002 - all are there
         yield _column(self._pa, "path", self._names)
 
 
@@ -172,12 +210,61 @@ class Memory(Tables):
         self.schema = table.schema
         self.total = table.num_rows
 
-    def read(self, rows: int) -> Iterator[pa.RecordBatch]:
-        yield from self._table.to_batches(max_chunksize=rows)
+    def read(self, rows: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        yield from self._table.select(columns).to_batches(max_chunksize=rows)
+
+
+@contextmanager
+def _naming(path: Path, place: str = "") -> Iterator[None]:
+    """Arrow does not say in which file something is wrong."""
+    try:
+        yield
+    except (OSError, need("pyarrow", "jobs").ArrowException) as error:
+        raise InputError(f"{path}{place}: {error}") from None
 
 
 def _column(pa: Any, name: str, texts: list[str]) -> pa.RecordBatch:
     return pa.record_batch([pa.array(texts, pa.string())], [name])
+
+
+def _texts(pa: Any, names: list[str]) -> pa.Schema:
+    return pa.schema([(name, pa.string()) for name in names])
+
+
+def _checked(delimiter: str) -> str:
+    delimiter = {"\\t": "\t"}.get(delimiter, delimiter)  # as it is written in a shell
+    if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n':
+        raise InputError(
+            f"the delimiter is {delimiter!r}; one character such as ',', ';', '|' or a tab is right"
+        )
+    return delimiter
+
+
+def _found(names: list[str]) -> str:
+    """What separates the columns, told by the header of each file."""
+    first, *others = [(name, _delimiter(name)) for name in names]
+    for name, delimiter in others:
+        if delimiter != first[1]:
+            raise InputError(
+                f"the columns of {name} seem to be separated by {delimiter!r}, those of {first[0]} "
+                f"by {first[1]!r}; embed them apart, or set the delimiter"
+            )
+    return first[1]
+
+
+def _delimiter(name: str) -> str:
+    if name.lower().endswith(".tsv"):
+        return "\t"
+    with Path(name).open("rb") as file:
+        start = file.read(_BLOCK).removeprefix(_MARK).lstrip(b"\r\n")
+    header, *_ = _QUOTED.sub(rb"\1", start).splitlines() or [b""]
+    found = [one for one in ",;\t|" if one.encode() in header]
+    if len(found) > 1:
+        raise InputError(
+            f"the header of {name} has {' and '.join(map(repr, found))}; set the delimiter to the "
+            "one that separates the columns"
+        )
+    return found[0] if found else ","
 
 
 def _lines(paths: list[Path]) -> Iterator[tuple[Path, int, list[bytes]]]:

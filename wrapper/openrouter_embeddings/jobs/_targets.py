@@ -13,6 +13,8 @@ import numpy as np
 from openrouter_embeddings._extras import need
 from openrouter_embeddings.errors import InputError
 
+from ._values import known
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -28,7 +30,7 @@ class Target:
     Args:
         path: where the file will stand when it is whole; until then it is `path` + ".part".
         schema: of the columns of the source that it has.
-        dimensions: of the vectors.
+        dimensions: of the vectors; 0 where no row has one.
         precision: "float32" or "float16".
 
     Attributes:
@@ -108,7 +110,9 @@ class _Parquet(Target):
         self._pa = need("pyarrow", "jobs")
         parquet = need("pyarrow.parquet", "jobs")
         values = self._pa.float16() if self._dtype == np.float16 else self._pa.float32()
-        self._type = self._pa.list_(self._pa.field("item", values, nullable=False), self.dimensions)
+        item = self._pa.field("item", values, nullable=False)
+        # pyarrow crashes on lists of the fixed size 0; a column of type null fits any other file's
+        self._type = self._pa.list_(item, self.dimensions) if self.dimensions else self._pa.null()
         schema = self._schema.append(self._pa.field(COLUMN, self._type))
         others = self._schema.names
         self._writer = parquet.ParquetWriter(
@@ -129,10 +133,12 @@ class _Parquet(Target):
                 raise _unwritable(field, "Parquet", error) from None
 
     def write(self, batch: Any, vectors: NDArray[np.float32], mask: NDArray[np.bool_]) -> None:
-        flat = self._pa.array(self._narrowed(vectors).reshape(-1))
-        column = self._pa.FixedSizeListArray.from_arrays(
-            flat, type=self._type, mask=self._pa.array(~mask)
-        )
+        column = self._pa.nulls(len(mask), self._type)
+        if mask.any():
+            flat = self._pa.array(self._narrowed(vectors).reshape(-1))
+            column = self._pa.FixedSizeListArray.from_arrays(
+                flat, type=self._type, mask=self._pa.array(~mask)
+            )
         columns = [*batch.columns, column]
         table = self._pa.Table.from_arrays(columns, schema=self._writer.schema)
         self._writer.write_table(table, row_group_size=batch.num_rows)
@@ -270,14 +276,14 @@ def beside(path: Path) -> list[Path]:
 
 
 def columns_of(kind: type[Target], schema: Any, key: str | None, *, only_key: bool) -> list[str]:
-    """The columns of a source that its target has. Raises InputError."""
+    """The columns of a source that its target has; a matrix has none. Raises InputError."""
     names: list[str] = schema.names
     if only_key and not key:
         raise InputError("only_key leaves nothing of the source; key=… names the column to keep")
-    if key and key not in names:
-        raise InputError(f"there is no column {key!r}; there are {', '.join(names)}")
-    chosen = [key] if only_key and key else names
-    if COLUMN in chosen and kind.has_columns:
+    if key:
+        known(schema, key)
+    chosen = [name for name in names if name == key or not only_key] if kind.has_columns else []
+    if COLUMN in chosen:
         raise InputError(
             f"the source has a column {COLUMN!r} already; leave it out of the source, or keep only "
             "the key"
@@ -294,6 +300,11 @@ def kind_of(path: Path) -> type[Target]:
         )
     if path.is_dir():
         raise InputError(f"the target {path} is a directory")
+    if path.is_symlink() and not path.exists():
+        raise InputError(
+            f"the target {path} is a symbolic link to {path.readlink()}, which is not there; "
+            "name that file as the target, or remove the link"
+        )
     if not path.parent.is_dir():
         raise InputError(f"there is no directory {path.parent} for the target")
     return kind

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
+
+from openrouter_embeddings._extras import need
+from openrouter_embeddings.errors import InputError
 
 from ._errors import JobError
 from ._values import python_values
@@ -34,11 +38,64 @@ def errors_file(path: Path) -> Path:
     return path.with_name(f"{path.name}.errors.jsonl")
 
 
+def rehearse(
+    target: Target,
+    source: Source,
+    rows: int,
+    *,
+    wanted: list[str],
+    columns: list[str],
+    key: str | None,
+    size: int,
+) -> None:
+    """Read all that a job reads, and write all but the vectors, before anything is paid for.
+
+    Nothing is left of it.
+
+    Args:
+        target: without dimensions.
+        source: is read to its end.
+        rows: that are read at once.
+        wanted: the columns that are read.
+        columns: the columns that are written.
+        key: the column that names a row in the errors file.
+        size: bytes that the vectors will take on the disk.
+
+    Raises:
+        InputError: the source cannot be read, or the target cannot hold a value.
+        JobError: the disk is too small.
+    """
+    arrow = need("pyarrow", "jobs")
+    done = 0
+    try:
+        for batch in source.batches(rows, wanted):
+            if key:
+                python_values(batch.column(key))
+            blank = np.zeros((batch.num_rows, 0), np.float32)
+            target.write(batch.select(columns), blank, np.zeros(batch.num_rows, np.bool_))
+            done += batch.num_rows
+        free = shutil.disk_usage(target.path.parent).free
+    except JobError as error:
+        raise InputError(f"{error}; nothing was sent") from None
+    except (arrow.ArrowException, ValueError, ArithmeticError) as error:
+        raise InputError(
+            f"the target cannot be written from row {done} on: {error}; nothing was sent. A target "
+            "of another kind, or the source without that column, may do"
+        ) from None
+    finally:
+        target.give_up()
+    if size > free:
+        raise JobError(
+            f"the vectors in {target.path} will take {size / 1e6:,.1f} MB, and the disk has "
+            f"{free / 1e6:,.1f} MB left; nothing was sent. Make room, or name another target"
+        )
+
+
 def write_errors(path: Path, store: Store, source: Source, reader: Reader, key: str | None) -> None:
     """Only what has no vector, of a job that stops for it."""
     rows = 0
     with _errors(path) as file:
-        for batch in source.batches(reader.rows):
+        for batch in source.batches(reader.rows, [*reader.columns, *([key] if key else [])]):
             found = [*reader.read(batch)]
             file.writelines(_reasons(store, batch, found, key, rows))
             rows += len(found)
@@ -50,6 +107,7 @@ def write(
     source: Source,
     reader: Reader,
     *,
+    wanted: list[str],
     columns: list[str],
     key: str | None,
     provenance: dict[str, Any],
@@ -64,7 +122,7 @@ def write(
     seen: set[bytes] = set()
     try:
         with _errors(target.path) as file:
-            for batch in source.batches(reader.rows):
+            for batch in source.batches(reader.rows, wanted):
                 found = [*reader.read(batch)]
                 lines = _reasons(store, batch, found, key, rows)
                 errors += len(lines)

@@ -1,0 +1,126 @@
+"""What could end a job later is tried before anything is paid for; the rest is not read."""
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import openrouter_embeddings as ore
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from openrouter_embeddings import jobs
+from openrouter_embeddings.local.faults import Fault
+from openrouter_embeddings.testing import Service
+
+from tests.job_support import OPTIONS, run
+
+
+def _categories_in_a_struct(path: Path, rows: int) -> pa.Table:
+    """A file whose row groups have categories of their own."""
+    kinds = pa.array([f"kind {n % 7}" for n in range(rows)])
+    inner = pa.StructArray.from_arrays([kinds.dictionary_encode()], ["kind"])
+    table = pa.table({"text": [f"text {n}" for n in range(rows)], "s": inner})
+    pq.write_table(table, path, row_group_size=rows // 4)
+    return table
+
+
+def test_categories_inside_a_struct_are_values(tmp_path: Path) -> None:
+    """Over several row groups; pyarrow reads them one group at a time only."""
+    table = _categories_in_a_struct(tmp_path / "s.parquet", 100)
+    run(tmp_path / "s.parquet", tmp_path / "t.parquet")
+    found = pq.read_table(tmp_path / "t.parquet")
+    assert found["s"].to_pylist() == table["s"].to_pylist()
+    assert found.schema.field("s").type == pa.struct([("kind", pa.string())])
+
+
+def _damaged(path: Path, column: int) -> None:
+    """Parquet whose last row group cannot be read in one column."""
+    text, more = ([f"{name} {n} " * 50 for n in range(200)] for name in ("text", "more"))
+    pq.write_table(
+        pa.table({"text": text, "more": more}),
+        path,
+        row_group_size=100,
+        use_dictionary=False,
+    )
+    chunk = pq.read_metadata(path).row_group(1).column(column)
+    contents = bytearray(path.read_bytes())
+    contents[chunk.data_page_offset : chunk.data_page_offset + 8] = b"\xff" * 8
+    path.write_bytes(contents)
+
+
+def test_a_column_that_nobody_asked_for_is_not_read(tmp_path: Path) -> None:
+    """Though it cannot be; a matrix has no columns, and a target may have the key alone."""
+    _damaged(tmp_path / "s.parquet", 1)
+    for name in ("t.npy", "t.parquet", "t.jsonl"):
+        report, _ = run(
+            tmp_path / "s.parquet", tmp_path / name, column="text", key="text", only_key=True
+        )
+        assert (report.rows, report.errors) == (200, 0)
+    with pytest.raises(ore.InputError, match="cannot be read to its end"):
+        run(tmp_path / "s.parquet", tmp_path / "u.parquet", column="text")
+
+
+@pytest.mark.parametrize("column", [0, 1])
+def test_a_source_is_read_to_its_end_before_anything_is_sent(tmp_path: Path, column: int) -> None:
+    """Both the text and the columns of the target."""
+    _damaged(tmp_path / "s.parquet", column)
+    service = Service()
+    with (
+        service.client(**OPTIONS) as client,
+        pytest.raises(
+            ore.InputError, match=r"(?s)cannot be read to its end: .*/s.parquet: .*nothing was sent"
+        ),
+    ):
+        jobs.embed_file(
+            tmp_path / "s.parquet", tmp_path / "t.parquet", column="text", client=client
+        )
+    assert service.faults.requests == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["s.parquet"]
+
+
+def test_numbers_that_do_not_fit_are_found_before_anything_is_sent(tmp_path: Path) -> None:
+    """Far from those with which they do not go together; the error names the line."""
+    lines = [json.dumps({"text": f"text {n % 9}", "v": 1.5}) for n in range(20_000)]
+    lines.append(json.dumps({"text": "last", "v": 1152921504606846977}))
+    (tmp_path / "s.jsonl").write_text("\n".join(lines))
+    service = Service()
+    with (
+        service.client(**OPTIONS) as client,
+        pytest.raises(ore.InputError, match=r"line 20001: the value of 'v' does not fit double"),
+    ):
+        jobs.embed_file(tmp_path / "s.jsonl", tmp_path / "t.parquet", column="text", client=client)
+    assert service.faults.requests == 0
+    report, _ = run(tmp_path / "s.jsonl", tmp_path / "t.npy", column="text")
+    assert report.rows == 20_001
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As far as the length of the vectors is known; what a job holds tells it, too."""
+    table = pa.table({"text": [f"text {n}" for n in range(100)]})
+    service = Service(Fault("status", status=402, requests=[2]))
+    with service.client(**OPTIONS) as client, pytest.raises(ore.PaymentRequiredError):
+        jobs.embed_file(table, tmp_path / "u.npy", client=client, dimensions=None)
+    width = run(table, tmp_path / "w.npy", dimensions=None)[0].dimensions
+
+    def usage(_: Path) -> SimpleNamespace:
+        return SimpleNamespace(free=free)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    for name, dimensions, needed in (("t.npy", 8, 3200), ("u.npy", None, 400 * width)):
+        free = needed - 1
+        with pytest.raises(jobs.JobError, match=r"has 0\.\d MB left; nothing was sent"):
+            run(table, tmp_path / name, dimensions=dimensions)
+        free = needed
+        assert run(table, tmp_path / name, dimensions=dimensions)[0].rows == 100
+
+
+def test_a_target_that_cannot_be_made_is_told_before_anything_is_sent(tmp_path: Path) -> None:
+    """A directory is in the way of the file, say."""
+    (tmp_path / "t.npy.part").mkdir()
+    service = Service()
+    with service.client(**OPTIONS) as client, pytest.raises(IsADirectoryError):
+        jobs.embed_file(pa.table({"text": ["a"]}), tmp_path / "t.npy", client=client)
+    assert service.faults.requests == 0
