@@ -124,7 +124,7 @@ def test_a_map_can_be_moved(target: Path, tmp_path: Path, page: Page) -> None:
     assert page.evaluate("place(data.places[0])") == pytest.approx(first)
 
 
-@pytest.mark.parametrize("name", ["t.npy", "t.jsonl"])
+@pytest.mark.parametrize("name", ["t.parquet", "t.npy", "t.jsonl"])
 def test_every_kind_of_target_is_drawn(tmp_path: Path, name: str, page: Page) -> None:
     """Without columns, a point's number is shown; a row without a vector is no point."""
     table = pa.table({"text": [f"text {n}" for n in range(30)] + [""] + ["more"] * 9})

@@ -14,7 +14,7 @@ import orjson
 
 from openrouter_embeddings.errors import InputError
 
-from ._search import info, pieces, rows_as_dicts
+from ._search import columns_of_rows, info, pieces
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -104,14 +104,13 @@ def _sample(
     every = -(-said["rows"] // points)
     vectors: list[NDArray[np.float32]] = []
     numbers: list[int] = []
-    rows: list[dict[str, Any]] = []
-    for first, matrix, batch in pieces(path, said["dimensions"]):
+    for first, matrix in pieces(path, said["dimensions"]):
         chosen = np.arange(-first % every, len(matrix), every)
         chosen = chosen[~np.isnan(matrix[chosen]).any(axis=1)]
         vectors.append(matrix[chosen])
         numbers += (first + chosen).tolist()
-        rows += rows_as_dicts(batch, chosen.tolist())
-    return np.concatenate(vectors), numbers, [_shown(row) for row in rows]
+    rows = [_shown(row) for row in columns_of_rows(path, numbers)]
+    return np.concatenate(vectors), numbers, rows
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
