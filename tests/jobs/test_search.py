@@ -4,6 +4,8 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from openrouter_embeddings import cli, jobs
+from openrouter_embeddings.cli._client import fields
 from openrouter_embeddings.jobs import _map, _search
+from openrouter_embeddings.jobs._store import Store, job_file
 from openrouter_embeddings.jobs._targets import kind_of
+from openrouter_embeddings.local.faults import Fault
+from openrouter_embeddings.testing import Service
 
 TEXTS = ["a cat sleeps", "stock markets fell", "", "a kitten naps", "rain is coming"]
 NAMES = ["t.parquet", "t.jsonl", "t.npy"]
@@ -210,6 +216,56 @@ def test_the_command_line_searches_and_tells(
     assert cli.main(["info", str(folder / "t.npy")]) == 0
     said = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert (said["model"], said["rows"], said["dimensions"]) == ("local/minilm", "5", "384")
+
+
+def test_a_job_in_progress_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What it was begun with and how far it is, or that it runs; a search asks to finish it."""
+    service = Service(Fault("status", status=402, requests=[2]))
+    source, target = tmp_path / "s.jsonl", tmp_path / "t.parquet"
+    source.write_text("".join(f'{{"text": "{text}"}}\n' for text in ["", "a", "b", "c"]))
+    with (
+        service.client(model="local/hash", dimensions=4, batch_size=1, concurrency=1) as client,
+        pytest.raises(ore.PaymentRequiredError),
+    ):
+        jobs.embed_file(source, target, client=client, provider={"zdr": True})
+    found = jobs.info(target)
+    assert found["state"] == "stopped"
+    assert (found["model"], found["asked_dimensions"]) == ("local/hash", 4)
+    assert (found["embedded"], found["refused"], found["dimensions"]) == (2, 0, 4)
+    assert Decimal(found["spent"]) > 0
+    assert "E" not in found["spent"]
+    assert cli.main(["info", str(target), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == found
+    for refused in (
+        lambda: jobs.search(target, "a"),
+        lambda: jobs.write_map(target, tmp_path / "map.html"),
+    ):
+        with pytest.raises(
+            ore.InputError, match=r"is not finished: its job, .* is stopped; finish"
+        ):
+            refused()
+    with closing(Store(job_file(target))):
+        assert jobs.info(target) == {"state": "running"}
+    with ore.Client.local(model="local/hash", dimensions=4) as client:
+        jobs.embed_file(source, target, client=client, provider={"zdr": True})
+    assert jobs.info(target)["state"] == "finished"
+
+
+def test_facts_are_printed_for_people_and_for_machines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Objects as JSON, as an option takes them; nothing where nothing was set."""
+    options: Any = {"provider": {"zdr": True, "only": ["azure"]}, "dimensions": 4}
+    with ore.Client.local(model="local/hash", **options) as client:
+        jobs.embed_file(pa.table({"text": ["a"]}), tmp_path / "t.parquet", client=client)
+    assert cli.main(["info", str(tmp_path / "t.parquet")]) == 0
+    said = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert fields(said["provider"]) == options["provider"]
+    assert json.loads(said["source"]) == jobs.info(tmp_path / "t.parquet")["source"]
+    assert (said["state"], said["only_key"], said["models"]) == ("finished", "false", "local/hash")
+    assert said.keys().isdisjoint({"template", "input_type", "images"})
+    assert cli.main(["info", str(tmp_path / "t.parquet"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == jobs.info(tmp_path / "t.parquet")
 
 
 def test_what_no_job_has_made_is_refused(tmp_path: Path) -> None:

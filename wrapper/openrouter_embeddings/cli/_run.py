@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 import time
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from openrouter_embeddings._extras import JOBS, LOCAL, need_all
+
+from ._client import add_options, client_of, credits_, options_of
+from ._json import print_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,9 +36,11 @@ examples:
   orembed run titles.txt -o titles.npy --local
   orembed run books.parquet -o vectors.parquet --template "{title}: {abstract}" \\
       --model openai/text-embedding-3-small --budget 2.50
+  orembed run books.parquet -o vectors.parquet --model … \\
+      --input-type search_document --provider zdr=true --provider max_price.prompt=0.05
   orembed run books.parquet -o vectors.parquet --dry-run --price 0.02 --model …
 
-Ctrl-C waits for the requests that are under way, which are being paid for; again, it does not.
+Ctrl-C waits for the requests that are under way, which are billed; a second Ctrl-C stops at once.
 
 exit status: 0 done, 1 the service, the machine or the job failed, 2 what was asked for cannot be
 right, 3 the credits or the budget are used up, 130 interrupted. When a job can go on where it was
@@ -43,7 +49,7 @@ stopped, it says how."""
 EVERY = 10.0  # seconds between lines about progress, and between those about failures
 
 
-_STOPPING = "waiting for the requests under way, which are being paid for; Ctrl-C does not wait"
+_STOPPING = "waiting for the requests under way, which are billed; Ctrl-C stops without waiting"
 
 
 def add(commands: Any) -> None:
@@ -64,33 +70,16 @@ def add(commands: Any) -> None:
     run.add_argument("--key", metavar="C", help="the column that names a row among the errors")
     run.add_argument("--only-key", action="store_true", help="no other column in the target")
     run.add_argument("--precision", choices=("float32", "float16"), default="float32")
-    run.add_argument("--model", help="the model; with --local: local/minilm")
-    run.add_argument("--dimensions", type=int, metavar="D", help="shorter vectors")
-    run.add_argument("--batch-size", type=int, metavar="B", help="inputs a request; default: 128")
-    run.add_argument("--concurrency", type=int, metavar="N", help="requests at a time; default: 8")
     run.add_argument("--cache", type=Path, metavar="DIR", help="remembers vectors across jobs")
-    run.add_argument(
-        "--budget", type=_credits, metavar="CREDITS", help="for all runs of a job together"
-    )
     run.add_argument("--max-errors", type=int, metavar="N", help="stop when more were refused")
     run.add_argument("--dry-run", action="store_true", help="say what it would take; see --price")
     run.add_argument(
-        "--price", type=_credits, metavar="CREDITS",
+        "--price", type=credits_, metavar="CREDITS",
         help="for a million tokens of text; without it --dry-run embeds 16 inputs to learn it",
     )  # fmt: skip
     run.add_argument("--json", action="store_true", help="progress and report as JSON lines")
-    run.add_argument("--local", action="store_true", help="use the stand-in, in this process")
+    add_options(run, leave_out=["deadline"])  # which would be that of a request
     run.set_defaults(run=_run, parser=run)
-
-
-def _credits(text: str) -> Decimal:
-    try:
-        amount = Decimal(text)
-    except InvalidOperation:
-        amount = Decimal(-1)
-    if amount.is_finite() and amount >= 0:
-        return amount
-    raise argparse.ArgumentTypeError(f"{text!r} is no amount of credits; 2.50, say, is right")
 
 
 def _run(given: argparse.Namespace) -> None:
@@ -98,19 +87,18 @@ def _run(given: argparse.Namespace) -> None:
     from openrouter_embeddings.errors import EmbeddingsError, InputError  # noqa: PLC0415 - as above
     from openrouter_embeddings.jobs._store import job_file  # noqa: PLC0415 - behind an extra
 
-    from . import client_of  # noqa: PLC0415 - the two know each other
-
+    need_all(JOBS | (LOCAL if given.local else {}))
     names = ("column", "template", "images", "key", "only_key")
     reading: Any = {name: getattr(given, name) for name in names}
-    tuning = ("batch_size", "concurrency")
-    options: Any = {n: v for n in tuning if (v := getattr(given, n)) is not None}
+    options: Any = options_of(given)
+    budget = options.pop("budget", None)  # of the job, and not of what --dry-run asks
     estimate = partial(jobs.estimate, given.source, given.output, **reading, **options)
     if given.price is not None and not given.dry_run:
         given.parser.error("--price is for --dry-run; --budget is what a job may cost")
     if given.dry_run and given.price is not None:  # which needs no service
         _say(estimate(price=given.price), given)
         return
-    with client_of(given, seldom=EVERY) as client:
+    with client_of(options, local=given.local, seldom=EVERY) as client:
         if given.dry_run:
             _say(estimate(client=client), given)
             return
@@ -125,14 +113,13 @@ def _run(given: argparse.Namespace) -> None:
                 cache=given.cache,
                 max_errors=given.max_errors,
                 on_progress=listener,
-                budget=given.budget,
+                budget=budget,
                 **options,
             )
         except (EmbeddingsError, OSError, KeyboardInterrupt) as error:
             close()
             if not isinstance(error, InputError | jobs.JobError):  # which say it themselves
-                has_begun = job_file(given.output).exists()
-                print(f"orembed: {_how_to_go_on(error, has_begun=has_begun)}", file=sys.stderr)
+                error.add_note(_how_to_go_on(error, has_begun=job_file(given.output).exists()))
             raise
         finally:
             close()
@@ -231,17 +218,12 @@ def _bar() -> tuple[Callable[[Progress], None], Callable[[], None]]:
 
 
 def _print_json(progress: Progress) -> None:
-    _print({"progress": dataclasses.asdict(progress)})
-
-
-def _print(said: Any) -> None:
-    # json, not orjson: the name of a file may be no UTF-8
-    print(json.dumps(said, default=str), flush=True)
+    print_json({"progress": dataclasses.asdict(progress)})
 
 
 def _say(estimate: Estimate, given: argparse.Namespace) -> None:
     if given.json:
-        _print({"estimate": dataclasses.asdict(estimate)})
+        print_json({"estimate": dataclasses.asdict(estimate)})
         return
     cost = "unknown" if estimate.cost is None else f"about {_rounded(estimate.cost)} credits"
     print(f"rows        {estimate.rows:,}")
@@ -256,7 +238,7 @@ def _say(estimate: Estimate, given: argparse.Namespace) -> None:
 
 def _report(report: JobReport, given: argparse.Namespace) -> None:
     if given.json:
-        _print({"report": dataclasses.asdict(report)})
+        print_json({"report": dataclasses.asdict(report)})
         return
     cost = "an unknown number of" if report.usage.cost is None else f"{report.usage.cost:f}"
     spent = f"{report.usage.prompt_tokens:,} tokens, {cost} credits, {_time(report.seconds)}"

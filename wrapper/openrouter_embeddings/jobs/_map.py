@@ -14,7 +14,8 @@ import orjson
 
 from openrouter_embeddings.errors import InputError
 
-from ._search import columns_of_rows, info, pieces
+from ._errors import refuse_address
+from ._search import columns_of_rows, finished, pieces
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -64,9 +65,10 @@ def write_map(
     Raises:
         InputError: no such target or column, or fewer than three vectors.
     """
-    said = info(target)
+    said = finished(Path(target))
     if Path(page).suffix.lower() not in (".html", ".htm"):
         raise InputError(f"the page {page} is no .html file")
+    refuse_address(page)
     if points < 3:
         raise InputError(f"points is {points}; 3 are needed at least")
     vectors, numbers, rows = _sample(Path(target), said, points)

@@ -91,7 +91,10 @@ class Reader:
         texts = [field.name for field in self._schema if _is_text(kinds, field.type)]
         chosen = "text" if "text" in texts else texts[0] if len(texts) == 1 else None
         if chosen is None:
-            raise InputError(f"which column has the text? Say column; there are {self._names()}")
+            raise InputError(
+                f"which column has the text? Name it with column (--column); there are "
+                f"{self._names()}"
+            )
         return chosen
 
     def _names(self) -> str:

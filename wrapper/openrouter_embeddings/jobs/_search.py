@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,6 +16,8 @@ from openrouter_embeddings._extras import need
 from openrouter_embeddings.errors import InputError
 
 from ._client import given_or_own
+from ._errors import JobLockedError
+from ._store import Store, job_file
 from ._targets import COLUMN, kind_of
 from ._values import python_values
 
@@ -48,16 +51,56 @@ class Match:
 def info(target: str | PathLike[str]) -> dict[str, Any]:
     """Where a target's vectors come from: rows, dimensions, model, and so on.
 
-    Raises InputError: the file is not there, or was not made by a job.
+    `state` says how far the job is:
+        "finished": the target is there; all other keys are its provenance.
+        "stopped": only `TARGET.job` is there. The other keys are the options that the job began
+            with, the numbers of inputs `embedded`, `reused` from a cache and `refused`, and the
+            credits `spent`, as text.
+        "running": a process works on `TARGET.job`; there are no other keys.
+
+    Raises:
+        InputError: the file is not there, or was not made by a job.
+        JobError: `TARGET.job` is damaged.
     """
     path = Path(target)
     kind = kind_of(path)
+    if not path.exists() and job_file(path).exists():
+        return _begun(job_file(path))
     said = kind.provenance(path) if path.exists() else None
     if said is None:
         what = "was not made by orembed run" if path.exists() else "is not there"
-        raise InputError(f"{path} {what}; a target of that is right")
-    found: dict[str, Any] = said
-    return found
+        raise InputError(f"{path} {what}; name a target that orembed run has made")
+    return {"state": "finished", **said}
+
+
+def _begun(job: Path) -> dict[str, Any]:
+    """What is known of a job that is not finished."""
+    try:
+        store = Store(job)
+    except JobLockedError:
+        return {"state": "running"}
+    with closing(store):
+        reused = store.fact("reused") or 0
+        return {
+            "state": "stopped",
+            **(store.fact("parameters") or {}),
+            **{name: store.fact(name) for name in ("dimensions", "models", "providers")},
+            "embedded": store.count("vectors") - reused,
+            "reused": reused,
+            "refused": store.count("refused"),
+            "spent": f"{store.spent:f}",
+        }
+
+
+def finished(target: Path) -> dict[str, Any]:
+    """What `info` says of a target. Raises InputError where it is not finished."""
+    said = info(target)
+    if said["state"] != "finished":
+        raise InputError(
+            f"{target} is not finished: its job, {job_file(target)}, is {said['state']}; finish it "
+            "with the orembed run that began it"
+        )
+    return said
 
 
 def search(
@@ -80,7 +123,8 @@ def search(
     """
     if k < 1:
         raise InputError(f"k is {k}, a number of rows ≥ 1 is needed")
-    path, said = Path(target), info(target)
+    path = Path(target)
+    said = finished(path)
     options: Any = {
         "model": said["model"],
         "dimensions": said["asked_dimensions"],

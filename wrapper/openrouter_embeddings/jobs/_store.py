@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import stamina
 
-from ._errors import JobError
+from ._errors import JobError, JobLockedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -61,7 +61,7 @@ class Store:
                 raise
         except sqlite3.OperationalError as error:
             if _is_locked(error):
-                raise JobError(
+                raise JobLockedError(
                     f"another process works on this: it has {path} open; wait for it, or name "
                     "another target"
                 ) from None

@@ -13,6 +13,8 @@ import numpy as np
 from openrouter_embeddings._extras import need
 from openrouter_embeddings.errors import InputError
 
+from ._errors import refuse_address
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -292,6 +294,7 @@ def kind_of(path: Path) -> type[Target]:
         raise InputError(
             f"the target {path} is no .parquet, .npy or .jsonl file, which are written"
         )
+    refuse_address(path)
     if path.is_dir():
         raise InputError(f"the target {path} is a directory")
     if not path.parent.is_dir():
