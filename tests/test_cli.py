@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openrouter_embeddings import cli, jobs
-from openrouter_embeddings.cli import _client
+from openrouter_embeddings.cli import _client, _run
 from openrouter_embeddings.cli._client import fields, options_of
 from openrouter_embeddings.core.options import EmbedOptions, Options
 from stamina import instrumentation
@@ -468,3 +468,18 @@ def test_a_missing_column_is_asked_for_by_its_option(tmp_path: Path) -> None:
     done = orembed("run", "s.jsonl", "-o", "t.npy", "--local", cwd=tmp_path)
     assert done.returncode == 2
     assert "Name it with column (--column); there are a, b" in done.stderr
+
+
+def test_a_job_that_stops_says_what_it_waits_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And how to stop without waiting, whatever ended it: a budget, a failure or Ctrl-C."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
+    given = cli.parser().parse_args(["run", "s.txt", "-o", "t.npy"])
+    listener, close = _run._listener(given)
+    listener(jobs.Progress("stopping", 1, 2, 0, 1, 0, 0, 1, 4, ore.Usage(), 10.0))
+    close()
+    assert capsys.readouterr().err == (
+        "orembed: waiting for the requests under way, which are billed; press Ctrl-C to stop "
+        "without waiting\n"
+    )

@@ -49,7 +49,9 @@ stopped, it says how."""
 EVERY = 10.0  # seconds between lines about progress, and between those about failures
 
 
-_STOPPING = "waiting for the requests under way, which are billed; Ctrl-C stops without waiting"
+_STOPPING = (
+    "waiting for the requests under way, which are billed; press Ctrl-C to stop without waiting"
+)
 
 
 def add(commands: Any) -> None:
