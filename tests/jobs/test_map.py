@@ -396,8 +396,9 @@ def test_an_axis_points_to_where_its_largest_weight_is_positive(weights: list[in
 
 def test_marks_tell_values_apart() -> None:
     """Numbers by size, others by value; rare ones share a mark, and null has one of its own."""
-    found, legend, is_scale = marks([*range(30), None, math.nan])
-    assert (found[0], found[29], found[30:], is_scale) == (0, 1, [None, None], True)
+    found, legend, is_scale = marks([*range(30), None, math.nan, math.inf])
+    assert (found[:30], found[30:]) == ([n / 29 for n in range(30)], [None] * 3)
+    assert is_scale
     assert legend == [(0, "0"), (0.5, "14.5"), (1, "29"), (None, "(none)")]
     values = [f"v{n}" for n in range(26)]
     found, legend, is_scale = marks([*values[:24], *values[:24], *values, None, "(none)", "none"])

@@ -49,12 +49,14 @@ def fields(text: str) -> dict[str, Any]:
             f"{text!r} is neither KEY=VALUE nor a JSON object; zdr=true, for example, is right"
         )
     try:
-        made = json.loads(value)
+        found = json.loads(value)
     except (ValueError, RecursionError):
-        made = value
-    for name in reversed(names):
+        found = value
+    *outer, last = names
+    made: dict[str, Any] = {last: found}
+    for name in reversed(outer):
         made = {name: made}
-    return dict(made)
+    return made
 
 
 class _Merge(argparse.Action):
