@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings.local.doors.in_process import LocalTransport
 from openrouter_embeddings.local.faults import Faults
@@ -61,7 +62,7 @@ def test_the_readmes_code_runs(
     gc.collect()  # here, where the mention of connections that are open is ignored
     said = capsys.readouterr().out
     assert "900 (100, 256)" in said
-    assert "\n2 384 0.00000012\n" in said
+    assert "\n2 384 6\n" in said
     assert "input 1: the text is empty; every provider refuses that, leave it out\n(1,)\n" in said
     assert said.endswith("402 Local None None\n")
 
@@ -86,6 +87,20 @@ def test_the_reliability_pages_code_prints_what_it_says(
         return bool(body == f"process {os.getpid()}: (2, 256)\n".encode())
 
     assert in_a_fork(serves) == 0
+
+
+def test_a_whole_file_can_be_embedded_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The README's job prints what the README says, the first time and the second."""
+    monkeypatch.chdir(tmp_path)
+    (code,) = [block for block in blocks("python") if "embed_file" in block]
+    first, again = re.findall(r"# (.*); again: (.*)", code)[0]
+    scope: dict[str, Any] = {"ore": ore}
+    for said in (first, again):
+        exec(compile(code, "README.md", "exec"), scope)
+        assert capsys.readouterr().out == f"{said}\n"
+    scope.clear()
 
 
 def test_the_readmes_commands_print_what_it_says() -> None:

@@ -1,8 +1,12 @@
 """A target as points on a page, looked at in a browser."""
 
 import io
+import math
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from openrouter_embeddings import cli, jobs
-from openrouter_embeddings.jobs._map import principal, shades
+from openrouter_embeddings.jobs._map import DARK_PAGE, LIGHT_PAGE, OTHERS, marks, near, principal
+from openrouter_embeddings.jobs._targets import kind_of
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -56,36 +61,49 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """One that tells of every error, and may load nothing but itself."""
-    page = browser.new_page(viewport={"width": 900, "height": 600})
+def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Pages that tell of every error, and may load nothing but themselves."""
+    pages: list[Page] = []
     wrong: list[str] = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda said: wrong.append(said.text))
-    page.on(
-        "request", lambda asked: None if asked.url.startswith("file:") else wrong.append(asked.url)
-    )
-    yield page
-    page.close()
+
+    def opened(path: Path, width: int = 900, height: int = 600, **options: Any) -> Page:
+        page = browser.new_page(viewport={"width": width, "height": height}, **options)
+        pages.append(page)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda said: wrong.append(said.text))
+        page.on("request", lambda asked: wrong.append(asked.url))
+        page.goto(path.as_uri())
+        return page
+
+    yield opened
+    for page in pages:
+        page.close()
     assert [what for what in wrong if not what.startswith("file:")] == []
 
 
-def test_a_map_is_seen_in_a_browser(target: Path, tmp_path: Path, page: Page) -> None:
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_map_is_seen_in_a_browser(
+    target: Path, tmp_path: Path, open_page: Callable[..., Page], scheme: Any
+) -> None:
     """Points in the colours of the legend; pointing at one shows its row, whatever its text."""
     drawn = jobs.write_map(target, tmp_path / "map.html", color="kind")
     assert (drawn.points, drawn.rows) == (16, 16)
-    page.goto((tmp_path / "map.html").as_uri())
+    page = open_page(tmp_path / "map.html", color_scheme=scheme)
     assert page.title() == "t.parquet"
     assert page.locator("h1").inner_text() == "t.parquet"
     said = page.locator("header p").first.inner_text()
     assert said.startswith("16 of 16 rows, 384 dimensions of local/minilm; the axes hold ")
+    assert page.locator("#outside").is_hidden()
     assert page.locator("#legend div").all_inner_texts() == ["kind", *KINDS, EVIL]
-    assert len({*page.evaluate("data.colors")}) == 4
-    page.locator("#legend").evaluate("it => it.remove()")  # which has the colours, too
-    seen = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    for number, colour in enumerate(page.evaluate("data.colors")):
+    colours = page.evaluate("colors")
+    assert {*colours} == {*(LIGHT_PAGE if scheme == "light" else DARK_PAGE)[:4]}
+    seen = _seen(page)
+    ground = (255, 255, 255) if scheme == "light" else (0x17, 0x18, 0x1A)
+    assert seen.getpixel((5, 595)) == ground
+    for number, colour in enumerate(colours):
         at = page.evaluate(f"place(data.places[{number}])")
-        assert seen.getpixel((round(at[0]), round(at[1]))) == pytest.approx(_faded(colour), abs=3)
+        faded = [0.9 * part + 0.1 * below for part, below in zip(_rgb(colour), ground, strict=True)]
+        assert seen.getpixel((round(at[0]), round(at[1]))) == pytest.approx(faded, abs=3)
     assert not page.locator("#row").is_visible()
     for number in (0, 7, 15):
         page.mouse.move(*page.evaluate(f"place(data.places[{number}])"))
@@ -100,15 +118,173 @@ def test_a_map_is_seen_in_a_browser(target: Path, tmp_path: Path, page: Page) ->
     assert not page.locator("#row").is_visible()
 
 
-def _faded(colour: str) -> tuple[float, ...]:
-    """On white, at the opacity of few points."""
-    return tuple(0.9 * int(colour[at : at + 2], 16) + 0.1 * 255 for at in (1, 3, 5))
+@contextmanager
+def _heard(page: Page, target: str, event: str) -> Iterator[None]:
+    """Ends when the page has heard of an event. (`wait_for_function` needs eval, which is off.)"""
+    listen = f"{target}.addEventListener('{event}', () => done(), {{ once: true }})"
+    page.evaluate(f"() => {{ window.heard = new Promise(done => {listen}) }}")
+    yield
+    page.evaluate("() => window.heard")
 
 
-def test_a_map_can_be_moved(target: Path, tmp_path: Path, page: Page) -> None:
+def _seen(page: Page) -> Any:
+    return Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+
+
+def _rgb(colour: str) -> list[int]:
+    return [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
+
+
+def test_a_map_follows_the_system_from_light_to_dark(
+    target: Path, tmp_path: Path, open_page: Callable[..., Page]
+) -> None:
+    """Also while it is open; numbers have a scale of their own in each."""
+    jobs.write_map(target, tmp_path / "map.html", color="kind")
+    page = open_page(tmp_path / "map.html", color_scheme="light")
+    assert {*page.evaluate("colors")} == {*LIGHT_PAGE[:4]}
+    with _heard(page, "dark", "change"):
+        page.emulate_media(color_scheme="dark")
+    assert {*page.evaluate("colors")} == {*DARK_PAGE[:4]}
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(232, 232, 232)"
+    table = pa.table({"text": [f"text {n}" for n in range(41)], "n": [*range(40), None]})
+    with ore.Client.local(model="local/hash", dimensions=8) as client:
+        jobs.embed_file(table, tmp_path / "n.parquet", client=client, column="text")
+    jobs.write_map(tmp_path / "n.parquet", tmp_path / "n.html", color="n")
+    page = open_page(tmp_path / "n.html", color_scheme="light")
+    assert page.evaluate("[colors[0], colors[39], colors[40]]") == [
+        "rgb(44, 42, 107)",
+        "rgb(242, 208, 59)",
+        "#8a8a8a",
+    ]
+    with _heard(page, "dark", "change"):
+        page.emulate_media(color_scheme="dark")
+    assert page.evaluate("colors[0]") == "rgb(122, 112, 224)"
+
+
+@pytest.mark.parametrize("palette", [LIGHT_PAGE, DARK_PAGE])
+def test_colours_can_be_told_apart(palette: tuple[str, ...]) -> None:
+    """From each other, from the greys and from the page, by their distance in CIELAB."""
+    assert len(palette) == 24
+    is_light = palette is LIGHT_PAGE
+    greys = ["#ffffff", "#c8c8c8", "#8a8a8a"] if is_light else ["#17181a", "#55585c", "#8a8a8a"]
+    style = files("openrouter_embeddings.jobs").joinpath("map.html").read_text()
+    light, dark = style.split("@media (prefers-color-scheme: dark)")[:2]
+    assert all(
+        f": {grey.replace('#ffffff', '#fff')};" in (light if is_light else dark) for grey in greys
+    )
+    rgb = np.array([_rgb(colour) for colour in [*palette, *greys]]) / 255
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    xyz = linear @ np.array(to_xyz).T / [0.95047, 1, 1.08883]
+    bent = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    lab = np.stack(
+        [116 * bent[:, 1], 500 * (bent[:, 0] - bent[:, 1]), 200 * (bent[:, 1] - bent[:, 2])], axis=1
+    )
+    apart = np.linalg.norm(lab[:, None] - lab[None], axis=2)
+    assert apart[~np.eye(len(lab), dtype=bool)].min() > 17
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A map of 30 categories with long names, of which 2 rows have none, and 3 far points."""
+    folder = tmp_path_factory.mktemp("crowd")
+    names = [f"category {n % 30} with a name of many words" for n in range(298)] + [None, None]
+    schema = pa.schema([("kind", pa.string()), ("story", pa.string())])
+    stories = [f"\u202eevil \u2066{n}" for n in range(300)]
+    rows = pa.record_batch([pa.array(names), pa.array(stories)], schema=schema)
+    vectors = np.random.default_rng(1).normal(size=(300, 8)).astype(np.float32) * 1e-6
+    vectors[[7, 8]] *= 30
+    vectors[9] *= -40
+    path = folder / "a target with a long name, for small screens, and \u202eevil.parquet"
+    target = kind_of(path)(path, schema, 8, "float32")
+    target.write(rows, vectors, np.ones(300, bool))
+    said = {"rows": 300, "dimensions": 8, "asked_dimensions": 8, "model": "acme/embed-1"}
+    target.finish({**said, "provider": None, "input_type": None})
+    jobs.write_map(path, folder / "map.html", color="kind")
+    return folder / "map.html"
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_covers_anything_else(
+    crowd: Path, open_page: Callable[..., Page], width: int, scheme: Any
+) -> None:
+    """The heading, the legend and the points have their places on a phone and on a large screen."""
+    page = open_page(crowd, width, 844, color_scheme=scheme)
+    boxes = [page.locator(name).bounding_box() for name in ("header", "#legend", "canvas")]
+    for number, one in enumerate(boxes):
+        assert one is not None
+        assert one["x"] >= 0
+        assert one["x"] + one["width"] <= width
+        assert one["y"] + one["height"] <= 844
+        for other in boxes[:number]:
+            assert other is not None
+            beside = _after(one, other, "x", "width") or _after(other, one, "x", "width")
+            assert beside or _after(one, other, "y", "height") or _after(other, one, "y", "height")
+    canvas = boxes[2]
+    assert canvas is not None
+    assert canvas["height"] > 844 / 2.5
+    marked = page.locator("#legend div").all_inner_texts()
+    assert len(marked) == 1 + 24 + 2
+    assert marked[-2:] == ["6 others", "(none)"]
+    for number in (20, 200):
+        page.mouse.move(*page.evaluate(f"place(data.places[{number}])"))
+        shown = page.locator("#row").bounding_box()
+        assert shown is not None
+        assert shown["y"] >= canvas["y"]
+        assert 0 <= shown["x"] <= width - shown["width"]
+        assert shown["y"] + shown["height"] <= 844
+
+
+def _after(one: Any, other: Any, at: str, size: str) -> bool:
+    return bool(one[at] >= other[at] + other[size])
+
+
+def test_far_points_do_not_squeeze_the_others(crowd: Path, open_page: Callable[..., Page]) -> None:
+    """They lie outside until somebody asks for all, and a note says so."""
+    page = open_page(crowd)
+    outside = "data.places.map(place).filter(([x, y]) => !inside(x, y)).length"
+    page.evaluate(
+        "area = canvas.getBoundingClientRect(); inside = (x, y) => "
+        "x >= area.left && x <= area.right && y >= area.top && y <= area.bottom"
+    )
+    assert page.evaluate(outside) == 3
+    xs = np.array(page.evaluate("data.places.map(place)"))
+    middle = np.ptp(np.delete(xs, [7, 8, 9], axis=0), axis=0)
+    assert (middle > [300, 300]).any()
+    assert (
+        page.locator("#outside").inner_text()
+        == "3 points lie outside, far from the others show all"
+    )
+    page.get_by_role("button", name="show all").click()
+    assert page.evaluate(outside) == 0
+    page.get_by_role("button", name="leave them out").click()
+    assert page.evaluate(outside) == 3
+
+
+def test_a_text_cannot_turn_what_is_beside_it_around(
+    crowd: Path, open_page: Callable[..., Page]
+) -> None:
+    """Signs that turn the order of letters around are shown as escapes, in every place."""
+    page = open_page(crowd)
+    page.mouse.move(*page.evaluate("place(data.places[20])"))
+    assert page.locator("#row").inner_text().splitlines()[-1] == r"story\u202eevil \u206620"
+    assert page.title() == r"a target with a long name, for small screens, and \u202eevil.parquet"
+    assert not re.search("[\u202a-\u202e\u2066-\u2069]", page.evaluate("document.body.innerText"))
+    left = page.evaluate(
+        "[...document.querySelectorAll('#row bdi')].at(-1).firstChild"
+        ".splitText(3).parentNode.childNodes.values().toArray().map(part => {"
+        " const range = document.createRange(); range.selectNode(part);"
+        " return range.getBoundingClientRect().left })"
+    )
+    assert left == sorted(left)
+    assert page.locator("#row bdi").count() == 2 * 3
+
+
+def test_a_map_can_be_moved(target: Path, tmp_path: Path, open_page: Callable[..., Page]) -> None:
     """By dragging and with the wheel; a double click shows all again."""
     jobs.write_map(target, tmp_path / "map.html")
-    page.goto((tmp_path / "map.html").as_uri())
+    page = open_page(tmp_path / "map.html")
     assert page.locator("#legend").is_hidden()
     first = page.evaluate("place(data.places[0])")
     page.mouse.move(450, 300)
@@ -116,27 +292,79 @@ def test_a_map_can_be_moved(target: Path, tmp_path: Path, page: Page) -> None:
     page.mouse.move(470, 330)
     page.mouse.up()
     assert page.evaluate("place(data.places[0])") == pytest.approx([first[0] + 20, first[1] + 30])
-    page.mouse.wheel(0, -400)
-    page.wait_for_function(f"place(data.places[0])[0] !== {first[0] + 20}")
+    with _heard(page, "canvas", "wheel"):
+        page.mouse.wheel(0, -400)
     apart = np.subtract(page.evaluate("place(data.places[0])"), [470, 330])
     assert apart == pytest.approx(np.e * np.subtract(first, [450, 300]))
     page.mouse.dblclick(470, 330)
     assert page.evaluate("place(data.places[0])") == pytest.approx(first)
 
 
-@pytest.mark.parametrize("name", ["t.npy", "t.jsonl"])
-def test_every_kind_of_target_is_drawn(tmp_path: Path, name: str, page: Page) -> None:
+def test_a_map_is_moved_with_fingers(
+    target: Path, tmp_path: Path, open_page: Callable[..., Page]
+) -> None:
+    """A tap shows a row and the next hides it, one finger drags, two pinch."""
+    jobs.write_map(target, tmp_path / "map.html")
+    page = open_page(tmp_path / "map.html", 390, 844, has_touch=True, is_mobile=True)
+    x, y = page.evaluate("place(data.places[3])")
+    page.touchscreen.tap(x, y)
+    assert page.locator("#row").inner_text().splitlines()[1] == f"text{TEXTS[3]}"
+    page.touchscreen.tap(5, 839)
+    assert page.locator("#row").is_hidden()
+    touch = page.context.new_cdp_session(page)
+
+    def fingers(kind: str, *points: tuple[float, float]) -> None:
+        places = [{"x": x, "y": y, "id": n} for n, (x, y) in enumerate(points)]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": places})
+
+    fingers("touchStart", (200, 500))
+    fingers("touchMove", (240, 530))
+    fingers("touchEnd")
+    assert page.evaluate("place(data.places[3])") == pytest.approx([x + 40, y + 30])
+    assert page.locator("#row").is_hidden()
+    fingers("touchStart", (150, 500), (250, 500))
+    fingers("touchMove", (100, 500), (300, 500))
+    fingers("touchEnd")
+    twice = np.array([200, 500]) + 2 * np.subtract([x + 40, y + 30], [200, 500])
+    assert page.evaluate("place(data.places[3])") == pytest.approx(twice.tolist())
+    assert page.evaluate("visualViewport.scale") == 1  # the page itself is not zoomed
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.npy", "t.jsonl"])
+def test_every_kind_of_target_is_drawn(
+    tmp_path: Path, name: str, open_page: Callable[..., Page]
+) -> None:
     """Without columns, a point's number is shown; a row without a vector is no point."""
     table = pa.table({"text": [f"text {n}" for n in range(30)] + [""] + ["more"] * 9})
     with ore.Client.local(model="local/hash", dimensions=8) as client:
         jobs.embed_file(table, tmp_path / name, client=client)
     drawn = jobs.write_map(tmp_path / name, tmp_path / "map.html", points=20)
     assert (drawn.points, drawn.rows) == (19, 40)
-    page.goto((tmp_path / "map.html").as_uri())
+    page = open_page(tmp_path / "map.html")
     numbers = page.evaluate("data.rows.map(row => row.row)")
     assert numbers == [n for n in range(0, 40, 2) if n != 30]
     page.mouse.move(*page.evaluate("place(data.places[4])"))
     assert page.locator("#row").inner_text().splitlines()[0] == "row8"
+
+
+@given(
+    hnp.arrays(np.float64, st.tuples(st.integers(3, 60), st.just(2)), elements=st.floats(-1e3, 1e3))
+)
+def test_most_points_are_inside_at_first(places: Any) -> None:
+    """Nine of ten along each axis, whatever lies far away."""
+    inside = near(places)
+    assert inside.mean() >= 0.8
+    assert near(places[inside][:1].repeat(3, axis=0)).all()
+
+
+def test_only_far_points_are_outside_at_first() -> None:
+    """A blob is inside as a whole, and so is an axis along which few points differ."""
+    rng = np.random.default_rng(2)
+    blob = rng.uniform(-1, 1, (500, 2))
+    assert near(blob).all()
+    far = np.vstack([blob, [[50, 0], [0, -50]]])
+    assert np.flatnonzero(~near(far)).tolist() == [500, 501]
+    assert near(np.array([[0.0, n] for n in range(40)] + [[9.0, 3]])).all()
 
 
 @given(
@@ -166,15 +394,19 @@ def test_an_axis_points_to_where_its_largest_weight_is_positive(weights: list[in
     assert np.sign(np.diff(principal(vectors)[0][:, 0])).tolist() == [wanted, wanted]
 
 
-def test_colours_tell_values_apart() -> None:
-    """Numbers by size, others by value; what is rare shares one."""
-    colours, legend = shades([*range(10), None])
-    assert (colours[0], colours[9], colours[10]) == ("#2c2a6b", "#f2d03b", "#888888")
-    assert [text for _, text in legend] == ["0", "4.5", "9"]
-    colours, legend = shades([*"aabbccddeeffgghi", None])
-    assert len({*colours}) == 8
-    assert legend[-1] == ("#888888", "others")
-    assert shades([1, 2, 1])[1] == [("#0072b2", "1"), ("#e69f00", "2")]
+def test_marks_tell_values_apart() -> None:
+    """Numbers by size, others by value; rare ones share a mark, and null has one of its own."""
+    found, legend, is_scale = marks([*range(30), None, math.nan, math.inf])
+    assert (found[:30], found[30:]) == ([n / 29 for n in range(30)], [None] * 3)
+    assert is_scale
+    assert legend == [(0, "0"), (0.5, "14.5"), (1, "29"), (None, "(none)")]
+    values = [f"v{n}" for n in range(26)]
+    found, legend, is_scale = marks([*values[:24], *values[:24], *values, None, "(none)", "none"])
+    assert (found[:24], found[24:48], is_scale) == ([*range(24)], [*range(24)], False)
+    assert found[72:] == [OTHERS, OTHERS, None, OTHERS, OTHERS]
+    assert legend == [*enumerate(values[:24]), (OTHERS, "4 others"), (None, "(none)")]
+    assert marks([2, 1, 2]) == ([0, 1, 0], [(0, "2"), (1, "1")], False)
+    assert marks([None, None, None]) == ([None] * 3, [(None, "(none)")], False)
 
 
 def test_the_command_line_draws(

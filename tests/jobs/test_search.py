@@ -1,14 +1,28 @@
 """What a target holds."""
 
 import json
+import math
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openrouter_embeddings as ore
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from openrouter_embeddings import cli, jobs
-from openrouter_embeddings.jobs import _search
+from openrouter_embeddings.cli._client import fields
+from openrouter_embeddings.jobs import _map, _search
+from openrouter_embeddings.jobs._store import Store, job_file
+from openrouter_embeddings.jobs._targets import kind_of
+from openrouter_embeddings.local.faults import Fault
+from openrouter_embeddings.testing import Service
 
 TEXTS = ["a cat sleeps", "stock markets fell", "", "a kitten naps", "rain is coming"]
 NAMES = ["t.parquet", "t.jsonl", "t.npy"]
@@ -33,7 +47,8 @@ def test_the_nearest_rows_come_first(
 
     However the target is read: here in pieces of three rows.
     """
-    monkeypatch.setattr(_search, "_AT_ONCE", 3)
+    monkeypatch.setattr(_search, "_BYTES", 3 * 4 * 384)
+    monkeypatch.setattr(_search, "_COLUMN_ROWS", 2)
     with ore.Client.local() as client:
         found = jobs.search(folder / name, "a cat", k=9, client=client)
         wanted = client.embed_query("a cat").vectors[0]
@@ -45,6 +60,105 @@ def test_the_nearest_rows_come_first(
     assert found[0].columns == ({} if name == "t.npy" else {"id": 0, "text": TEXTS[0]})
     with ore.Client.local() as client:
         assert jobs.search(folder / name, "a cat", k=1, client=client) == found[:1]
+
+
+@given(st.data())
+def test_the_nearest_rows_are_those_of_a_plain_reference(data: Any) -> None:
+    """Whatever the pieces are; equal rows come in their order, rows without a vector never."""
+    width = data.draw(st.integers(1, 5))
+    few = st.floats(-9, 9, width=16, allow_subnormal=False).filter(lambda x: x)
+    row = hnp.arrays(np.float32, width, elements=st.one_of(st.sampled_from([-1.0, 1.0, 3.0]), few))
+    known = data.draw(st.lists(row, min_size=1, max_size=4))
+    known += [np.nextafter(one, np.float32(9)) for one in known]  # as near as two rows can be
+    rows = data.draw(st.lists(st.one_of(st.sampled_from(known), row, st.none()), max_size=40))
+    matrix = np.array([np.full(width, np.nan) if r is None else r for r in rows], np.float32)
+    matrix = matrix.reshape(len(rows), width)
+    query, k, step = data.draw(row), data.draw(st.integers(1, 25)), data.draw(st.integers(1, 9))
+    blocks = ((first, matrix[first : first + step]) for first in range(0, len(rows), step))
+
+    found, scores = _search.nearest(blocks, query, k)
+
+    def cosine(one: Any) -> float:
+        dot = math.fsum(float(a) * float(b) for a, b in zip(one, query, strict=True))
+        return dot / math.hypot(*map(float, one)) / math.hypot(*map(float, query))
+
+    wanted = {number: cosine(one) for number, one in enumerate(rows) if one is not None}
+    assert len(found) == len({*found}) == min(k, len(wanted))
+    assert scores == sorted(scores, reverse=True)
+    assert scores == pytest.approx([wanted[number] for number in found], abs=1e-12)
+    assert scores == pytest.approx(sorted(wanted.values(), reverse=True)[:k], abs=1e-12)
+    for at, number in enumerate(found):
+        same = [n for n in wanted if n < number and np.array_equal(matrix[n], matrix[number])]
+        assert {*same} <= {*found[:at]}
+
+
+@given(
+    hnp.arrays(
+        st.sampled_from([np.float32, np.float16]), (7, 3), elements=st.floats(-9, 9, width=16)
+    ),
+    st.lists(st.booleans(), min_size=7, max_size=7),
+    st.integers(0, 7),
+    st.integers(0, 7),
+)
+def test_vectors_are_read_from_any_part_of_a_column(
+    vectors: Any, there: list[bool], start: int, length: int
+) -> None:
+    """Of either precision; NaN where there is null, whatever stands there."""
+    kind = pa.list_(pa.from_numpy_dtype(vectors.dtype), 3)
+    mask = pa.array([not one for one in there])
+    column = pa.FixedSizeListArray.from_arrays(vectors.reshape(-1), type=kind, mask=mask)
+    wanted = np.where(np.array(there)[:, None], vectors, np.nan)[start : start + length]
+    found = _search.matrix_of(column.slice(start, length), 3)
+    assert found.dtype == np.float32
+    assert np.array_equal(found, wanted.astype(np.float32), equal_nan=True)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Targets of 60,000 vectors of 512 dimensions, which are 123 MB."""
+    folder = tmp_path_factory.mktemp("large")
+    said = {"rows": 60_000, "dimensions": 512, "asked_dimensions": 512, "model": "local/hash"}
+    said |= {"provider": None, "input_type": None}
+    schema = pa.schema([("id", pa.int64())])
+    for path in (folder / "t.parquet", folder / "t.npy"):
+        target = kind_of(path)(path, schema, 512, "float32")
+        for first in range(0, 60_000, 5_000):
+            ids = pa.record_batch([pa.array(range(first, first + 5_000))], schema=schema)
+            vectors = np.ones((5_000, 512), np.float32)
+            vectors[:, 0] = np.arange(first, first + 5_000) % 77
+            target.write(ids, vectors, np.arange(5_000) != 7)
+        target.finish(said)
+    return folder
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells its memory there")
+@pytest.mark.parametrize("use", ["search", "map"])
+@pytest.mark.parametrize("name", ["t.parquet", "t.npy"])
+def test_a_target_is_not_held_in_memory(
+    large: Path, tmp_path: Path, name: str, use: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search and a map read it in pieces and keep none, copied or mapped."""
+    seen: list[int] = []
+    read = _search.pieces
+
+    def watched(path: Path, width: int) -> Iterator[Any]:
+        for piece in read(path, width):
+            status = Path("/proc/self/status").read_text()
+            seen.append(int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]))
+            yield piece
+
+    monkeypatch.setattr(_search, "pieces", watched)
+    monkeypatch.setattr(_map, "pieces", watched)
+    if use == "map":
+        assert jobs.write_map(large / name, tmp_path / "map.html", points=50).points == 50
+    else:
+        with ore.Client.local() as client:
+            found = jobs.search(large / name, "a", k=3, client=client)
+        assert [match.columns for match in found] == (
+            [{"id": match.row} for match in found] if name == "t.parquet" else [{}, {}, {}]
+        )
+    assert len(seen) > 5
+    assert max(seen) - seen[0] < 60_000  # kB
 
 
 def test_a_piece_without_any_vector_is_passed_over(tmp_path: Path) -> None:
@@ -102,6 +216,56 @@ def test_the_command_line_searches_and_tells(
     assert cli.main(["info", str(folder / "t.npy")]) == 0
     said = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert (said["model"], said["rows"], said["dimensions"]) == ("local/minilm", "5", "384")
+
+
+def test_a_job_in_progress_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What it was begun with and how far it is, or that it runs; a search asks to finish it."""
+    service = Service(Fault("status", status=402, requests=[2]))
+    source, target = tmp_path / "s.jsonl", tmp_path / "t.parquet"
+    source.write_text("".join(f'{{"text": "{text}"}}\n' for text in ["", "a", "b", "c"]))
+    with (
+        service.client(model="local/hash", dimensions=4, batch_size=1, concurrency=1) as client,
+        pytest.raises(ore.PaymentRequiredError),
+    ):
+        jobs.embed_file(source, target, client=client, provider={"zdr": True})
+    found = jobs.info(target)
+    assert found["state"] == "stopped"
+    assert (found["model"], found["asked_dimensions"]) == ("local/hash", 4)
+    assert (found["embedded"], found["refused"], found["dimensions"]) == (2, 0, 4)
+    assert Decimal(found["spent"]) > 0
+    assert "E" not in found["spent"]
+    assert cli.main(["info", str(target), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == found
+    for refused in (
+        lambda: jobs.search(target, "a"),
+        lambda: jobs.write_map(target, tmp_path / "map.html"),
+    ):
+        with pytest.raises(
+            ore.InputError, match=r"is not finished: its job, .* is stopped; finish"
+        ):
+            refused()
+    with closing(Store(job_file(target))):
+        assert jobs.info(target) == {"state": "running"}
+    with ore.Client.local(model="local/hash", dimensions=4) as client:
+        jobs.embed_file(source, target, client=client, provider={"zdr": True})
+    assert jobs.info(target)["state"] == "finished"
+
+
+def test_facts_are_printed_for_people_and_for_machines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Objects as JSON, as an option takes them; nothing where nothing was set."""
+    options: Any = {"provider": {"zdr": True, "only": ["azure"]}, "dimensions": 4}
+    with ore.Client.local(model="local/hash", **options) as client:
+        jobs.embed_file(pa.table({"text": ["a"]}), tmp_path / "t.parquet", client=client)
+    assert cli.main(["info", str(tmp_path / "t.parquet")]) == 0
+    said = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert fields(said["provider"]) == options["provider"]
+    assert json.loads(said["source"]) == jobs.info(tmp_path / "t.parquet")["source"]
+    assert (said["state"], said["only_key"], said["models"]) == ("finished", "false", "local/hash")
+    assert said.keys().isdisjoint({"template", "input_type", "images"})
+    assert cli.main(["info", str(tmp_path / "t.parquet"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == jobs.info(tmp_path / "t.parquet")
 
 
 def test_what_no_job_has_made_is_refused(tmp_path: Path) -> None:

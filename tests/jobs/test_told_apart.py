@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 from openrouter_embeddings import jobs
 from openrouter_embeddings.client._workers import Workers
 from openrouter_embeddings.jobs import _embed
-from openrouter_embeddings.jobs._map import shades
 from openrouter_embeddings.jobs._sources import open_source
 from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.testing import Service
@@ -382,14 +381,6 @@ def test_what_is_no_target_is_said(tmp_path: Path, name: str) -> None:
     (tmp_path / "other.npz").replace(tmp_path / name)
     with pytest.raises(jobs.JobError, match="made by something else"):
         run(TABLE, tmp_path / name, column="text")
-
-
-def test_a_value_that_is_no_number_has_no_place_on_a_scale() -> None:
-    """The others have theirs."""
-    numbers = [float(n) for n in range(20)]
-    with_none, _ = shades([*numbers, float("nan"), float("inf")])
-    assert with_none[:20] == shades(numbers)[0]
-    assert with_none[20] == with_none[21] == "#888888"
 
 
 def test_a_source_that_is_garbage_is_an_error_of_the_command(tmp_path: Path) -> None:

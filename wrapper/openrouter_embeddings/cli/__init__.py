@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import math
+import io
 import os
-import signal
 import sys
-import time
-from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openrouter_embeddings._version import __version__
 
 from . import _run, _search, _signals
+from ._client import add_options, client_of, options_of
+from ._json import ESCAPED, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,7 +35,7 @@ for another address. With --local nothing leaves this machine and no key is need
 _EMBED = """\
 Embed texts and print a JSON line for each: {"index":0,"embedding":[…]}.
 With --output, save all vectors as one float32 matrix in a .npy file instead.
-What it took is said on standard error."""
+Tokens and cost go to standard error."""
 
 _EMBED_EXAMPLES = """\
 examples:
@@ -44,7 +43,8 @@ examples:
   orembed embed --model openai/text-embedding-3-small --dimensions 256 "a cat"
   cat titles.txt | orembed embed --local --output titles.npy -
 
-exit status: 0 done, 1 the service or the machine failed, 2 the request cannot be right."""
+exit status: 0 done, 1 the service or the machine failed, 2 the request cannot be right, 3 the
+credits or the budget are used up."""
 
 _SERVE = """\
 Run the stand-in for the service on this machine. It prints the address and the key, as
@@ -85,10 +85,8 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     embed.add_argument("texts", nargs="+", metavar="TEXT", help="a text; - reads lines from stdin")
-    embed.add_argument("--model", help="the model; with --local: local/minilm")
-    embed.add_argument("--dimensions", type=int, metavar="N", help="shorter vectors")
     embed.add_argument("--output", type=_npy, metavar="FILE.npy", help="save, not print")
-    embed.add_argument("--local", action="store_true", help="use the stand-in, in this process")
+    add_options(embed)
     embed.set_defaults(run=_embed)
 
     _run.add(commands)
@@ -152,32 +150,18 @@ def _npy(text: str) -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `orembed`; returns the exit status. Errors go to standard error in a sentence or two."""
-    from openrouter_embeddings.errors import (  # noqa: PLC0415 - --help needs no imports
-        BudgetExceededError,
-        EmbeddingsError,
-        InputError,
-        PaymentRequiredError,
-    )
-
     _open_streams()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors=ESCAPED)
     given = parser().parse_args(arguments)
     try:
-        given.run(given)
+        status = _run_command(given)
         sys.stdout.flush()
-    except InputError as error:
-        return _fail(str(error), EXIT_USAGE)
     except BrokenPipeError:
         # the reader has seen enough; without this Python complains while it exits
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
-    except (EmbeddingsError, ImportError, OSError) as error:
-        spent = isinstance(error, BudgetExceededError | PaymentRequiredError)
-        return _fail(str(error), EXIT_SPENT if spent and given.command == "run" else EXIT_FAILED)
-    except _signals.Ended as error:
-        return _fail(f"ended by {signal.Signals(error.number).name}", 128 + error.number)
-    except KeyboardInterrupt:
-        return _fail("interrupted", EXIT_INTERRUPTED)
-    return 0
+    return status
 
 
 def _open_streams() -> None:
@@ -187,8 +171,34 @@ def _open_streams() -> None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - for good
 
 
-def _fail(message: str, status: int) -> int:
-    print(f"orembed: {message}", file=sys.stderr)
+def _run_command(given: argparse.Namespace) -> int:
+    from openrouter_embeddings import errors  # noqa: PLC0415 - --help needs no imports
+
+    try:
+        given.run(given)
+    except errors.InputError as error:
+        return _fail(given, error, EXIT_USAGE)
+    except (errors.BudgetExceededError, errors.PaymentRequiredError) as error:
+        return _fail(given, error, EXIT_SPENT)
+    except BrokenPipeError:
+        raise
+    except (errors.EmbeddingsError, ImportError, OSError) as error:
+        return _fail(given, error, EXIT_FAILED)
+    except _signals.Ended as error:
+        return _fail(given, error, 128 + error.number)
+    except KeyboardInterrupt as error:
+        return _fail(given, error, EXIT_INTERRUPTED)
+    return 0
+
+
+def _fail(given: argparse.Namespace, error: BaseException, status: int) -> int:
+    """Say what went wrong, as JSON too where a command prints JSON."""
+    message, notes = str(error) or "interrupted", getattr(error, "__notes__", [])
+    for line in (message, *notes):
+        print(f"orembed: {line}", file=sys.stderr)
+    if getattr(given, "json", False):
+        record = {"type": type(error).__name__, "message": message, "exit_status": status}
+        print_json({"error": {**record, "hint": " ".join(notes) or None}})
     return status
 
 
@@ -197,55 +207,10 @@ def _embed(given: argparse.Namespace) -> None:
 
     if given.texts.count("-") > 1:
         raise InputError("standard input can be read once, so - stands once")
-    with client_of(given) as client:
+    with client_of(options_of(given), local=given.local) as client:
         usage = _save(client, given) if given.output else _print(client, given)
     cost = "unknown" if usage.cost is None else f"{usage.cost:f}"
     print(f"{usage.prompt_tokens} tokens, cost {cost} credits", file=sys.stderr)
-
-
-def client_of(given: argparse.Namespace, seldom: float = 0.0) -> Client:
-    """The client that a command asks for, which says on standard error what it waits for.
-
-    Where there are many requests, not for each of them: after a line, `seldom` seconds have none.
-    """
-    from openrouter_embeddings.client import Client  # noqa: PLC0415 - --help needs no imports
-    from openrouter_embeddings.core.options import EmbedOptions  # noqa: PLC0415 - as above
-    from openrouter_embeddings.errors import InputError  # noqa: PLC0415 - as above
-
-    _say_retries(seldom)
-    if not given.local:
-        if not os.environ.get("OPENROUTER_API_KEY"):
-            raise InputError("no API key: set OPENROUTER_API_KEY, or say --local to need none")
-        if not given.model:
-            raise InputError("no model: say --model openai/text-embedding-3-small, for example")
-    options = EmbedOptions()
-    if given.model is not None:
-        options["model"] = given.model
-    if given.dimensions is not None:
-        options["dimensions"] = given.dimensions
-    return Client.local(**options) if given.local else Client(**options)
-
-
-def _say_retries(seldom: float) -> None:
-    """A line on standard error for a wait, in place of stamina's log record."""
-    from stamina import instrumentation  # noqa: PLC0415 - --help needs no imports
-
-    from openrouter_embeddings.errors import EmbeddingsError  # noqa: PLC0415 - as above
-
-    last = -math.inf
-
-    def say(details: instrumentation.RetryDetails) -> None:
-        nonlocal last
-        if time.monotonic() - last < seldom:
-            return
-        last = time.monotonic()
-        wait = f"{details.wait_for:.1f} s"
-        error = copy(details.caused_by)
-        if seldom and isinstance(error, EmbeddingsError):
-            error.inputs = ()  # positions in one of many requests
-        print(f"orembed: {error}; trying again in {wait}", file=sys.stderr)
-
-    instrumentation.set_on_retry_hooks([say])
 
 
 def _texts(given: argparse.Namespace) -> Iterator[str]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import os
 import sys
 import time
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from openrouter_embeddings._extras import JOBS, LOCAL, need_all
+
+from ._client import add_options, client_of, credits_, options_of
+from ._json import print_json
 from ._signals import ended_as_by_ctrl_c
 
 if TYPE_CHECKING:
@@ -35,6 +38,8 @@ examples:
   orembed run titles.txt -o titles.npy --local
   orembed run books.parquet -o vectors.parquet --template "{title}: {abstract}" \\
       --model openai/text-embedding-3-small --budget 2.50
+  orembed run books.parquet -o vectors.parquet --model … \\
+      --input-type search_document --provider zdr=true --provider max_price.prompt=0.05
   orembed run books.parquet -o vectors.parquet --dry-run --price 0.02 --model …
 
 Ctrl-C waits for the requests that are under way, which are being paid for, and keeps their vectors;
@@ -47,7 +52,9 @@ When a job can go on where it was stopped, it says how."""
 EVERY = 10.0  # seconds between lines about progress, and between those about failures
 
 
-_STOPPING = "waiting for the requests under way, which are being paid for; Ctrl-C does not wait"
+_STOPPING = (
+    "waiting for the requests under way, which are billed; press Ctrl-C to stop without waiting"
+)
 
 
 def add(commands: Any) -> None:
@@ -69,14 +76,7 @@ def add(commands: Any) -> None:
     run.add_argument("--only-key", action="store_true", help="no other column in the target")
     run.add_argument("--delimiter", metavar="CHAR", help="between the columns of a .csv file")
     run.add_argument("--precision", choices=("float32", "float16"), default="float32")
-    run.add_argument("--model", help="the model; with --local: local/minilm")
-    run.add_argument("--dimensions", type=int, metavar="D", help="shorter vectors")
-    run.add_argument("--batch-size", type=int, metavar="B", help="inputs a request; default: 128")
-    run.add_argument("--concurrency", type=int, metavar="N", help="requests at a time; default: 8")
     run.add_argument("--cache", type=Path, metavar="DIR", help="remembers vectors across jobs")
-    run.add_argument(
-        "--budget", type=_credits, metavar="CREDITS", help="for all runs of a job together"
-    )
     run.add_argument(
         "--max-errors", type=int, metavar="N", help="stop when more rows have no vector"
     )
@@ -85,22 +85,12 @@ def add(commands: Any) -> None:
     )
     run.add_argument("--dry-run", action="store_true", help="say what it would take; see --price")
     run.add_argument(
-        "--price", type=_credits, metavar="CREDITS",
+        "--price", type=credits_, metavar="CREDITS",
         help="for a million tokens of text; without it --dry-run embeds some 40 inputs",
     )  # fmt: skip
     run.add_argument("--json", action="store_true", help="progress and report as JSON lines")
-    run.add_argument("--local", action="store_true", help="use the stand-in, in this process")
+    add_options(run, leave_out=["deadline"])  # which would be that of a request
     run.set_defaults(run=_run, parser=run)
-
-
-def _credits(text: str) -> Decimal:
-    try:
-        amount = Decimal(text)
-    except InvalidOperation:
-        amount = Decimal(-1)
-    if amount.is_finite() and amount >= 0:
-        return amount
-    raise argparse.ArgumentTypeError(f"{text!r} is no amount of credits; 2.50, say, is right")
 
 
 def _run(given: argparse.Namespace) -> None:
@@ -108,19 +98,18 @@ def _run(given: argparse.Namespace) -> None:
     from openrouter_embeddings.errors import EmbeddingsError, InputError  # noqa: PLC0415 - as above
     from openrouter_embeddings.jobs._store import job_file  # noqa: PLC0415 - behind an extra
 
-    from . import client_of  # noqa: PLC0415 - the two know each other
-
+    need_all(JOBS | (LOCAL if given.local else {}))
     names = ("column", "template", "images", "key", "only_key", "delimiter")
     reading: Any = {name: getattr(given, name) for name in names}
-    tuning = ("batch_size", "concurrency")
-    options: Any = {n: v for n in tuning if (v := getattr(given, n)) is not None}
+    options: Any = options_of(given)
+    budget = options.pop("budget", None)  # of the job, and not of what --dry-run asks
     estimate = partial(jobs.estimate, given.source, given.output, **reading, **options)
     if given.price is not None and not given.dry_run:
         given.parser.error("--price is for --dry-run; --budget is what a job may cost")
     if given.dry_run and given.price is not None:  # which needs no service
         _say(estimate(price=given.price), given)
         return
-    with ended_as_by_ctrl_c(), client_of(given, seldom=EVERY) as client:
+    with ended_as_by_ctrl_c(), client_of(options, local=given.local, seldom=EVERY) as client:
         if given.dry_run:
             _say(estimate(client=client), given)
             return
@@ -136,14 +125,13 @@ def _run(given: argparse.Namespace) -> None:
                 max_errors=given.max_errors,
                 retry_errors=given.retry_errors,
                 on_progress=listener,
-                budget=given.budget,
+                budget=budget,
                 **options,
             )
         except (EmbeddingsError, OSError, KeyboardInterrupt) as error:
             close()
             if not isinstance(error, InputError | jobs.JobError):  # which say it themselves
-                has_begun = job_file(given.output).exists()
-                print(f"orembed: {_how_to_go_on(error, has_begun=has_begun)}", file=sys.stderr)
+                error.add_note(_how_to_go_on(error, has_begun=job_file(given.output).exists()))
             raise
         finally:
             close()
@@ -242,17 +230,12 @@ def _bar() -> tuple[Callable[[Progress], None], Callable[[], None]]:
 
 
 def _print_json(progress: Progress) -> None:
-    _print({"progress": dataclasses.asdict(progress)})
-
-
-def _print(said: Any) -> None:
-    # json, not orjson: the name of a file may be no UTF-8
-    print(json.dumps(said, default=str), flush=True)
+    print_json({"progress": dataclasses.asdict(progress)})
 
 
 def _say(estimate: Estimate, given: argparse.Namespace) -> None:
     if given.json:
-        _print({"estimate": dataclasses.asdict(estimate)})
+        print_json({"estimate": dataclasses.asdict(estimate)})
         return
     print(f"rows        {estimate.rows:,}")
     print(f"duplicates  {estimate.duplicates:,}")
@@ -274,7 +257,7 @@ def _about(number: Any, limits: tuple[Any, Any], written: Callable[[Any], str]) 
 
 def _report(report: JobReport, given: argparse.Namespace) -> None:
     if given.json:
-        _print({"report": dataclasses.asdict(report)})
+        print_json({"report": dataclasses.asdict(report)})
         return
     cost = "an unknown number of" if report.usage.cost is None else f"{report.usage.cost:f}"
     spent = f"{report.usage.prompt_tokens:,} tokens, {cost} credits, {_time(report.seconds)}"

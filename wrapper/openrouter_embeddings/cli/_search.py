@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from openrouter_embeddings._extras import JOBS, LOCAL, need_all
+
+from ._client import client_of
+from ._json import as_text, for_output, print_json
 
 if TYPE_CHECKING:
     import argparse
@@ -27,9 +33,11 @@ def add(commands: Any) -> None:
     info = commands.add_parser(
         "info",
         help="where a target's vectors come from",
-        description="Print where the vectors of what `orembed run` made come from.",
+        description="Print where the vectors of what `orembed run` made come from, or how far its "
+        "job has come.",
     )
     info.add_argument("target", type=Path, metavar="TARGET", help="a .parquet, .jsonl or .npy")
+    info.add_argument("--json", action="store_true", help="all of it as one JSON object")
     info.set_defaults(run=_info)
 
     page = commands.add_parser(
@@ -53,20 +61,32 @@ def _search(given: argparse.Namespace) -> None:
 
     from openrouter_embeddings import jobs  # noqa: PLC0415 - behind an extra
 
-    from . import client_of  # noqa: PLC0415 - the two know each other
-
-    given.model, given.dimensions = jobs.info(given.target)["model"], None
-    with client_of(given) as client:
+    is_parquet = given.target.suffix.lower() in (".parquet", ".pq")
+    need_all((JOBS if is_parquet else {}) | (LOCAL if given.local else {}))
+    with client_of({"model": jobs.info(given.target)["model"]}, local=given.local) as client:
         for match in jobs.search(given.target, given.query, k=given.k, client=client):
             line = {"score": round(match.score, 4), "row": match.row, "columns": match.columns}
-            print(orjson.dumps(line, default=str).decode())
+            print(for_output(orjson.dumps(line, default=as_text).decode()))
 
 
 def _info(given: argparse.Namespace) -> None:
     from openrouter_embeddings import jobs  # noqa: PLC0415 - behind an extra
 
-    for name, value in jobs.info(given.target).items():
-        print(f"{name:18}{', '.join(value) if isinstance(value, list) else value}")
+    found = jobs.info(given.target)
+    if given.json:
+        print_json(found)
+        return
+    for name, value in found.items():
+        if value not in (None, [], ""):
+            print(f"{name:18}{_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _map(given: argparse.Namespace) -> None:

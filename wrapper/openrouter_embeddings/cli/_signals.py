@@ -19,7 +19,7 @@ class Ended(KeyboardInterrupt):
     """
 
     def __init__(self, number: int) -> None:
-        super().__init__()
+        super().__init__(f"ended by {signal.Signals(number).name}")
         self.number = number
 
 

@@ -14,17 +14,27 @@ import orjson
 
 from openrouter_embeddings.errors import InputError
 
-from ._search import info, pieces, rows_as_dicts
+from ._errors import refuse_address
+from ._search import columns_of_rows, finished, pieces
 
 if TYPE_CHECKING:
     from os import PathLike
 
     from numpy.typing import NDArray
 
-# Okabe and Ito's colours, which people who see colours otherwise can tell apart, too.
-_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b8a800")
-_OTHER = "#888888"
-_SCALE = ((0x2C, 0x2A, 0x6B), (0x1F, 0x8A, 0x8C), (0xF2, 0xD0, 0x3B))  # from low to high
+# The first 24 colours of two of Glasbey's palettes, as colorcet has them: `glasbey_dark` for a
+# white page and `glasbey_light` for a dark one. Each colour is as far from all others as can be.
+LIGHT_PAGE = (
+    "#d70000", "#8c3cff", "#028800", "#00acc7", "#e7a500", "#ff7fd1", "#6c004f", "#583b00",
+    "#005759", "#15e18d", "#0000dd", "#a2766a", "#bcb7ff", "#c004b9", "#645473", "#790000",
+    "#0774d8", "#739b7d", "#ff7852", "#004b00", "#8f7b01", "#f3007b", "#8fba00", "#a67bb8",
+)  # fmt: skip
+DARK_PAGE = (
+    "#d70000", "#028800", "#b600ff", "#06acc6", "#98ff00", "#ffa530", "#ff8fc8", "#79525f",
+    "#00fecf", "#b0a5ff", "#94ad84", "#9a6900", "#376a62", "#d3008c", "#fef590", "#c86f66",
+    "#9ee3ff", "#00c946", "#a977ad", "#b8bb02", "#f4c0b1", "#ff28fd", "#f3ceff", "#009f7d",
+)  # fmt: skip
+OTHERS = -1  # in place of a number of a colour
 _LONGEST = 300  # characters of a value that are shown
 
 
@@ -53,20 +63,24 @@ def write_map(
     """Draw the vectors of a target as points on an HTML page, which needs nothing else.
 
     The axes are the two along which the vectors differ most (principal components of the rows that
-    are shown). Pointing at a point shows its row.
+    are shown). Pointing at a point, or tapping it, shows its row. Points far from the others lie
+    outside at first, so that they do not squeeze the rest; the page says how many they are.
 
     Args:
         target: made by `embed_file`.
         page: the .html file, which is overwritten.
-        color: a column that gives the points their colours: numbers by size, others by value.
+        color: a column that gives the points their colours: more than 24 different numbers by
+            size, all else by value. The 24 most frequent values have colours of their own; null is
+            grey.
         points: rows to be shown at most, from all over the target. They are held in memory.
 
     Raises:
         InputError: no such target or column, or fewer than three vectors.
     """
-    said = info(target)
+    said = finished(Path(target))
     if Path(page).suffix.lower() not in (".html", ".htm"):
         raise InputError(f"the page {page} is no .html file")
+    refuse_address(page)
     if points < 3:
         raise InputError(f"points is {points}; 3 are needed at least")
     vectors, numbers, rows = _sample(Path(target), said, points)
@@ -76,13 +90,20 @@ def write_map(
     if len(vectors) < 3:
         raise InputError(f"{target} has {len(vectors)} vectors; a map needs 3 at least")
     places, explained = principal(vectors)
-    shade, legend = shades([row.get(color) for row in rows]) if color else ([_COLOURS[0]], [])
+    inside = near(places)
+    low, high = places[inside].min(axis=0), places[inside].max(axis=0)
+    size = float((high - low).max()) or 1.0  # the axes have no unit
+    shades, legend, is_scale = marks([row.get(color) for row in rows]) if color else ([], [], False)
     data = {
         "title": Path(target).name,
         "said": f"{len(rows):,} of {said['rows']:,} rows, {said['dimensions']} dimensions of "
         f"{said['model']}; the axes hold {explained:.0%} of the variance",
-        "places": np.round(places, 4).tolist(),
-        "colors": shade,
+        "places": np.round((places - low) / size, 5).tolist(),
+        "frame": ((high - low) / size).tolist(),
+        "outside": int((~inside).sum()),
+        "palettes": {"light": LIGHT_PAGE, "dark": DARK_PAGE},
+        "marks": shades,
+        "scale": is_scale,
         "legend": legend,
         "color": color,
         "rows": [
@@ -104,14 +125,13 @@ def _sample(
     every = -(-said["rows"] // points)
     vectors = [np.empty((0, said["dimensions"]), np.float32)]
     numbers: list[int] = []
-    rows: list[dict[str, Any]] = []
-    for first, matrix, batch in pieces(path, said["dimensions"]):
+    for first, matrix in pieces(path, said["dimensions"]):
         chosen = np.arange(-first % every, len(matrix), every)
         chosen = chosen[~np.isnan(matrix[chosen]).any(axis=1)]
         vectors.append(matrix[chosen])
         numbers += (first + chosen).tolist()
-        rows += rows_as_dicts(batch, chosen.tolist())
-    return np.concatenate(vectors), numbers, [_shown(row) for row in rows]
+    rows = [_shown(row) for row in columns_of_rows(path, numbers)]
+    return np.concatenate(vectors), numbers, rows
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
@@ -145,30 +165,51 @@ def principal(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]
     return centred @ first, float(values[::-1][:2].sum()) / whole if whole > 0 else 1.0
 
 
-def shades(values: list[Any]) -> tuple[list[str], list[tuple[str, str]]]:
-    """A colour for each value, and what the colours mean: pairs of a colour and a text."""
+def near(places: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which points the page shows at first: all but those that would squeeze the others.
+
+    Along each axis these are the points up to 1.5 times the span of the middle 90 % away from it.
+
+    Args:
+        places: of shape (points, 2).
+
+    Returns:
+        Of shape (points,).
+    """
+    low, high = np.quantile(places, (0.05, 0.95), axis=0)
+    reach = np.where(high > low, 1.5 * (high - low), np.inf)
+    near: NDArray[np.bool_] = ((places >= low - reach) & (places <= high + reach)).all(axis=1)
+    return near
+
+
+def marks(
+    values: list[Any],
+) -> tuple[list[float | None], list[tuple[float | None, str]], bool]:
+    """What gives each point its colour, and what the colours mean.
+
+    Returns:
+        A mark for each value; pairs of a mark and a text for the legend; and whether the marks are
+        places on a scale, from 0 to 1, rather than numbers of colours. A value that is null or no
+        finite number has the mark None, one that is too rare for a colour of its own `OTHERS`.
+    """
     values = [None if isinstance(v, float) and not math.isfinite(v) else v for v in values]
-    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
-    if len({*numbers}) > len(_COLOURS) and len(numbers) == sum(v is not None for v in values):
-        low, high = min(numbers), max(numbers)
-        middle = low + (high - low) / 2
-        colours = [_OTHER if v is None else _between((v - low) / (high - low)) for v in values]
-        return colours, [
-            (_between(at), f"{v:g}") for at, v in zip((0, 0.5, 1), (low, middle, high), strict=True)
-        ]
-    texts = [str(_short(value)) if value is not None else "none" for value in values]
-    common = [text for text, _ in Counter(texts).most_common(len(_COLOURS))]
-    colour = dict(zip(common, _COLOURS, strict=False))
-    legend = [(shade, text) for text, shade in colour.items()]
-    if len({*texts}) > len(common):
-        legend.append((_OTHER, "others"))
-    return [colour.get(text, _OTHER) for text in texts], legend
-
-
-def _between(at: float) -> str:
-    """A colour of the scale, from 0 to 1."""
-    step = min(int(at * 2), 1)
-    low, high = _SCALE[step], _SCALE[step + 1]
-    share = at * 2 - step
-    mixed = (round(a + (b - a) * share) for a, b in zip(low, high, strict=True))
-    return "#" + "".join(f"{part:02x}" for part in mixed)
+    known = [value for value in values if value is not None]
+    legend: list[tuple[float | None, str]]
+    found: list[float | None]
+    are_numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in known)
+    is_scale = are_numbers and len({*known}) > len(LIGHT_PAGE)
+    if is_scale:
+        low, high = min(known), max(known)
+        found = [None if value is None else (value - low) / (high - low) for value in values]
+        legend = [(at, f"{low + (high - low) * at:g}") for at in (0.0, 0.5, 1.0)]
+    else:
+        texts = [None if value is None else str(_short(value)) for value in values]
+        counts = Counter(text for text in texts if text is not None).most_common()
+        number = {text: n for n, (text, _) in enumerate(counts[: len(LIGHT_PAGE)])}
+        found = [None if text is None else number.get(text, OTHERS) for text in texts]
+        legend = [(n, text) for text, n in number.items()]
+        if len(counts) > len(number):
+            legend.append((OTHERS, f"{len(counts) - len(number)} others"))
+    if None in found:
+        legend.append((None, "(none)"))
+    return found, legend, is_scale

@@ -71,9 +71,11 @@ def _rows(
     path: Path, said: dict[str, Any], source: Source, reader: Reader
 ) -> Iterator[tuple[Row, bytes | None]]:
     """The rows of the source, each with its vector in the target."""
-    rows = (row for batch in source.batches(reader.rows) for row in reader.read(batch))
+    rows = (
+        row for batch in source.batches(reader.rows, reader.columns) for row in reader.read(batch)
+    )
     number = 0
-    for _, matrix, _ in pieces(path, said["dimensions"]):
+    for _, matrix in pieces(path, said["dimensions"]):
         for vector, is_there in zip(matrix, ~np.isnan(matrix[:, 0]), strict=True):
             row = next(rows)
             if is_there and row.value is None:

@@ -99,7 +99,9 @@ class Reader:
         chosen = "text" if "text" in texts else texts[0] if len(texts) == 1 else None
         if chosen is None and self._schema.names:
             names = ", ".join(self._schema.names)
-            raise InputError(f"which column has the text? Say column; there are {names}")
+            raise InputError(
+                f"which column has the text? Name it with column (--column); there are {names}"
+            )
         return chosen or "text"
 
     def _checked(self, name: str) -> str:

@@ -18,7 +18,7 @@ from openrouter_embeddings.result import Usage
 
 from ._client import given_or_own
 from ._embed import Embedding
-from ._errors import JobError
+from ._errors import JobError, refuse_address
 from ._report import JobReport, Progress, Watch
 from ._retry import reopen
 from ._sources import open_source
@@ -270,6 +270,7 @@ def _report(
 
 def _cache(folder: str | PathLike[str], space: dict[str, Any]) -> Store:
     """The vectors of one vector space, in a directory that may hold many."""
+    refuse_address(folder)
     name = hashlib.blake2b(orjson.dumps(space), digest_size=8).hexdigest()
     Path(folder).mkdir(parents=True, exist_ok=True)
     return Store(Path(folder) / f"{name}.vectors", shared=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from openrouter_embeddings._extras import need
 from openrouter_embeddings.errors import InputError
 
-from ._errors import JobError
+from ._errors import JobError, refuse_address
 from ._rows import Reader
 from ._tables import Csv, JsonLines, Lines, Memory, Names, Parquet
 from ._values import check_names, plain, plain_schema
@@ -192,6 +192,7 @@ def _from_directory(path: Path) -> Source:
 def _expanded(name: str, own: set[Path]) -> list[Path]:
     """The file of that name, or those that fit a pattern, without the job's own."""
     path = Path(name)
+    refuse_address(name)
     if not glob.has_magic(name) or path.exists():
         if path.resolve() in own:
             raise InputError(f"the source {name} would be overwritten; name another target")

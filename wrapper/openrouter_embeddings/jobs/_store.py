@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import stamina
 
-from ._errors import JobError
+from ._errors import JobError, JobLockedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -119,7 +119,7 @@ class Store:
                 raise
         except sqlite3.DatabaseError as error:
             if _is_locked(error):
-                raise JobError(
+                raise JobLockedError(
                     f"another process works on this: it has {path} open; wait for it, or name "
                     "another target"
                 ) from None

@@ -13,6 +13,7 @@ import numpy as np
 from openrouter_embeddings._extras import need
 from openrouter_embeddings.errors import InputError
 
+from ._errors import refuse_address
 from ._values import known
 
 if TYPE_CHECKING:
@@ -298,6 +299,7 @@ def kind_of(path: Path) -> type[Target]:
         raise InputError(
             f"the target {path} is no .parquet, .npy or .jsonl file, which are written"
         )
+    refuse_address(path)
     if path.is_dir():
         raise InputError(f"the target {path} is a directory")
     if path.is_symlink() and not path.exists():
