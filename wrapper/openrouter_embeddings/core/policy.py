@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .wire import Reply
 
 RETRYABLE = frozenset({408, 429, 500, 502, 503, 504, *range(520, 525), 529})
+_GATEWAY_GAVE_UP = frozenset({408, 504, 520, 524})
 # A bad success was billed; one more try reaches another provider, more would only cost.
 RESPONSE_RETRIES = 1
 # Who asks to wait longer than this gets an error with `retry_after` instead of a silent hour.
@@ -146,6 +147,27 @@ def is_overload(error: EmbeddingsError) -> bool:
     return error.status in (503, 529) or (
         isinstance(error, ServerError) and error.retry_after is not None
     )
+
+
+def pause(error: EmbeddingsError) -> float | None:
+    """Seconds for which the model's other requests wait, too.
+
+    None where the service asks for more than `LONGEST_WAIT`: the request that was told so gives
+    up, so the others must not wait in its place.
+    """
+    wait = error.retry_after
+    return None if wait is None or wait > LONGEST_WAIT else wait
+
+
+def maybe_billed(error: BaseException | None) -> bool:
+    """Whether an attempt that ended with `error` may have been billed without saying so.
+
+    A gateway that waited in vain (408, 504, 524) or lost the answer (520) says nothing of the
+    provider behind it, which may have computed the vectors.
+    """
+    if isinstance(error, APIStatusError):
+        return error.status in _GATEWAY_GAVE_UP and error.usage is None
+    return isinstance(error, APIConnectionError) and error.maybe_billed
 
 
 def _said(error: EmbeddingsError) -> str:
