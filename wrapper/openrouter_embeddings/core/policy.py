@@ -81,17 +81,18 @@ def can_retry(error: EmbeddingsError, refused_so_far: int) -> bool:
 
 # How services say that a request holds too much, and how many inputs are allowed.
 _COUNT = re.compile(
-    r"too many (?!requests|tokens)|batch|\b(?:inputs|texts|items)\b|array (?:is )?too long",
+    r"too many (?!requests)|batch|\b(?:inputs|texts|items)\b|array (?:is )?too long",
     re.IGNORECASE,
 )
 _SIZE = re.compile(
-    r"too large|payload|body size|request size|tokens (?:per request|overall)"
-    r"|total (?:number of )?tokens",
+    r"too large|payload|body size|request size|\btokens?\b|\bbytes\b|\bcharacters\b",
     re.IGNORECASE,
 )
+_UNIT = r"(?:token|byte|character|dimension)"
 _CAP = re.compile(
     r"(?:at most|(?:more|larger|greater) than|up to|between 1 and"
-    r"|(?:max(?:imum)?|limit)\b[^.\d]{0,40})\s*(\d{1,6})\b\s*(\w*)",
+    rf"|(?:max(?:imum)?|limit)\b(?:(?!{_UNIT})[^.\d]){{0,40}})"
+    r"\s*(\d{1,3}(?:,\d{3})+|\d{1,6})\b(?!,\d)\s*(\w*)",
     re.IGNORECASE,
 )
 _MUCH = re.compile(
@@ -117,24 +118,33 @@ def can_divide(error: EmbeddingsError) -> bool:
 
 
 def too_much(error: EmbeddingsError) -> Literal["count", "size"] | None:
-    """What a request holds too much of, where the error says so: inputs, or bytes and tokens."""
+    """What a request holds too much of, where the error says so: inputs, or bytes and tokens.
+
+    A message that speaks of tokens means those, though it also says "batch".
+    """
     if isinstance(error, PayloadTooLargeError):
         return "size"
     said = _QUOTED.sub("", error.message)
     if not _MUCH.search(said):  # "failed to process batch" tells of no cap
         return None
-    if _COUNT.search(said):
-        return "count"
-    return "size" if _SIZE.search(said) else None
+    counts = _COUNT.search(said) is not None
+    if _SIZE.search(said) and not (counts and _caps(said)):
+        return "size"
+    return "count" if counts else None
 
 
 def named_cap(error: EmbeddingsError) -> int | None:
     """How many inputs a request may hold, where the error names a number."""
     if too_much(error) != "count":
         return None
-    said = _QUOTED.sub("", error.message)
-    caps = [int(found[1]) for found in _CAP.finditer(said) if _INPUTS.match(found[2])]
-    return min((cap for cap in caps if cap > 0), default=None)
+    return min(_caps(_QUOTED.sub("", error.message)), default=None)
+
+
+def _caps(said: str) -> list[int]:
+    """Numbers of inputs, with or without thousands separators."""
+    found = [(cap[1], cap[2]) for cap in _CAP.finditer(said)]
+    caps = [int(number.replace(",", "")) for number, unit in found if _INPUTS.match(unit)]
+    return [cap for cap in caps if cap > 0]
 
 
 def refuses_base64(error: EmbeddingsError) -> bool:
