@@ -1,4 +1,4 @@
-"""`make soak`: a long call through random faults, and calls to a service that counts requests.
+"""`make soak`: a long call through random faults, and calls to services that refuse some.
 
 Says what was wrong, missing, sent too often or kept in memory; writes it into docs/reliability.md.
 """
@@ -12,17 +12,19 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import openrouter_embeddings as ore
+from openrouter_embeddings.local.faults import Fault, Faults
 from openrouter_embeddings.local.models import MODELS
 from openrouter_embeddings.local.models.parts import read_inputs
 from stamina.instrumentation import set_on_retry_hooks
 
 from tools import ROOT
+from tools.faults import served as served_here
 from tools.pages import fill
 
 if TYPE_CHECKING:
@@ -159,12 +161,76 @@ def limited(rate: int, retry_after: str, seconds: float) -> tuple[str, bool]:
     return line, goodput >= 0.9 and refused <= 0.05 * came
 
 
+def calls_per_second(url: str, seconds: float) -> float:
+    """Answers to small calls of 16 threads that do not retry and pass over 429s."""
+    answered, counting = 0, threading.Lock()
+    ends = time.monotonic() + seconds
+    with ore.Client("local", base_url=url, model="local/hash", concurrency=16) as client:
+
+        def work() -> None:
+            nonlocal answered
+            while time.monotonic() < ends:
+                with suppress(ore.RateLimitError):
+                    client.embed("a text", dimensions=WIDTH, max_retries=0)
+                    with counting:
+                        answered += time.monotonic() < ends
+
+        threads = [threading.Thread(target=work) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    return answered / seconds
+
+
+def unlucky(seconds: float) -> tuple[str, bool]:
+    """A constant share of 429s whatever the pace, against none."""
+    speeds = []
+    for share in (0.0, 0.01, 0.02, 0.05, 0.1):
+        script = f'[[fault]]\nkind = "status"\nstatus = 429\nprobability = {share}\n'
+        with served(script if share else "", []) as url:
+            speeds.append(calls_per_second(url, seconds))
+    most, *others = speeds
+    said = ", ".join(f"{speed / most:.0%}" for speed in others)
+    line = (
+        f"- 1, 2, 5 and 10 % of the calls answered with 429 whatever the pace, 16 threads for "
+        f"{seconds:.0f} s each: {said} of the speed without ({most:.0f} calls/s)."
+    )
+    return line, all(speed >= 0.7 * most for speed in others)
+
+
+def moving(low: int, high: int, seconds: float) -> tuple[str, bool]:
+    """A service whose limit changes every 20 seconds."""
+    faults, over = Faults([Fault("rate-limit", per_second=high)]), threading.Event()
+
+    def move() -> None:
+        while not over.wait(20):
+            now = faults.faults[0].per_second
+            faults.faults = [Fault("rate-limit", per_second=low if now == high else high)]
+
+    mover = threading.Thread(target=move)
+    mover.start()
+    with served_here(faults) as url:
+        goodput = calls_per_second(url, seconds) / ((low + high) / 2)
+    over.set()
+    mover.join()
+    refused = faults.refused[429] / faults.requests
+    line = (
+        f"- A limit that changes between {high} and {low} requests/s every 20 s, 16 threads for "
+        f"{seconds:.0f} s: goodput {goodput:.0%}, {refused:.1%} refused."
+    )
+    return line, goodput >= 0.75 and refused <= 0.1
+
+
 def main() -> int:
     """0 when everything is as it should be."""
     set_on_retry_hooks([])
     lines, fine = soak()
     for rate, retry_after in ((20, ""), (50, ""), (50, "retry_after = 1")):
         line, held = limited(rate, retry_after, 60.0)
+        lines.append(line)
+        fine = fine and held
+    for line, held in (unlucky(15.0), moving(20, 50, 80.0)):
         lines.append(line)
         fine = fine and held
     print("\n".join(lines))

@@ -78,8 +78,8 @@ def test_no_lock_that_a_thread_of_the_parent_held_stops_the_child(counting: HTTP
 def test_the_child_keeps_what_was_learned_and_not_what_was_under_way() -> None:
     """The service is the same; the parent's requests are the parent's."""
     client = ore.Client.local(model="local/hash")
-    client._turnstile.limiter.in_flight = 8
-    client._turnstile.limiter.rate = 7.0
+    client._turnstile.limiter("local/hash").in_flight = 8
+    client._turnstile.limiter("local/hash").rate = 7.0
 
     def embeds() -> bool:
         client.embed([*"ab"], **MANY)
@@ -87,7 +87,7 @@ def test_the_child_keeps_what_was_learned_and_not_what_was_under_way() -> None:
         return limiter.in_flight == 0 and math.isfinite(limiter.rate)
 
     assert in_a_fork(embeds) == 0
-    assert client._turnstile.limiter.in_flight == 8
+    assert client._turnstile.limiter("local/hash").in_flight == 8
 
 
 class _Counted:

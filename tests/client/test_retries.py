@@ -1,6 +1,7 @@
 """Attempts, waiting, deadlines, and what they cost."""
 
 import asyncio
+import itertools
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from decimal import Decimal
@@ -14,6 +15,7 @@ from openrouter_embeddings.client._call import Call, Exchange
 from openrouter_embeddings.core.divide import Learned
 from openrouter_embeddings.core.options import Options
 from openrouter_embeddings.core.plan import Batch
+from openrouter_embeddings.testing import JumpingClock
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
 from tests.support import KINDS, Kind, Service, answer
@@ -223,24 +225,75 @@ def test_jitter_does_not_pass_the_deadline() -> None:
     assert decide(exchange(deadline=9), ore.APIConnectionError("x"), backoff=1.5) is True
 
 
-def test_an_attempt_has_no_more_time_than_is_left() -> None:
+def test_an_attempt_has_no_more_time_than_is_left(clock: JumpingClock) -> None:
     """The time-out of an attempt is cut at the deadline."""
     assert exchange(timeout=3).timeout() == 3
     assert 0 < exchange(timeout=30, deadline=2).timeout() <= 2
-    with pytest.raises(ore.DeadlineExceededError, match="the deadline of 1e-09 s"):
-        exchange(deadline=1e-9).check(0)
+    late = exchange(deadline=3)
+    clock.wait(threading.Event(), 4)
+    with pytest.raises(ore.DeadlineExceededError, match="the deadline of 3 s"):
+        late.check(0)
     with pytest.raises(ore.DeadlineExceededError, match="the deadline of 5 s"):
         exchange(deadline=5).check(7)
 
 
 @both
-def test_a_deadline_ends_the_call(kind: Kind) -> None:
+def test_a_deadline_ends_the_call(
+    kind: Kind, clock: JumpingClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing is sent once it has passed."""
     service = Service()
+    monkeypatch.setattr(clock, "now", itertools.count().__next__)
     with pytest.raises(ore.DeadlineExceededError) as caught:
         service.embed(kind, ["a", "b"], deadline=1e-9)
     assert service.requests == []
     assert caught.value.inputs == (0, 1)
+
+
+@both
+def test_the_queue_and_the_deadline_have_one_clock(kind: Kind, clock: JumpingClock) -> None:
+    """Time that a test pretends to wait for its turn counts for the deadline."""
+    service = failing(1, error(503, retry_after="40"))
+    with pytest.raises(ore.ServiceUnavailableError):
+        service.embed(kind, ["a"], max_retries=0)
+
+    def slow(body: dict[str, Any], _: int) -> Any:
+        clock.wait(threading.Event(), 40)
+        return error(503)
+
+    with pytest.raises(ore.DeadlineExceededError):
+        Service(slow).embed(kind, ["a"], deadline=30)
+
+
+@both
+@pytest.mark.parametrize("status", [408, 504, 520, 524])
+def test_an_attempt_that_a_gateway_gave_up_may_have_been_billed(kind: Kind, status: int) -> None:
+    """The provider behind it may have computed the vectors; other errors are answers."""
+    with pytest.raises(ore.ServerError) as caught:
+        failing(9, error(status)).embed(kind, ["a"], max_retries=1)
+    assert caught.value.usage is not None
+    assert caught.value.usage.unanswered == 2
+
+
+@both
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 521, 522, 523, 529])
+def test_an_error_that_says_no_is_an_answer(kind: Kind, status: int) -> None:
+    """It was not billed, and does not count as unanswered."""
+    result = failing(1, error(status)).embed(kind, ["a"])
+    assert result.usage.unanswered == 0
+
+
+@both
+def test_a_gateways_time_out_counts_against_the_budget(kind: Kind) -> None:
+    """At the dearest that it can have cost."""
+
+    def script(body: dict[str, Any], n: int) -> Any:
+        return error(504) if n else answer(body["input"])
+
+    with pytest.raises(ore.BudgetExceededError):
+        Service(script).embed(
+            kind, ["a", "b"], batch_size=1, concurrency=1, budget=Decimal("2e-6"), max_retries=5
+        )
 
 
 @both

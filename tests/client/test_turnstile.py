@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import signal
 import threading
 from decimal import Decimal
 from typing import Any, cast
@@ -10,8 +11,9 @@ import numpy as np
 import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings.client._call import Call, Exchange
-from openrouter_embeddings.client._turnstile import AsyncTurnstile, _Queue, _Ticket
+from openrouter_embeddings.client._turnstile import AsyncTurnstile, Turnstile, _Queue, _Ticket
 from openrouter_embeddings.core.divide import Learned
+from openrouter_embeddings.core.limiter import Limiter
 from openrouter_embeddings.core.options import Options
 from openrouter_embeddings.core.plan import Batch
 from openrouter_embeddings.local.faults import Fault, Faults
@@ -22,9 +24,9 @@ from tests.support import KINDS
 from tools.faults import served
 
 
-def exchange() -> Exchange:
+def exchange(model: str = "m") -> Exchange:
     """One request of a call of its own."""
-    call, batch = Call(Options(model="m", concurrency=1), Learned()), Batch([0], ["a"])
+    call, batch = Call(Options(model=model, concurrency=1), Learned()), Batch([0], ["a"])
     return Exchange(call, call.divide(batch), batch)
 
 
@@ -43,7 +45,7 @@ def test_a_turn_that_is_not_taken_is_passed_on(how: str) -> None:
         turnstile, done = AsyncTurnstile(1), asyncio.Event()
         ones = [exchange() for _ in range(4)]
         tasks = [asyncio.create_task(pass_through(turnstile, one, done)) for one in ones]
-        while len(turnstile._queue._waiting) < 3:  # noqa: ASYNC110 - nothing tells when a task waits
+        while len(turnstile._queue._line("m").waiting) < 3:  # noqa: ASYNC110 - nothing tells when a task waits
             await asyncio.sleep(0)
         for one, task in zip(ones[1:3], tasks[1:3], strict=True):
             if how == "its call is over":
@@ -134,8 +136,8 @@ def test_calls_of_many_threads_leave_each_others_connections_alone() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nobody_waits_longer_than_a_retry_after_may_ask(kind: str, clock: JumpingClock) -> None:
-    """An hour is raised for the request that was told so, and is no pause for the others."""
+def test_a_wait_that_is_refused_is_no_pause_for_others(kind: str, clock: JumpingClock) -> None:
+    """An hour is raised for the request that was told so; the next one begins at once."""
     service = Service(Fault("status", status=429, retry_after=3600, requests=[0]))
 
     async def run() -> None:
@@ -151,7 +153,7 @@ def test_nobody_waits_longer_than_a_retry_after_may_ask(kind: str, clock: Jumpin
             with pytest.raises(ore.RateLimitError):
                 client.embed("a")
             client.embed("a")
-    assert max(clock.waited) <= 300
+    assert clock.waited == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -175,7 +177,7 @@ def test_only_the_next_waits_for_a_time(
     says = {first: "wait", second: "go"}
     monkeypatch.setattr(first.exchange, "verdict", lambda: says[first])
     monkeypatch.setattr(second.exchange, "verdict", lambda: says[second])
-    queue.limiter.overloaded(clock.now(), clock.now(), retry_after=5.0)
+    queue.limiter("m").overloaded(clock.now(), clock.now(), retry_after=5.0)
     queue.join(first)
     queue.join(second)
     in_time = second.starts
@@ -188,3 +190,98 @@ def test_only_the_next_waits_for_a_time(
     says = dict.fromkeys(says, "wait")
     queue.call()
     assert {first.starts, second.starts} == {math.inf}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_that_must_wait_holds_up_no_other(kind: str, clock: JumpingClock) -> None:
+    """The service limits each model by itself."""
+    service = Service(Fault("status", status=429, retry_after=60, requests=[0]))
+
+    async def run() -> None:
+        async with service.async_client(max_retries=0) as client:
+            with pytest.raises(ore.RateLimitError):
+                await client.embed("a", model="local/visual")
+            await client.embed("a", model="local/hash")
+
+    if kind == "async":
+        asyncio.run(run())
+    else:
+        with service.client(max_retries=0) as client:
+            with pytest.raises(ore.RateLimitError):
+                client.embed("a", model="local/visual")
+            client.embed("a", model="local/hash")
+    assert clock.waited == []
+
+
+def test_concurrency_counts_the_requests_of_all_models() -> None:
+    """And a place that is free goes to whoever came first, whatever the model."""
+    queue = _Queue(2)
+    tickets = [_Ticket(exchange(model), threading.Event()) for model in "abcab"]
+    for ticket in tickets:
+        queue.join(ticket)
+    assert [ticket.began is not None for ticket in tickets] == [True, True, False, False, False]
+    queue.leave(tickets[1], None)
+    assert [ticket.began is not None for ticket in tickets[2:]] == [True, False, False]
+
+
+@pytest.mark.parametrize("how", ["each is served", "all are given up"])
+def test_a_call_that_waits_costs_the_same_however_many_wait(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looks at waiting requests, of which each join, end and wake once needed one for each."""
+    looks = 0
+    verdict = Exchange.verdict
+
+    def counted(one: Exchange) -> str:
+        nonlocal looks
+        looks += 1
+        return verdict(one)
+
+    monkeypatch.setattr(Exchange, "verdict", counted)
+
+    def cost(calls: int) -> float:
+        nonlocal looks
+        looks, queue = 0, _Queue(8)
+        tickets = [_Ticket(exchange(), threading.Event()) for _ in range(calls)]
+        for ticket in tickets:
+            queue.join(ticket)
+        if how == "all are given up":
+            for ticket in tickets:
+                ticket.exchange.call.end()
+            queue.call_everyone()
+        for ticket in tickets:
+            queue.leave(ticket, None)
+        return looks / calls
+
+    assert cost(8000) <= 2 * cost(250)
+
+
+@pytest.mark.parametrize(
+    "where", [(Limiter, "begin"), (Exchange, "begun"), (_Queue, "call"), (Exchange, "ended")]
+)
+@pytest.mark.parametrize("after", [True, False])
+def test_an_interrupt_anywhere_in_the_queue_keeps_no_place(
+    where: tuple[type, str], after: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C comes out as it is, and the next request has its turn."""
+    turnstile, (owner, name) = Turnstile(1), where
+    step, done = getattr(owner, name), False
+
+    def interrupted(*arguments: Any) -> Any:
+        nonlocal done
+        first, done = not done, True
+        if first and not after:
+            signal.raise_signal(signal.SIGINT)
+        outcome = step(*arguments)
+        if first and after:
+            signal.raise_signal(signal.SIGINT)
+        return outcome
+
+    monkeypatch.setattr(owner, name, interrupted)
+    with pytest.raises(KeyboardInterrupt), turnstile.turn(exchange()):
+        pass
+    assert turnstile.limiter("m").in_flight == 0
+    passed = []
+    with turnstile.turn(exchange()):
+        passed.append(turnstile.limiter("m").in_flight)
+    assert passed == [1]

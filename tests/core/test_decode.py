@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openrouter_embeddings.core.decode import Decoded, decode
 from openrouter_embeddings.core.plan import Batch
+from openrouter_embeddings.core.policy import named_cap
 from openrouter_embeddings.core.wire import Reply
 
 from tests.support import answer, expected, items_of
@@ -417,3 +418,35 @@ def test_nothing_of_an_error_commands_a_terminal_or_has_no_end() -> None:
     assert len(said) < 6000
     assert not {*said} & {"\x1b", "\x9b", "\ud800"}
     assert caught.value.request_id == "a\N{REPLACEMENT CHARACTER}b"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"detail": "Too many inputs, at most 7 inputs"},
+        {"message": "Too many inputs, at most 7 inputs"},
+        {"error": "Too many inputs, at most 7 inputs"},
+        {"object": "error", "message": {"detail": [{"msg": "Too many inputs, at most 7 inputs"}]}},
+        {"detail": [{"loc": ["body"], "msg": "Too many inputs, at most 7 inputs"}]},
+        {
+            "error": {
+                "message": "Provider returned error",
+                "metadata": {"raw": '{"message": "Too many inputs, at most 7 inputs"}'},
+            }
+        },
+    ],
+)
+def test_an_error_in_another_services_form_has_its_reason(body: Any) -> None:
+    """What FastAPI, Mistral, Voyage, Cohere and others send; the cap that it names counts."""
+    with pytest.raises(ore.BadRequestError, match="Too many inputs") as caught:
+        read(body, status=400)
+    assert named_cap(caught.value) == 7
+
+
+def test_an_error_that_is_nested_without_end_is_an_error() -> None:
+    """It has no reason, and that is all."""
+    body: Any = "deep"
+    for _ in range(100):
+        body = {"error": [body]}
+    with pytest.raises(ore.BadRequestError, match="without a reason"):
+        read(body, status=400)

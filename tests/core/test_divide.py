@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openrouter_embeddings.core.decode import Decoded
-from openrouter_embeddings.core.divide import Division, Learned
+from openrouter_embeddings.core.divide import Cap, Division, Learned
 from openrouter_embeddings.core.plan import Batch
 from openrouter_embeddings.core.policy import can_divide, named_cap, refuses_base64, too_much
 from openrouter_embeddings.result import Served, Usage
@@ -125,7 +125,7 @@ def test_a_cap_that_is_named_is_kept_to_at_once() -> None:
 
     run = Run(map(str, range(64)), service)
     assert [len(sent) for sent in run.sent] == [64, 30, 30, 4]
-    assert run.learned.counts == {"m": 30}
+    assert run.learned.counts["m"].most == 30
 
 
 def test_a_payload_cap_is_learned_in_bytes() -> None:
@@ -137,9 +137,70 @@ def test_a_payload_cap_is_learned_in_bytes() -> None:
 
     run = Run(["x" * 30] * 8, service)
     assert run.learned.counts == {}
-    assert run.learned.weights == {"m": 60}
+    assert run.learned.weights["m"].most == 60
     assert [len(sent) for sent in Run(["x"] * 50, service, learned=run.learned).sent] == [50]
     assert len(Run(["x" * 30] * 8, service, learned=run.learned).sent) == 4
+
+
+def counting_tokens(cap: int) -> Service:
+    """A service that takes so many words in a request, and says it as Mistral does."""
+
+    def service(texts: list[str]) -> ore.EmbeddingsError | set[int]:
+        if sum(len(text.split()) for text in texts) > cap:
+            return ore.BadRequestError("Too many tokens overall, split into more batches.")
+        return set()
+
+    return service
+
+
+def test_a_token_cap_does_not_limit_the_number_of_short_texts() -> None:
+    """Two long texts are too much together; 128 short ones are not."""
+    learned = Learned()
+    Run(["word " * 8000] * 2, counting_tokens(10_000), learned=learned)
+    assert learned.counts == {}
+    short = [f"text {i}" for i in range(128)]
+    assert len(Run(short, counting_tokens(10_000), learned=learned).sent) == 1
+
+
+@pytest.mark.parametrize("what", ["count", "named count", "size"])
+def test_a_cap_that_is_gone_is_forgotten(what: str) -> None:
+    """A larger request is tried now and then, and passes."""
+
+    def service(cap: int) -> Service:
+        if what == "size":
+            return counting_tokens(cap)
+        named = f": at most {cap} inputs" if what == "named count" else ""
+        return lambda texts: (
+            ore.BadRequestError(f"Too many inputs{named}") if len(texts) > cap else set()
+        )
+
+    learned, texts = Learned(), ["word"] * 64
+    Run(texts, service(8), learned=learned)
+    assert len(Run(texts, service(8), learned=learned).sent) == 8
+    for _ in range(40):
+        last = Run(texts, service(1000), learned=learned)
+    assert len(last.sent) == 1
+
+
+@pytest.mark.parametrize("what", ["count", "named count", "size"])
+def test_a_cap_that_stays_is_tried_ever_less_often(what: str) -> None:
+    """A trial that is refused costs one request, and loses nothing that was known."""
+
+    def service(texts: list[str]) -> ore.EmbeddingsError | set[int]:
+        if what == "size":
+            return counting_tokens(8)(texts)
+        named = ": at most 8 inputs" if what == "named count" else ""
+        return ore.BadRequestError(f"Too many inputs{named}") if len(texts) > 8 else set()
+
+    learned, texts, refused = Learned(), ["word"] * 64, 0
+    Run(texts, service, learned=learned)
+    for _ in range(100):
+        run = Run(texts, service, learned=learned)
+        assert run.came == [*range(10, 74)]
+        refused += sum(len(sent) > 8 for sent in run.sent)
+    assert 0 < refused < 10
+    caps = learned.weights if what == "size" else learned.counts
+    assert caps["m"].most == (32 if what == "size" else 8)
 
 
 def test_a_bad_input_teaches_no_cap() -> None:
@@ -271,6 +332,10 @@ def test_base64_is_given_up_once() -> None:
         ("Too many inputs in request. Split into more batches.", None),
         ("This model's maximum context length is 8192 tokens, requested 9000 tokens", None),
         ("inputs must be at most 512 tokens", None),
+        ("the maximum batch size is 2,048", 2048),
+        ("at most 1,000,000 inputs", 1_000_000),
+        ("Too many tokens overall, split into more batches.", None),
+        ("The max allowed tokens per submitted batch is 120. Your batch has 131 tokens.", None),
         ("Invalid inputs: limit is 1 language per request", None),
         ("Could not process one of the inputs: 'there were at most 2'", None),
         ("cannot process the request", None),
@@ -286,6 +351,15 @@ def test_what_an_error_is_about() -> None:
     assert too_much(ore.PayloadTooLargeError("no")) == "size"
     assert too_much(ore.BadRequestError("Requested 310000 tokens, max 300000 tokens per request"))
     assert too_much(ore.BadRequestError("Too many inputs")) == "count"
+    mistral = "Too many tokens overall, split into more batches."
+    voyage = "The max allowed tokens per submitted batch is 120000. Your batch has 131072 tokens."
+    for said in (mistral, voyage, "Requested 900 tokens, max 300 tokens per request"):
+        assert too_much(ore.BadRequestError(said)) == "size"
+    both = "batch size 200 is too large: at most 128 inputs of 512 tokens each"
+    assert (too_much(ore.BadRequestError(both)), named_cap(ore.BadRequestError(both))) == (
+        "count",
+        128,
+    )
     assert too_much(ore.BadRequestError("cannot process")) is None
     assert refuses_base64(ore.BadRequestError("unknown field encoding_format"))
     assert not refuses_base64(ore.RateLimitError("base64"))
@@ -296,7 +370,7 @@ def test_what_an_error_is_about() -> None:
 def test_pieces_of_another_width_are_refused() -> None:
     """One call, one vector space."""
     division = Division(
-        Batch([0, 1], ["a", "b"]), Learned({"m": 1}), "m", skip=True, ask_again=True
+        Batch([0, 1], ["a", "b"]), Learned({"m": Cap(1)}), "m", skip=True, ask_again=True
     )
     for width in (2, 3):
         piece = division.next()
@@ -315,7 +389,7 @@ def test_missing_values_are_never_sent(there: list[bool], most: int) -> None:
     """The others are, in their order, whatever a request may hold; each has an error."""
     items = [f"text {n}" if is_there else () for n, is_there in enumerate(there)]
     batch = Batch(range(len(items)), items)
-    division = Division(batch, Learned({"m": most}), "m", skip=True, ask_again=False)
+    division = Division(batch, Learned({"m": Cap(most)}), "m", skip=True, ask_again=False)
     sent: list[tuple[int, Any]] = []
     while (piece := division.next()) is not None:
         assert piece.items
@@ -330,7 +404,7 @@ def test_missing_values_are_never_sent(there: list[bool], most: int) -> None:
 def test_a_missing_value_ends_a_batch_before_anything_of_it_is_sent() -> None:
     """Where it is not skipped."""
     division = Division(
-        Batch([7, 8], ["a", ()]), Learned({"m": 1}), "m", skip=False, ask_again=False
+        Batch([7, 8], ["a", ()]), Learned({"m": Cap(1)}), "m", skip=False, ask_again=False
     )
     with pytest.raises(ore.InputError, match="input 8: missing value; leave it out") as caught:
         division.next()

@@ -6,7 +6,6 @@ import asyncio
 import math
 import os
 import threading
-import time
 import weakref
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,7 +17,7 @@ from openrouter_embeddings.core.decode import decode
 from openrouter_embeddings.core.divide import Division
 from openrouter_embeddings.core.encode import encode
 from openrouter_embeddings.core.plan import longest_reply
-from openrouter_embeddings.core.policy import can_retry
+from openrouter_embeddings.core.policy import can_retry, maybe_billed
 from openrouter_embeddings.core.scan import Scan
 from openrouter_embeddings.errors import (
     APIConnectionError,
@@ -29,6 +28,8 @@ from openrouter_embeddings.errors import (
     ResponseError,
 )
 from openrouter_embeddings.result import Usage
+
+from . import _turnstile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,7 +74,7 @@ class Call:
         self._width: int | None = None
         self._running = 0
         self.whole: assemble.Whole | None = None
-        self._ends = None if options.deadline is None else time.monotonic() + options.deadline
+        self._ends = None if options.deadline is None else _turnstile.clock.now() + options.deadline
         self._process = os.getpid()
 
     def begin(self) -> None:
@@ -100,7 +101,7 @@ class Call:
 
     def remaining(self) -> float:
         """Seconds until the deadline; infinite without one."""
-        return math.inf if self._ends is None else self._ends - time.monotonic()
+        return math.inf if self._ends is None else self._ends - _turnstile.clock.now()
 
     def spend(self, usage: Usage) -> None:
         """Count an answer, from whichever thread; a refused one was billed, too."""
@@ -301,7 +302,7 @@ class Exchange:
         """The attempt has ended, with an error or without."""
         cut_off = isinstance(outcome, ResponseError | asyncio.CancelledError)
         unread = cut_off and not self._has_read
-        unanswered = unread or getattr(outcome, "maybe_billed", False)
+        unanswered = unread or maybe_billed(outcome)
         if unanswered:
             self._count(Usage(unanswered=1))
         if self.call.purse is not None:

@@ -1,23 +1,25 @@
 """Where requests wait for their turn: one turnstile for all calls of a client.
 
-First come, first served. Whoever changes something lets in those whose turn it is then, so that
-nobody can slip past a request that has been told to go.
+First come, first served, but a model that must wait does not hold up another. Whoever changes
+something lets in those whose turn it is then, so that nobody can slip past a request that has been
+told to go.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import random
 import threading
 import time
-from collections import deque
+from collections import OrderedDict
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from openrouter_embeddings.core.limiter import Limiter
-from openrouter_embeddings.core.policy import is_overload
+from openrouter_embeddings.core.policy import is_overload, pause
 from openrouter_embeddings.errors import EmbeddingsError, RateLimitError, ResponseError
 
 if TYPE_CHECKING:
@@ -55,50 +57,38 @@ class _Ticket:
     def __init__(self, exchange: Exchange, called: threading.Event | asyncio.Event) -> None:
         self.exchange = exchange
         self.called = called
+        self.number = 0  # in the order of their coming
         self.began: float | None = None
         self.starts = math.inf  # when its time comes; infinite: when somebody else ends
         self.over = False
 
 
-class _Queue:
-    """What both turnstiles decide alike; the blocking one holds a lock around every call."""
+class _Line:
+    """The requests for one model: the service limits each by itself."""
 
-    def __init__(self, concurrency: int, limiter: Limiter | None = None) -> None:
-        self.concurrency = concurrency
-        self.limiter = limiter or Limiter()
-        self._waiting: deque[_Ticket] = deque()
-        self._next: _Ticket | None = None  # waits for a time, and nobody else does
+    def __init__(self, limiter: Limiter) -> None:
+        self.limiter = limiter
+        # a dict would step over all that have left to find its first
+        self.waiting: OrderedDict[_Ticket, None] = OrderedDict()
+        self.under_way: set[_Ticket] = set()
+        self._next: _Ticket | None = None  # waits for a time, and nobody else in the line does
 
-    def join(self, ticket: _Ticket) -> None:
-        """Stand at the end."""
-        self._waiting.append(ticket)
-        self.call()
-
-    def call(self) -> None:
-        """Let in, in order, everyone who may begin now.
-
-        A call that waits for its own budget holds nobody up; one that waits for the service does.
-        """
-        now = clock.now()
-        for ticket in list(self._waiting):
+    def first(self) -> _Ticket | None:
+        """The first that may go. One that waits for its own call's budget holds nobody up."""
+        found, over = None, []
+        for ticket in self.waiting:
             verdict = ticket.exchange.verdict()
+            if verdict == "go":
+                found = ticket
+                break
             if verdict == "stop":
-                ticket.called.set()  # to hear why
-            if verdict != "go":
-                continue
-            concurrency = max(self.concurrency, ticket.exchange.call.options.concurrency)
-            wait = self.limiter.wait(now, concurrency)
-            if wait > 0:
-                self._expect(ticket, now + wait)
-                return
-            self._waiting.remove(ticket)
-            self.limiter.begin(now)
-            ticket.exchange.begun()
-            ticket.began = now
-            ticket.called.set()
-        self._expect(None, math.inf)
+                over.append(ticket)
+        for ticket in over:
+            self.waiting.pop(ticket, None)
+            ticket.called.set()  # to hear why
+        return found
 
-    def _expect(self, ticket: _Ticket | None, starts: float) -> None:
+    def expect(self, ticket: _Ticket | None, starts: float) -> None:
         """Say when the next one begins; those behind it are called when it does."""
         if self._next is not None and self._next is not ticket:
             self._next.starts = math.inf
@@ -107,54 +97,112 @@ class _Queue:
             ticket.starts = starts
             ticket.called.set()  # to wait anew, till then
 
+
+class _Queue:
+    """What both turnstiles decide alike; the blocking one holds a lock around every call.
+
+    Ctrl-C may end any of this between two steps, also in a thread that lets in another's request.
+    So who is under way is a set, which takes and loses a ticket in one step and may do so twice.
+    """
+
+    def __init__(self, concurrency: int, limiters: dict[str, Limiter] | None = None) -> None:
+        self.concurrency = concurrency
+        self._lines = {model: _Line(limiter) for model, limiter in (limiters or {}).items()}
+        self._numbers = itertools.count()
+
+    def limiter(self, model: str) -> Limiter:
+        """What has been learned of a model."""
+        return self._line(model).limiter
+
+    def limiters(self) -> dict[str, Limiter]:
+        """What has been learned, for a queue in which nothing is under way yet."""
+        return {model: replace(line.limiter, in_flight=0) for model, line in self._lines.items()}
+
+    def _line(self, model: str) -> _Line:
+        if model not in self._lines:
+            self._lines[model] = _Line(Limiter())
+        return self._lines[model]
+
+    def join(self, ticket: _Ticket) -> None:
+        """Stand at the end."""
+        ticket.number = next(self._numbers)
+        self._line(ticket.exchange.call.options.model).waiting[ticket] = None
+        self.call()
+
+    def call(self) -> None:
+        """Let in, in order, everyone who may begin now."""
+        now = clock.now()
+        while ready := [*self._ready(now)]:
+            line, ticket = min(ready, key=lambda each: each[1].number)
+            line.under_way.add(ticket)
+            line.waiting.pop(ticket, None)
+            line.limiter.begin(now)
+            ticket.exchange.begun()
+            ticket.began = now
+            ticket.called.set()
+
+    def _ready(self, now: float) -> Iterator[tuple[_Line, _Ticket]]:
+        """The first of each line, where it may begin now; the others learn when they may."""
+        under_way = sum(len(line.under_way) for line in self._lines.values())
+        for line in self._lines.values():
+            line.limiter.in_flight = len(line.under_way)
+            if (ticket := line.first()) is None:
+                line.expect(None, math.inf)
+                continue
+            concurrency = max(self.concurrency, ticket.exchange.call.options.concurrency)
+            wait = math.inf if under_way >= concurrency else line.limiter.wait(now, concurrency)
+            if wait > 0:
+                line.expect(ticket, now + wait)
+            else:
+                yield line, ticket
+
     def leave(self, ticket: _Ticket, outcome: BaseException | None) -> None:
         """Give a place back, in the queue or under way. Doing so twice is fine."""
-        if ticket.over:
-            return
-        ticket.over = True
-        if ticket.began is None:
-            self._waiting.remove(ticket)
-        else:
-            self._learn(ticket.began, outcome)
-            self.limiter.end()
+        line = self._line(ticket.exchange.call.options.model)
+        line.waiting.pop(ticket, None)
+        line.under_way.discard(ticket)
+        if not ticket.over and ticket.began is not None:
+            ticket.over = True
+            self._learn(line.limiter, ticket.began, outcome)
             ticket.exchange.ended(outcome)
         self.call()
 
     def call_everyone(self) -> None:
         """Let everyone look whether their call is over."""
-        for ticket in self._waiting:
-            ticket.called.set()
+        for line in self._lines.values():
+            for ticket in line.waiting:
+                ticket.called.set()
 
-    def _learn(self, began: float, outcome: BaseException | None) -> None:
+    def _learn(self, limiter: Limiter, began: float, outcome: BaseException | None) -> None:
         now = clock.now()
         if outcome is None or isinstance(outcome, ResponseError):
-            self.limiter.served(now)
+            limiter.served(now, began)
         if not isinstance(outcome, EmbeddingsError):
             return
-        wait = outcome.retry_after
+        wait = pause(outcome)
         wait = None if wait is None else wait * (1 + random.uniform(0, _JITTER))  # noqa: S311 - no secret
         if isinstance(outcome, RateLimitError):
-            self.limiter.too_fast(now, began, wait)
+            limiter.too_fast(now, began, wait)
         elif is_overload(outcome):
-            self.limiter.overloaded(now, began, wait)
+            limiter.overloaded(now, began, wait)
 
 
 class Turnstile:
     """For threads."""
 
-    def __init__(self, concurrency: int, limiter: Limiter | None = None) -> None:
-        self._queue = _Queue(concurrency, limiter)
+    def __init__(self, concurrency: int, limiters: dict[str, Limiter] | None = None) -> None:
+        self._queue = _Queue(concurrency, limiters)
         # The collector may end a forgotten stream at any time, also of a thread that is in here.
         self.lock = threading.RLock()
 
-    @property
-    def limiter(self) -> Limiter:
-        """What it has learned of the service's limits."""
-        return self._queue.limiter
+    def limiter(self, model: str) -> Limiter:
+        """What it has learned of a model's limits."""
+        with self.lock:
+            return self._queue.limiter(model)
 
     def anew(self) -> Turnstile:
         """For another process, in which nothing is under way yet; the service is the same."""
-        return Turnstile(self._queue.concurrency, replace(self._queue.limiter, in_flight=0))
+        return Turnstile(self._queue.concurrency, self._queue.limiters())
 
     def is_mine(self) -> bool:
         """Whether this thread is in the middle of a look at the queue.
@@ -207,12 +255,12 @@ class Turnstile:
 class AsyncTurnstile:
     """For tasks."""
 
-    def __init__(self, concurrency: int, limiter: Limiter | None = None) -> None:
-        self._queue = _Queue(concurrency, limiter)
+    def __init__(self, concurrency: int, limiters: dict[str, Limiter] | None = None) -> None:
+        self._queue = _Queue(concurrency, limiters)
 
     def anew(self) -> AsyncTurnstile:
         """For another event loop or process, in which nothing is under way yet."""
-        return AsyncTurnstile(self._queue.concurrency, replace(self._queue.limiter, in_flight=0))
+        return AsyncTurnstile(self._queue.concurrency, self._queue.limiters())
 
     @asynccontextmanager
     async def turn(self, exchange: Exchange) -> AsyncIterator[float]:

@@ -10,6 +10,7 @@ import json
 import re
 import reprlib
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from http import HTTPStatus
@@ -278,14 +279,14 @@ def _cost(value: Any) -> Decimal | None:
 def _status_error(reply: Reply, answer: Any, batch: Batch) -> APIStatusError:
     answer = _mapping(answer)
     error = answer.get("error")
-    error = error if isinstance(error, dict) else {"message": error}
+    error = error if isinstance(error, dict) else answer
     metadata = _mapping(error.get("metadata"))
     code = _code(error.get("code"))
     status = reply.status
     if 200 <= status <= 299 and isinstance(code, int) and 400 <= code <= 599:
         status = code
     return error_class(status)(
-        _message(status, error.get("message"), metadata),
+        _message(status, _reason(answer), metadata),
         status=status,
         code=code,
         provider=_text(metadata.get("provider_name")) or _text(answer.get("provider")),
@@ -295,6 +296,22 @@ def _status_error(reply: Reply, answer: Any, batch: Batch) -> APIStatusError:
         inputs=batch.positions,
         usage=_usage(answer["usage"]) if isinstance(answer.get("usage"), dict) else None,
     )
+
+
+def _reason(answer: Any, deep: int = 4) -> str | None:
+    """Why a service said no, in the forms that services have for it.
+
+    `{"error": {"message": …}}`, `{"error": …}`, `{"message": …}` and FastAPI's `{"detail": …}`,
+    which may be a list of what is wrong.
+    """
+    if isinstance(answer, str):
+        return _text(answer)
+    if isinstance(answer, list) and deep:
+        return _text("; ".join(filter(None, (_reason(part, deep - 1) for part in answer[:8]))))
+    if not isinstance(answer, dict) or not deep:
+        return None
+    found = (_reason(answer.get(name), deep - 1) for name in ("error", "message", "detail", "msg"))
+    return next(filter(None, found), None)
 
 
 def _code(code: Any) -> int | str | None:
@@ -311,12 +328,20 @@ def _code(code: Any) -> int | str | None:
 def _message(status: int, message: Any, metadata: dict[str, Any]) -> str:
     name = _phrase(status)
     said = _text(message)
-    raw = _text(metadata.get("raw"))
+    raw = _provider_said(metadata.get("raw"))
     if said is None:
         whole = f"{name}, without a reason"
     else:  # the service's own texts often begin with the name
         whole = said if said.lower().startswith(name.lower()) else f"{name}: {said}"
     return _cut(f"{whole} (the provider said: {raw})" if raw else whole, _LONGEST_MESSAGE)
+
+
+def _provider_said(raw: Any) -> str | None:
+    """The reason in a provider's own answer, which is often JSON in a text; else all of it."""
+    if isinstance(raw, str) and raw[:1] == "{" and len(raw) <= _LONGEST_BODY:
+        with suppress(orjson.JSONDecodeError):
+            return _reason(orjson.loads(raw)) or _text(raw)
+    return _text(raw)
 
 
 def _phrase(status: int) -> str:

@@ -27,27 +27,64 @@ if TYPE_CHECKING:
 _PROBES = 8
 
 
+# Full requests that are accepted before a larger one is tried; twice as many after each refusal.
+_PATIENCE = 32
+
+
+@dataclass
+class Cap:
+    """The most that a request may hold, and when a larger one is tried.
+
+    A cap is that of the provider which served the request, or was found by halving, and the next
+    provider may take more. A refused trial costs nothing but itself: what it held is halved.
+    """
+
+    most: int
+    _full: int = 0
+    _patience: int = _PATIENCE
+
+    @property
+    def allowed(self) -> int:
+        """The most that the next request may hold."""
+        return 2 * self.most if self._full >= self._patience else self.most
+
+    def sent(self, size: int) -> None:
+        """A request begins. A larger one than is known to pass is a trial, and the only one."""
+        if size > self.most:
+            self._full, self._patience = 0, 2 * self._patience
+
+    def accepted(self, size: int) -> None:
+        """A request has passed."""
+        if size > self.most:
+            self.most, self._full, self._patience = size, 0, _PATIENCE
+        elif 2 * size > self.most:
+            self._full += 1
+
+
 @dataclass
 class Learned:
     """What a client has learned of its models, for as long as it lives.
 
     Attributes:
         counts: inputs that a request may hold.
-        weights: bytes of inputs that a request may hold.
+        weights: bytes of inputs that a request may hold, also where the provider counts tokens.
         floats: models whose providers refuse base64.
     """
 
-    counts: dict[str, int] = field(default_factory=dict)
-    weights: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, Cap] = field(default_factory=dict)
+    weights: dict[str, Cap] = field(default_factory=dict)
     floats: set[str] = field(default_factory=set)
+
+    def caps(self, model: str, batch: Batch) -> list[tuple[Cap, int]]:
+        """The caps that are known, each with what the batch holds of it."""
+        count, weight = self.counts.get(model), self.weights.get(model)
+        known = [] if count is None else [(count, len(batch.items))]
+        return known if weight is None else [*known, (weight, batch.weight)]
 
     def fits(self, model: str, batch: Batch) -> bool:
         """Whether a request may hold the batch, as far as is known. One input always fits."""
-        most = self.counts.get(model, len(batch.items))
-        heaviest = self.weights.get(model)
-        return len(batch.items) == 1 or (
-            len(batch.items) <= most and (heaviest is None or batch.weight <= heaviest)
-        )
+        caps = self.caps(model, batch)
+        return len(batch.items) == 1 or all(size <= cap.allowed for cap, size in caps)
 
 
 class Division:
@@ -99,6 +136,8 @@ class Division:
             elif len(piece.items) > 1 and self._cautious():
                 self._to_send += [piece.cut(1, len(piece.items)), piece.cut(0, 1)]
             else:
+                for cap, size in self._learned.caps(self._model, piece):
+                    cap.sent(size)
                 return piece
         if self._too_much and not self.errors:
             self._learn(self._too_much)
@@ -115,17 +154,17 @@ class Division:
     def _pieces(self, piece: Batch) -> list[Batch]:
         """As large as may be, the last one first."""
         count = len(piece.items)
-        size = self._learned.counts.get(self._model, count)
-        if size >= count:  # too heavy, then
-            size = (count + 1) // 2
+        cap = self._learned.counts.get(self._model)
+        size = (count + 1) // 2 if cap is None or cap.allowed >= count else cap.allowed
         return [piece.cut(start, start + size) for start in range(0, count, size)][::-1]
 
     def _learn(self, what: Literal["count", "size"]) -> None:
         """Where cutting alone has helped, the largest piece that was accepted is the limit."""
         if what == "size":
-            self._learned.weights[self._model] = max(piece.weight for piece in self._accepted)
+            most = max(piece.weight for piece in self._accepted)
+            self._learned.weights[self._model] = Cap(most)
         else:
-            self._learned.counts[self._model] = max(len(p.items) for p in self._accepted)
+            self._learned.counts[self._model] = Cap(max(len(p.items) for p in self._accepted))
 
     def succeeded(self, piece: Batch, decoded: Decoded) -> None:
         """An answer came. Inputs without a usable vector are asked for once more, alone.
@@ -141,6 +180,8 @@ class Division:
                 self._blame(error)
                 return
         self._accepted.append(piece)
+        for known, size in self._learned.caps(self._model, piece):
+            known.accepted(size)
         self.done.append(decoded)
         for suspect in self._suspects:  # others are accepted, so it was those inputs
             self._blame(suspect)
@@ -178,13 +219,18 @@ class Division:
             self._doubt(error)
 
     def _divide(self, piece: Batch, error: EmbeddingsError) -> None:
-        cap = named_cap(error)
+        cap, what = named_cap(error), too_much(error)
         count = len(piece.items)
+        counts, weights = self._learned.counts, self._learned.weights
         if cap is not None and cap < count:
-            self._learned.counts[self._model] = cap
+            if (known := counts.get(self._model)) is None or known.most != cap:
+                counts[self._model] = Cap(cap)
             self._to_send.append(piece)
             return
-        self._too_much = too_much(error)
+        known = (weights if what == "size" else counts).get(self._model)
+        is_trial = known is not None and (piece.weight if what == "size" else count) > known.most
+        if not is_trial:
+            self._too_much = what
         self._halve(piece)
 
     def _halve(self, piece: Batch) -> None:

@@ -1,9 +1,15 @@
 """How many requests may be under way, and how fast they may begin: learned from refusals.
 
-Additive increase, multiplicative decrease (Chiu and Jain 1989; TCP's congestion control) of two
-things: the requests in flight, which an overloaded service cannot serve, and the rate at which they
-begin, which a service that counts requests per second refuses. One limiter serves all calls of a
-client. It holds no clock: whoever asks says what time it is.
+Two limits, because services have two. Overload (503, 529) halves the requests in flight, and
+answers add to them again, as in TCP (Chiu and Jain 1989).
+
+A 429 has two possible causes: this client is too fast, or somebody else is (an upstream provider,
+say), and then going slower helps nobody. So the limiter compares the share of refusals at different
+paces, as PCC does (Dong et al., NSDI 2015). It goes slower only where a faster pace was refused
+significantly more often than a slower one, or where more than a quarter is refused.
+
+One limiter serves all calls of a client for one model. It holds no clock: the caller passes the
+time.
 """
 
 from __future__ import annotations
@@ -11,23 +17,40 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass, field
-
-from .policy import LONGEST_WAIT
+from typing import NamedTuple
 
 FEWER = 0.5  # of the requests in flight, when the service is overloaded
-_FEWER_TOO = 0.8  # when it counts requests: the rate does most
-_SLOWER = 0.95  # of the rate that was too fast
-_ROUND = 1.0  # seconds that a round takes at least; else, as long as a request
-_COARSE = 1.0  # growth in one round, while the rate is searched for
-_FINER = 0.25  # of the growth before, once it was too fast
-_FINEST = 1e-4
-_SLOWEST = 0.2  # requests per second, whatever the service says
-_STEADY_SECONDS = 30.0  # until a rate that is known is tried a little above: no sooner, and …
-_STEADY_ANSWERS = 100.0  # … not before so many answers
+
+# A pace is kept for a second and for so many requests, which then say how it is refused.
+_SECOND = 1.0
+_REQUESTS = 20
+_FEW = 4  # are enough in the first search for the limit, while none is refused
+_PACES = 6  # that are remembered, to compare with
+_REFUSED = 4  # refusals that are needed to say anything
+_DOUBT = 2  # refusals more than at slower paces: keep the pace until it is clear
+_DEVIATIONS = 2.0  # of a Poisson distribution, above which more refusals are no accident
+_FLOOD = 0.25  # refused; no provider's constant share is as large
+
+_BELOW = 0.9  # of what the service lets through: how fast to go when it was too fast
+_LEAST = 0.5  # of a pace that was too fast; the next refusals say whether that is enough
+_SLOWEST = 0.2  # requests per second
+_SEARCH = 1.0  # growth from one pace to the next, until the limit was met for the first time
+_START, _FINEST = 0.02, 0.005  # the first growth after that; half as much each time it is met again
+_FASTEST = 0.3  # growth doubles from pace to pace, up to this
+_SAME = 0.3  # a limit that differs by less has not moved
+_FREE = 10_000.0  # requests per second; a rate as high limits nobody, and is forgotten
+
 _MOMENT = 1e-6  # seconds; a clock may be too coarse to tell less from nothing
 _MEASURED_SECONDS = 5.0
 _SPREAD_SECONDS = 1.0  # over which requests begin after a pause
-_FREE = 10_000.0  # requests per second; a rate as high limits nobody, and is forgotten
+
+
+class _Pace(NamedTuple):
+    """What came of the requests at one pace."""
+
+    rate: float
+    requests: int
+    refused: int
 
 
 @dataclass
@@ -35,19 +58,27 @@ class Limiter:
     """What one client has learned of what the service can take.
 
     Attributes:
-        in_flight: requests that are under way.
+        in_flight: requests that are under way; whoever ends one counts it down.
         window: requests that may be under way at once; infinite until the service is overloaded.
-        rate: requests that may begin in a second; infinite until it refuses for their number.
+        rate: requests that may begin in a second; infinite until the service refuses for their
+            number.
     """
 
     in_flight: int = 0
     window: float = math.inf
     rate: float = math.inf
     _paused_until: float = -math.inf
+    _waited: int = 1  # requests under way when the pause was asked for
     _next_start: float = -math.inf
     _decreased_at: float = -math.inf
-    _growth: float = _COARSE
-    _answers: int = 0  # since the last decrease, or the last time the growth was raised
+    _since: float = -math.inf  # when the present pace began; older requests do not count for it
+    _answered: int = 0
+    _refused: int = 0
+    _before: int = 0  # answers before the first refusal, which a burst may have let through
+    _past: deque[_Pace] = field(default_factory=lambda: deque(maxlen=_PACES))
+    _growth: float = _SEARCH
+    _first_growth: float = _START
+    _limit: float = math.inf  # where the service stopped us last
     _served: deque[float] = field(default_factory=deque)  # when the last answers came
 
     def wait(self, now: float, concurrency: int) -> float:
@@ -61,42 +92,50 @@ class Limiter:
         """A request begins, to which `wait` has said 0."""
         self.in_flight += 1
         spacing = 1 / self.rate
-        just_paused = now < self._paused_until + _SPREAD_SECONDS
-        if not spacing and just_paused and math.isfinite(self.window):
-            spacing = _SPREAD_SECONDS / self.window
+        if not spacing and now < self._paused_until + _SPREAD_SECONDS:
+            spacing = _SPREAD_SECONDS / min(self.window, self._waited)
         if spacing:
             self._next_start = max(now, self._next_start) + spacing
 
-    def end(self) -> None:
-        """A request has ended, however it did."""
-        self.in_flight -= 1
-
-    def served(self, now: float) -> None:
-        """It was answered: a little more may be tried."""
+    def served(self, now: float, began: float) -> None:
+        """A request that began at `began` was answered."""
         self._served.append(now)
-        while self._served[0] < now - _MEASURED_SECONDS:
-            self._served.popleft()
         if math.isfinite(self.window):
             self.window += 1 / self.window
-        if math.isfinite(self.rate):
-            self._try_faster()
+        if began < self._since:
+            return
+        self._answered += 1
+        if self._has_shown_enough(now):
+            rate = self.rate
+            if self._paused_until > self._since:  # the pace that came through has pauses in it
+                rate = min(rate, max(1.0, self._measured(now)))
+            self._go_on(now, rate * (1 + self._growth))
+            most = _FASTEST if math.isfinite(self._limit) else _SEARCH
+            self._growth = min(most, 2 * self._growth)
 
-    def _try_faster(self) -> None:
-        steady = max(_STEADY_ANSWERS, _STEADY_SECONDS * self.rate)
-        least = (1 / _SLOWER - 1) / steady
-        self.rate *= 1 + max(self._growth / max(self.in_flight, _ROUND * self.rate), least)
-        self._answers += 1
-        if self._answers > steady:  # the limit may be gone
-            self._answers = 0
-            self._growth = min(_COARSE, max(2 * self._growth, least))
-        if self.rate > _FREE:
-            self.rate = math.inf
+    def _has_shown_enough(self, now: float) -> bool:
+        """Whether the present pace may be left for a faster one."""
+        requests = self._answered + self._refused
+        searching = self._growth > _FASTEST and math.isfinite(self.rate) and not self._refused
+        second = _SECOND * min(self.rate, self._measured(now))
+        if requests < max(_FEW if searching else _REQUESTS, second):
+            return False
+        usual = self._usual()
+        if usual is None:
+            return True
+        expected = usual * requests
+        return self._refused - expected < _DOUBT + _DEVIATIONS / 2 * math.sqrt(expected)
+
+    def _usual(self) -> float | None:
+        """The share that was refused at slower paces; None where there were none of late."""
+        slower = [pace for pace in self._past if pace.rate < self.rate]
+        requests = sum(pace.requests for pace in slower)
+        return sum(pace.refused for pace in slower) / requests if requests else None
 
     def overloaded(self, now: float, began: float, retry_after: float | None) -> None:
-        """It was refused for want of capacity: fewer at once.
+        """A request that began at `began` was refused for want of capacity: fewer at once.
 
-        `began` is when the request did. Only a request that began after the last decrease can tell
-        that the decrease was not enough.
+        Only a request that began after the last decrease can tell that it was not enough.
         """
         self._pause(now, retry_after)
         if began >= self._decreased_at:
@@ -104,30 +143,63 @@ class Limiter:
             self.window = max(1.0, FEWER * min(self.window, self.in_flight))
 
     def too_fast(self, now: float, began: float, retry_after: float | None) -> None:
-        """It was refused for the number of requests (429): fewer at once, and slower."""
+        """A request was refused for the number of requests (429): slower, if that can help."""
         self._pause(now, retry_after)
-        if began < self._decreased_at:
+        if began < self._since:
             return
-        if math.isfinite(self.rate) and not self._answers:
-            return  # nothing was served since: an outage, which tells of no rate
-        self._decreased_at = now
-        self._answers = 0
-        self.window = max(1.0, _FEWER_TOO * min(self.window, self.in_flight))
+        if not self._refused:
+            self._before = self._answered
+        self._refused += 1
+        if math.isfinite(self.rate) and not self._answered:
+            return  # an outage, which tells of no rate
+        if excess := self._excess():
+            self._slow_down(now, excess)
+
+    def _excess(self) -> float:
+        """The share that is refused because of the pace; 0 where the pace is not to blame."""
+        requests, refused = self._answered + self._refused, self._refused
+        if refused < _REFUSED:
+            return 0.0
+        # since the first refusal, and without it: it is there by choice
+        share = (refused - 1) / max(1, requests - self._before - 1)
+        if refused >= _REFUSED + _FLOOD * requests:
+            return share
+        if all(pace.rate == self.rate for pace in self._past):
+            return share  # nothing to compare with, until another pace was tried
+        usual = self._usual()
+        if usual is None:
+            return 0.0
+        expected = usual * requests
+        if refused - expected < _REFUSED + _DEVIATIONS * math.sqrt(expected):
+            return 0.0
+        return max(share - usual, _FINEST)
+
+    def _slow_down(self, now: float, excess: float) -> None:
         if math.isinf(self.rate):
-            self.rate = _SLOWER * max(1.0, self._measured(now))
-            self._growth = _COARSE
+            self._go_on(now, _BELOW * max(1.0, self._measured(now)))
         else:
-            self.rate *= _SLOWER / (1 + self._growth)
-            self._growth = max(self._growth * _FINER, _FINEST)
-            self.rate = max(self.rate, _SLOWEST)
+            limit = self.rate * max(1 - excess, _LEAST)
+            moved = abs(limit / self._limit - 1) > _SAME
+            self._first_growth = _START if moved else max(_FINEST, self._first_growth / 2)
+            self._growth, self._limit = self._first_growth, limit
+            self._go_on(now, _BELOW * limit)
         self._next_start = max(self._next_start, now + 1 / self.rate)
+
+    def _go_on(self, now: float, rate: float) -> None:
+        """At another pace, from now on."""
+        self._past.append(_Pace(self.rate, self._answered + self._refused, self._refused))
+        self.rate = max(_SLOWEST, rate) if rate < _FREE else math.inf
+        self._answered = self._refused = self._before = 0
+        self._since = now
 
     def _pause(self, now: float, seconds: float | None) -> None:
         """Nobody begins before the service wants to be asked again."""
         if seconds:
-            self._paused_until = max(self._paused_until, now + min(seconds, LONGEST_WAIT))
+            self._paused_until = max(self._paused_until, now + seconds)
+            self._waited = max(1, self.in_flight)
 
     def _measured(self, now: float) -> float:
         """Answers per second of late; a burst of less than a second is no rate."""
-        recent = [at for at in self._served if at >= now - _MEASURED_SECONDS]
-        return len(recent) / max(now - recent[0], 1.0) if recent else 0.0
+        while self._served and self._served[0] < now - _MEASURED_SECONDS:
+            self._served.popleft()
+        return len(self._served) / max(now - self._served[0], 1.0) if self._served else 0.0

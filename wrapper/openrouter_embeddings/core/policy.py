@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .wire import Reply
 
 RETRYABLE = frozenset({408, 429, 500, 502, 503, 504, *range(520, 525), 529})
+_GATEWAY_GAVE_UP = frozenset({408, 504, 520, 524})
 # A bad success was billed; one more try reaches another provider, more would only cost.
 RESPONSE_RETRIES = 1
 # Who asks to wait longer than this gets an error with `retry_after` instead of a silent hour.
@@ -80,17 +81,18 @@ def can_retry(error: EmbeddingsError, refused_so_far: int) -> bool:
 
 # How services say that a request holds too much, and how many inputs are allowed.
 _COUNT = re.compile(
-    r"too many (?!requests|tokens)|batch|\b(?:inputs|texts|items)\b|array (?:is )?too long",
+    r"too many (?!requests)|batch|\b(?:inputs|texts|items)\b|array (?:is )?too long",
     re.IGNORECASE,
 )
 _SIZE = re.compile(
-    r"too large|payload|body size|request size|tokens (?:per request|overall)"
-    r"|total (?:number of )?tokens",
+    r"too large|payload|body size|request size|\btokens?\b|\bbytes\b|\bcharacters\b",
     re.IGNORECASE,
 )
+_UNIT = r"(?:token|byte|character|dimension)"
 _CAP = re.compile(
     r"(?:at most|(?:more|larger|greater) than|up to|between 1 and"
-    r"|(?:max(?:imum)?|limit)\b[^.\d]{0,40})\s*(\d{1,6})\b\s*(\w*)",
+    rf"|(?:max(?:imum)?|limit)\b(?:(?!{_UNIT})[^.\d]){{0,40}})"
+    r"\s*(\d{1,3}(?:,\d{3})+|\d{1,6})\b(?!,\d)\s*(\w*)",
     re.IGNORECASE,
 )
 _MUCH = re.compile(
@@ -116,24 +118,33 @@ def can_divide(error: EmbeddingsError) -> bool:
 
 
 def too_much(error: EmbeddingsError) -> Literal["count", "size"] | None:
-    """What a request holds too much of, where the error says so: inputs, or bytes and tokens."""
+    """What a request holds too much of, where the error says so: inputs, or bytes and tokens.
+
+    A message that speaks of tokens means those, though it also says "batch".
+    """
     if isinstance(error, PayloadTooLargeError):
         return "size"
     said = _QUOTED.sub("", error.message)
     if not _MUCH.search(said):  # "failed to process batch" tells of no cap
         return None
-    if _COUNT.search(said):
-        return "count"
-    return "size" if _SIZE.search(said) else None
+    counts = _COUNT.search(said) is not None
+    if _SIZE.search(said) and not (counts and _caps(said)):
+        return "size"
+    return "count" if counts else None
 
 
 def named_cap(error: EmbeddingsError) -> int | None:
     """How many inputs a request may hold, where the error names a number."""
     if too_much(error) != "count":
         return None
-    said = _QUOTED.sub("", error.message)
-    caps = [int(found[1]) for found in _CAP.finditer(said) if _INPUTS.match(found[2])]
-    return min((cap for cap in caps if cap > 0), default=None)
+    return min(_caps(_QUOTED.sub("", error.message)), default=None)
+
+
+def _caps(said: str) -> list[int]:
+    """Numbers of inputs, with or without thousands separators."""
+    found = [(cap[1], cap[2]) for cap in _CAP.finditer(said)]
+    caps = [int(number.replace(",", "")) for number, unit in found if _INPUTS.match(unit)]
+    return [cap for cap in caps if cap > 0]
 
 
 def refuses_base64(error: EmbeddingsError) -> bool:
@@ -146,6 +157,27 @@ def is_overload(error: EmbeddingsError) -> bool:
     return error.status in (503, 529) or (
         isinstance(error, ServerError) and error.retry_after is not None
     )
+
+
+def pause(error: EmbeddingsError) -> float | None:
+    """Seconds for which the model's other requests wait, too.
+
+    None where the service asks for more than `LONGEST_WAIT`: the request that was told so gives
+    up, so the others must not wait in its place.
+    """
+    wait = error.retry_after
+    return None if wait is None or wait > LONGEST_WAIT else wait
+
+
+def maybe_billed(error: BaseException | None) -> bool:
+    """Whether an attempt that ended with `error` may have been billed without saying so.
+
+    A gateway that waited in vain (408, 504, 524) or lost the answer (520) says nothing of the
+    provider behind it, which may have computed the vectors.
+    """
+    if isinstance(error, APIStatusError):
+        return error.status in _GATEWAY_GAVE_UP and error.usage is None
+    return isinstance(error, APIConnectionError) and error.maybe_billed
 
 
 def _said(error: EmbeddingsError) -> str:

@@ -63,7 +63,7 @@ class Embedding:
         plain = client._settings.options(options)  # noqa: SLF001 - of the same package
         self._client = client
         client._ready()  # noqa: SLF001 - of the same package
-        self._limiter = client._turnstile.limiter  # noqa: SLF001 - of the same package
+        self._limiter = client._turnstile.limiter(plain.model)  # noqa: SLF001 - of the same package
         self._options: Any = {**options, "on_error": "skip", "budget": None}
         self._batch_size, self._concurrency = plain.batch_size, plain.concurrency
         self._store, self._cache = store, cache
