@@ -68,7 +68,7 @@ class Service:
     def __init__(
         self, *faults: Fault, seed: int = 0, contract: dict[str, Any] | None = None
     ) -> None:
-        self.faults = Faults(faults, seed, None if contract is None else Contract(contract))
+        self.faults: Faults = Faults(faults, seed, None if contract is None else Contract(contract))
 
     def transport(self) -> LocalTransport:
         """For an `httpx.Client` or `httpx.AsyncClient` of yours."""

@@ -26,7 +26,7 @@ from ._connections import HEADERS, AsyncConnections, Connections, inflater_of
 from ._logs import hide
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from openrouter_embeddings._secret import Secret
@@ -145,7 +145,7 @@ class Transport:
         if client is not None and not isinstance(client, httpx.Client):
             raise InputError(f"http_client is {type(client).__name__}; Client takes httpx.Client")
         self._endpoint = _Endpoint(base_url, key, allow_http=allow_http)
-        self.owns_client = client is None
+        self.owns_client: bool = client is None
         self._live: set[int] = set()  # threads with a request under way
         self._http = client or Connections(
             self._endpoint.url, key, trust_env=self._endpoint.trust_env
@@ -224,7 +224,9 @@ class AsyncTransport:
             name = type(client).__name__
             raise InputError(f"http_client is {name}; AsyncClient takes httpx.AsyncClient")
         self._endpoint = _Endpoint(base_url, key, allow_http=allow_http)
-        self.make = self._make if client is None else None
+        self.make: Callable[[], httpx.AsyncClient | AsyncConnections] | None = (
+            self._make if client is None else None
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._http = client or self._make()
 

@@ -31,7 +31,7 @@ class HashModel:
 
     name = "local/hash"
     modalities = None  # all, those of a coming edition too
-    dimensions = range(1, 16_385)
+    dimensions: range = range(1, 16_385)
 
     def embed(self, inputs: Sequence[Sequence[Part]], dimensions: int | None) -> Embedded:
         """One unit vector an input."""

@@ -36,8 +36,8 @@ class MiniLM:
     """Mean pooling over the last hidden state by attention mask, as the model card says."""
 
     name = "local/minilm"
-    modalities = frozenset({"text"})
-    dimensions = range(32, 385)
+    modalities: frozenset[str] = frozenset({"text"})
+    dimensions: range = range(32, 385)
 
     def embed(self, inputs: Sequence[Sequence[Part]], dimensions: int | None) -> Embedded:
         """One unit vector an input."""

@@ -36,8 +36,8 @@ class VisualModel:
     """Three descriptors side by side, each of unit length times its weight."""
 
     name = "local/visual"
-    modalities = frozenset({"image"})
-    dimensions = range(_WIDTH, _WIDTH + 1)
+    modalities: frozenset[str] = frozenset({"image"})
+    dimensions: range = range(_WIDTH, _WIDTH + 1)
 
     def embed(self, inputs: Sequence[Sequence[Part]], dimensions: int | None) -> Embedded:
         """One unit vector an input; several images of one input are averaged."""
