@@ -41,7 +41,7 @@ def said() -> str:
 )
 def test_the_right_module_is_found(said: str, question: str, module: str) -> None:
     """First in the ranking for the question."""
-    assert re.search(rf"^ {question}\s+{module} 0\.\d\d,", said, re.MULTILINE)
+    assert re.search(rf"^  {question}\s+{module} 0\.\d\d,", said, re.MULTILINE)
 
 
 def test_the_crop_is_found(said: str) -> None:

@@ -1,6 +1,7 @@
 """A target as points on a page, looked at in a browser."""
 
 import io
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,9 @@ def browser() -> Iterator[Browser]:
     """Chromium: the machine's, or Playwright's own."""
     found = shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
+        if not found and not Path(playwright.chromium.executable_path).exists():
+            missing = pytest.fail if "CI" in os.environ else pytest.skip
+            missing("no browser to look at maps with: install Chromium, or run `make browser`")
         browser = playwright.chromium.launch(executable_path=found, args=_QUIET)
         yield browser
         browser.close()
