@@ -41,7 +41,9 @@ def test_the_crop_is_found(said: str) -> None:
 
 def test_it_says_what_it_took_and_what_comes_next(said: str) -> None:
     """Tokens, requests, cost, throughput, and how to use the service."""
-    assert re.search(r"\d+ tokens in 7 requests, cost 0\.000\d+ credits .*; \d+ documents/s", said)
+    assert re.search(
+        r"\d+ tokens in [67] requests, cost 0\.000\d+ credits .*; \d+ documents/s", said
+    )
     assert "--remote" in said.splitlines()[-1]
     assert "\x1b" not in said
 
