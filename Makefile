@@ -92,8 +92,11 @@ lock: .venv/.ready ## write requirements/*.txt anew from pyproject.toml
 	  --generate-hashes --no-emit-index-url --no-header -c requirements/dev.txt -o requirements/demo.txt
 	@$(BIN)/uv pip compile -q pyproject.toml requirements/spark.in --extra spark --extra local --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header -o requirements/spark.txt
-	@$(BIN)/uv pip compile -q pyproject.toml requirements/bench.in --universal --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-header -o requirements/bench.txt
+	@for given in requirements/bench/*.in; do \
+	  project=; case $$given in *ours.in|*httpx-aiohttp.in|*pyreqwest.in) project=pyproject.toml; esac; \
+	  $(BIN)/uv pip compile -q $$project $$given --universal --python-version 3.11 \
+	    --generate-hashes --no-emit-index-url --no-header -o $${given%.in}.txt || exit; \
+	done
 
 .PHONY: contract
 contract: .venv/.ready ## conformance of server and client, a thousand examples each, and over a socket
@@ -149,25 +152,26 @@ soak: .venv/.ready ## 200,000 texts through faults, and rate limits; about four 
 fuzz: .venv/.ready ## a million mutated answers against a plain reference decoder; about four minutes
 	@$(BIN)/python -m tools.fuzz
 
-.venv/bench/.ready: .venv/.ready requirements/bench.txt
-	@echo "setting up .venv/bench (once)"
-	@$(BIN)/python -m venv --clear .venv/bench
-	@.venv/bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/bench.txt
+# an environment for each package that is measured, or one holds back another
+.venv/bench/%/.ready: requirements/bench/%.txt .venv/.demo
+	@echo "setting up .venv/bench/$* (once)"
+	@$(BIN)/python -m venv --clear .venv/bench/$*
+	@.venv/bench/$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
 	@touch $@
 
-# outside of it, the other clients would be measured with what this project locks for itself
-BENCH := PYTHONPATH=wrapper:generated .venv/bench/bin/python -W ignore -m benchmarks.run
+BENCH := PYTHONPATH=wrapper:generated .venv/bench/ours/bin/python -W ignore -m benchmarks.run
+IN_BENCH = $(patsubst %,.venv/bench/%/.ready,$(1))
 
 .PHONY: bench
-bench: .venv/bench/.ready ## speed and memory beside other clients; writes docs/performance.*; twenty minutes
+bench: $(call IN_BENCH,$(filter-out pandas daft,$(basename $(notdir $(wildcard requirements/bench/*.txt))))) ## speed and memory beside other clients; writes docs/performance.*; twenty minutes
 	@$(BENCH)
 
 .PHONY: bench-quick
-bench-quick: .venv/bench/.ready ## the everyday part of it: ours, the floor, openai
+bench-quick: $(call IN_BENCH,ours openai) ## the everyday part of it: ours, the floor, openai
 	@$(BENCH) --quick
 
 .PHONY: bench-corpus
-bench-corpus: .venv/bench/.ready ## Parquet to Parquet beside pandas + openai and Daft; fills docs/performance.md; nine minutes
+bench-corpus: $(call IN_BENCH,ours pandas daft) ## Parquet to Parquet beside pandas + openai and Daft; fills docs/performance.md; nine minutes
 	@$(BENCH:run=corpus)
 
 .PHONY: build

@@ -50,7 +50,7 @@ def test_it_says_what_it_took_and_what_comes_next(said: str) -> None:
 
 def test_without_a_key_the_service_is_not_tried() -> None:
     """A sentence, and a status."""
-    command = [sys.executable, QUICKSTART, "--remote"]
+    command = [sys.executable, str(QUICKSTART), "--remote"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("quickstart: no API key")

@@ -184,7 +184,7 @@ def test_every_dependency_has_its_excuse() -> None:
 
 def test_nothing_names_an_index_or_a_place_on_this_machine() -> None:
     """Lock files pin by hash and leave the index to whoever installs."""
-    for path in (ROOT / "requirements").glob("*.txt"):
+    for path in (ROOT / "requirements").rglob("*.txt"):
         text = path.read_text()
         assert "://" not in text
         assert "--index" not in text
