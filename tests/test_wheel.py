@@ -1,5 +1,6 @@
 """What ships works: the wheel, in an environment that holds nothing else of this project."""
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -39,6 +40,18 @@ def test_the_wheel_holds_both_packages_and_nothing_else(wheel: Path) -> None:
     assert {"openrouter_embeddings/py.typed", "openrouter_embeddings_api/py.typed"} <= set(names)
     assert [name for name in names if name.endswith("/local/models/NOTICE") and "licenses" in name]
     assert not [name for name in names if "__pycache__" in name]
+
+
+def test_the_page_of_a_package_index_has_no_dead_link(wheel: Path) -> None:
+    """Links within the repository are text there; the rest of the README stays."""
+    archive = zipfile.ZipFile(wheel)
+    (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+    page = archive.read(name).decode().partition("\n\n")[2]
+    readme = (ROOT / "README.md").read_text()
+    assert re.findall(r"\]\((?!https?:)", page) == []
+    assert len(re.findall(r"\]\(https?:", page)) == len(re.findall(r"\]\(https?:", readme)) > 0
+    without_links = re.sub(r"\[(.+?)\]\((?!https?:).+?\)", r"\1", readme)
+    assert page.strip() == without_links.strip()
 
 
 def test_the_wheel_works_in_an_empty_environment(bare_python: Path, tmp_path: Path) -> None:
