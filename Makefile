@@ -9,32 +9,37 @@ export PYTHONDONTWRITEBYTECODE := 1
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-.venv/.ready: requirements/dev.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+
+# what the main job needs; the tests' and tools' packages come on top, when something asks for them
+.venv/.demo: requirements/demo.txt requirements/dev.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python 3.11 or newer is needed, $(PYTHON) is {v.major}.{v.minor}; try: make PYTHON=python3.11")'
 	@test ! -L .venv || { echo ".venv is a link: remove it, so that nobody else's environment is emptied"; exit 2; }
 	@echo "setting up .venv (once)"
 	@$(PYTHON) -m venv --clear .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/dev.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(PIP) --require-hashes -r requirements/demo.txt
+	@$(PIP) --no-build-isolation --editable .
 	@touch $@
 
-# The browser that looks at maps: the machine's, Debian's where we may install it, or Playwright's own.
-.venv/.browser: .venv/.ready
-	@if ! command -v chromium >/dev/null && ! command -v google-chrome >/dev/null; then \
-	  echo "installing a browser (once)"; \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null; \
-	  else $(BIN)/playwright install chromium; fi; \
-	fi
+.venv/.ready: .venv/.demo
+	@echo "installing what the tests and tools need (once)"
+	@$(PIP) --require-hashes -r requirements/dev.txt
 	@touch $@
 
 .PHONY: demo
-demo: .venv/.ready ## set up and run the main job on the local stand-in
+demo: .venv/.demo ## set up and run the main job on the local stand-in
 	@$(BIN)/python examples/quickstart.py
 
 .PHONY: test
-test: .venv/.ready .venv/.browser ## run the tests; one looks at a page in Chromium
-	@$(BIN)/python -m pytest
+test: .venv/.ready ## run the tests, in a process for each core
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadgroup
+
+.PHONY: browser
+browser: .venv/.ready ## install Chromium where there is none, for the tests that look at a page
+	@if command -v chromium || command -v google-chrome; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium; \
+	else $(BIN)/playwright install chromium; fi
 
 .PHONY: update
 update: .venv/.ready ## FROM=… REPORT=page.md : take a new edition of the specification, generate, check, report
@@ -69,9 +74,11 @@ format: .venv/.ready ## let ruff mend what it can
 	@$(BIN)/ruff format .
 
 .PHONY: typecheck
-typecheck: .venv/.ready ## mypy --strict and pyright
+typecheck: .venv/.ready ## mypy --strict, pyright, and whether every public name has a type
 	@$(BIN)/mypy
 	@$(BIN)/pyright
+	@export PATH="$(CURDIR)/$(BIN):$$PATH"; \
+	found=$$(pyright --verifytypes openrouter_embeddings --ignoreexternal) || { echo "$$found"; exit 1; }
 
 .PHONY: docs
 docs: .venv/.ready ## write the --help texts into docs/cli.md
@@ -81,12 +88,15 @@ docs: .venv/.ready ## write the --help texts into docs/cli.md
 lock: .venv/.ready ## write requirements/*.txt anew from pyproject.toml
 	@$(BIN)/uv pip compile -q pyproject.toml --group dev --extra images --extra jobs --extra local --extra ray --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header -o requirements/dev.txt
-	@$(BIN)/uv pip compile -q pyproject.toml --extra local --universal --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-header -c requirements/dev.txt -o requirements/local.txt
+	@$(BIN)/uv pip compile -q pyproject.toml --extra local --group build --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header -c requirements/dev.txt -o requirements/demo.txt
 	@$(BIN)/uv pip compile -q pyproject.toml requirements/spark.in --extra spark --extra local --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header -o requirements/spark.txt
-	@$(BIN)/uv pip compile -q pyproject.toml requirements/bench.in --universal --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-header -o requirements/bench.txt
+	@for given in requirements/bench/*.in; do \
+	  project=; case $$given in *ours.in|*httpx-aiohttp.in|*pyreqwest.in) project=pyproject.toml; esac; \
+	  $(BIN)/uv pip compile -q $$project $$given --universal --python-version 3.11 \
+	    --generate-hashes --no-emit-index-url --no-header -o $${given%.in}.txt || exit; \
+	done
 
 .PHONY: contract
 contract: .venv/.ready ## conformance of server and client, a thousand examples each, and over a socket
@@ -142,25 +152,26 @@ soak: .venv/.ready ## 200,000 texts through faults, and rate limits; about four 
 fuzz: .venv/.ready ## a million mutated answers against a plain reference decoder; about four minutes
 	@$(BIN)/python -m tools.fuzz
 
-.venv/bench/.ready: .venv/.ready requirements/bench.txt
-	@echo "setting up .venv/bench (once)"
-	@$(BIN)/python -m venv --clear .venv/bench
-	@.venv/bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/bench.txt
+# an environment for each package that is measured, or one holds back another
+.venv/bench/%/.ready: requirements/bench/%.txt .venv/.demo
+	@echo "setting up .venv/bench/$* (once)"
+	@$(BIN)/python -m venv --clear .venv/bench/$*
+	@.venv/bench/$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
 	@touch $@
 
-# outside of it, the other clients would be measured with what this project locks for itself
-BENCH := PYTHONPATH=wrapper:generated .venv/bench/bin/python -W ignore -m benchmarks.run
+BENCH := PYTHONPATH=wrapper:generated .venv/bench/ours/bin/python -W ignore -m benchmarks.run
+IN_BENCH = $(patsubst %,.venv/bench/%/.ready,$(1))
 
 .PHONY: bench
-bench: .venv/bench/.ready ## speed and memory beside other clients; writes docs/performance.*; twenty minutes
+bench: $(call IN_BENCH,$(filter-out pandas daft,$(basename $(notdir $(wildcard requirements/bench/*.txt))))) ## speed and memory beside other clients; writes docs/performance.*; twenty minutes
 	@$(BENCH)
 
 .PHONY: bench-quick
-bench-quick: .venv/bench/.ready ## the everyday part of it: ours, the floor, openai
+bench-quick: $(call IN_BENCH,ours openai) ## the everyday part of it: ours, the floor, openai
 	@$(BENCH) --quick
 
 .PHONY: bench-corpus
-bench-corpus: .venv/bench/.ready ## Parquet to Parquet beside pandas + openai and Daft; fills docs/performance.md; nine minutes
+bench-corpus: $(call IN_BENCH,ours pandas daft) ## Parquet to Parquet beside pandas + openai and Daft; fills docs/performance.md; nine minutes
 	@$(BENCH:run=corpus)
 
 .PHONY: build

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -248,6 +251,34 @@ def baseten(url: str, concurrency: int, size: int, width: int) -> Embed:
         return np.asarray(reply.numpy(), np.float32)
 
     return embed
+
+
+# What a contender is made of, where it is not ours alone. Each of these packages has an environment
+# of its own, `.venv/bench/NAME`: in one for all, some hold others back.
+PACKAGES = {
+    "ours aiohttp": "httpx-aiohttp",
+    "ours pyreqwest": "pyreqwest",
+    "requests": "requests",
+    "openai": "openai",
+    "openai async": "openai",
+    "openai base64": "openai",
+    "openrouter": "openrouter",
+    "litellm": "litellm",
+    "langchain-openai": "langchain-openai",
+    "baseten": "baseten-performance-client",
+}
+
+
+def python_of(environment: str) -> str:
+    """The interpreter of an environment, which is beside the one that runs this."""
+    return str(Path(sys.prefix).parent / environment / "bin" / "python")
+
+
+def version_of(package: str, environment: str = "") -> str:
+    """The version of a package in an environment; default: in its own."""
+    code = f"from importlib.metadata import version; print(version({package!r}))"
+    command = [python_of(environment or package), "-c", code]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 
 CONTENDERS: dict[str, Callable[[str, int, int, int], Embed]] = {

@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +23,10 @@ import numpy as np
 
 from tools.pages import fill
 
-from . import server
+from . import report
 from .alone import MILLION
 from .cases import LATENCY, Case
-from .contenders import KEY
+from .contenders import KEY, python_of, version_of
 from .report import DOCS, by_case, cells, table
 from .run import served
 from .vectors import BATCH, texts
@@ -92,6 +91,7 @@ def daft(url: str, source: Path, target: Path) -> None:
 CONTENDERS: dict[str, Callable[[str, Path, Path], None]] = dict(
     zip(_ALL, (ours, pandas_openai, daft), strict=True)
 )
+ENVIRONMENTS = dict(zip(_ALL, ("ours", "pandas", "daft"), strict=True))
 
 
 @cache
@@ -137,7 +137,10 @@ def took(name: str, url: str, right: Matrix) -> dict[str, float]:
             table = pa.table({"id": range(rows), "text": texts(rows)})
             pq.write_table(table, Path(folder) / f"{file}.parquet")
         done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-m", "benchmarks.corpus", name, url, folder],
+            [
+                python_of(ENVIRONMENTS[name]), "-W", "ignore",
+                "-m", "benchmarks.corpus", name, url, folder,
+            ],
             stdout=subprocess.PIPE, text=True, check=True,
             env={**os.environ, "DAFT_ANALYTICS_ENABLED": "0"},
         )  # fmt: skip
@@ -185,8 +188,7 @@ def run(url: str) -> Results:
 
 def lines(found: dict[str, Any]) -> Iterator[str]:
     """The tables of docs/performance.md."""
-    versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
-    yield f"Measured on {found['machine']}, in {found['minutes']} minutes, with {versions}."
+    yield report.measured(found)
     head = ["", "CPU, µs a row", "rows a second", "peak MB"]
     head += [f"{what}, of ours" for what in ("CPU", "time", "memory")]
     for case, records in by_case(found["results"]).items():
@@ -209,7 +211,13 @@ def main() -> None:
         results = run(f"http://127.0.0.1:{port}")
     found: dict[str, Any] = {
         "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
-        "versions": {name: version(name) for name in ("openai", "pandas", "daft", "pyarrow")},
+        "versions": {
+            "pandas": version_of("pandas"),
+            "openai": version_of("openai", "pandas"),
+            "Daft": version_of("daft"),
+            "openai below Daft": version_of("openai", "daft"),
+            "pyarrow": version_of("pyarrow", "ours"),
+        },
         "minutes": round((time.time() - began) / 60, 1),
         "results": results,
     }
@@ -223,6 +231,8 @@ if __name__ == "__main__":
     if len(sys.argv) == 4:
         print(json.dumps(work(sys.argv[1], sys.argv[2], Path(sys.argv[3]))))
     elif sys.argv[1:] == ["serve"]:
+        from . import server
+
         server.respond = answer
         server.serve(None)
     else:

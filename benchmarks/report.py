@@ -172,9 +172,15 @@ def _chart(results: Results, target: Path) -> None:
     figure.savefig(target, dpi=90)
 
 
+def measured(found: dict[str, Any]) -> str:
+    """On what, and with whom."""
+    versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
+    return f"Measured on {found['machine']}, in {found['minutes']} minutes, with {versions}."
+
+
 def lines(found: dict[str, Any]) -> Iterator[str]:
     """The tables of docs/performance.md."""
-    yield f"Measured on {found['machine']}, in {found['minutes']} minutes."
+    yield measured(found)
     yield ""
     yield from table(
         ["goal", "", "found", "met"], [*_compare(found["results"]), *_elsewhere(found)]

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import orjson
 
 from . import cases, report
+from .contenders import PACKAGES, python_of, version_of
 from .vectors import differences, texts
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Worker:
         self._errors = folder / f"{name}.txt"
         with self._errors.open("w") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.worker", name],
+                [python_of(PACKAGES.get(name, "ours")), "-m", "benchmarks.worker", name],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
                 env={**os.environ, **KEEP, "SSL_CERT_FILE": str(folder / "ca.pem")},
             )  # fmt: skip
@@ -88,6 +88,8 @@ class Floor:
 
     def ask(self, job: dict[str, Any]) -> dict[str, Any]:
         """As a worker does."""
+        import orjson  # which other people's environments lack
+
         rows, width = job["rows"], job["width"]
         asked = {"model": "benchmark", "input": texts(rows), "encoding_format": "base64"}
         body = orjson.dumps({**asked, "dimensions": width})
@@ -225,8 +227,10 @@ def imports(names: tuple[str, ...], rounds: int = 7) -> dict[str, float]:
     took: dict[str, list[float]] = {name: [] for name in ("", *names)}
     for _ in range(rounds):
         for name, figures in took.items():
+            package = name.replace("_", "-")
+            python = python_of(package if package in PACKAGES.values() else "ours")
             before = os.times()
-            subprocess.run([sys.executable, "-c", f"import {name}" if name else ""], check=True)
+            subprocess.run([python, "-c", f"import {name}" if name else ""], check=True)
             after = os.times()
             figures.append(sum(after[2:4]) - sum(before[2:4]))
     medians = {name: statistics.median(figures) for name, figures in took.items()}
@@ -243,6 +247,10 @@ def main() -> None:
     began = time.time()
     found: dict[str, Any] = {
         "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
+        "versions": {
+            "httpx": version_of("httpx", "ours"),
+            **{package: version_of(package) for package in dict.fromkeys(PACKAGES.values())},
+        },
         "results": run([*cases.DECODE, *cases.OVER_HTTP, *cases.OVER_TLS, *cases.GROWTH]),
     }
     with served(SERVER) as port:

@@ -16,9 +16,6 @@ import numpy as np
 import openrouter_embeddings as ore
 from numpy.typing import NDArray
 from PIL import Image as Picture
-from rich.box import ROUNDED
-from rich.console import Console
-from rich.table import Table
 
 PHOTOS = Path(__file__).parent / "photos"
 QUESTIONS = (
@@ -29,9 +26,6 @@ QUESTIONS = (
     "guess the type of a file from its name",
 )
 LONGEST = 1200  # characters of a docstring; the local model reads 256 tokens
-
-console = Console(width=None if sys.stdout.isatty() else 100)
-box = ROUNDED if console.is_terminal else None  # lines of text alone when piped
 
 
 def library_docs() -> dict[str, str]:
@@ -54,20 +48,17 @@ def search_the_library(client: ore.Client) -> tuple[ore.Usage, float]:
     """Rank the modules for each question by cosine; what it took, and documents a second."""
     docs = library_docs()
     names = list(docs)
-    console.print(f"\nEmbedding the documentation of {len(names)} standard modules …")
+    print(f"\nEmbedding the documentation of {len(names)} standard modules …")
     began = time.perf_counter()
     documents = client.embed_documents(list(docs.values()), batch_size=32)
     rate = len(docs) / (time.perf_counter() - began)
     questions = client.embed_query(QUESTIONS)  # five inputs, one request
 
-    table = Table(
-        "question", "the modules that fit best (cosine)", title=f"model {documents.model}", box=box
-    )
+    print(f"\n{'question':42}the modules that fit best (cosine), by {documents.model}")
     cosines = unit(questions.vectors) @ unit(documents.vectors).T
     for question, row in zip(QUESTIONS, cosines, strict=True):
         best = np.argsort(-row)[:3]
-        table.add_row(question, ", ".join(f"{names[i]} {row[i]:.2f}" for i in best))
-    console.print(table)
+        print(f"  {question:40}" + ", ".join(f"{names[i]} {row[i]:.2f}" for i in best))
     return documents.usage + questions.usage, rate
 
 
@@ -83,12 +74,11 @@ def find_the_crop(client: ore.Client, model: str) -> ore.EmbeddingResult:
     images = client.embed([*map(ore.Image, paths), ore.Image(file.getvalue())], model=model)
     *known, asked = unit(images.vectors)
     cosines = np.array(known) @ asked
-    table = Table("photograph", "cosine with the crop", title=f"model {images.model}", box=box)
+    print(f"\n{'photograph':42}cosine with the crop, by {images.model}")
     for i in np.argsort(-cosines):
-        table.add_row(paths[i].name, f"{cosines[i]:.3f}")
-    console.print(table)
+        print(f"  {paths[i].name:40}{cosines[i]:.3f}")
     found = paths[int(np.argmax(cosines))].name
-    console.print(f"The crop of cat.jpg is closest to [bold]{found}[/bold].")
+    print(f"The crop of cat.jpg is closest to {found}.")
     return images
 
 
@@ -117,20 +107,19 @@ def main() -> None:
         usage, rate = search_the_library(client)
         images = find_the_crop(client, image_model) if image_model else None
     if images is None:
-        console.print("No images: name a multimodal model with --image-model.")
+        print("No images: name a multimodal model with --image-model.")
 
     usage = usage + images.usage if images else usage
     cost = "not said" if usage.cost is None else f"{usage.cost:f} credits"
     pretended = "" if given.remote else " (pretended: the stand-in is free)"
-    console.print(
+    print(
         f"\n{usage.prompt_tokens} tokens in {usage.requests} requests, cost {cost}{pretended}; "
         f"{rate:.0f} documents/s.",
-        soft_wrap=True,
     )
     if not given.remote:
-        console.print("\nThe same on the real service:")
-        console.print("  export OPENROUTER_API_KEY=…       from https://openrouter.ai/keys")
-        console.print("  .venv/bin/python examples/quickstart.py --remote")
+        print("\nThe same on the real service:")
+        print("  export OPENROUTER_API_KEY=…       from https://openrouter.ai/keys")
+        print("  .venv/bin/python examples/quickstart.py --remote")
 
 
 if __name__ == "__main__":

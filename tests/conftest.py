@@ -3,14 +3,17 @@
 import ipaddress
 import os
 import socket
+import sys
+import venv
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
 from openrouter_embeddings.testing import JumpingClock, embeddings_service, no_waiting  # noqa: F401 - a fixture
 
-from tests.support import serving
+from tests.support import run, serving
 
 # `make test` tries the same examples everywhere, so that a red run is red again for whoever looks;
 # `make contract` tries new ones each time. How fast a machine is says nothing of either.
@@ -65,3 +68,27 @@ def server() -> Iterator[str]:
     """The base URL of `orembed serve`, as it prints it."""
     with serving() as (url, _):
         yield url
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from the sources as they are."""
+    target = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", target]
+    run(*build, cwd=Path(__file__).parents[1])
+    (built,) = target.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="session")
+def bare_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Python in an environment with the wheel and what the demo needs, and nothing else."""
+    folder = tmp_path_factory.mktemp("bare")
+    venv.create(folder, symlinks=True)
+    python = folder / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-compile"]
+    pip += ["--disable-pip-version-check", "--no-deps"]
+    lock = Path(__file__).parents[1] / "requirements" / "demo.txt"
+    run(*pip, "--require-hashes", "-r", lock, cwd=folder)
+    run(*pip, wheel, cwd=folder)
+    return python

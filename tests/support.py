@@ -117,6 +117,15 @@ async def _awaited(outcome: Any) -> Any:
     return [part async for part in outcome]
 
 
+def run(*command: Any, cwd: Path) -> str:
+    """Run a command; its output, or a failure that shows it."""
+    done = subprocess.run(
+        [*map(str, command)], cwd=cwd, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 def orembed(
     *arguments: Any, stdin: str = "", cwd: Path | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:

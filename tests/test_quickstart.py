@@ -1,6 +1,5 @@
-"""`make demo` does what it says."""
+"""`make demo` does what it says, in an environment that holds no more than it installs."""
 
-import os
 import re
 import subprocess
 import sys
@@ -8,26 +7,17 @@ from pathlib import Path
 
 import pytest
 
-QUICKSTART = Path(__file__).parents[1] / "examples" / "quickstart.py"
+from tests.support import run
 
-
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The script, piped."""
-    return subprocess.run(
-        [sys.executable, str(QUICKSTART), *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **environment},
-    )
+pytestmark = pytest.mark.xdist_group("wheel")  # which is built and installed once
+ROOT = Path(__file__).parents[1]
+QUICKSTART = ROOT / "examples" / "quickstart.py"
 
 
 @pytest.fixture(scope="module")
-def said() -> str:
-    """What it prints."""
-    done = run()
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def said(bare_python: Path) -> str:
+    """What it prints, piped."""
+    return run(bare_python, "-I", QUICKSTART, cwd=ROOT)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +31,7 @@ def said() -> str:
 )
 def test_the_right_module_is_found(said: str, question: str, module: str) -> None:
     """First in the ranking for the question."""
-    assert re.search(rf"^ {question}\s+{module} 0\.\d\d,", said, re.MULTILINE)
+    assert re.search(rf"^  {question}\s+{module} 0\.\d\d,", said, re.MULTILINE)
 
 
 def test_the_crop_is_found(said: str) -> None:
@@ -51,13 +41,16 @@ def test_the_crop_is_found(said: str) -> None:
 
 def test_it_says_what_it_took_and_what_comes_next(said: str) -> None:
     """Tokens, requests, cost, throughput, and how to use the service."""
-    assert re.search(r"\d+ tokens in 7 requests, cost 0\.000\d+ credits .*; \d+ documents/s", said)
+    assert re.search(
+        r"\d+ tokens in [67] requests, cost 0\.000\d+ credits .*; \d+ documents/s", said
+    )
     assert "--remote" in said.splitlines()[-1]
     assert "\x1b" not in said
 
 
 def test_without_a_key_the_service_is_not_tried() -> None:
     """A sentence, and a status."""
-    done = run("--remote")
+    command = [sys.executable, str(QUICKSTART), "--remote"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("quickstart: no API key")

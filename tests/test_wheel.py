@@ -1,13 +1,16 @@
 """What ships works: the wheel, in an environment that holds nothing else of this project."""
 
+import re
 import subprocess
 import sys
-import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from tests.support import run
+
+pytestmark = pytest.mark.xdist_group("wheel")  # built and installed once
 ROOT = Path(__file__).parents[1]
 SMOKE = """
 import pathlib, sys
@@ -22,24 +25,6 @@ with ore.Client.local() as client:
     assert mixed.vectors.shape == (2, 256) and mixed.usage.cost
 assert (pathlib.Path(openrouter_embeddings_api.__file__).parent / "py.typed").exists()
 """
-
-
-def run(*command: str | Path, cwd: Path) -> str:
-    """Run a command; its output, or a failure that shows it."""
-    done = subprocess.run(
-        [str(word) for word in command], cwd=cwd, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from the sources as they are."""
-    target = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", target, cwd=ROOT)
-    (built,) = target.glob("*.whl")
-    return built
 
 
 def test_the_wheel_holds_both_packages_and_nothing_else(wheel: Path) -> None:
@@ -57,16 +42,24 @@ def test_the_wheel_holds_both_packages_and_nothing_else(wheel: Path) -> None:
     assert not [name for name in names if "__pycache__" in name]
 
 
-def test_the_wheel_works_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
+def test_the_page_of_a_package_index_has_no_dead_link(wheel: Path) -> None:
+    """Links within the repository are text there; the rest of the README stays."""
+    archive = zipfile.ZipFile(wheel)
+    (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+    page = archive.read(name).decode().partition("\n\n")[2]
+    readme = (ROOT / "README.md").read_text()
+    assert re.findall(r"\]\((?!https?:)", page) == []
+    assert len(re.findall(r"\]\(https?:", page)) == len(re.findall(r"\]\(https?:", readme)) > 0
+    without_links = re.sub(r"\[(.+?)\]\((?!https?:).+?\)", r"\1", readme)
+    assert page.strip() == without_links.strip()
+
+
+def test_the_wheel_works_in_an_empty_environment(bare_python: Path, tmp_path: Path) -> None:
     """Text, tokens and an image through Client.local(), and the command."""
-    venv.create(tmp_path / "env", with_pip=True)
-    python = tmp_path / "env" / "bin" / "python"
-    pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps")
-    run(*pip, "--require-hashes", "-r", ROOT / "requirements" / "local.txt", cwd=tmp_path)
-    run(*pip, wheel, cwd=tmp_path)
-    run(python, "-m", "pip", "check", cwd=tmp_path)
-    run(python, "-I", "-c", SMOKE, ROOT / "examples" / "photos" / "cat.jpg", cwd=tmp_path)
-    assert "index" in run(python.with_name("orembed"), "embed", "--local", "a cat", cwd=tmp_path)
+    run(sys.executable, "-m", "pip", "--python", bare_python, "check", cwd=tmp_path)
+    run(bare_python, "-I", "-c", SMOKE, ROOT / "examples" / "photos" / "cat.jpg", cwd=tmp_path)
+    orembed = bare_python.with_name("orembed")
+    assert "index" in run(orembed, "embed", "--local", "a cat", cwd=tmp_path)
 
 
 @pytest.mark.parametrize(

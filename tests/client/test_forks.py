@@ -83,7 +83,7 @@ def test_the_child_keeps_what_was_learned_and_not_what_was_under_way() -> None:
 
     def embeds() -> bool:
         client.embed([*"ab"], **MANY)
-        limiter = client._turnstile.limiter
+        limiter = client._turnstile.limiter("local/hash")
         return limiter.in_flight == 0 and math.isfinite(limiter.rate)
 
     assert in_a_fork(embeds) == 0

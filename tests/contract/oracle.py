@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar
 
 import jsonschema_rs
 import schemathesis
@@ -12,6 +12,8 @@ from openrouter_embeddings.local.contract import Contract, contract, shipped
 from openrouter_embeddings.local.doors.asgi import make_app
 from schemathesis import Case, GenerationMode
 from schemathesis.specs.openapi.checks import ignored_auth
+
+from tools import contract_hooks  # noqa: F401 - registers a hook
 
 # `make contract` asks for 1,000; `make test` tries a few, so that nobody waits.
 EXAMPLES = int(os.environ.get("CONTRACT_EXAMPLES", "40"))
@@ -53,22 +55,7 @@ def load(app: Any = None) -> Any:
 def cases(mode: GenerationMode, app: Any = None) -> st.SearchStrategy[Request]:
     """Requests that the contract allows, or refuses."""
     strategy: st.SearchStrategy[Request] = load(app).as_strategy(mode)
-    return strategy.map(_reaching) if mode is GenerationMode.POSITIVE else strategy
-
-
-def _reaching(case: Request) -> Request:
-    """The same for a model that exists, with a width that it has: the answer has to be vectors."""
-    if isinstance(case.body, dict):
-        case.body = reaching(case.body)
-    return case
-
-
-def reaching(body: dict[str, Any]) -> dict[str, Any]:
-    """A request for a model that exists, with a width that it has."""
-    body = {**body, "model": "local/hash"}
-    if "dimensions" in body:
-        body["dimensions"] = 1 + abs(int(cast(float, body["dimensions"]))) % 64
-    return body
+    return strategy
 
 
 def bodies(schema: dict[str, Any]) -> st.SearchStrategy[Any]:

@@ -22,6 +22,8 @@ from tests.contract.oracle import examined
 from tests.newest import newest
 
 MODEL = "local/hash"
+# the official SDK looks at names that Python 3.12 and 3.13 warn of
+pytestmark = pytest.mark.filterwarnings(r"ignore:ast\.\w+ is deprecated:DeprecationWarning")
 
 
 @pytest.fixture(scope="module")

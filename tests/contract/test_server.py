@@ -1,11 +1,15 @@
 """The stand-in keeps the contract: schemathesis finds nothing, and finds planted bugs."""
 
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager
 from typing import Any
 
 import jsonschema_rs
 import pytest
+import uvicorn
 from hypothesis import given, settings
 from openrouter_embeddings.local.doors.asgi import make_app
 from openrouter_embeddings.local.respond import respond
@@ -20,10 +24,11 @@ from tests.contract.oracle import (
     bodies,
     cases,
     examined,
-    reaching,
     schema_of,
 )
 from tests.newest import newest
+from tools.contract_hooks import reaching
+from tools.contract_over_socket import examine
 
 Headers = dict[str, str]
 Planted = Callable[[Any, int, Headers, Any], tuple[int, Headers, Any]]
@@ -206,3 +211,25 @@ def look_at(app: Buggy) -> None:
             assert response.status_code in right
 
     look()
+
+
+@contextmanager
+def served(app: Buggy) -> Iterator[str]:
+    """The address of an application on this machine."""
+    config = uvicorn.Config(app, log_level="warning", lifespan="off")
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, args=[[listener]])
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/api/v1"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@pytest.mark.parametrize(("bug", "status"), [(None, 0), ("another object", 1)])
+def test_a_planted_bug_is_found_over_a_socket(bug: str | None, status: int) -> None:
+    """Some answers are vectors there too, and are looked at."""
+    with served(Buggy(SERVER_BUGS[bug] if bug else lambda _, *right: right)) as url:
+        assert examine(url, "--phases", "fuzzing", "--max-examples", "5") == status

@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from openrouter_embeddings import InputError, ProviderPreferences
 from openrouter_embeddings.core import preferences
 from openrouter_embeddings.core.options import Options
-from openrouter_embeddings.core.preferences import checked_preferences, decimal_text
+from openrouter_embeddings.core.preferences import (
+    MaxPriceParam,
+    PercentilesParam,
+    ProviderPreferencesParam,
+    checked_preferences,
+    decimal_text,
+)
 
 PRICES = st.one_of(
     st.integers(0, 10**60),
@@ -301,3 +307,32 @@ def test_classes_of_another_edition_check_too(
         with pytest.raises(InputError, match=words):
             checked_preferences(given_)
     assert checked_preferences(Closed(zdr=True)) == {"zdr": True}
+
+
+def test_what_type_checkers_take_is_taken() -> None:
+    """Every preference that the annotations name, in every form that they give it."""
+    percentiles: PercentilesParam = {"p50": 1, "p75": 1.5, "p90": None, "p99": 3}
+    prices: MaxPriceParam = {
+        "audio": 1, "completion": 0.5, "image": Decimal("0.1"), "prompt": "0.2", "request": 0,
+    }  # fmt: skip
+    whole: ProviderPreferencesParam = {
+        "allow_fallbacks": True,
+        "data_collection": "deny",
+        "enforce_distillable_text": False,
+        "ignore": ["a"],
+        "max_price": prices,
+        "only": ("b", "c"),
+        "order": ["OpenAI"],
+        "preferred_max_latency": percentiles,
+        "preferred_min_throughput": 10,
+        "quantizations": ["fp8"],
+        "require_parameters": None,
+        "sort": {"by": "price", "partition": "none"},
+        "zdr": True,
+    }
+    assert {*whole} == {*ProviderPreferencesParam.__annotations__}
+    assert {*prices} == {*MaxPriceParam.__annotations__}
+    sent = checked_preferences(whole)
+    assert {*sent} == {*whole} - {"require_parameters"}
+    assert sent["only"] == ["b", "c"]
+    assert checked_preferences({"sort": "latency", "preferred_max_latency": 2.5})

@@ -120,8 +120,13 @@ def test_the_readmes_commands_print_what_it_says() -> None:
 
 
 def test_the_help_texts_are_the_commands_own() -> None:
-    """`make docs` was run after the last change."""
-    assert helptexts.PAGE.read_text() == helptexts.page()
+    """`make docs` was run after the last change, with whatever Python."""
+    assert words_of(helptexts.PAGE.read_text()) == words_of(helptexts.page())
+
+
+def words_of(page: str) -> list[str]:
+    """What help texts say; before 3.13 they had an argument behind each name of an option."""
+    return re.sub(r"(-\w) (\S+), (--[\w-]+ \2)", r"\1, \3", page).split()
 
 
 def test_the_readme_knows_the_defaults() -> None:
@@ -195,14 +200,16 @@ def test_every_dependency_has_its_excuse() -> None:
     whole = tomllib.loads(text)
     project, groups = whole["project"], whole["dependency-groups"]
     extras = project["optional-dependencies"].values()
-    wanted = [*project["dependencies"], *itertools.chain(*extras, groups["dev"])]
+    wanted = [*project["dependencies"], *itertools.chain(*extras, *groups.values())]
     for requirement in wanted:
+        if isinstance(requirement, dict):  # a group within a group
+            continue
         assert re.search(rf'"{re.escape(requirement)}",\s+# \w+', text), requirement
 
 
 def test_nothing_names_an_index_or_a_place_on_this_machine() -> None:
     """Lock files pin by hash and leave the index to whoever installs."""
-    for path in (ROOT / "requirements").glob("*.txt"):
+    for path in (ROOT / "requirements").rglob("*.txt"):
         text = path.read_text()
         assert "://" not in text
         assert "--index" not in text

@@ -2,6 +2,7 @@
 
 import io
 import math
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -55,6 +56,9 @@ def browser() -> Iterator[Browser]:
     """Chromium: the machine's, or Playwright's own."""
     found = shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
+        if not found and not Path(playwright.chromium.executable_path).exists():
+            missing = pytest.fail if "CI" in os.environ else pytest.skip
+            missing("no browser to look at maps with: install Chromium, or run `make browser`")
         browser = playwright.chromium.launch(executable_path=found, args=_QUIET)
         yield browser
         browser.close()
@@ -379,7 +383,7 @@ def test_the_axes_are_those_of_a_singular_value_decomposition(vectors: Any) -> N
     places, explained = principal(vectors)
     assert places.shape == (len(vectors), 2)
     values = np.linalg.svd(vectors - vectors.mean(axis=0, dtype=np.float64), compute_uv=False) ** 2
-    most, whole = values[:2].sum(), values.sum()
+    most, whole = float(values[:2].sum()), float(values.sum())
     assert np.sum(places**2) == pytest.approx(most, rel=1e-6, abs=1e-6)
     assert explained == pytest.approx(most / whole if whole > 1e-6 else explained, abs=1e-6)
     again, _ = principal(vectors + np.float32(0))

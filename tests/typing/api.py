@@ -24,6 +24,11 @@ def sync_client(client: ore.Client) -> None:
     client.embed({"content": [{"type": "text", "text": "a"}]})
     client.embed_query("a", model="m", dimensions=5, provider={"zdr": True}, deadline=None)
     client.embed_query("a", extra_body={"new": [1, None]}, provider={"max_price": {"prompt": 0.1}})
+    prices: ore.ProviderPreferencesParam = {
+        "max_price": {"prompt": Decimal(1)},
+        "order": ("a", "b"),
+    }
+    client.embed("a", provider=prices)
     client.embed_documents(["a"], provider=ore.ProviderPreferences(zdr=True), user="u")
     parts = client.embed_stream((text for text in "abc"), batch_size=5, concurrency=2)
     assert_type(parts, Iterator[ore.EmbeddingResult])
@@ -36,6 +41,9 @@ def sync_client(client: ore.Client) -> None:
     client.embed(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     client.embed("a", extra_body=["x"])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     ore.Audio(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.embed("a", provider={"zdrr": True})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.embed("a", provider={"max_price": {"promt": 1}})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.embed("a", provider={"data_collection": "no"})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     client.embed("a", encoding_format="x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 

@@ -19,7 +19,7 @@ from ._version import __version__
 if TYPE_CHECKING:
     from .client import AsyncClient, Client
     from .core.options import EmbedOptions
-    from .core.preferences import ProviderPreferences as ProviderPreferences
+    from .core.preferences import ProviderPreferences, ProviderPreferencesParam
     from .core.vectors import decode_base64, encode_base64
     from .errors import (
         APIConnectionError,
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "client": ("AsyncClient", "Client"),
     "core.options": ("EmbedOptions",),
-    "core.preferences": ("ProviderPreferences",),
+    "core.preferences": ("ProviderPreferences", "ProviderPreferencesParam"),
     "core.vectors": ("decode_base64", "encode_base64"),
     "errors": (
         "APIConnectionError",
@@ -111,6 +111,7 @@ __all__ = [
     "PaymentRequiredError",
     "PermissionDeniedError",
     "ProviderPreferences",
+    "ProviderPreferencesParam",
     "RateLimitError",
     "RequestTimeoutError",
     "ResponseError",

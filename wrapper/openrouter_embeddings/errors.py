@@ -74,7 +74,7 @@ class EmbeddingsError(Exception):
         self.request_id = request_id
         self.retry_after = retry_after
         self.body = body
-        self.inputs = tuple(inputs)
+        self.inputs: tuple[int, ...] = tuple(inputs)
         self.usage = usage
 
     def __str__(self) -> str:

@@ -78,7 +78,7 @@ class Service:
         aliases: Mapping[str, str] | None = None,
     ) -> None:
         followed = None if contract is None else Contract(contract)
-        self.faults = Faults(faults, seed, followed, with_aliases(aliases or {}))
+        self.faults: Faults = Faults(faults, seed, followed, with_aliases(aliases or {}))
 
     def transport(self) -> LocalTransport:
         """For an `httpx.Client` or `httpx.AsyncClient` of yours."""

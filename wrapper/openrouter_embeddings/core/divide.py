@@ -112,7 +112,7 @@ class Division:
         self.batch = batch
         self.done: list[Decoded] = []
         self.errors: dict[int, EmbeddingsError] = {}
-        self.usage = Usage()
+        self.usage: Usage = Usage()
         self._learned = learned
         self._model = model
         self._skip = skip

@@ -16,7 +16,7 @@ from openrouter_embeddings.errors import InputError
 
 from .accept import LARGEST
 from .plain_json import plain_json, shown
-from .preferences import ProviderPreferences, checked_preferences
+from .preferences import ProviderPreferences, ProviderPreferencesParam, checked_preferences
 
 EncodingFormat = Literal["base64", "float"]
 OnError = Literal["raise", "skip"]
@@ -35,10 +35,10 @@ class EmbedOptions(TypedDict, total=False):
             own.
         input_type: the role of the inputs, e.g. `"search_query"` or `"search_document"`.
         provider: who may serve the call: the API's provider preferences, as the generated
-            `ProviderPreferences` or a mapping. Unknown keys of a mapping are refused. Prices in
-            `max_price` are US dollars: per million tokens for `prompt` and `completion`, per image,
-            per audio unit, per request. They may be numbers (int, float, Decimal), which are sent
-            as decimal text.
+            `ProviderPreferences` or a mapping, a `ProviderPreferencesParam`. Unknown keys of a
+            mapping are refused. Prices in `max_price` are US dollars: per million tokens for
+            `prompt` and `completion`, per image, per audio unit, per request. They may be numbers
+            (int, float, Decimal), which are sent as decimal text.
         user: an identifier of your end-user, for abuse detection.
         extra_body: fields to send that this package does not know yet: a mapping of JSON values,
             put into every request as it is. It cannot replace a field that an option sets.
@@ -69,7 +69,7 @@ class EmbedOptions(TypedDict, total=False):
     model: str
     dimensions: int | None
     input_type: str | None
-    provider: ProviderPreferences | Mapping[str, Any] | None
+    provider: ProviderPreferences | ProviderPreferencesParam | None
     user: str | None
     extra_body: Mapping[str, Any] | None
     encoding_format: EncodingFormat

@@ -9,7 +9,16 @@ from collections.abc import Mapping
 from decimal import Decimal
 from functools import cache
 from numbers import Integral, Number
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    TypeAlias,
+    TypedDict,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import attrs
 from openrouter_embeddings_api import models
@@ -23,10 +32,68 @@ from .plain_json import plain_json
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["CheckedPreferences", "ProviderPreferences", "checked_preferences", "decimal_text"]
+__all__ = [
+    "CheckedPreferences",
+    "ProviderPreferences",
+    "ProviderPreferencesParam",
+    "checked_preferences",
+    "decimal_text",
+]
 
 _PRICES = "max_price"
 _MOST_DIGITS = 400  # on either side of the point; a float has 324
+
+
+Names: TypeAlias = list[str] | tuple[str, ...] | None
+Price: TypeAlias = float | Decimal | str
+
+
+class MaxPriceParam(TypedDict, total=False):
+    """US dollars: per million tokens for `prompt` and `completion`, else per unit."""
+
+    audio: Price
+    completion: Price
+    image: Price
+    prompt: Price
+    request: Price
+
+
+class PercentilesParam(TypedDict, total=False):
+    """A bound for each percentile, in seconds or in tokens per second."""
+
+    p50: float | None
+    p75: float | None
+    p90: float | None
+    p99: float | None
+
+
+class ProviderSortParam(TypedDict, total=False):
+    """What to sort providers by, and whether models are sorted apart."""
+
+    by: str | None
+    partition: str | None
+
+
+class ProviderPreferencesParam(TypedDict, total=False):
+    """Provider preferences as a mapping, for type checkers: they flag a misspelt key.
+
+    At run time the mapping is checked by the edition of the specification that the package was
+    made from, which may know more preferences: pass those in a `ProviderPreferences`, or `cast`.
+    """
+
+    allow_fallbacks: bool | None
+    data_collection: Literal["allow", "deny"] | None
+    enforce_distillable_text: bool | None
+    ignore: Names
+    max_price: MaxPriceParam
+    only: Names
+    order: Names
+    preferred_max_latency: float | PercentilesParam | None
+    preferred_min_throughput: float | PercentilesParam | None
+    quantizations: Names
+    require_parameters: bool | None
+    sort: str | ProviderSortParam | None
+    zdr: bool | None
 
 
 class CheckedPreferences(dict[str, Any]):

@@ -155,7 +155,7 @@ def principal(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]
         Coordinates of shape (rows, 2), zeros where all vectors are the same, and the share of the
         variance that they hold. An axis points to where its largest weight is positive.
     """
-    centred = vectors - vectors.mean(axis=0, dtype=np.float64)
+    centred: NDArray[np.float64] = np.subtract(vectors, vectors.mean(axis=0, dtype=np.float64))
     values, axes = np.linalg.eigh(centred.T @ centred)
     first = axes[:, ::-1][:, :2]
     if first.shape[1] < 2:  # vectors of one dimension

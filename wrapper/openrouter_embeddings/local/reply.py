@@ -33,4 +33,4 @@ class Refusal(Exception):
         self.status = status
         self.message = message
         self.metadata = metadata
-        self.headers = dict(headers or {})
+        self.headers: dict[str, str] = dict(headers or {})

@@ -62,10 +62,10 @@ class _Connections(Generic[C]):
     """
 
     def __init__(self, url: httpx.URL, key: Secret, pool: Any, options: dict[str, Any]) -> None:
-        self.is_closed = False
+        self.is_closed: bool = False
         self._process = os.getpid()
         proxy: httpcore.Proxy | None = options["proxy"]
-        self.way = "" if proxy is None else f" through the proxy {_address(proxy.url)}"
+        self.way: str = "" if proxy is None else f" through the proxy {_address(proxy.url)}"
         self._key = key
         self._pool = pool
         self._url = _core(url)

@@ -262,7 +262,9 @@ class AsyncTransport:
             name = type(client).__name__
             raise InputError(f"http_client is {name}; AsyncClient takes httpx.AsyncClient")
         self._endpoint = _Endpoint(base_url, key, allow_http=allow_http)
-        self.make = self._make if client is None else None
+        self.make: Callable[[], httpx.AsyncClient | AsyncConnections] | None = (
+            self._make if client is None else None
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._http = client or self._make()
 

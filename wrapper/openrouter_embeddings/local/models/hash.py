@@ -34,7 +34,7 @@ class HashModel:
     description = "Noise, always the same for the same input. For tests."
     context_length = None
     modalities = None  # all, those of a coming edition too
-    dimensions = range(1, 16_385)
+    dimensions: range = range(1, 16_385)
 
     def embed(self, inputs: Sequence[Sequence[Part]], dimensions: int | None) -> Embedded:
         """One unit vector an input."""

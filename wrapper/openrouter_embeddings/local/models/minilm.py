@@ -36,10 +36,10 @@ class MiniLM:
     """Mean pooling over the last hidden state by attention mask, as the model card says."""
 
     name = "local/minilm"
-    description = "all-MiniLM-L6-v2 as int8 ONNX: the meaning of English text."
-    context_length = wordpiece.LONGEST
-    modalities = frozenset({"text"})
-    dimensions = range(32, 385)
+    description: str = "all-MiniLM-L6-v2 as int8 ONNX: the meaning of English text."
+    context_length: int | None = wordpiece.LONGEST
+    modalities: frozenset[str] = frozenset({"text"})
+    dimensions: range = range(32, 385)
 
     def embed(self, inputs: Sequence[Sequence[Part]], dimensions: int | None) -> Embedded:
         """One unit vector an input."""

@@ -36,10 +36,10 @@ class VisualModel:
     """Three descriptors side by side, each of unit length times its weight."""
 
     name = "local/visual"
-    description = "Images by how they look: colours, edges, a thumbnail."
-    context_length = None
-    modalities = frozenset({"image"})
-    dimensions = range(_WIDTH, _WIDTH + 1)
+    description: str = "Images by how they look: colours, edges, a thumbnail."
+    context_length: int | None = None
+    modalities: frozenset[str] = frozenset({"image"})
+    dimensions: range = range(_WIDTH, _WIDTH + 1)
 
     def embed(self, inputs: Sequence[Sequence[Part]], dimensions: int | None) -> Embedded:
         """One unit vector an input; several images of one input are averaged."""
