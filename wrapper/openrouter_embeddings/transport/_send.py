@@ -157,7 +157,9 @@ class Transport:
         if client is not None and not isinstance(client, httpx.Client):
             raise InputError(f"http_client is {type(client).__name__}; Client takes httpx.Client")
         self._endpoint = _Endpoint(base_url, key, allow_http=allow_http)
-        self.make = self._make if client is None else None
+        self.make: Callable[[], httpx.Client | Connections] | None = (
+            self._make if client is None else None
+        )
         self._live: set[int] = set()  # threads with a request under way
         self._http = client or self._make()
 

@@ -23,10 +23,11 @@ class Alias:
 
     def __init__(self, name: str, model: Model, width: int | None) -> None:
         self.name = name
-        self.description = f"An alias of {model.name}. {model.description}"
-        self.modalities = model.modalities
-        self.context_length = model.context_length
-        self.dimensions = range(model.dimensions[0], (width or model.dimensions[-1]) + 1)
+        self.description: str = f"An alias of {model.name}. {model.description}"
+        self.modalities: frozenset[str] = model.modalities
+        self.context_length: int | None = model.context_length
+        most = width or model.dimensions[-1]
+        self.dimensions: range = range(model.dimensions[0], most + 1)
         self._model = model
         self._width = width
 
