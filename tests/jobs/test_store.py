@@ -204,6 +204,28 @@ def test_a_page_that_is_lost_while_a_job_runs_is_said(tmp_path: Path) -> None:
         assert left.items() < found.items()
 
 
+def test_what_a_full_disk_takes_back_is_not_damage(tmp_path: Path) -> None:
+    """The next run finds what was kept before, and says nothing of damage."""
+    path = tmp_path / "t.npy.job"
+
+    def vectors_from(first: int, count: int) -> list[tuple[bytes, bytes]]:
+        return [(b"%16d" % n, bytes(2000)) for n in range(first, first + count)]
+
+    with closing(Store(path)) as store:
+        store.add(vectors_from(0, 10))
+        store.commit()
+        store._database.execute("PRAGMA cache_size = 5")
+        store._database.execute("PRAGMA max_page_count = 40")
+        store.add(vectors_from(10, 10))
+        with pytest.raises(jobs.JobError, match="full; what was kept before is safe"):
+            store.add(vectors_from(20, 200))
+        store.commit()
+        kept = store.kept
+    with closing(Store(path)) as store:
+        assert (store.kept, store.damaged) == (kept, 0)
+        assert kept == store.count("vectors") >= 10
+
+
 def old(path: Path) -> None:
     """The same file as an edition without checksums has made it."""
     path.replace(path.with_suffix(".new"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
 from contextlib import closing, suppress
 from decimal import Decimal
@@ -99,7 +100,7 @@ class Store:
 
     def __init__(self, path: Path, *, shared: bool = False) -> None:
         self.path = path
-        self.kept = self.damaged = self.unchecked = 0
+        self.kept = self.damaged = self.unchecked = self._committed = 0
         self._shared = shared
         self._is_old = False  # or rows may have no checksum
         self._is_open = False
@@ -114,6 +115,7 @@ class Store:
                 if not shared:
                     self._check()
                 self._is_open = True
+                self._committed = self.kept
             except BaseException:
                 self._database.close()
                 raise
@@ -185,7 +187,8 @@ class Store:
         """Put tables of what is whole in the place of the damaged ones."""
         run = self._database.execute
         facts = self._facts()
-        (number,) = run("SELECT count(*) FROM sqlite_master").fetchone()
+        (tables,) = run("SELECT count(*) FROM sqlite_master").fetchone()
+        number = f"{tables}_{os.getpid()}"  # others may mend the same cache at the same time
         for table in _CHECKED:
             run(f"CREATE TABLE mended_{table}_{number} ({_COLUMNS[table]})")
             for rows in self._read(table):
@@ -313,6 +316,7 @@ class Store:
         if not self._shared and self.kept != (self.fact("kept") or 0):
             self.note("kept", self.kept)
         self._do(self._database.commit)
+        self._committed = self.kept
 
     def _do(self, action: Callable[[], T]) -> T:
         """Something with the database; of a damaged cache, once more on what can still be read."""
@@ -326,6 +330,8 @@ class Store:
             self._repair()
             return action()
         except sqlite3.DatabaseError as error:
+            if not self._database.in_transaction:  # on a full disk SQLite takes back what it has
+                self.kept = self._committed
             if not _is_damage(error):
                 raise JobError(f"{self.path}: {error}; what was kept before is safe") from None
             if self._shared or not self._is_open:
