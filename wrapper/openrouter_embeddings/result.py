@@ -43,8 +43,8 @@ class Usage:
         cost_details: credits by the API's names (`upstream_inference_prompt_cost`, …), exact;
             empty where the service gave none.
         requests: answers counted.
-        unanswered: requests that were sent and got no whole answer. The service may have billed
-            them; it reported nothing.
+        unanswered: attempts that were sent and got no whole answer, or that a gateway gave up
+            (408, 504, 520, 524). The service may have billed them; it reported nothing.
         refused: vectors that came and could not be used, and were asked for again or raised. They
             were billed.
         retries: attempts that were made because the one before had failed.

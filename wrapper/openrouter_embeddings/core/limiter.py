@@ -23,7 +23,8 @@ FEWER = 0.5  # of the requests in flight, when the service is overloaded
 
 # A pace is kept for a second and for so many requests, which then say how it is refused.
 _SECOND = 1.0
-_REQUESTS = 20
+_INSTANT = 0.1
+_REQUESTS = 30
 _FEW = 4  # are enough in the first search for the limit, while none is refused
 _PACES = 6  # that are remembered, to compare with
 _REFUSED = 4  # refusals that are needed to say anything
@@ -161,11 +162,14 @@ class Limiter:
         if refused < _REFUSED:
             return 0.0
         # since the first refusal, and without it: it is there by choice
-        share = (refused - 1) / max(1, requests - self._before - 1)
-        if refused >= _REFUSED + _FLOOD * requests:
+        since = requests - self._before
+        share = (refused - 1) / max(1, since - 1)
+        if refused >= _REFUSED + _FLOOD * since:
             return share
         if all(pace.rate == self.rate for pace in self._past):
-            return share  # nothing to compare with, until another pace was tried
+            if requests < _REQUESTS:
+                return 0.0
+            return refused / requests  # nothing to compare with, until another pace was tried
         usual = self._usual()
         if usual is None:
             return 0.0
@@ -176,7 +180,9 @@ class Limiter:
 
     def _slow_down(self, now: float, excess: float) -> None:
         if math.isinf(self.rate):
-            self._go_on(now, _BELOW * max(1.0, self._measured(now)))
+            # a burst that let a flood of requests through is no rate; without one there was none
+            least = _SECOND if excess > _FLOOD else _INSTANT
+            self._go_on(now, _BELOW * max(1.0, self._measured(now, least)))
         else:
             limit = self.rate * max(1 - excess, _LEAST)
             moved = abs(limit / self._limit - 1) > _SAME
@@ -198,8 +204,8 @@ class Limiter:
             self._paused_until = max(self._paused_until, now + seconds)
             self._waited = max(1, self.in_flight)
 
-    def _measured(self, now: float) -> float:
-        """Answers per second of late; a burst of less than a second is no rate."""
+    def _measured(self, now: float, least: float = _SECOND) -> float:
+        """Answers per second of late, as if they had taken `least` seconds where it was less."""
         while self._served and self._served[0] < now - _MEASURED_SECONDS:
             self._served.popleft()
-        return len(self._served) / max(now - self._served[0], 1.0) if self._served else 0.0
+        return len(self._served) / max(now - self._served[0], least) if self._served else 0.0

@@ -24,7 +24,7 @@ class Alias:
     def __init__(self, name: str, model: Model, width: int | None) -> None:
         self.name = name
         self.description: str = f"An alias of {model.name}. {model.description}"
-        self.modalities: frozenset[str] = model.modalities
+        self.modalities: frozenset[str] | None = model.modalities
         self.context_length: int | None = model.context_length
         most = width or model.dimensions[-1]
         self.dimensions: range = range(model.dimensions[0], most + 1)
