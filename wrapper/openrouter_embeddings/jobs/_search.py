@@ -289,4 +289,4 @@ def _rows_at_once(width: int) -> int:
 
 def _parquet_file(path: Path) -> Any:
     # read in order and once: with `pre_buffer` all that was read stays in memory
-    return need("pyarrow.parquet", "jobs").ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
+    return need("pyarrow.parquet", "jobs").ParquetFile(path, pre_buffer=False, buffer_size=1 << 18)
