@@ -32,7 +32,7 @@ demo: .venv/.demo ## set up and run the main job on the local stand-in
 
 .PHONY: test
 test: .venv/.ready ## run the tests, in a process for each core
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadgroup
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 .PHONY: browser
 browser: .venv/.ready ## install Chromium where there is none, for the tests that look at a page

@@ -9,7 +9,6 @@ import pytest
 
 from tests.support import run
 
-pytestmark = pytest.mark.xdist_group("wheel")  # which is built and installed once
 ROOT = Path(__file__).parents[1]
 QUICKSTART = ROOT / "examples" / "quickstart.py"
 

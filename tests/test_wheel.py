@@ -10,7 +10,6 @@ import pytest
 
 from tests.support import run
 
-pytestmark = pytest.mark.xdist_group("wheel")  # built and installed once
 ROOT = Path(__file__).parents[1]
 SMOKE = """
 import pathlib, sys

@@ -240,18 +240,20 @@ def test_a_value_that_cannot_be_written_ends_in_a_sentence(tmp_path: Path) -> No
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.parametrize("rows", [1, TABLE.num_rows])
 @pytest.mark.parametrize("name", ["t.parquet", "t.npy", "t.jsonl"])
-def test_a_target_on_a_full_disk_leaves_nothing(tmp_path: Path, name: str) -> None:
-    """Though closing it fails, too; and what came is kept."""
+def test_a_target_on_a_full_disk_leaves_nothing(tmp_path: Path, name: str, rows: int) -> None:
+    """Though closing it fails, too, or that alone does; and what came is kept."""
+    table = TABLE.slice(0, rows)
 
     def fill(progress: jobs.Progress) -> None:
         if progress.stage == "writing" and not progress.rows:
             (tmp_path / f"{name}.part").symlink_to("/dev/full")
 
     with pytest.raises(OSError, match="No space left"):
-        run(TABLE, tmp_path / name, column="text", on_progress=fill)
+        run(table, tmp_path / name, column="text", on_progress=fill)
     assert [path.name for path in tmp_path.iterdir()] == [f"{name}.job"]
-    _, service = run(TABLE, tmp_path / name, column="text")
+    _, service = run(table, tmp_path / name, column="text")
     assert not billed(service)
 
 

@@ -20,7 +20,6 @@ from tools.documents import as_yaml
 
 PARTS = ["tools", "wrapper", "generated", "openapi.yaml", "generator-config.yaml", "pyproject.toml"]
 Project = Callable[..., "Run"]
-pytestmark = pytest.mark.xdist_group("update")  # one copy of the project, in which mypy learns
 
 
 class Run(subprocess.CompletedProcess[str]):

@@ -71,6 +71,7 @@ class Target:
         return found if isinstance(found, dict) else None
 
     def _place_with(self, provenance: dict[str, Any]) -> None:
+        self._file.flush()  # where the disk is full, this fails: before anything is in its place
         said = _beside(self.path)
         part = said.with_name(f"{said.name}.part")
         with part.open("w") as file:
