@@ -105,9 +105,7 @@ def test_09_time_outs_that_multiply_with_retries() -> None:
 
 def test_10_storms_of_429() -> None:
     """The client learns how fast the service lets it be, and finishes."""
-    result, service = embedded(
-        Fault("rate-limit", per_second=5, burst=2), batch_size=1, max_retries=9
-    )
+    result, service = embedded(Fault("rate-limit", per_second=5, burst=2), batch_size=1)
     assert np.array_equal(result.vectors, RIGHT)
     assert service.faults.refused[429] < 12
 

@@ -266,6 +266,13 @@ def test_the_queue_and_the_deadline_have_one_clock(kind: Kind, clock: JumpingClo
 
 
 @both
+def test_the_back_off_and_the_deadline_have_one_clock(kind: Kind) -> None:
+    """Waits before retries are jumped over, and count for the deadline and the queue."""
+    with pytest.raises(ore.DeadlineExceededError):
+        failing(99, error(500)).embed(kind, ["a"], max_retries=50, deadline=60)
+
+
+@both
 @pytest.mark.parametrize("status", [408, 504, 520, 524])
 def test_an_attempt_that_a_gateway_gave_up_may_have_been_billed(kind: Kind, status: int) -> None:
     """The provider behind it may have computed the vectors; other errors are answers."""

@@ -22,10 +22,10 @@ from openrouter_embeddings.inputs import Content
 from openrouter_embeddings.media import load_content
 from openrouter_embeddings.transport import AsyncTransport
 
-from . import _call
+from . import _call, _turnstile
 from ._call import Call, Exchange, sleep_by
 from ._settings import LOCAL_KEY, LOCAL_MODEL, LOCAL_URL, BaseClient, Settings, with_role
-from ._turnstile import AsyncTurnstile, until
+from ._turnstile import AsyncTurnstile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
@@ -275,7 +275,7 @@ class AsyncClient(BaseClient):
         turnstile = self._turnstile_here()
         with exchange.judged():
             async for attempt in stamina.retry_context(**exchange.retrying):
-                sleep_by(attempt, partial(until, self._closing))
+                sleep_by(attempt, partial(_turnstile.clock.wait_async, self._closing))
                 with attempt:
                     exchange.expect_backoff(attempt.next_wait)
                     async with turnstile.turn(exchange) as timeout:

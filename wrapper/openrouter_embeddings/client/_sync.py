@@ -6,6 +6,7 @@ import sys
 import time
 import weakref
 from collections import deque
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.media import load_content
 from openrouter_embeddings.transport import Transport
 
-from . import _call
+from . import _call, _turnstile
 from ._call import Call, Exchange, Purse, sleep_by
 from ._settings import LOCAL_KEY, LOCAL_MODEL, LOCAL_URL, BaseClient, Settings, with_role
 from ._turnstile import Turnstile
@@ -293,7 +294,7 @@ class Client(BaseClient):
     def _exchange(self, exchange: Exchange) -> Decoded:
         with exchange.judged():
             for attempt in stamina.retry_context(**exchange.retrying):
-                sleep_by(attempt, exchange.call.over.wait)
+                sleep_by(attempt, partial(_turnstile.clock.wait, exchange.call.over))
                 with attempt:
                     exchange.expect_backoff(attempt.next_wait)
                     with self._turnstile.turn(exchange) as timeout:
