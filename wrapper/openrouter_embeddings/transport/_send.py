@@ -179,7 +179,7 @@ class Transport:
         """
         _refuse_closed(self._http)
         if self.make is None:
-            _processes.setdefault(self._http, os.getpid())
+            _use(self._http)
         ends = begin_attempt(timeout)
         self._live.add(threading.get_ident())
         try:
@@ -284,7 +284,7 @@ class AsyncTransport:
         """As `Transport.send`."""
         _refuse_closed(self._http)
         if self.make is None:
-            _processes.setdefault(self._http, os.getpid())
+            _use(self._http)
         try:
             async with asyncio.timeout(timeout) as bound:
                 return await self._exchange(body, timeout, scan, bound, may_resend)
@@ -454,6 +454,12 @@ class _Refusal:
 
 # Which process sends through an httpx client; two clients of ours may share one of the caller's.
 _processes: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+
+
+def _use(client: Any) -> None:
+    """Note who sends through it. Raises APIConnectionError as `_refuse_inherited`."""
+    _processes.setdefault(client, os.getpid())
+    _refuse_inherited(client)  # it may be older than the client of ours, which this process made
 
 
 def _refuse_inherited(client: Any) -> None:
