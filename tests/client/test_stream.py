@@ -147,6 +147,28 @@ def test_an_abandoned_stream_leaves_no_request_running() -> None:
     assert cancelled == 2
 
 
+def test_an_asynchronous_stream_that_the_collector_finds_ends_without_a_word() -> None:
+    """The task that reads its inputs is cancelled, not destroyed while it waits."""
+    said: list[dict[str, Any]] = []
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: said.append(context))
+        async with httpx.AsyncClient(transport=httpx.MockTransport(Service().handle)) as http:
+            client = ore.AsyncClient("k", http_client=http, model="m", batch_size=1, concurrency=1)
+            holder: list[Any] = [client.embed_stream(["x"] * 9)]
+            holder.append(holder)  # it lives until the collector comes by
+            await anext(holder[0])
+            del holder
+            gc.collect()
+            assert client._reading
+            while client._reading:  # noqa: ASYNC110 - nothing tells when a task has ended
+                await asyncio.sleep(0)
+
+    asyncio.run(asyncio.wait_for(run(), 30))
+    assert said == []
+
+
 @both
 def test_nothing_comes_of_nothing(kind: Kind) -> None:
     """An empty stream has no parts and sends nothing."""
