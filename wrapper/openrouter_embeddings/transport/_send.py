@@ -108,9 +108,7 @@ class _Endpoint:
             way: for a connection that could not be made, what it was to go through.
         """
         own = raised_by_handler(error)
-        if own is None and isinstance(
-            error, httpx.HTTPStatusError
-        ):  # a hook of the caller's httpx client
+        if own is None and isinstance(error, httpx.HTTPStatusError) and self._is_ours(error):
             response = error.response
             return self.reply(response.status_code, response.headers.raw, body_of(response), None)
         if own is None and isinstance(error, _FAILURES):
@@ -121,6 +119,13 @@ class _Endpoint:
             error.args = (error.message,)
         error.__cause__ = error.__context__ = None
         return error.with_traceback(None)
+
+    def _is_ours(self, error: httpx.HTTPStatusError) -> bool:
+        """Whether a hook of the caller's httpx client has refused the answer to our request.
+
+        It may have asked another service, for a token say, which is no answer of this one.
+        """
+        return error.request.url.copy_with(query=None) == self.url
 
     def _failure(self, error: Exception, timeout: float, way: str) -> EmbeddingsError:
         """The error of this package for one of httpx or of the system, as text alone."""
