@@ -224,6 +224,7 @@ class AsyncClient(BaseClient):
                 return await self._batch(call, batch)
 
         async def take(batch: Batch) -> None:
+            call.check_over(batch)  # a source may go on though its reader was cancelled
             pending.append(asyncio.create_task(embed(batch)))
             begun.put_nowait(pending[-1])
             await room.acquire()

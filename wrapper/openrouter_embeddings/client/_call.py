@@ -99,6 +99,11 @@ class Call:
         self.why_over = why or self.why_over
         self.over.set()
 
+    def check_over(self, batch: Batch) -> None:
+        """Raise EmbeddingsError where nobody wants any more of it."""
+        if self.over.is_set():
+            raise EmbeddingsError(self.why_over, inputs=batch.positions)
+
     def remaining(self) -> float:
         """Seconds until the deadline; infinite without one."""
         return math.inf if self._ends is None else self._ends - _turnstile.clock.now()
