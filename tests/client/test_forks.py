@@ -149,6 +149,28 @@ def test_a_client_works_in_multiprocessing(*, used: bool) -> None:
 
 
 @both
+def test_a_client_made_in_a_fork_refuses_an_http_client_that_its_parent_has_used(
+    kind: Kind,
+) -> None:
+    """On the same connection, each process would read the other's answers."""
+    transport = httpx.MockTransport(Service().handle)
+    http, ahttp = httpx.Client(transport=transport), httpx.AsyncClient(transport=transport)
+
+    def embed() -> ore.EmbeddingResult:
+        if kind == "sync":
+            return ore.Client(KEY, model="m", http_client=http).embed("a")
+        return asyncio.run(ore.AsyncClient(KEY, model="m", http_client=ahttp).embed("a"))
+
+    def refused() -> bool:
+        with pytest.raises(ore.APIConnectionError, match="make it and the client after the fork"):
+            embed()
+        return True
+
+    embed()
+    assert in_a_fork(refused) == 0
+
+
+@both
 @pytest.mark.parametrize("used", [True, False])
 def test_an_http_client_of_ones_own_goes_on_only_where_it_was_not_used(
     kind: Kind, *, used: bool

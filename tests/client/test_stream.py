@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -145,6 +146,48 @@ def test_an_abandoned_stream_leaves_no_request_running() -> None:
 
     asyncio.run(asyncio.wait_for(run(), 30))
     assert cancelled == 2
+
+
+def test_a_source_that_swallows_a_cancel_does_not_keep_its_stream_from_ending() -> None:
+    """As `asyncio.wait_for` does now and then when what it waits for comes at the same time."""
+
+    async def source() -> AsyncIterator[str]:
+        yield "first"
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        for text in "abcdefgh":
+            yield text
+
+    async def run() -> None:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(Service().handle)) as http:
+            client = ore.AsyncClient("k", http_client=http, model="m", batch_size=1, concurrency=1)
+            parts = client.embed_stream(source())
+            assert (await anext(parts)).start == 0
+            await parts.aclose()
+
+    asyncio.run(asyncio.wait_for(run(), 5))
+
+
+def test_an_asynchronous_stream_that_the_collector_finds_ends_without_a_word() -> None:
+    """The task that reads its inputs is cancelled, not destroyed while it waits."""
+    said: list[dict[str, Any]] = []
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: said.append(context))
+        async with httpx.AsyncClient(transport=httpx.MockTransport(Service().handle)) as http:
+            client = ore.AsyncClient("k", http_client=http, model="m", batch_size=1, concurrency=1)
+            holder: list[Any] = [client.embed_stream(["x"] * 9)]
+            holder.append(holder)  # it lives until the collector comes by
+            await anext(holder[0])
+            del holder
+            gc.collect()
+            assert client._reading
+            while client._reading:  # noqa: ASYNC110 - nothing tells when a task has ended
+                await asyncio.sleep(0)
+
+    asyncio.run(asyncio.wait_for(run(), 30))
+    assert said == []
 
 
 @both

@@ -272,6 +272,35 @@ def test_what_a_hook_has_refused_teaches_the_client(kind: Kind) -> None:
 
 
 @both
+@pytest.mark.parametrize("status", [401, 429])
+def test_what_a_hook_has_asked_elsewhere_is_no_answer_of_the_service(
+    kind: Kind, status: int
+) -> None:
+    """A refusal of, say, a service for tokens blames no API key and slows no model down."""
+    elsewhere = httpx.Request("POST", "https://tokens.example/new")
+
+    def hook(_: httpx.Request) -> None:
+        httpx.Response(status, request=elsewhere).raise_for_status()
+
+    async def async_hook(request: httpx.Request) -> None:
+        hook(request)
+
+    async def run() -> None:
+        async with httpx.AsyncClient(event_hooks={"request": [async_hook]}) as http:
+            await ore.AsyncClient(KEY, http_client=http, model=MODEL, max_retries=0).embed("a")
+
+    def ask() -> None:
+        if kind == "async":
+            asyncio.run(run())
+        else:
+            with httpx.Client(event_hooks={"request": [hook]}) as http:
+                ore.Client(KEY, http_client=http, model=MODEL, max_retries=0).embed("a")
+
+    with pytest.raises(ore.APIConnectionError, match=f"{status}.*tokens.example"):
+        ask()
+
+
+@both
 def test_answers_are_closed(kind: Kind) -> None:
     """A connection is given up when its answer breaks off."""
     closed: list[str] = []

@@ -14,6 +14,7 @@ import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings.client._call import Call, Exchange
 from openrouter_embeddings.client._turnstile import AsyncTurnstile, Turnstile, _Queue, _Ticket
+from openrouter_embeddings.core.budget import Budget
 from openrouter_embeddings.core.divide import Learned
 from openrouter_embeddings.core.limiter import Limiter
 from openrouter_embeddings.core.options import Options
@@ -26,9 +27,10 @@ from tests.support import KINDS
 from tools.faults import served
 
 
-def exchange(model: str = "m") -> Exchange:
+def exchange(model: str = "m", budget: Decimal | None = None) -> Exchange:
     """One request of a call of its own."""
-    call, batch = Call(Options(model=model, concurrency=1), Learned()), Batch([0], ["a"])
+    options = Options(model=model, concurrency=1, budget=budget)
+    call, batch = Call(options, Learned()), Batch([0], ["a"])
     return Exchange(call, call.divide(batch), batch)
 
 
@@ -285,3 +287,36 @@ def test_an_interrupt_anywhere_in_the_queue_keeps_no_place(
     with turnstile.turn(exchange()):
         passed.append(turnstile.limiter("m").in_flight)
     assert passed == [1]
+
+
+@pytest.mark.parametrize("owner", [Limiter, Exchange])
+@pytest.mark.parametrize("after", [True, False])
+def test_an_interrupt_does_not_strand_the_request_of_another_thread(
+    owner: type, after: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever was just being let in by the thread that Ctrl-C came to has its turn all the same."""
+    turnstile, other = Turnstile(1), _Ticket(exchange(budget=Decimal(1)), threading.Event())
+    name = "begin" if owner is Limiter else "begun"
+    step, done = getattr(owner, name), False
+
+    def interrupted(*arguments: Any) -> None:
+        nonlocal done
+        first, done = not done, True
+        if first and not after:
+            signal.raise_signal(signal.SIGINT)
+        step(*arguments)
+        if first and after:
+            signal.raise_signal(signal.SIGINT)
+
+    own = _Ticket(exchange(), threading.Event())
+    turnstile._queue.join(own)
+    turnstile._queue.join(other)
+    monkeypatch.setattr(owner, name, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        turnstile._leave(own, None)
+    assert other.began is not None
+    assert other.called.is_set()
+    turnstile._leave(other, None)
+    assert cast("Any", other.exchange.call.purse).budget == Budget(Decimal(1))
+    with turnstile.turn(exchange()):
+        assert turnstile.limiter("m").in_flight == 1

@@ -86,6 +86,7 @@ class AsyncClient(BaseClient):
         )
         self._turnstile = AsyncTurnstile(self._settings.concurrency)
         self._sending: set[asyncio.Task[EmbeddingResult]] = set()
+        self._reading: set[asyncio.Task[None]] = set()  # the loop would let the collector have them
         self._calls: weakref.WeakSet[Call] = weakref.WeakSet()
         self._closing = asyncio.Event()
 
@@ -194,7 +195,7 @@ class AsyncClient(BaseClient):
     def _renew(self) -> None:
         self._transport.renew()
         self._turnstile = self._turnstile.anew()
-        self._sending = set()
+        self._sending, self._reading = set(), set()
         self._calls = weakref.WeakSet()
         self._closing = asyncio.Event()
 
@@ -223,6 +224,7 @@ class AsyncClient(BaseClient):
                 return await self._batch(call, batch)
 
         async def take(batch: Batch) -> None:
+            call.check_over(batch)  # a source may go on though its reader was cancelled
             pending.append(asyncio.create_task(embed(batch)))
             begun.put_nowait(pending[-1])
             await room.acquire()
@@ -234,6 +236,8 @@ class AsyncClient(BaseClient):
                 begun.put_nowait(None)
 
         reader = asyncio.create_task(read())
+        self._reading.add(reader)
+        reader.add_done_callback(self._reading.discard)
         try:
             while (task := await begun.get()) is not None:
                 part = await task

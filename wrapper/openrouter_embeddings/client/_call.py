@@ -99,6 +99,11 @@ class Call:
         self.why_over = why or self.why_over
         self.over.set()
 
+    def check_over(self, batch: Batch) -> None:
+        """Raise EmbeddingsError where nobody wants any more of it."""
+        if self.over.is_set():
+            raise EmbeddingsError(self.why_over, inputs=batch.positions)
+
     def remaining(self) -> float:
         """Seconds until the deadline; infinite without one."""
         return math.inf if self._ends is None else self._ends - _turnstile.clock.now()
@@ -221,6 +226,7 @@ class Exchange:
         self._refused = 0
         self._out_of_time = False
         self._has_read = False  # the answer of the attempt that is under way
+        self._is_promised = False  # what it may cost, to the budget
         self._tokens = piece.most_tokens if call.purse is not None else 0
         fields = call.fields
         self.as_base64 = fields["encoding_format"] == "base64"
@@ -292,9 +298,10 @@ class Exchange:
         return remaining
 
     def begun(self) -> None:
-        """The request is sent now."""
+        """The request is sent now. Saying so again, after an interrupt, is fine."""
         self._has_read = False
-        if self.call.purse is not None:
+        if self.call.purse is not None and not self._is_promised:
+            self._is_promised = True
             with self.call.purse.lock:
                 self.call.purse.budget.begin(self._tokens)
 
@@ -306,6 +313,7 @@ class Exchange:
         if unanswered:
             self._count(Usage(unanswered=1))
         if self.call.purse is not None:
+            self._is_promised = False
             with self.call.purse.lock:
                 self.call.purse.budget.end(self._tokens, maybe_billed=unanswered)
 

@@ -94,8 +94,8 @@ class _Line:
             self._next.starts = math.inf
         self._next = ticket
         if ticket and not math.isclose(ticket.starts, starts, rel_tol=0, abs_tol=_MOMENT):
-            ticket.starts = starts
             ticket.called.set()  # to wait anew, till then
+            ticket.starts = starts  # last: an interrupt before it leaves this to be done again
 
 
 class _Queue:
@@ -134,12 +134,21 @@ class _Queue:
         now = clock.now()
         while ready := [*self._ready(now)]:
             line, ticket = min(ready, key=lambda each: each[1].number)
-            line.under_way.add(ticket)
-            line.waiting.pop(ticket, None)
+            try:
+                self._begin(line, ticket, now)
+            except BaseException:  # Ctrl-C, perhaps in the thread of another's request
+                self._begin(line, ticket, now)
+                raise
+
+    def _begin(self, line: _Line, ticket: _Ticket, now: float) -> None:
+        """Let one in. Doing so again, where the first time was cut short, is fine."""
+        line.under_way.add(ticket)
+        line.waiting.pop(ticket, None)
+        if ticket.began is None:
             line.limiter.begin(now)
             ticket.exchange.begun()
             ticket.began = now
-            ticket.called.set()
+        ticket.called.set()
 
     def _ready(self, now: float) -> Iterator[tuple[_Line, _Ticket]]:
         """The first of each line, where it may begin now; the others learn when they may."""

@@ -108,9 +108,7 @@ class _Endpoint:
             way: for a connection that could not be made, what it was to go through.
         """
         own = raised_by_handler(error)
-        if own is None and isinstance(
-            error, httpx.HTTPStatusError
-        ):  # a hook of the caller's httpx client
+        if own is None and isinstance(error, httpx.HTTPStatusError) and self._is_ours(error):
             response = error.response
             return self.reply(response.status_code, response.headers.raw, body_of(response), None)
         if own is None and isinstance(error, _FAILURES):
@@ -121,6 +119,13 @@ class _Endpoint:
             error.args = (error.message,)
         error.__cause__ = error.__context__ = None
         return error.with_traceback(None)
+
+    def _is_ours(self, error: httpx.HTTPStatusError) -> bool:
+        """Whether a hook of the caller's httpx client has refused the answer to our request.
+
+        It may have asked another service, for a token say, which is no answer of this one.
+        """
+        return error.request.url.copy_with(query=None) == self.url
 
     def _failure(self, error: Exception, timeout: float, way: str) -> EmbeddingsError:
         """The error of this package for one of httpx or of the system, as text alone."""
@@ -179,7 +184,7 @@ class Transport:
         """
         _refuse_closed(self._http)
         if self.make is None:
-            _processes.setdefault(self._http, os.getpid())
+            _use(self._http)
         ends = begin_attempt(timeout)
         self._live.add(threading.get_ident())
         try:
@@ -284,7 +289,7 @@ class AsyncTransport:
         """As `Transport.send`."""
         _refuse_closed(self._http)
         if self.make is None:
-            _processes.setdefault(self._http, os.getpid())
+            _use(self._http)
         try:
             async with asyncio.timeout(timeout) as bound:
                 return await self._exchange(body, timeout, scan, bound, may_resend)
@@ -454,6 +459,12 @@ class _Refusal:
 
 # Which process sends through an httpx client; two clients of ours may share one of the caller's.
 _processes: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+
+
+def _use(client: Any) -> None:
+    """Note who sends through it. Raises APIConnectionError as `_refuse_inherited`."""
+    _processes.setdefault(client, os.getpid())
+    _refuse_inherited(client)  # it may be older than the client of ours, which this process made
 
 
 def _refuse_inherited(client: Any) -> None:
