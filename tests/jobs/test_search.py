@@ -246,6 +246,8 @@ def test_a_job_in_progress_is_told(tmp_path: Path, capsys: pytest.CaptureFixture
             refused()
     with closing(Store(job_file(target))):
         assert jobs.info(target) == {"state": "running"}
+        assert cli.main(["search", str(target), "a", "--local"]) == cli.EXIT_USAGE
+        assert "is running; finish it" in capsys.readouterr().err
     with ore.Client.local(model="local/hash", dimensions=4) as client:
         jobs.embed_file(source, target, client=client, provider={"zdr": True})
     assert jobs.info(target)["state"] == "finished"
