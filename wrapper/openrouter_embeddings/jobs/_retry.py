@@ -41,7 +41,8 @@ def reopen(
     Raises:
         JobError: an image that has a vector can no longer be read.
     """
-    if store.fact(_UNFINISHED) or (again and not store.kept):
+    # what was damaged in the store is whole in the target
+    if store.fact(_UNFINISHED) or store.fact("damaged") or (again and not store.kept):
         _take_over(path, said, store, source, reader)
         return True
     return store.kept > 0
