@@ -202,3 +202,16 @@ def test_what_is_damaged_is_taken_from_the_target_again(tmp_path: Path) -> None:
     report, service = run(ROWS, target, column="text", retry_errors=True)
     assert billed(service) == {'"poison b"': 1, '"poison d"': 1}
     assert (report.errors, report.damaged) == (1, 1)
+
+
+@pytest.mark.parametrize("change", ["first line left out", "last line twice"])
+def test_a_target_with_other_rows_is_refused(tmp_path: Path, change: str) -> None:
+    """Its vectors would go to the wrong rows."""
+    target = tmp_path / "t.jsonl"
+    run(ROWS, target, POISON, column="text")
+    lines = target.read_bytes().splitlines(keepends=True)
+    target.write_bytes(b"".join(lines[1:] if "first" in change else [*lines, lines[-1]]))
+    before = target.read_bytes()
+    with pytest.raises(jobs.JobError, match="has other rows"):
+        run(ROWS, target, column="text", retry_errors=True)
+    assert target.read_bytes() == before

@@ -279,3 +279,14 @@ def test_what_no_job_has_made_is_refused(tmp_path: Path) -> None:
         jobs.search(tmp_path / "t.npy", "a")
     with pytest.raises(ore.InputError, match="k is 0"):
         jobs.search(tmp_path / "t.npy", "a", k=0)
+
+
+@pytest.mark.parametrize("line", ['{"text": "a", "embe', '{"text": "a"}', '{"embedding": [1, 2]}'])
+def test_a_damaged_line_is_told(tmp_path: Path, line: str) -> None:
+    """In a sentence."""
+    target = tmp_path / "t.jsonl"
+    with ore.Client.local(model="local/hash", dimensions=4) as client:
+        jobs.embed_file(pa.table({"text": ["a", "b"]}), target, client=client)
+        target.write_text(target.read_text().splitlines()[0] + "\n" + line)
+        with pytest.raises(ore.InputError, match="has been changed since it was made"):
+            jobs.search(target, "a", client=client)
