@@ -290,3 +290,18 @@ def test_a_damaged_line_is_told(tmp_path: Path, line: str) -> None:
         target.write_text(target.read_text().splitlines()[0] + "\n" + line)
         with pytest.raises(ore.InputError, match="has been changed since it was made"):
             jobs.search(target, "a", client=client)
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.timestamp("us"), pa.timestamp("us", tz="Mars/Phobos"), pa.duration("s")]
+)
+def test_dates_that_python_has_not_are_text(tmp_path: Path, kind: Any) -> None:
+    """A target may hold them, so a search and a map show them."""
+    target = tmp_path / "t.parquet"
+    dates = pa.array([2**62, 0, None], pa.int64()).cast(kind)
+    with ore.Client.local(model="local/hash", dimensions=4) as client:
+        table = pa.table({"text": ["a", "b", "c"], "date": dates})
+        jobs.embed_file(table, target, column="text", client=client)
+        (match,) = jobs.search(target, "a", k=1, client=client)
+    assert str(2**62) in str(match.columns["date"])
+    assert jobs.write_map(target, tmp_path / "map.html", color="date").points == 3
