@@ -124,3 +124,16 @@ def test_a_target_that_cannot_be_made_is_told_before_anything_is_sent(tmp_path: 
     with service.client(**OPTIONS) as client, pytest.raises(IsADirectoryError):
         jobs.embed_file(pa.table({"text": ["a"]}), tmp_path / "t.npy", client=client)
     assert service.faults.requests == 0
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.jsonl"])
+def test_what_is_nested_too_deep_is_told_before_anything_is_sent(tmp_path: Path, name: str) -> None:
+    """Parquet could be written and not read again, JSON not be written."""
+    deep: object = 1
+    for _ in range(300):
+        deep = {"a": deep}
+    (tmp_path / "s.jsonl").write_text(json.dumps({"text": "a", "deep": deep}))
+    service = Service()
+    with service.client(**OPTIONS) as client, pytest.raises(ore.InputError, match=r"nested|limit"):
+        jobs.embed_file(tmp_path / "s.jsonl", tmp_path / name, column="text", client=client)
+    assert service.faults.requests == 0

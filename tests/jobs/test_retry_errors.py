@@ -1,5 +1,7 @@
 """Rows without a vector are asked for again, of a job in progress and of a finished target."""
 
+import sqlite3
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -175,3 +177,41 @@ def test_the_command_line_asks_again(tmp_path: Path) -> None:
     assert "t.npy.errors.jsonl; --retry-errors asks for them again" in done.stderr
     done = orembed("run", tmp_path / "s.txt", *options, "--retry-errors")
     assert (done.returncode, "1 row has no vector" in done.stderr) == (0, True)
+
+
+def test_a_finished_target_keeps_its_errors(tmp_path: Path) -> None:
+    """Until it is written again, they are those of the rows that have no vector in it."""
+    target = tmp_path / "t.npy"
+    run(ROWS, target, POISON, column="text")
+    errors = tmp_path / "t.npy.errors.jsonl"
+    before = errors.read_bytes()
+    with pytest.raises(jobs.JobError, match="max_errors"):
+        run(ROWS, target, POISON, column="text", retry_errors=True, max_errors=0)
+    assert errors.read_bytes() == before
+
+
+def test_what_is_damaged_is_taken_from_the_target_again(tmp_path: Path) -> None:
+    """As long as it is there, only what it lacks is paid for."""
+    target = tmp_path / "t.npy"
+    run(ROWS, target, POISON, column="text")
+    with pytest.raises(jobs.JobError, match="max_errors"):
+        run(ROWS, target, POISON, column="text", retry_errors=True, max_errors=1)
+    with closing(sqlite3.connect(job_file(target))) as database:
+        database.execute("UPDATE vectors SET vector = zeroblob(32) WHERE rowid = 1")
+        database.commit()
+    report, service = run(ROWS, target, column="text", retry_errors=True)
+    assert billed(service) == {'"poison b"': 1, '"poison d"': 1}
+    assert (report.errors, report.damaged) == (1, 1)
+
+
+@pytest.mark.parametrize("change", ["first line left out", "last line twice"])
+def test_a_target_with_other_rows_is_refused(tmp_path: Path, change: str) -> None:
+    """Its vectors would go to the wrong rows."""
+    target = tmp_path / "t.jsonl"
+    run(ROWS, target, POISON, column="text")
+    lines = target.read_bytes().splitlines(keepends=True)
+    target.write_bytes(b"".join(lines[1:] if "first" in change else [*lines, lines[-1]]))
+    before = target.read_bytes()
+    with pytest.raises(jobs.JobError, match="has other rows"):
+        run(ROWS, target, column="text", retry_errors=True)
+    assert target.read_bytes() == before

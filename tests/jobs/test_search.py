@@ -246,6 +246,8 @@ def test_a_job_in_progress_is_told(tmp_path: Path, capsys: pytest.CaptureFixture
             refused()
     with closing(Store(job_file(target))):
         assert jobs.info(target) == {"state": "running"}
+        assert cli.main(["search", str(target), "a", "--local"]) == cli.EXIT_USAGE
+        assert "is running; finish it" in capsys.readouterr().err
     with ore.Client.local(model="local/hash", dimensions=4) as client:
         jobs.embed_file(source, target, client=client, provider={"zdr": True})
     assert jobs.info(target)["state"] == "finished"
@@ -277,3 +279,29 @@ def test_what_no_job_has_made_is_refused(tmp_path: Path) -> None:
         jobs.search(tmp_path / "t.npy", "a")
     with pytest.raises(ore.InputError, match="k is 0"):
         jobs.search(tmp_path / "t.npy", "a", k=0)
+
+
+@pytest.mark.parametrize("line", ['{"text": "a", "embe', '{"text": "a"}', '{"embedding": [1, 2]}'])
+def test_a_damaged_line_is_told(tmp_path: Path, line: str) -> None:
+    """In a sentence."""
+    target = tmp_path / "t.jsonl"
+    with ore.Client.local(model="local/hash", dimensions=4) as client:
+        jobs.embed_file(pa.table({"text": ["a", "b"]}), target, client=client)
+        target.write_text(target.read_text().splitlines()[0] + "\n" + line)
+        with pytest.raises(ore.InputError, match="has been changed since it was made"):
+            jobs.search(target, "a", client=client)
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.timestamp("us"), pa.timestamp("us", tz="Mars/Phobos"), pa.duration("s")]
+)
+def test_dates_that_python_has_not_are_text(tmp_path: Path, kind: Any) -> None:
+    """A target may hold them, so a search and a map show them."""
+    target = tmp_path / "t.parquet"
+    dates = pa.array([2**62, 0, None], pa.int64()).cast(kind)
+    with ore.Client.local(model="local/hash", dimensions=4) as client:
+        table = pa.table({"text": ["a", "b", "c"], "date": dates})
+        jobs.embed_file(table, target, column="text", client=client)
+        (match,) = jobs.search(target, "a", k=1, client=client)
+    assert str(2**62) in str(match.columns["date"])
+    assert jobs.write_map(target, tmp_path / "map.html", color="date").points == 3

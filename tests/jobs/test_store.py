@@ -226,6 +226,18 @@ def test_what_a_full_disk_takes_back_is_not_damage(tmp_path: Path) -> None:
         assert kept == store.count("vectors") >= 10
 
 
+def test_what_is_added_twice_counts_once(tmp_path: Path) -> None:
+    """After Ctrl-C an answer may be kept again; the next run says nothing of damage."""
+    path = tmp_path / "t.npy.job"
+    with closing(Store(path)) as store:
+        for vectors_of_a_request in ([(b"a", bytes(4))], [(b"a", bytes(4)), (b"b", bytes(4))]):
+            store.add(vectors_of_a_request)
+        store.commit()
+        assert store.kept == 2
+    with closing(Store(path)) as store:
+        assert (store.kept, store.damaged) == (2, 0)
+
+
 def old(path: Path) -> None:
     """The same file as an edition without checksums has made it."""
     path.replace(path.with_suffix(".new"))

@@ -60,10 +60,11 @@ def _search(given: argparse.Namespace) -> None:
     import orjson  # noqa: PLC0415 - --help needs no imports
 
     from openrouter_embeddings import jobs  # noqa: PLC0415 - behind an extra
+    from openrouter_embeddings.jobs._search import finished  # noqa: PLC0415 - as above
 
     is_parquet = given.target.suffix.lower() in (".parquet", ".pq")
     need_all((JOBS if is_parquet else {}) | (LOCAL if given.local else {}))
-    with client_of({"model": jobs.info(given.target)["model"]}, local=given.local) as client:
+    with client_of({"model": finished(given.target)["model"]}, local=given.local) as client:
         for match in jobs.search(given.target, given.query, k=given.k, client=client):
             line = {"score": round(match.score, 4), "row": match.row, "columns": match.columns}
             print(for_output(orjson.dumps(line, default=as_text).decode()))

@@ -39,9 +39,11 @@ def reopen(
         False when there is nothing to do.
 
     Raises:
-        JobError: an image that has a vector can no longer be read.
+        JobError: an image that has a vector can no longer be read, or the target has other rows
+            than when it was made.
     """
-    if store.fact(_UNFINISHED) or (again and not store.kept):
+    # what was damaged in the store is whole in the target
+    if store.fact(_UNFINISHED) or store.fact("damaged") or (again and not store.kept):
         _take_over(path, said, store, source, reader)
         return True
     return store.kept > 0
@@ -74,14 +76,27 @@ def _rows(
     rows = (
         row for batch in source.batches(reader.rows, reader.columns) for row in reader.read(batch)
     )
-    number = 0
+    number = without = 0
     for _, matrix in pieces(path, said["dimensions"]):
         for vector, is_there in zip(matrix, ~np.isnan(matrix[:, 0]), strict=True):
-            row = next(rows)
-            if is_there and row.value is None:
+            row = next(rows, None)
+            has_nothing = row is not None and is_there and row.value is None
+            if row is None or (has_nothing and not reader.images):
+                raise _changed(path)
+            if has_nothing:
                 raise JobError(
                     f"row {number} has a vector in {path}, and cannot be read again: {row.reason}; "
                     "put it back, or do without retry_errors"
                 )
             yield row, bytes(vector) if is_there else None
             number += 1
+            without += not is_there
+    if said["dimensions"] and (number, without) != (said["rows"], said["errors"]):
+        raise _changed(path)
+
+
+def _changed(path: Path) -> JobError:
+    return JobError(
+        f"{path} has been changed since it was made: it has other rows. Put back the file that was "
+        "made, or name another target"
+    )

@@ -157,7 +157,7 @@ def embed_file(
             embedding.run([*reader.read(batch)] for batch in batches)
             served = _served(store, path, embedding, width)
         except JobError:
-            if embedding.refused:
+            if embedding.refused and not done:  # a finished target keeps its own
                 with suppress(JobError, ValueError, ArithmeticError):  # the first is what is said
                     write_errors(path, store, rows, reader, key)
             raise

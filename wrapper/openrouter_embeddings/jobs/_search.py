@@ -261,8 +261,15 @@ class _Lines:
         blank = [np.nan] * width
         with path.open("rb") as file:
             while lines := file.readlines(_BYTES):
-                rows = [orjson.loads(line)[COLUMN] or blank for line in lines]
-                yield np.array(rows, np.float32)
+                try:
+                    rows = [orjson.loads(line)[COLUMN] or blank for line in lines]
+                    matrix = np.array(rows, np.float32).reshape(len(rows), width)
+                except (ValueError, TypeError, LookupError):
+                    raise InputError(
+                        f"{path} has been changed since it was made: a line has no {COLUMN!r} of "
+                        f"{width} numbers; put back the file that was made"
+                    ) from None
+                yield matrix
 
     @staticmethod
     def columns(path: Path, rows: Sequence[int]) -> Iterator[dict[str, Any]]:

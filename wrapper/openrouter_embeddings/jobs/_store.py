@@ -296,7 +296,10 @@ class Store:
 
     def add(self, vectors: Iterable[tuple[bytes, bytes]]) -> None:
         """Keep vectors, float32 little-endian, by their inputs' digests."""
-        self.kept += self._add("vectors", vectors)
+        found = dict(vectors)
+        known = self.embedded([*found])  # where Ctrl-C came after they had been added
+        self._add("vectors", found.items())
+        self.kept += len(found.keys() - known)
 
     def refuse(self, reasons: Iterable[tuple[bytes, str]]) -> None:
         """Keep why inputs cannot be embedded."""
@@ -306,10 +309,9 @@ class Store:
         """They are asked for again."""
         self._do(lambda: self._database.execute("DELETE FROM refused"))
 
-    def _add(self, table: str, found: Iterable[tuple[bytes, bytes]]) -> int:
+    def _add(self, table: str, found: Iterable[tuple[bytes, bytes]]) -> None:
         rows = [(key, value, _checksum(key, value)) for key, value in found]
         self._do(partial(self._database.executemany, _insert(table), rows))
-        return len(rows)
 
     def commit(self) -> None:
         """All of that is on the disk when this returns. Raises JobError where it cannot be."""

@@ -129,9 +129,11 @@ class _Parquet(Target):
         pa, parquet = need("pyarrow", "jobs"), need("pyarrow.parquet", "jobs")
         for field in schema:
             row = pa.table([pa.nulls(1, field.type)], pa.schema([field.with_nullable(True)]))  # noqa: FBT003 - positional only
+            file = io.BytesIO()
             try:
-                parquet.write_table(row, io.BytesIO())
-            except pa.ArrowException as error:
+                parquet.write_table(row, file)
+                parquet.read_schema(file)  # it writes types nested deeper than it reads
+            except (pa.ArrowException, OSError) as error:
                 raise _unwritable(field, "Parquet", error) from None
 
     def write(self, batch: Any, vectors: NDArray[np.float32], mask: NDArray[np.bool_]) -> None:

@@ -177,7 +177,11 @@ def _widened(pa: Any, kind: Any) -> Any:
 
 
 def python_values(column: Any) -> list[Any]:
-    """A column as Python's values: dates with nanoseconds as text, what is no UTF-8 as `NoText`."""
+    """A column as Python's values: what is no UTF-8 as `NoText`.
+
+    Dates are text where Python cannot have them: with nanoseconds, beyond the year 9999, in zones
+    that are not known here.
+    """
     pa = need("pyarrow", "jobs")
     if pa.types.is_temporal(column.type) and getattr(column.type, "unit", "") == "ns":
         column = column.cast(pa.string())
@@ -186,6 +190,12 @@ def python_values(column: Any) -> list[Any]:
         values = column.to_pylist()
     except UnicodeDecodeError:  # nobody has to check what a file calls text
         values = [*map(_decoded, column.cast(pa.large_binary()).to_pylist())]
+    except (OverflowError, pa.ArrowInvalid):
+        if not pa.types.is_temporal(column.type):
+            raise
+        if pa.types.is_timestamp(column.type):
+            column = column.cast(pa.timestamp(column.type.unit))  # UTC, where the zone is unknown
+        values = column.cast(pa.string()).to_pylist()
     return values
 
 

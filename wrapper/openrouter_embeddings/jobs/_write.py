@@ -77,7 +77,7 @@ def rehearse(
         free = shutil.disk_usage(target.path.parent).free
     except JobError as error:
         raise InputError(f"{error}; nothing was sent") from None
-    except (arrow.ArrowException, ValueError, ArithmeticError) as error:
+    except (arrow.ArrowException, ValueError, TypeError, ArithmeticError) as error:
         raise InputError(
             f"the target cannot be written from row {done} on: {error}; nothing was sent. A target "
             "of another kind, or the source without that column, may do"
