@@ -19,7 +19,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from openrouter_embeddings import cli, jobs
-from openrouter_embeddings.jobs._map import DARK_PAGE, LIGHT_PAGE, OTHERS, marks, near, principal
+from openrouter_embeddings.jobs._map import (
+    DARK_PAGE,
+    LIGHT_PAGE,
+    OTHERS,
+    marks,
+    near,
+    principal,
+    sampled,
+)
 from openrouter_embeddings.jobs._targets import kind_of
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -342,13 +350,38 @@ def test_every_kind_of_target_is_drawn(
     table = pa.table({"text": [f"text {n}" for n in range(30)] + [""] + ["more"] * 9})
     with ore.Client.local(model="local/hash", dimensions=8) as client:
         jobs.embed_file(table, tmp_path / name, client=client)
-    drawn = jobs.write_map(tmp_path / name, tmp_path / "map.html", points=20)
-    assert (drawn.points, drawn.rows) == (19, 40)
+    drawn = jobs.write_map(tmp_path / name, tmp_path / "map.html")
+    assert (drawn.points, drawn.rows) == (39, 40)
     page = open_page(tmp_path / "map.html")
     numbers = page.evaluate("data.rows.map(row => row.row)")
-    assert numbers == [n for n in range(0, 40, 2) if n != 30]
-    page.mouse.move(*page.evaluate("place(data.places[4])"))
+    assert numbers == [n for n in range(40) if n != 30]
+    page.mouse.move(*page.evaluate("place(data.places[8])"))
     assert page.locator("#row").inner_text().splitlines()[0] == "row8"
+
+
+def test_a_map_shows_values_that_take_turns(tmp_path: Path) -> None:
+    """A pattern in the file hides no value, and a map is the same every time."""
+    table = pa.table({"text": [f"text {n}" for n in range(800)], "kind": ["even", "odd"] * 400})
+    with ore.Client.local(model="local/hash", dimensions=8) as client:
+        jobs.embed_file(table, tmp_path / "t.parquet", client=client, column="text")
+    drawn = [
+        jobs.write_map(tmp_path / "t.parquet", tmp_path / name, color="kind", points=200)
+        for name in ("a.html", "b.html")
+    ]
+    assert [one.points for one in drawn] == [200, 200]
+    page = (tmp_path / "a.html").read_text()
+    assert all(page.count(f'"kind":"{kind}"') > 70 for kind in ("even", "odd"))
+    assert page == (tmp_path / "b.html").read_text()
+
+
+@given(st.integers(0, 3000), st.integers(3, 3000))
+def test_a_sample_has_a_row_of_each_part_of_the_target(rows: int, points: int) -> None:
+    """As many rows as asked for, or all, in order; none twice, and none is far from the next."""
+    drawn = sampled(rows, points)
+    assert len(drawn) == min(rows, points)
+    steps = np.diff([-1, *drawn, rows])
+    assert steps.min() >= 1
+    assert steps.max() <= 2 * max(1, -(-rows // points))
 
 
 @given(

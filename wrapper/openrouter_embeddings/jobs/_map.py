@@ -72,7 +72,8 @@ def write_map(
         color: a column that gives the points their colours: more than 24 different numbers by
             size, all else by value. The 24 most frequent values have colours of their own; null is
             grey.
-        points: rows to be shown at most, from all over the target. They are held in memory.
+        points: rows to be shown at most, one drawn at random from each of as many equal parts of
+            the target, the same every time. They are held in memory.
 
     Raises:
         InputError: no such target or column, or fewer than three vectors.
@@ -122,16 +123,29 @@ def _sample(
     path: Path, said: dict[str, Any], points: int
 ) -> tuple[NDArray[np.float32], list[int], list[dict[str, Any]]]:
     """Vectors from all over a target, the numbers of their rows, and the rows."""
-    every = -(-said["rows"] // points)
+    drawn = sampled(said["rows"], points)
     vectors = [np.empty((0, said["dimensions"]), np.float32)]
     numbers: list[int] = []
     for first, matrix in pieces(path, said["dimensions"]):
-        chosen = np.arange(-first % every, len(matrix), every)
+        inside = np.searchsorted(drawn, (first, first + len(matrix)))
+        chosen = drawn[slice(*inside)] - first
         chosen = chosen[~np.isnan(matrix[chosen]).any(axis=1)]
         vectors.append(matrix[chosen])
         numbers += (first + chosen).tolist()
     rows = [_shown(row) for row in columns_of_rows(path, numbers)]
     return np.concatenate(vectors), numbers, rows
+
+
+def sampled(rows: int, points: int) -> NDArray[np.int64]:
+    """Numbers of rows, in order: one at random from each of `points` equal parts of all rows.
+
+    Every n-th row instead would lose a value where the rows of a file follow a pattern.
+
+    Returns:
+        Of shape (min(rows, points),), the same every time.
+    """
+    parts = np.linspace(0, rows, min(rows, points) + 1, dtype=np.int64)
+    return np.random.default_rng(0).integers(parts[:-1], parts[1:])
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
