@@ -200,7 +200,8 @@ def test_colours_can_be_told_apart(palette: tuple[str, ...]) -> None:
 def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A map of 30 categories with long names, of which 2 rows have none, and 3 far points."""
     folder = tmp_path_factory.mktemp("crowd")
-    names = [f"category {n % 30} with a name of many words" for n in range(298)] + [None, None]
+    start = "a name that begins like those of all other categories, number"
+    names = [f"{start} {n % 30}" for n in range(298)] + [None, None]
     schema = pa.schema([("kind", pa.string()), ("story", pa.string())])
     stories = [f"\u202eevil \u2066{n}" for n in range(300)]
     rows = pa.record_batch([pa.array(names), pa.array(stories)], schema=schema)
@@ -239,6 +240,8 @@ def test_nothing_covers_anything_else(
     marked = page.locator("#legend div").all_inner_texts()
     assert len(marked) == 1 + 24 + 2
     assert marked[-2:] == ["6 others", "(none)"]
+    clipped = "[...document.querySelectorAll('#legend, #legend div')].filter(item => "
+    assert page.evaluate(clipped + "item.scrollWidth > item.clientWidth).length") == 0
     for number in (20, 200):
         page.mouse.move(*page.evaluate(f"place(data.places[{number}])"))
         shown = page.locator("#row").bounding_box()
@@ -444,6 +447,18 @@ def test_marks_tell_values_apart() -> None:
     assert legend == [*enumerate(values[:24]), (OTHERS, "4 others"), (None, "(none)")]
     assert marks([2, 1, 2]) == ([0, 1, 0], [(0, "2"), (1, "1")], False)
     assert marks([None, None, None]) == ([None] * 3, [(None, "(none)")], False)
+
+
+def test_values_that_begin_alike_are_told_apart() -> None:
+    """Each has a colour of its own, and the legend leaves out the middle of a long one."""
+    values = ["long " * 100 + name for name in ("cats", "dogs")]
+    found, legend, _ = marks(values)
+    assert found == [0, 1]
+    texts = [text for _, text in legend]
+    assert [text[-9:] for text in texts] == ["long cats", "long dogs"]
+    assert all(len(text) == 300 and text[:5] == "long " and "…" in text for text in texts)
+    same_ends = ["long " * 100 + name + "long " * 100 for name in ("cats", "dogs")]
+    assert marks(same_ends)[0] == [0, 1]
 
 
 def test_the_command_line_draws(

@@ -156,7 +156,8 @@ def _short(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     text = str(value)
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    half = _LONGEST // 2  # the middle goes, for many texts begin alike
+    return text if len(text) <= _LONGEST else f"{text[:half]}…{text[1 - half :]}"
 
 
 def principal(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
@@ -217,11 +218,11 @@ def marks(
         found = [None if value is None else (value - low) / (high - low) for value in values]
         legend = [(at, f"{low + (high - low) * at:g}") for at in (0.0, 0.5, 1.0)]
     else:
-        texts = [None if value is None else str(_short(value)) for value in values]
+        texts = [None if value is None else str(value) for value in values]
         counts = Counter(text for text in texts if text is not None).most_common()
         number = {text: n for n, (text, _) in enumerate(counts[: len(LIGHT_PAGE)])}
         found = [None if text is None else number.get(text, OTHERS) for text in texts]
-        legend = [(n, text) for text, n in number.items()]
+        legend = [(n, _short(text)) for text, n in number.items()]
         if len(counts) > len(number):
             legend.append((OTHERS, f"{len(counts) - len(number)} others"))
     if None in found:
