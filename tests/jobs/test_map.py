@@ -187,7 +187,7 @@ _SIGHTS = {
         [-0.011820, 0.042940, 0.968881],
     ],
 }
-_GREYS = {  # the page, what is rare, what is null
+_GREYS: dict[tuple[str, ...], list[str]] = {  # the page, what is rare, what is null
     LIGHT_PAGE: ["#ffffff", "#c8c8c8", "#8a8a8a"],
     DARK_PAGE: ["#17181a", "#55585c", "#8a8a8a"],
 }
