@@ -5,7 +5,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -19,7 +19,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from openrouter_embeddings import cli, jobs
-from openrouter_embeddings.jobs._map import DARK_PAGE, LIGHT_PAGE, OTHERS, marks, near, principal
+from openrouter_embeddings.jobs._map import (
+    DARK_PAGE,
+    LIGHT_PAGE,
+    OTHERS,
+    marks,
+    near,
+    principal,
+    sampled,
+)
 from openrouter_embeddings.jobs._targets import kind_of
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -157,42 +165,104 @@ def test_a_map_follows_the_system_from_light_to_dark(
     page = open_page(tmp_path / "n.html", color_scheme="light")
     assert page.evaluate("[colors[0], colors[39], colors[40]]") == [
         "rgb(44, 42, 107)",
-        "rgb(242, 208, 59)",
+        "rgb(197, 132, 0)",
         "#8a8a8a",
     ]
     with _heard(page, "dark", "change"):
         page.emulate_media(color_scheme="dark")
-    assert page.evaluate("colors[0]") == "rgb(122, 112, 224)"
+    assert page.evaluate("colors[0]") == "rgb(130, 120, 230)"
+
+
+# What linear RGB becomes for the colour-blind: Machado, Oliveira and Fernandes (2009), severity 1.0
+_SIGHTS = {
+    "all colours": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+}
+_GREYS: dict[tuple[str, ...], list[str]] = {  # the page, what is rare, what is null
+    LIGHT_PAGE: ["#ffffff", "#c8c8c8", "#8a8a8a"],
+    DARK_PAGE: ["#17181a", "#55585c", "#8a8a8a"],
+}
+
+
+def _style(palette: tuple[str, ...]) -> str:
+    """The part of the page's style for light or dark."""
+    style = files("openrouter_embeddings.jobs").joinpath("map.html").read_text()
+    return style.split("@media (prefers-color-scheme: dark)")[palette is DARK_PAGE]
+
+
+def _linear(colours: Sequence[str]) -> Any:
+    rgb = np.array([_rgb(colour) for colour in colours]) / 255
+    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+
+
+def _lab(linear: Any) -> Any:
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    xyz = linear @ np.array(to_xyz).T / [0.95047, 1, 1.08883]
+    bent = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.stack(
+        [116 * bent[:, 1], 500 * (bent[:, 0] - bent[:, 1]), 200 * (bent[:, 1] - bent[:, 2])], axis=1
+    )
+
+
+def _least_apart(colours: Sequence[str], sight: str = "all colours") -> float:
+    """The distance in CIELAB of the two colours that are most alike."""
+    lab = _lab(np.clip(_linear(colours) @ np.array(_SIGHTS[sight]).T, 0, 1))
+    apart = np.linalg.norm(lab[:, None] - lab[None], axis=2)
+    return float(apart[~np.eye(len(lab), dtype=bool)].min())
 
 
 @pytest.mark.parametrize("palette", [LIGHT_PAGE, DARK_PAGE])
 def test_colours_can_be_told_apart(palette: tuple[str, ...]) -> None:
-    """From each other, from the greys and from the page, by their distance in CIELAB."""
+    """From each other, from the greys and from the page."""
     assert len(palette) == 24
-    is_light = palette is LIGHT_PAGE
-    greys = ["#ffffff", "#c8c8c8", "#8a8a8a"] if is_light else ["#17181a", "#55585c", "#8a8a8a"]
-    style = files("openrouter_embeddings.jobs").joinpath("map.html").read_text()
-    light, dark = style.split("@media (prefers-color-scheme: dark)")[:2]
-    assert all(
-        f": {grey.replace('#ffffff', '#fff')};" in (light if is_light else dark) for grey in greys
-    )
-    rgb = np.array([_rgb(colour) for colour in [*palette, *greys]]) / 255
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
-    xyz = linear @ np.array(to_xyz).T / [0.95047, 1, 1.08883]
-    bent = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
-    lab = np.stack(
-        [116 * bent[:, 1], 500 * (bent[:, 0] - bent[:, 1]), 200 * (bent[:, 1] - bent[:, 2])], axis=1
-    )
-    apart = np.linalg.norm(lab[:, None] - lab[None], axis=2)
-    assert apart[~np.eye(len(lab), dtype=bool)].min() > 17
+    style = _style(palette)
+    assert all(f": {grey.replace('#ffffff', '#fff')};" in style for grey in _GREYS[palette])
+    assert _least_apart([*palette, *_GREYS[palette]]) > 17
+
+
+@pytest.mark.parametrize("sight", ["protanopia", "deuteranopia"])
+@pytest.mark.parametrize("palette", [LIGHT_PAGE, DARK_PAGE])
+def test_the_colour_blind_can_tell_the_first_colours_apart(
+    palette: tuple[str, ...], sight: str
+) -> None:
+    """The first two most of all, and the first eight, from the page and the greys as well."""
+    assert _least_apart(palette[:2], sight) > 100
+    assert _least_apart(palette[:8], sight) > 19
+    assert _least_apart([*palette[:8], *_GREYS[palette]], sight) > 13
+
+
+@pytest.mark.parametrize(("palette", "least"), [(LIGHT_PAGE, 3), (DARK_PAGE, 4.5)])
+def test_colours_stand_out_from_the_page(palette: tuple[str, ...], least: float) -> None:
+    """By the contrast that WCAG asks of graphics, and on a dark page of text; scales do so, too."""
+    others = re.findall("--(?:plain|low|middle|high): (#[0-9a-f]{6});", _style(palette))
+    assert len(others) == 4
+    light = _linear([*palette, *others, _GREYS[palette][0]]) @ [0.2126, 0.7152, 0.0722] + 0.05
+    contrast = np.maximum(light[:-1] / light[-1], light[-1] / light[:-1])
+    assert contrast.min() >= least
+
+
+def test_a_value_keeps_its_hue_when_the_page_becomes_dark() -> None:
+    """Each colour is the same in both palettes but for its lightness and strength."""
+    hues = [np.arctan2(*_lab(_linear(palette)).T[:0:-1]) for palette in (LIGHT_PAGE, DARK_PAGE)]
+    turned = np.degrees(np.abs(np.angle(np.exp(1j * (hues[0] - hues[1])))))
+    assert turned.max() < 20
 
 
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A map of 30 categories with long names, of which 2 rows have none, and 3 far points."""
     folder = tmp_path_factory.mktemp("crowd")
-    names = [f"category {n % 30} with a name of many words" for n in range(298)] + [None, None]
+    start = "a name that begins like those of all other categories, number"
+    names = [f"{start} {n % 30}" for n in range(298)] + [None, None]
     schema = pa.schema([("kind", pa.string()), ("story", pa.string())])
     stories = [f"\u202eevil \u2066{n}" for n in range(300)]
     rows = pa.record_batch([pa.array(names), pa.array(stories)], schema=schema)
@@ -231,6 +301,8 @@ def test_nothing_covers_anything_else(
     marked = page.locator("#legend div").all_inner_texts()
     assert len(marked) == 1 + 24 + 2
     assert marked[-2:] == ["6 others", "(none)"]
+    clipped = "[...document.querySelectorAll('#legend, #legend div')].filter(item => "
+    assert page.evaluate(clipped + "item.scrollWidth > item.clientWidth).length") == 0
     for number in (20, 200):
         page.mouse.move(*page.evaluate(f"place(data.places[{number}])"))
         shown = page.locator("#row").bounding_box()
@@ -342,13 +414,38 @@ def test_every_kind_of_target_is_drawn(
     table = pa.table({"text": [f"text {n}" for n in range(30)] + [""] + ["more"] * 9})
     with ore.Client.local(model="local/hash", dimensions=8) as client:
         jobs.embed_file(table, tmp_path / name, client=client)
-    drawn = jobs.write_map(tmp_path / name, tmp_path / "map.html", points=20)
-    assert (drawn.points, drawn.rows) == (19, 40)
+    drawn = jobs.write_map(tmp_path / name, tmp_path / "map.html")
+    assert (drawn.points, drawn.rows) == (39, 40)
     page = open_page(tmp_path / "map.html")
     numbers = page.evaluate("data.rows.map(row => row.row)")
-    assert numbers == [n for n in range(0, 40, 2) if n != 30]
-    page.mouse.move(*page.evaluate("place(data.places[4])"))
+    assert numbers == [n for n in range(40) if n != 30]
+    page.mouse.move(*page.evaluate("place(data.places[8])"))
     assert page.locator("#row").inner_text().splitlines()[0] == "row8"
+
+
+def test_a_map_shows_values_that_take_turns(tmp_path: Path) -> None:
+    """A pattern in the file hides no value, and a map is the same every time."""
+    table = pa.table({"text": [f"text {n}" for n in range(800)], "kind": ["even", "odd"] * 400})
+    with ore.Client.local(model="local/hash", dimensions=8) as client:
+        jobs.embed_file(table, tmp_path / "t.parquet", client=client, column="text")
+    drawn = [
+        jobs.write_map(tmp_path / "t.parquet", tmp_path / name, color="kind", points=200)
+        for name in ("a.html", "b.html")
+    ]
+    assert [one.points for one in drawn] == [200, 200]
+    page = (tmp_path / "a.html").read_text()
+    assert all(page.count(f'"kind":"{kind}"') > 70 for kind in ("even", "odd"))
+    assert page == (tmp_path / "b.html").read_text()
+
+
+@given(st.integers(0, 3000), st.integers(3, 3000))
+def test_a_sample_has_a_row_of_each_part_of_the_target(rows: int, points: int) -> None:
+    """As many rows as asked for, or all, in order; none twice, and none is far from the next."""
+    drawn = sampled(rows, points)
+    assert len(drawn) == min(rows, points)
+    steps = np.diff([-1, *drawn, rows])
+    assert steps.min() >= 1
+    assert steps.max() <= 2 * max(1, -(-rows // points))
 
 
 @given(
@@ -411,6 +508,18 @@ def test_marks_tell_values_apart() -> None:
     assert legend == [*enumerate(values[:24]), (OTHERS, "4 others"), (None, "(none)")]
     assert marks([2, 1, 2]) == ([0, 1, 0], [(0, "2"), (1, "1")], False)
     assert marks([None, None, None]) == ([None] * 3, [(None, "(none)")], False)
+
+
+def test_values_that_begin_alike_are_told_apart() -> None:
+    """Each has a colour of its own, and the legend leaves out the middle of a long one."""
+    values = ["long " * 100 + name for name in ("cats", "dogs")]
+    found, legend, _ = marks(values)
+    assert found == [0, 1]
+    texts = [text for _, text in legend]
+    assert [text[-9:] for text in texts] == ["long cats", "long dogs"]
+    assert all(len(text) == 120 and text[:5] == "long " and "…" in text for text in texts)
+    same_ends = ["long " * 100 + name + "long " * 100 for name in ("cats", "dogs")]
+    assert marks(same_ends)[0] == [0, 1]
 
 
 def test_the_command_line_draws(

@@ -22,20 +22,22 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# The first 24 colours of two of Glasbey's palettes, as colorcet has them: `glasbey_dark` for a
-# white page and `glasbey_light` for a dark one. Each colour is as far from all others as can be.
+# Found by annealing, for no published palette has 24 colours for both pages: a value keeps its hue
+# when the page becomes dark, all colours stand out from the page and from each other, and the first
+# eight do so for the colour-blind, too. tests/jobs/test_map.py holds the distances.
 LIGHT_PAGE = (
-    "#d70000", "#8c3cff", "#028800", "#00acc7", "#e7a500", "#ff7fd1", "#6c004f", "#583b00",
-    "#005759", "#15e18d", "#0000dd", "#a2766a", "#bcb7ff", "#c004b9", "#645473", "#790000",
-    "#0774d8", "#739b7d", "#ff7852", "#004b00", "#8f7b01", "#f3007b", "#8fba00", "#a67bb8",
+    "#2211ff", "#bb7700", "#cc77bb", "#117744", "#aa0088", "#aa2200", "#0077ee", "#00aa55",
+    "#440077", "#887733", "#884455", "#662211", "#7777bb", "#335533", "#009988", "#cc3377",
+    "#cc33ee", "#bb3344", "#779933", "#008899", "#336600", "#226688", "#dd7777", "#dd7744",
 )  # fmt: skip
 DARK_PAGE = (
-    "#d70000", "#028800", "#b600ff", "#06acc6", "#98ff00", "#ffa530", "#ff8fc8", "#79525f",
-    "#00fecf", "#b0a5ff", "#94ad84", "#9a6900", "#376a62", "#d3008c", "#fef590", "#c86f66",
-    "#9ee3ff", "#00c946", "#a977ad", "#b8bb02", "#f4c0b1", "#ff28fd", "#f3ceff", "#009f7d",
+    "#5577ff", "#ffaa00", "#ffbbee", "#119966", "#ee22aa", "#dd5511", "#44aaff", "#22ff99",
+    "#9977bb", "#ddcc66", "#ee99aa", "#bb7766", "#bbbbff", "#88bb88", "#44ddcc", "#dd6688",
+    "#ee77ff", "#ff0044", "#bbff22", "#55bbcc", "#119911", "#aaddff", "#ff8877", "#ff9955",
 )  # fmt: skip
 OTHERS = -1  # in place of a number of a colour
 _LONGEST = 300  # characters of a value that are shown
+_IN_LEGEND = 120  # characters, so that one value does not fill a phone
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,8 @@ def write_map(
         color: a column that gives the points their colours: more than 24 different numbers by
             size, all else by value. The 24 most frequent values have colours of their own; null is
             grey.
-        points: rows to be shown at most, from all over the target. They are held in memory.
+        points: rows to be shown at most, one drawn at random from each of as many equal parts of
+            the target, the same every time. They are held in memory.
 
     Raises:
         InputError: no such target or column, or fewer than three vectors.
@@ -122,11 +125,12 @@ def _sample(
     path: Path, said: dict[str, Any], points: int
 ) -> tuple[NDArray[np.float32], list[int], list[dict[str, Any]]]:
     """Vectors from all over a target, the numbers of their rows, and the rows."""
-    every = -(-said["rows"] // points)
+    drawn = sampled(said["rows"], points)
     vectors = [np.empty((0, said["dimensions"]), np.float32)]
     numbers: list[int] = []
     for first, matrix in pieces(path, said["dimensions"]):
-        chosen = np.arange(-first % every, len(matrix), every)
+        inside = np.searchsorted(drawn, (first, first + len(matrix)))
+        chosen = drawn[slice(*inside)] - first
         chosen = chosen[~np.isnan(matrix[chosen]).any(axis=1)]
         vectors.append(matrix[chosen])
         numbers += (first + chosen).tolist()
@@ -134,15 +138,28 @@ def _sample(
     return np.concatenate(vectors), numbers, rows
 
 
+def sampled(rows: int, points: int) -> NDArray[np.int64]:
+    """Numbers of rows, in order: one at random from each of `points` equal parts of all rows.
+
+    Every n-th row instead would lose a value where the rows of a file follow a pattern.
+
+    Returns:
+        Of shape (min(rows, points),), the same every time.
+    """
+    parts = np.linspace(0, rows, min(rows, points) + 1, dtype=np.int64)
+    return np.random.default_rng(0).integers(parts[:-1], parts[1:])
+
+
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if not isinstance(value, bytes)}
 
 
-def _short(value: Any) -> Any:
+def _short(value: Any, longest: int = _LONGEST) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     text = str(value)
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    half = longest // 2  # the middle goes, for many texts begin alike
+    return text if len(text) <= longest else f"{text[:half]}…{text[1 - half :]}"
 
 
 def principal(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
@@ -203,11 +220,11 @@ def marks(
         found = [None if value is None else (value - low) / (high - low) for value in values]
         legend = [(at, f"{low + (high - low) * at:g}") for at in (0.0, 0.5, 1.0)]
     else:
-        texts = [None if value is None else str(_short(value)) for value in values]
+        texts = [None if value is None else str(value) for value in values]
         counts = Counter(text for text in texts if text is not None).most_common()
         number = {text: n for n, (text, _) in enumerate(counts[: len(LIGHT_PAGE)])}
         found = [None if text is None else number.get(text, OTHERS) for text in texts]
-        legend = [(n, text) for text, n in number.items()]
+        legend = [(n, _short(text, _IN_LEGEND)) for text, n in number.items()]
         if len(counts) > len(number):
             legend.append((OTHERS, f"{len(counts) - len(number)} others"))
     if None in found:
