@@ -246,8 +246,9 @@ def _say(estimate: Estimate, given: argparse.Namespace) -> None:
     if estimate.cost is not None and estimate.cost_range is not None:
         cost = f"{_about(estimate.cost, estimate.cost_range, _rounded)} credits"
     print(f"cost        {cost}")
-    if estimate.seconds is not None and estimate.seconds_range is not None:
-        print(f"time        {_about(estimate.seconds, estimate.seconds_range, _time)}")
+    if estimate.seconds_range is not None:
+        least, most = map(_time, estimate.seconds_range)
+        print(f"time        at least {least}, at most {most}")
 
 
 def _about(number: Any, limits: tuple[Any, Any], written: Callable[[Any], str]) -> str:
