@@ -146,6 +146,7 @@ def test_rows_that_cannot_be_embedded_have_a_reason(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in report.errors_file.read_text().splitlines()]
     assert [line["key"] for line in lines] == [1, 2, 3, 5]
     assert lines[0]["reason"] == "the text is empty"
+    assert lines[2]["reason"] == "the text is null"
     found = np.load(tmp_path / "t.npy")
     assert np.array_equal(found[[0, 4]], vectors(["a", "c"]))
     assert np.isnan(found[[1, 2, 3, 5]]).all()

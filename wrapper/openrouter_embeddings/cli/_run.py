@@ -280,6 +280,7 @@ def _report(report: JobReport, given: argparse.Namespace) -> None:
     if report.errors_file:
         rows = "1 row has" if report.errors == 1 else f"{report.errors:,} rows have"
         print(
-            f"{rows} no vector: {report.errors_file}; --retry-errors asks for them again",
+            f"{rows} no vector: {report.errors_file} says why; --retry-errors asks again where the "
+            "service refused",
             file=sys.stderr,
         )
