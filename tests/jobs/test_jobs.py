@@ -196,7 +196,7 @@ def test_what_cannot_be_right_is_said_before_anything_is_sent(source: Path, tmp_
         (tmp_path, target, {}, "has no images"),
         (5, target, {}, "a source of type int is not taken"),
         ([], target, {}, "one at least"),
-        (source, tmp_path / "t.txt", {}, "is no .parquet, .npy or .jsonl file"),
+        (source, tmp_path / "t.txt", {}, "a target ends in .parquet, .jsonl or .npy"),
         (source, tmp_path / "no" / "t.npy", {}, "there is no directory"),
         (source, target, {"column": "nope"}, "no column 'nope'; there are id, text, more"),
         (source, target, {"template": "{nope}"}, "no column 'nope'"),
