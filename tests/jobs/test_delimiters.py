@@ -55,7 +55,7 @@ def test_a_header_is_read_as_it_was_written_or_refused(
     plain = [name for name in names if not {*name} & {delimiter, '"', "\n"}]
     others = {*"".join(plain)} & {*",;\t|"}
     if others:
-        with pytest.raises(ore.InputError, match="set the delimiter"):
+        with pytest.raises(ore.InputError, match="say which separates"):
             open_source(path)
     source = open_source(path, delimiter=delimiter if others else None)
     (batch,) = source.batches(10)
@@ -67,7 +67,7 @@ def test_a_header_with_several_delimiters_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "s.csv"
     path.write_text("id;price,eur\ttext\n1;2,50\tx\n")
     with pytest.raises(
-        ore.InputError, match=r"s\.csv has ',' and ';' and '\\t'; set the delimiter"
+        ore.InputError, match=r"s\.csv has ',' and ';' and '\\t'; say which .*: --delimiter '\\t',"
     ):
         open_source(path)
     found = {one: open_source(path, delimiter=one).schema.names for one in (",", ";", "\t", "\\t")}

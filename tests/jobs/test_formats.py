@@ -45,8 +45,60 @@ def test_line_breaks_inside_quotes_are_the_texts_own(tmp_path: Path) -> None:
 def test_a_csv_row_that_is_none_is_found_before_anything_is_paid_for(tmp_path: Path) -> None:
     """Though it is the last."""
     (tmp_path / "s.csv").write_text("a,b\n" + "1,2\n" * 100_000 + "1,2,3\n")
-    with pytest.raises(ore.InputError, match="Expected 2 columns, got 3"):
+    with pytest.raises(ore.InputError, match=r"s\.csv: row 100002 has .* \(3\) than .* \(2\)"):
         open_source(tmp_path / "s.csv")
+
+
+@pytest.mark.parametrize(
+    ("contents", "words"),
+    [
+        ("id,prix é\n1,a\n".encode("latin1"), "not UTF-8; save it as UTF-8"),
+        ("id,text\n1,a\n".encode("utf-16"), "not UTF-8; save it as UTF-8"),
+        (b"id,text\n" + b"1,a\n" * 400_000 + b"2,\xe9\n", "not UTF-8; save it as UTF-8"),
+        (b"id,text\n1,a\n2\n", "row 3 has another number of columns (1) than the header (2)"),
+        (b"id,id\n1,2\n", "the header has more than one column 'id'; rename them"),
+    ],
+)
+def test_what_is_wrong_with_a_csv_file_is_said_in_a_sentence(
+    tmp_path: Path, contents: bytes, words: str
+) -> None:
+    """With the file's name, also where another stands before it."""
+    (tmp_path / "good.csv").write_text("id,text\n1,a\n")
+    (tmp_path / "bad.csv").write_bytes(contents)
+    for sources in ([tmp_path / "bad.csv"], [tmp_path / "good.csv", tmp_path / "bad.csv"]):
+        with pytest.raises(ore.InputError) as caught:
+            open_source(sources)
+        assert str(caught.value).startswith(f"{tmp_path / 'bad.csv'}: {words}")
+
+
+def test_a_column_cut_within_a_character_is_read(tmp_path: Path) -> None:
+    """The look at the first megabyte may end there."""
+    text = "é" * (1 << 20)
+    (tmp_path / "s.csv").write_text(f"text\n{text}\n")
+    assert texts(tmp_path / "s.csv", "text") == [text]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [([None, None], "all its values are null"), ([float("nan")] * 2, "but double")],
+)
+def test_the_only_column_without_text_is_named(values: list[Any], words: str) -> None:
+    """There is no other to choose."""
+    table = pa.table({"text": pa.array(values)})
+    with pytest.raises(ore.InputError, match=rf"the only column, 'text', has no text \({words}\)"):
+        open_source(table).reader(None, None, None)
+
+
+def test_the_reason_for_a_source_or_target_of_the_wrong_kind_is_said(tmp_path: Path) -> None:
+    """Whether one is unknown, or two differ."""
+    for name in ("a.csv", "b.parquet", "c.docx"):
+        (tmp_path / name).touch()
+    with pytest.raises(ore.InputError, match=r"of one kind; these are \.csv and \.parquet$"):
+        open_source([tmp_path / "a.csv", tmp_path / "b.parquet"])
+    with pytest.raises(ore.InputError, match=r"^\.docx cannot be read; a \.parquet, "):
+        open_source(tmp_path / "c.docx")
+    with pytest.raises(ore.InputError, match=r"b\.csv: a target ends in \.parquet, \.jsonl or"):
+        jobs.embed_file(tmp_path / "a.csv", tmp_path / "b.csv")
 
 
 def test_json_texts_stay_texts(tmp_path: Path) -> None:
@@ -215,7 +267,8 @@ def test_a_source_of_empty_rows_makes_a_target_of_empty_rows(
         assert (report.rows, report.errors, report.dimensions) == (3, 3, dimensions or 0)
         assert service.faults.requests == 0
     reasons = (tmp_path / f"{target}.errors.jsonl").read_text().splitlines()
-    assert [json.loads(line)["reason"] for line in reasons] == ["the text is empty"] * 3
+    found = [json.loads(line)["reason"] for line in reasons]
+    assert found == [f"the text is {what}" for what in ("null", "empty", "null")]
     assert jobs.search(tmp_path / target, "x", client=ore.Client.local(**OPTIONS)) == []
     if target == "t.npy":
         assert np.isnan(np.load(tmp_path / target)).all()

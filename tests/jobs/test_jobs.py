@@ -146,6 +146,7 @@ def test_rows_that_cannot_be_embedded_have_a_reason(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in report.errors_file.read_text().splitlines()]
     assert [line["key"] for line in lines] == [1, 2, 3, 5]
     assert lines[0]["reason"] == "the text is empty"
+    assert lines[2]["reason"] == "the text is null"
     found = np.load(tmp_path / "t.npy")
     assert np.array_equal(found[[0, 4]], vectors(["a", "c"]))
     assert np.isnan(found[[1, 2, 3, 5]]).all()
@@ -195,7 +196,7 @@ def test_what_cannot_be_right_is_said_before_anything_is_sent(source: Path, tmp_
         (tmp_path, target, {}, "has no images"),
         (5, target, {}, "a source of type int is not taken"),
         ([], target, {}, "one at least"),
-        (source, tmp_path / "t.txt", {}, "is no .parquet, .npy or .jsonl file"),
+        (source, tmp_path / "t.txt", {}, "a target ends in .parquet, .jsonl or .npy"),
         (source, tmp_path / "no" / "t.npy", {}, "there is no directory"),
         (source, target, {"column": "nope"}, "no column 'nope'; there are id, text, more"),
         (source, target, {"template": "{nope}"}, "no column 'nope'"),

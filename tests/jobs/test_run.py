@@ -60,7 +60,7 @@ def test_machines_get_json_lines(texts: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["-o", "t.txt", "--local"], 2, "is no .parquet, .npy or .jsonl file"),
+        (["-o", "t.txt", "--local"], 2, "a target ends in .parquet, .jsonl or .npy"),
         (["-o", "t.npy", "--column", "x", "--local"], 2, "there is no column 'x'"),
         (["-o", "t.npy", "--budget", "much"], 2, "'much' is no amount of credits"),
         (["-o", "t.npy"], 2, "no API key: set OPENROUTER_API_KEY"),
@@ -152,13 +152,13 @@ def test_an_estimate_counts_and_asks_for_a_price(texts: Path) -> None:
     """From a price, or from what a few inputs cost."""
     found = jobs.estimate(texts, price=Decimal(1))
     assert (found.rows, found.duplicates, found.unusable, found.requests) == (5, 1, 1, 1)
-    assert (found.tokens, found.cost, found.seconds) == (1, Decimal("0.000001"), None)
+    assert (found.tokens, found.cost, found.seconds_range) == (1, Decimal("0.000001"), None)
     service = Service()
     with service.client(model="local/hash") as client:
         found = jobs.estimate(texts, client=client)
         asked = client.embed([*"abc"]).usage
     assert (found.tokens, found.cost) == (asked.prompt_tokens, asked.cost)
-    assert found.seconds is not None
+    assert found.seconds_range is not None
 
 
 def test_a_job_goes_on_over_a_socket(texts: Path, tmp_path: Path) -> None:

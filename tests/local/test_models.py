@@ -1,6 +1,8 @@
 """The models behind the stand-in do what they say, and no more."""
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -215,3 +217,27 @@ def test_visual_sees_palettes_with_transparency() -> None:
         "local/visual", [ore.Image(picture), ore.Image(out.getvalue())]
     ).vectors
     assert np.array_equal(plain, transparent)
+
+
+def test_a_program_may_end_while_minilm_computes() -> None:
+    """With the status that it gives; a thread that came back from onnxruntime aborted it."""
+    program = """
+import sys, threading
+from openrouter_embeddings.local.models.minilm import MiniLM
+from openrouter_embeddings.local.models.parts import Part
+
+def embed():
+    while True:
+        MiniLM().embed([[Part("text", text="a cat sat on the mat " * 40)]] * 4, None)
+        begun.set()
+
+begun = threading.Event()
+for _ in range(2):
+    threading.Thread(target=embed, daemon=True).start()
+begun.wait()
+sys.exit(3)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, "terminate" in done.stderr) == (3, False)

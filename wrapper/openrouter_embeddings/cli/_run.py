@@ -246,8 +246,9 @@ def _say(estimate: Estimate, given: argparse.Namespace) -> None:
     if estimate.cost is not None and estimate.cost_range is not None:
         cost = f"{_about(estimate.cost, estimate.cost_range, _rounded)} credits"
     print(f"cost        {cost}")
-    if estimate.seconds is not None and estimate.seconds_range is not None:
-        print(f"time        {_about(estimate.seconds, estimate.seconds_range, _time)}")
+    if estimate.seconds_range is not None:
+        least, most = map(_time, estimate.seconds_range)
+        print(f"time        at least {least}, at most {most}")
 
 
 def _about(number: Any, limits: tuple[Any, Any], written: Callable[[Any], str]) -> str:
@@ -279,6 +280,7 @@ def _report(report: JobReport, given: argparse.Namespace) -> None:
     if report.errors_file:
         rows = "1 row has" if report.errors == 1 else f"{report.errors:,} rows have"
         print(
-            f"{rows} no vector: {report.errors_file}; --retry-errors asks for them again",
+            f"{rows} no vector: {report.errors_file} says why; --retry-errors asks again where the "
+            "service refused",
             file=sys.stderr,
         )

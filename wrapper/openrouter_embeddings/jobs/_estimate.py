@@ -16,7 +16,7 @@ from openrouter_embeddings.errors import InputError
 
 from ._client import given_or_own
 from ._sources import open_source
-from ._strata import Measured, Range, Sample, Stratum, extrapolated, line
+from ._strata import Measured, Range, Sample, Stratum, extrapolated
 from ._targets import beside, columns_of, kind_of
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ class Estimate:
         tokens_range: the least and the most; from the probe, or six bytes and one byte each.
         cost: credits, about; None where neither a price nor a probe tells it.
         cost_range: the least and the most; None as `cost`.
-        seconds: about; None without a probe.
-        seconds_range: the least and the most; None as `seconds`.
+        seconds_range: the least, if every request took as long as one with a single input; and the
+            most, if it took as long as its inputs one after another. None without a probe.
     """
 
     rows: int
@@ -58,7 +58,6 @@ class Estimate:
     tokens_range: tuple[int, int]
     cost: Decimal | None = None
     cost_range: tuple[Decimal, Decimal] | None = None
-    seconds: float | None = None
     seconds_range: tuple[float, float] | None = None
 
 
@@ -176,14 +175,13 @@ def _probed(
         shares = [Decimal(f"{one / float(total or 1):.6g}") for one in cost]
         low, about, high = (total * share for share in shares)
         found = replace(found, cost=about, cost_range=(low, high))
-    times = [(float(usage.prompt_tokens), took) for usage, took in asked if usage.requests]
-    start, slope, off = line(times or [(0.0, 0.0)])
+    # sorted, without the eighth at each end: the first requests wait for connections
+    times = sorted(took for usage, took in asked if usage.requests) or [0.0]
+    quick, slow = times[len(times) // 8], times[-1 - len(times) // 8]
+    inputs = sum(one.count for one in strata)
     at_once = min(concurrency, counted.requests)
-    fewest, seconds, most = (
-        (counted.requests * start + slope * number) * share / at_once
-        for number, share in zip(tokens, off, strict=True)
-    )
-    return replace(found, seconds=seconds, seconds_range=(fewest, most))
+    seconds = (counted.requests * quick / at_once, inputs * slow / at_once)
+    return replace(found, seconds_range=seconds)
 
 
 def _measured(strata: list[Stratum], values: Sequence[float], *, by_size: bool) -> Range[float]:

@@ -97,6 +97,13 @@ class Reader:
         kinds = self._arrow.types
         texts = [field.name for field in self._schema if _is_text(kinds, field.type)]
         chosen = "text" if "text" in texts else texts[0] if len(texts) == 1 else None
+        if chosen is None and len(self._schema) == 1:
+            (field,) = self._schema
+            held = "all its values are null" if kinds.is_null(field.type) else f"but {field.type}"
+            raise InputError(
+                f"the only column, {field.name!r}, has no text ({held}); to embed its values as "
+                "they are written, name it with column (--column)"
+            )
         if chosen is None and self._schema.names:
             names = ", ".join(self._schema.names)
             raise InputError(
@@ -175,8 +182,11 @@ class Reader:
                 text = ""  # what stands between empty columns says nothing
             if any(isinstance(value, NoText) for _, value in found):
                 yield Row(_digest(b"no text", text.encode()), None, "the text is no UTF-8")
+            elif pictures is None:
+                is_null = bool(names) and all(value is None for _, value in found)
+                yield _row(text, "null" if is_null else "empty")
             else:
-                yield _row(text) if pictures is None else self._with_image(text, pictures[number])
+                yield self._with_image(text, pictures[number])
 
     def _values(self, column: Any) -> list[Any]:
         if self._arrow.types.is_temporal(column.type):  # as it is written, whatever its unit is
@@ -221,10 +231,12 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else "" if value is None else str(value)
 
 
-def _row(text: str) -> Row:
+def _row(text: str, nothing: str = "empty") -> Row:
     encoded = text.encode()
     digest = _digest(b"text", encoded)
-    return Row(digest, text, "", len(encoded)) if text else Row(digest, None, "the text is empty")
+    return (
+        Row(digest, text, "", len(encoded)) if text else Row(digest, None, f"the text is {nothing}")
+    )
 
 
 def _digest(*parts: bytes) -> bytes:

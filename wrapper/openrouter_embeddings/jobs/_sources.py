@@ -214,9 +214,11 @@ def _from_files(paths: list[Path], delimiter: str | None) -> Source:
             raise InputError(f"there is no file {path}; {_RIGHT}")
     kinds = {_FORMATS.get(path.suffix.lower()) for path in paths}
     kind = kinds.pop()
-    if kinds or kind is None:
-        names = ", ".join(sorted({path.suffix or path.name for path in paths}))
-        raise InputError(f"{names} cannot be read, or not together; {_RIGHT}")
+    names = " and ".join(sorted({path.suffix or path.name for path in paths}))
+    if None in (kind, *kinds):
+        raise InputError(f"{names} cannot be read; {_RIGHT}")
+    if kinds:
+        raise InputError(f"sources must be of one kind; these are {names}")
     if kind is not Csv:
         _no_delimiter(delimiter)
     pa = need("pyarrow", "jobs")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
 from dataclasses import dataclass, field
-from itertools import combinations
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
@@ -122,17 +120,3 @@ def _cap(strata: Iterable[Measured]) -> float | None:
     most = max(value for _, value in pairs)
     longest = [size for size, value in pairs if value == most]
     return most if max(longest) > 1.2 * min(longest) else None
-
-
-def line(points: Sequence[tuple[float, float]]) -> tuple[float, float, Range[float]]:
-    """Height at 0 and slope of a line through points, neither below 0, by medians.
-
-    A few points that are far off, as the first requests of a connection are, do not matter. The
-    range leaves out the eighth of the points farthest below the line and the eighth farthest above
-    it; it is in shares of the line's height.
-    """
-    slopes = [(y - v) / (x - u) for (u, v), (x, y) in combinations(points, 2) if x != u]
-    slope = max(0.0, statistics.median(slopes)) if slopes else 0.0
-    start = max(0.0, statistics.median(y - slope * x for x, y in points))
-    off = sorted(y / (start + slope * x) if start + slope * x else 1.0 for x, y in points)
-    return start, slope, Range(off[len(off) // 8], 1.0, off[-1 - len(off) // 8])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from codecs import getincrementaldecoder
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -16,11 +16,13 @@ from ._values import is_utf8, merged_schema, plain, plain_schema, unsigned_schem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import pyarrow as pa
 
 _BLOCK = 1 << 20  # bytes of lines read at once
 _CSV_BLOCK = 1 << 22  # a row of a CSV file must fit into one
+_READING = {"batch_readahead": 1, "fragment_readahead": 1}  # little is in memory at once
 _MARK = b"\xef\xbb\xbf"  # the byte order mark that some editors set before UTF-8
 _QUOTED = re.compile(rb'(^|[,;\t|])"(?:[^"]|"")*"')
 
@@ -79,33 +81,35 @@ class Csv(Tables):
     def __init__(self, paths: list[Path], delimiter: str | None = None) -> None:
         pa, csv = need("pyarrow", "jobs"), need("pyarrow.csv", "jobs")
         dataset = need("pyarrow.dataset", "jobs")
-        names = [str(path) for path in paths if path.stat().st_size]
+        paths = [path for path in paths if path.stat().st_size]
         self.schema, self.total = pa.schema([]), 0
-        if not names:
+        if not paths:
             return
-        self.delimiter = _checked(delimiter) if delimiter is not None else _found(names)
+        for path in paths:
+            _check_utf8(path)
+        self.delimiter = _checked(delimiter) if delimiter is not None else _found(paths)
 
-        def opened(types: dict[str, Any]) -> Any:
+        def opened(paths: list[Path], types: dict[str, Any]) -> Any:
             form = dataset.CsvFileFormat(
                 parse_options=csv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True),
                 read_options=csv.ReadOptions(block_size=_CSV_BLOCK),
                 convert_options=csv.ConvertOptions(column_types=types),
             )
-            return dataset.dataset(names, format=form)
+            return dataset.dataset([*map(str, paths)], format=form)
 
-        first = opened({})
-        found = first.schema.names
-        for name in names[1:]:
-            other = dataset.dataset(name, format=first.format).schema
-            merged_schema([(names[0], _texts(pa, found)), (name, _texts(pa, other.names))])
-        self._dataset = opened(dict.fromkeys(found, pa.string()))
+        schemas = []
+        for path in paths:
+            with _naming(path):
+                names = opened([path], {}).schema.names
+                schemas.append((path, _texts(pa, names)))
+                merged_schema([schemas[0], schemas[-1]])
+                rows = opened([path], dict.fromkeys(names, pa.string()))
+                self.total += sum(batch.num_rows for batch in rows.to_batches(**_READING))
+        self._dataset = opened(paths, dict.fromkeys(schemas[0][1].names, pa.string()))
         self.schema = self._dataset.schema
-        self.total = sum(batch.num_rows for batch in self.read(8192, found))
 
     def read(self, rows: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        scanner = self._dataset.scanner(
-            columns, batch_readahead=1, fragment_readahead=1, batch_size=rows
-        )
+        scanner = self._dataset.scanner(columns, batch_size=rows, **_READING)
         return (batch for batch in scanner.to_batches() if batch.num_rows)
 
 
@@ -220,7 +224,25 @@ def _naming(path: Path, place: str = "") -> Iterator[None]:
     try:
         yield
     except (OSError, need("pyarrow", "jobs").ArrowException) as error:
-        raise InputError(f"{path}{place}: {error}") from None
+        raise InputError(f"{path}{place}: {_shorter(error)}") from None
+
+
+def _shorter(error: Exception) -> str:
+    """What Arrow says of a CSV file, without the sentences that it sets before."""
+    said = str(error).rpartition("Invalid: ")[2]
+    if "invalid UTF8" in said:
+        return "not UTF-8; save it as UTF-8"
+    if odd := re.match(
+        r"CSV parse error: (?:Row #(\d+): )?Expected (\d+) columns, got (\d+)", said
+    ):
+        row, wanted, found = odd.groups()
+        return (
+            f"{f'row {row}' if row else 'a row'} has another number of columns ({found}) than the "
+            f"header ({wanted}); put a text with the delimiter or a line break in quotes"
+        )
+    if twice := re.match("CSV file contained multiple columns named (.*)", said):
+        return f"the header has more than one column {twice[1]!r}; rename them"
+    return said
 
 
 def _column(pa: Any, name: str, texts: list[str]) -> pa.RecordBatch:
@@ -240,9 +262,19 @@ def _checked(delimiter: str) -> str:
     return delimiter
 
 
-def _found(names: list[str]) -> str:
+def _check_utf8(path: Path) -> None:
+    """As far as the header is certain to reach; Arrow tells it of the rest."""
+    with path.open("rb") as file:
+        start = file.read(_BLOCK)
+    try:
+        getincrementaldecoder("utf-8")().decode(start)  # which may end within a character
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not UTF-8; save it as UTF-8") from None
+
+
+def _found(paths: list[Path]) -> str:
     """What separates the columns, told by the header of each file."""
-    first, *others = [(name, _delimiter(name)) for name in names]
+    first, *others = [(path, _delimiter(path)) for path in paths]
     for name, delimiter in others:
         if delimiter != first[1]:
             raise InputError(
@@ -252,17 +284,17 @@ def _found(names: list[str]) -> str:
     return first[1]
 
 
-def _delimiter(name: str) -> str:
-    if name.lower().endswith(".tsv"):
+def _delimiter(path: Path) -> str:
+    if path.suffix.lower() == ".tsv":
         return "\t"
-    with Path(name).open("rb") as file:
+    with path.open("rb") as file:
         start = file.read(_BLOCK).removeprefix(_MARK).lstrip(b"\r\n")
     header, *_ = _QUOTED.sub(rb"\1", start).splitlines() or [b""]
     found = [one for one in ",;\t|" if one.encode() in header]
     if len(found) > 1:
         raise InputError(
-            f"the header of {name} has {' and '.join(map(repr, found))}; set the delimiter to the "
-            "one that separates the columns"
+            f"the header of {path} has {' and '.join(map(repr, found))}; say which separates the "
+            f"columns: --delimiter {found[-1]!r}, delimiter={found[-1]!r} in Python"
         )
     return found[0] if found else ","
 

@@ -299,9 +299,7 @@ def columns_of(kind: type[Target], schema: Any, key: str | None, *, only_key: bo
 def kind_of(path: Path) -> type[Target]:
     """What writes such a file. Raises InputError."""
     if (kind := _KINDS.get(path.suffix.lower())) is None:
-        raise InputError(
-            f"the target {path} is no .parquet, .npy or .jsonl file, which are written"
-        )
+        raise InputError(f"{path}: a target ends in .parquet, .jsonl or .npy")
     refuse_address(path)
     if path.is_dir():
         raise InputError(f"the target {path} is a directory")

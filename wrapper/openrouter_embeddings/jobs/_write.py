@@ -177,7 +177,7 @@ def _reasons(
     for number, row in enumerate(found if reasons else ()):
         if row.digest in reasons:
             named = python_values(batch.column(key).slice(number, 1))[0] if key else first + number
-            line = {"key": named, "reason": reasons[row.digest]}
+            line = {"key": named, "reason": row.reason or reasons[row.digest]}
             lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE, default=str))
     return lines
 

@@ -5,8 +5,11 @@ It reads the first 256 tokens of an input. `dimensions` from 32 truncates and re
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import threading
+import time
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -30,6 +33,8 @@ SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
 # A vector does not depend on what it is computed together with.
 _TOKENS_AT_ONCE = 512
 _loading = threading.Lock()
+_inside: set[threading.Thread] = set()  # onnxruntime
+_ending = threading.Event()
 
 
 class MiniLM:
@@ -48,7 +53,8 @@ class MiniLM:
         # like lengths together: padding costs as much as text
         order = sorted(range(len(sequences)), key=lambda row: len(sequences[row]))
         for rows in _together(order, sequences):
-            vectors[rows] = _forward([sequences[row] for row in rows])
+            with _kept_alive():
+                vectors[rows] = _forward([sequences[row] for row in rows])
         vectors = vectors[:, :dimensions]
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return Embedded(vectors, {"text": sum(map(len, sequences))})
@@ -101,6 +107,31 @@ def _forward(sequences: list[list[int]]) -> NDArray[np.float32]:
     weights = mask[:, :, None].astype(np.float32)
     pooled: NDArray[np.float32] = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
     return pooled
+
+
+@contextmanager
+def _kept_alive() -> Iterator[None]:
+    """The interpreter ends only after this.
+
+    Up to Python 3.13 it ends a daemon thread that comes back from C++ by unwinding its stack, and
+    onnxruntime's frames make an abort of that.
+    """
+    thread = threading.current_thread()
+    _inside.add(thread)  # before the look at `_ending`, which is set before the look at `_inside`
+    try:
+        if _ending.is_set():
+            raise RuntimeError("the interpreter is ending")
+        yield
+    finally:
+        _inside.discard(thread)
+
+
+@atexit.register
+def _end() -> None:
+    _ending.set()
+    while any(thread.is_alive() for thread in [*_inside]):  # a fork leaves dead ones in its child
+        with suppress(KeyboardInterrupt):  # a fraction of a second, in which nothing can be saved
+            time.sleep(0.005)
 
 
 def _session() -> Any:
