@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Found by annealing, for no published palette has 24 colours for both pages: a value keeps its hue
 # when the page becomes dark, all colours stand out from the page and from each other, and the first
-# eight do so for the colour-blind, too. tests/jobs/test_map.py holds the distances.
+# eight do so for the colour-blind. tests/jobs/test_map_colours.py holds this.
 LIGHT_PAGE = (
     "#2211ff", "#bb7700", "#cc77bb", "#117744", "#aa0088", "#aa2200", "#0077ee", "#00aa55",
     "#440077", "#887733", "#884455", "#662211", "#7777bb", "#335533", "#009988", "#cc3377",
