@@ -145,7 +145,7 @@ scale: .venv/.ready ## what a row takes of a worker, and a billion; fills docs/s
 	@$(BIN)/python -m tools.scale
 
 .PHONY: soak
-soak: .venv/.ready ## 200,000 texts through faults, and rate limits; about four minutes
+soak: .venv/.ready ## 200,000 texts through faults, and rate limits; about seven minutes
 	@$(BIN)/python -m tools.soak
 
 .PHONY: fuzz

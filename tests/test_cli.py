@@ -254,7 +254,7 @@ def test_every_json_object_can_be_written_in_both_forms(wanted: dict[str, Any]) 
 
 def test_every_option_of_a_call_is_on_the_command_line() -> None:
     """With the defaults that the code has, but for what makes no sense there."""
-    settings = {"local", "output", "texts", "run", "command"}
+    settings = {"local", "output", "texts", "run", "command", "parser"}
     embed = {*vars(cli.parser().parse_args(["embed", "a"]))} - settings
     assert embed == {*EmbedOptions.__annotations__} - {"on_error"}
     run = {*vars(cli.parser().parse_args(["run", "s.txt", "-o", "t.npy"]))}
@@ -481,6 +481,5 @@ def test_a_job_that_stops_says_what_it_waits_for(
     listener(jobs.Progress("stopping", 1, 2, 0, 1, 0, 0, 1, 4, ore.Usage(), 10.0))
     close()
     assert capsys.readouterr().err == (
-        "orembed: waiting for the requests under way, which are billed; press Ctrl-C to stop "
-        "without waiting\n"
+        "orembed: finishing the requests already sent; Ctrl-C again drops them\n"
     )

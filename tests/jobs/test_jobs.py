@@ -138,6 +138,14 @@ def test_a_matrix_has_no_columns_to_be_in_the_way(tmp_path: Path) -> None:
     assert np.array_equal(np.load(tmp_path / "t.npy"), vectors(TEXTS))
 
 
+@pytest.mark.parametrize("take", [jobs.embed_file, jobs.estimate])
+def test_a_misspelt_parameter_is_told_with_the_right_one(take: Any, tmp_path: Path) -> None:
+    """The function's own ones are known, too."""
+    for wrong, right in [("colum", "column"), ("delimeter", "delimiter"), ("modell", "model")]:
+        with pytest.raises(TypeError, match=f"option '{wrong}'; did you mean '{right}'"):
+            take(pa.table({"a": ["b"]}), tmp_path / "t.npy", **{wrong: "a"})
+
+
 def test_rows_that_cannot_be_embedded_have_a_reason(tmp_path: Path) -> None:
     """The others have vectors; a row without one is null, and NaN in a matrix."""
     table = pa.table({"text": ["a", "", "poison b", None, "c", "poison b"]})

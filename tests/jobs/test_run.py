@@ -65,7 +65,9 @@ def test_machines_get_json_lines(texts: Path, tmp_path: Path) -> None:
         (["-o", "t.npy", "--budget", "much"], 2, "'much' is no amount of credits"),
         (["-o", "t.npy"], 2, "no API key: set OPENROUTER_API_KEY"),
         (["-o", "t.npy", "--price", "1"], 2, "--price is for --dry-run"),
-        (["-o", "t.npy", "--dim", "4"], 2, "unrecognized arguments: --dim"),
+        (["-o", "t.npy", "--dim", "4"], 2, "orembed run: error: unrecognized arguments: --dim 4\n"),
+        (["-o", "t.npy", "--deadline", "4"], 2, "usage: orembed run "),
+        (["-o", "t.npy", "--colum=a"], 2, "arguments: --colum=a; did you mean --column?"),
         (["-o", "t.npy", "--local", "--model", "local/status-402"], 3, "Payment Required"),
         (["-o", "t.npy", "--local", "--model", "local/status-401"], 1, "Unauthorized"),
         (["-o", "/proc/t.npy", "--local"], 1, "unable to open database file"),
@@ -146,6 +148,16 @@ def test_progress_is_a_bar_or_lines(
         assert "2,500 tokens" in terminal.getvalue()
         assert ("\x1b" in terminal.getvalue()) == is_bar
         terminal.truncate(0)
+
+
+def test_a_narrow_terminal_breaks_a_line_between_two_details() -> None:
+    """And not within the time that is left."""
+    usage = ore.Usage(prompt_tokens=2500, cost=Decimal("0.5"), requests=10, retries=2)
+    progress = jobs.Progress("embedding", 1500, 4500, 500, 900, 0, 0, 3, 4, usage, 10.0)
+    for width in range(35, 120):
+        lines = _run.wrapped(progress, width).split("\n")
+        assert max(map(len, lines)) <= width
+        assert ", ".join(line.removesuffix(",") for line in lines) == _run.details(progress)
 
 
 def test_an_estimate_counts_and_asks_for_a_price(texts: Path) -> None:

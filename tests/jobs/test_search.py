@@ -218,6 +218,19 @@ def test_the_command_line_searches_and_tells(
     assert (said["model"], said["rows"], said["dimensions"]) == ("local/minilm", "5", "384")
 
 
+def test_a_local_target_asks_for_the_stand_in(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not for a key; the stand-in may also be at an address."""
+    monkeypatch.delenv("OPENROUTER_API_KEY", raising=False)
+    target = str(folder / "t.parquet")
+    assert cli.main(["search", target, "a cat"]) == 2
+    assert f"{target} was made with local/minilm; search it with --local" in capsys.readouterr().err
+    monkeypatch.setenv("OPENROUTER_BASE_URL", "http://127.0.0.1:1/api/v1")
+    assert cli.main(["search", target, "a cat"]) == 2
+    assert "no API key" in capsys.readouterr().err
+
+
 def test_a_job_in_progress_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What it was begun with and how far it is, or that it runs; a search asks to finish it."""
     service = Service(Fault("status", status=402, requests=[2]))
@@ -232,10 +245,17 @@ def test_a_job_in_progress_is_told(tmp_path: Path, capsys: pytest.CaptureFixture
     assert found["state"] == "stopped"
     assert (found["model"], found["asked_dimensions"]) == ("local/hash", 4)
     assert (found["embedded"], found["refused"], found["dimensions"]) == (2, 0, 4)
+    assert (found["rows"], found["files"]) == (4, [str(source)])
     assert Decimal(found["spent"]) > 0
     assert "E" not in found["spent"]
     assert cli.main(["info", str(target), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == found
+    assert cli.main(["info", str(target)]) == 0
+    said = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert (said["rows"], said["files"]) == ("4", str(source))
+    assert said["spent"] == f"{found['spent']} credits"
+    assert cli.main(["search", str(target), "a"]) == 2  # though there is no key
+    assert "is not finished: its job" in capsys.readouterr().err
     for refused in (
         lambda: jobs.search(target, "a"),
         lambda: jobs.write_map(target, tmp_path / "map.html"),
@@ -263,9 +283,8 @@ def test_facts_are_printed_for_people_and_for_machines(
     assert cli.main(["info", str(tmp_path / "t.parquet")]) == 0
     said = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert fields(said["provider"]) == options["provider"]
-    assert json.loads(said["source"]) == jobs.info(tmp_path / "t.parquet")["source"]
     assert (said["state"], said["only_key"], said["models"]) == ("finished", "false", "local/hash")
-    assert said.keys().isdisjoint({"template", "input_type", "images"})
+    assert said.keys().isdisjoint({"source", "template", "input_type", "images"})
     assert cli.main(["info", str(tmp_path / "t.parquet"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == jobs.info(tmp_path / "t.parquet")
 

@@ -83,7 +83,7 @@ def test_a_signal_keeps_what_is_in_flight(
     with begun(slow, tmp_path) as process:
         assert process.stderr is not None
         process.send_signal(number)
-        assert "waiting for the requests under way" in process.stderr.readline()
+        assert "finishing the requests already sent" in process.stderr.readline()
         slow.answering.set()
         assert process.wait(60) == status
         assert "the same command goes on" in process.stderr.read()
@@ -97,7 +97,7 @@ def test_a_second_signal_stops_at_once(slow: Slow, tmp_path: Path, number: signa
     with begun(slow, tmp_path) as process:
         assert process.stderr is not None
         process.send_signal(signal.SIGTERM)
-        assert "waiting for the requests under way" in process.stderr.readline()
+        assert "finishing the requests already sent" in process.stderr.readline()
         process.send_signal(number)
         assert process.wait(30) == 128 + number
     assert kept(tmp_path) == 0

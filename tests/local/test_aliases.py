@@ -15,6 +15,7 @@ import openrouter_embeddings as ore
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openrouter_embeddings import cli
 from openrouter_embeddings.local.catalogue import list_models
 from openrouter_embeddings.local.doors.asgi import make_app
 from openrouter_embeddings.local.models import MODELS, with_aliases
@@ -96,7 +97,7 @@ def test_a_name_without_an_alias_is_still_unknown() -> None:
     [
         ("=local/hash:8", "'' cannot be an alias"),
         ("local/hash=local/minilm", "'local/hash' cannot be an alias"),
-        ("a/b", "a/b: no model is called ''; known are local/minilm, local/visual, local/hash"),
+        ("a/b=", "a/b: no model is called ''; known are local/minilm, local/visual, local/hash"),
         ("a/b=local/hsh:8", "a/b: no model is called 'local/hsh'; known are"),
         ("a/b=local/hash:", "a/b: local/hash has 1 to 16384 dimensions, not ''"),
         ("a/b=local/hash:0", "a/b: local/hash has 1 to 16384 dimensions, not '0'"),
@@ -119,6 +120,13 @@ def test_the_command_refuses_an_alias_in_a_sentence() -> None:
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "argument --alias: a/b: local/minilm has 32 to 384 dimensions" in done.stderr
+
+
+def test_an_alias_without_a_model_is_told_its_form(capsys: pytest.CaptureFixture[str]) -> None:
+    """A name alone tells no model."""
+    with pytest.raises(SystemExit):
+        cli.parser().parse_args(["serve", "--alias", "openai/x"])
+    assert "'openai/x' names no model; write NAME=MODEL[:N]" in capsys.readouterr().err
 
 
 def test_services_of_tests_have_aliases() -> None:

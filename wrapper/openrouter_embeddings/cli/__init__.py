@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 import sys
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from openrouter_embeddings._version import __version__
 
@@ -111,6 +113,8 @@ def parser() -> argparse.ArgumentParser:
         "openai/text-embedding-3-small=local/hash:1536",
     )
     serve.set_defaults(run=_serve)
+    for command in commands.choices.values():
+        command.set_defaults(parser=command)
     return top
 
 
@@ -126,7 +130,9 @@ def _faults(text: str) -> Any:
 def _alias(text: str) -> tuple[str, str]:
     from openrouter_embeddings.local.models import with_aliases  # noqa: PLC0415 - behind an extra
 
-    name, _, target = text.partition("=")
+    name, equals, target = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} names no model; write NAME=MODEL[:N]")
     try:
         with_aliases({name: target})
     except ValueError as error:
@@ -153,7 +159,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _open_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors=ESCAPED)
-    given = parser().parse_args(arguments)
+    given, unknown = parser().parse_known_args(arguments)
+    if unknown:
+        _refuse(given.parser, unknown)
     try:
         status = _run_command(given)
         sys.stdout.flush()
@@ -162,6 +170,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     return status
+
+
+def _refuse(command: argparse.ArgumentParser, unknown: list[str]) -> NoReturn:
+    """With the usage of the command; argparse has that of `orembed` alone, and no suggestions."""
+    options = re.findall(r"--[a-z-]+", command.format_usage())
+    near = get_close_matches(unknown[0].partition("=")[0], options, 1, 0.8)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    command.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
 
 
 def _open_streams() -> None:

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import os
 import sys
+import textwrap
 import time
 from decimal import Decimal
 from functools import partial
@@ -52,9 +53,7 @@ When a job can go on where it was stopped, it says how."""
 EVERY = 10.0  # seconds between lines about progress, and between those about failures
 
 
-_STOPPING = (
-    "waiting for the requests under way, which are billed; press Ctrl-C to stop without waiting"
-)
+_STOPPING = "finishing the requests already sent; Ctrl-C again drops them"
 
 
 def add(commands: Any) -> None:
@@ -90,7 +89,7 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     run.add_argument("--json", action="store_true", help="progress and report as JSON lines")
     add_options(run, leave_out=["deadline"])  # which would be that of a request
-    run.set_defaults(run=_run, parser=run)
+    run.set_defaults(run=_run)
 
 
 def _run(given: argparse.Namespace) -> None:
@@ -199,6 +198,12 @@ def details(progress: Progress) -> str:
     return ", ".join(said)
 
 
+def wrapped(progress: Progress, width: int) -> str:
+    """The details, broken between two of them only."""
+    parts = details(progress).replace(" ", "\xa0").replace(",\xa0", ", ")
+    return textwrap.fill(parts, width).replace("\xa0", " ")
+
+
 def _rounded(amount: Decimal) -> str:
     """Two digits, wherever they stand."""
     return f"{Decimal(f'{amount:.2g}'):f}"
@@ -218,12 +223,13 @@ def _bar() -> tuple[Callable[[Progress], None], Callable[[], None]]:
     rows = rich.TextColumn("{task.completed:,} of {task.total:,} rows")
     bar = rich.Progress(rich.TextColumn("{task.description}"), rich.BarColumn(), rows)
     task = bar.add_task("beginning", total=0)
-    live = need("rich.live", "jobs").Live(bar, console=console.Console(stderr=True), transient=True)
+    terminal = console.Console(stderr=True)
+    live = need("rich.live", "jobs").Live(bar, console=terminal, transient=True)
     live.start()
 
     def show(progress: Progress) -> None:
         bar.update(task, total=progress.total, completed=progress.rows, description=progress.stage)
-        said = _STOPPING if progress.stage == "stopping" else details(progress)
+        said = _STOPPING if progress.stage == "stopping" else wrapped(progress, terminal.width)
         live.update(console.Group(bar, need("rich.text", "jobs").Text(said)))
 
     return show, live.stop

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,11 +61,15 @@ def _search(given: argparse.Namespace) -> None:
     import orjson  # noqa: PLC0415 - --help needs no imports
 
     from openrouter_embeddings import jobs  # noqa: PLC0415 - behind an extra
+    from openrouter_embeddings.errors import InputError  # noqa: PLC0415 - as above
     from openrouter_embeddings.jobs._search import finished  # noqa: PLC0415 - as above
 
     is_parquet = given.target.suffix.lower() in (".parquet", ".pq")
     need_all((JOBS if is_parquet else {}) | (LOCAL if given.local else {}))
-    with client_of({"model": finished(given.target)["model"]}, local=given.local) as client:
+    model = finished(given.target)["model"]
+    if model.startswith("local/") and not (given.local or os.environ.get("OPENROUTER_BASE_URL")):
+        raise InputError(f"{given.target} was made with {model}; search it with --local")
+    with client_of({"model": model}, local=given.local) as client:
         for match in jobs.search(given.target, given.query, k=given.k, client=client):
             line = {"score": round(match.score, 4), "row": match.row, "columns": match.columns}
             print(for_output(orjson.dumps(line, default=as_text).decode()))
@@ -78,8 +83,8 @@ def _info(given: argparse.Namespace) -> None:
         print_json(found)
         return
     for name, value in found.items():
-        if value not in (None, [], ""):
-            print(f"{name:18}{_shown(value)}")
+        if value not in (None, [], "") and name != "source":  # whose digest is for machines
+            print(f"{name:18}{_shown(value)}{' credits' if name == 'spent' else ''}")
 
 
 def _shown(value: Any) -> str:

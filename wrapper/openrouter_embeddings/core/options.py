@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from difflib import get_close_matches
@@ -186,15 +186,17 @@ def merged(defaults: EmbedOptions, call: EmbedOptions) -> Options:
     return Options(**both)
 
 
-def check_names(given: Any, *, client: bool = False) -> None:
+def check_names(given: Any, *, client: bool = False, own: Iterable[str] = ()) -> None:
     """Raise TypeError for an option that does not exist.
 
     Args:
         given: the keywords of a call. They are emptied before the error is raised, because a
             misspelt `api_key` would otherwise be shown with the frame that holds them.
         client: they are those of a constructor, which has `CLIENT_OPTIONS` too.
+        own: what else the caller's function takes.
     """
-    known = [option.name for option in fields(Options) if option.init]
+    known = [*own]
+    known += [option.name for option in fields(Options) if option.init]
     known += CLIENT_OPTIONS if client else ()
     for name in given:
         if name not in known:

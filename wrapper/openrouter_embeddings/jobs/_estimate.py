@@ -98,7 +98,7 @@ def estimate(
     Raises:
         As `embed_file`.
     """
-    check_names(options)
+    check_names(options, own=estimate.__kwdefaults__)
     rows = _opened(source, target, key, delimiter, only_key=only_key)
     reader = rows.reader(column, template, images)
     if reader.images and price is not None:

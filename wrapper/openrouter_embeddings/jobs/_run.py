@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 
 from openrouter_embeddings._version import __version__
-from openrouter_embeddings.core.options import EmbedOptions, merged
+from openrouter_embeddings.core.options import EmbedOptions, check_names, merged
 from openrouter_embeddings.errors import InputError
 from openrouter_embeddings.local.contract import contract
 from openrouter_embeddings.result import Usage
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from openrouter_embeddings.client import Client
 
+    from ._sources import Source
     from ._targets import Target
 
 
@@ -133,6 +134,7 @@ def embed_file(
         store = stack.enter_context(closing(Store(job)))
         stack.callback(store.forget)
         _agree(store, parameters)
+        _note(store, rows)
         if retry_errors:
             store.forget_refused()
         if done and not reopen(path, done, store, rows, reader, again=again):
@@ -180,11 +182,12 @@ def embed_file(
 
 
 def _check(precision: str, max_errors: int | None, options: EmbedOptions) -> None:
+    check_names(options, own=embed_file.__kwdefaults__)
     if precision not in ("float32", "float16"):
         raise InputError(f'precision is {precision!r}; "float32" and "float16" are known')
     if max_errors is not None and max_errors < 0:
         raise InputError(f"max_errors is {max_errors}; 0 or more is right")
-    merged(EmbedOptions(), options)  # a misspelt option is one, whatever else is wrong
+    merged(EmbedOptions(), options)  # before the source is read
 
 
 def _served(store: Store, target: Path, embedding: Embedding, asked: int) -> dict[str, Any]:
@@ -198,6 +201,13 @@ def _served(store: Store, target: Path, embedding: Embedding, asked: int) -> dic
         )
     names = {name: store.fact(name) or [] for name in ("models", "providers")}
     return {"dimensions": width, **names}
+
+
+def _note(store: Store, rows: Source) -> None:
+    """What `info` says of a job that is not finished."""
+    store.note("rows", rows.total)
+    store.note("files", rows.files)
+    store.commit()
 
 
 def _agree(store: Store, parameters: dict[str, Any]) -> None:

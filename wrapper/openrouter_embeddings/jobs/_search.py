@@ -54,8 +54,8 @@ def info(target: str | PathLike[str]) -> dict[str, Any]:
     `state` says how far the job is:
         "finished": the target is there; all other keys are its provenance.
         "stopped": only `TARGET.job` is there. The other keys are the options that the job began
-            with, the numbers of inputs `embedded`, `reused` from a cache and `refused`, and the
-            credits `spent`, as text.
+            with, the `rows` of the source and its `files`, the numbers of inputs `embedded`,
+            `reused` from a cache and `refused`, and the credits `spent`, as text.
         "running": a process works on `TARGET.job`; there are no other keys.
 
     Raises:
@@ -84,6 +84,8 @@ def _begun(job: Path) -> dict[str, Any]:
         return {
             "state": "stopped",
             **(store.fact("parameters") or {}),
+            "rows": store.fact("rows"),
+            "files": store.fact("files"),
             **{name: store.fact(name) for name in ("dimensions", "models", "providers")},
             "embedded": store.count("vectors") - reused,
             "reused": reused,

@@ -19,7 +19,7 @@ from ._tables import Csv, JsonLines, Lines, Memory, Names, Parquet
 from ._values import check_names, plain, plain_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import pyarrow as pa
 
@@ -49,9 +49,16 @@ class Source:
         images: the column that holds images, where the source is a directory of them.
         folder: what relative paths of images are relative to; None where the files have several.
         total: how many rows there are.
+        files: their names, or that of the directory; empty for a table in memory.
     """
 
-    def __init__(self, tables: Tables, identify: Callable[[], Any], folder: Path | None) -> None:
+    def __init__(
+        self,
+        tables: Tables,
+        identify: Callable[[], Any],
+        folder: Path | None,
+        files: Sequence[Path] = (),
+    ) -> None:
         self._tables = tables
         self._identify = identify
         self.schema: pa.Schema = tables.schema
@@ -61,6 +68,7 @@ class Source:
         self.images: str | None = "path" if isinstance(tables, Names) else None
         self.folder = folder
         self.total = tables.total
+        self.files = [*map(str, files)]
 
     @cached_property
     def identity(self) -> Any:
@@ -186,7 +194,9 @@ def _from_directory(path: Path) -> Source:
     images = sorted(one for one in found if not one.is_dir())
     if not images:
         raise InputError(f"the directory {path} has no images ({', '.join(_IMAGES)}); {_RIGHT}")
-    return Source(Names(images, path), partial(_identity, images, _image_contents, ","), path)
+    return Source(
+        Names(images, path), partial(_identity, images, _image_contents, ","), path, [path]
+    )
 
 
 def _expanded(name: str, own: set[Path]) -> list[Path]:
@@ -228,7 +238,7 @@ def _from_files(paths: list[Path], delimiter: str | None) -> Source:
         raise InputError(f"{paths[0]} cannot be read as {paths[0].suffix}: {error}") from None
     folders = {path.parent.resolve() for path in paths}
     folder = paths[0].parent if len(folders) == 1 else None
-    return Source(tables, partial(_identity, paths, _contents, tables.delimiter), folder)
+    return Source(tables, partial(_identity, paths, _contents, tables.delimiter), folder, paths)
 
 
 def _identity(paths: list[Path], contents: Callable[[Path], bytes], delimiter: str) -> Any:
