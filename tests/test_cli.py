@@ -471,6 +471,13 @@ def test_a_missing_column_is_asked_for_by_its_option(tmp_path: Path) -> None:
     assert "Name it with column (--column); there are a, b" in done.stderr
 
 
+def test_seconds_are_a_number(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a unit."""
+    with pytest.raises(SystemExit):
+        cli.parser().parse_args(["embed", "a", "--timeout", "5s"])
+    assert "argument --timeout: '5s' is no number of seconds" in capsys.readouterr().err
+
+
 def test_a_job_that_stops_says_what_it_waits_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -89,7 +89,7 @@ def test_the_type_is_told_by_the_first_bytes(
     assert (found.kind, found.name, found.media_type) == (kind, name, media_type)
     for other in CLASSES:
         if other != kind and (other, name) != ("audio", "mp4"):
-            words = rf"found {name}, which {CLASSES[kind].__name__}\(…\) takes"
+            words = rf"this is {name}: use {CLASSES[kind].__name__}\(…\)"
             with pytest.raises(ValueError, match=words):
                 sniff(beginning + rest, other)
 

@@ -316,7 +316,7 @@ DATA_URL = "data:image/png;base64," + base64.b64encode(PNG).decode()
     [
         ("https://a b", "characters that no URL has"),
         ("data:junk", "has no comma"),
-        ("data:image/png;base64,UklGRgAAAABXQVZF", "found wav, which"),
+        ("data:image/png;base64,UklGRgAAAABXQVZF", "this is wav: use Audio"),
     ],
 )
 @pytest.mark.parametrize("more", [{}, {"detail": "low"}])

@@ -225,7 +225,7 @@ def test_provider_preferences_pass_in_either_form() -> None:
         ({"sort": "cheapest"}, "sort is 'cheapest'"),
         ({"quantizations": ["int3"]}, r"quantizations is \['int3'\]"),
         ({"order": "OpenAI"}, "order is 'OpenAI', a list of str is needed"),
-        ({"zdr": "yes"}, "zdr is 'yes', bool is needed"),
+        ({"zdr": "yes"}, "zdr is 'yes', true or false is needed"),
         ({"preferred_min_throughput": float("nan")}, "preferred_min_throughput is nan"),
         ({"preferred_min_throughput": True}, "preferred_min_throughput is True"),
         ({"max_price": 5}, "max_price is 5, an object is needed"),

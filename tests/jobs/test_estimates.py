@@ -156,7 +156,7 @@ def test_the_time_holds_the_truth(
 
     texts = [f"{n} " * (n % 50 + 1) for n in range(1000)]
     table = pa.table({"text": texts})
-    options = {"batch_size": batch_size, "concurrency": 1}
+    options: Any = {"batch_size": batch_size, "concurrency": 1}
     found = support.Service(script).run(
         "sync", lambda client: jobs.estimate(table, client=client, **options)
     )

@@ -115,8 +115,8 @@ def sniff(data: bytes, kind: Kind) -> Format:
         shown = data[:8].hex(" ")
         raise ValueError(f"found no {NOUNS[kind]} (the first bytes are {shown}); {right} taken")
     description = found.description.format(brand=repr(data[start + 8 : start + 12])[1:])
-    other = f", which {found.kind.title()}(…) takes" if found.kind else ""
-    raise ValueError(f"found {description}{other}, by its first bytes; {right} taken")
+    other = f": use {found.kind.title()}(…)" if found.kind else ""
+    raise ValueError(f"this is {description}{other}; {right} taken")
 
 
 def _under_a_tag(data: bytes) -> Format | None:

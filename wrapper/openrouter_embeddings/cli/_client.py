@@ -30,6 +30,13 @@ def credits_(text: str) -> Decimal:
     raise argparse.ArgumentTypeError(f"{text!r} is no amount of credits; 2.50, say, is right")
 
 
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds") from None
+
+
 def fields(text: str) -> dict[str, Any]:
     """A JSON object, or one field as key=value, as argparse takes it from an argument.
 
@@ -103,8 +110,12 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     },
     "batch_size": {"type": int, "metavar": "N", "help": "inputs in a request; default: 128"},
     "concurrency": {"type": int, "metavar": "N", "help": "requests at a time; default: 8"},
-    "timeout": {"type": float, "metavar": "SECONDS", "help": "for one attempt; default: 180"},
-    "deadline": {"type": float, "metavar": "SECONDS", "help": "for all of it; default: no limit"},
+    "timeout": {"type": _seconds, "metavar": "SECONDS", "help": "for one attempt; default: 180"},
+    "deadline": {
+        "type": _seconds,
+        "metavar": "SECONDS",
+        "help": "for all of it; default: no limit",
+    },
     "max_retries": {"type": int, "metavar": "N", "help": "of one request; default: 4"},
     "budget": {
         "type": credits_,

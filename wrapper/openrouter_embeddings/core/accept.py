@@ -70,11 +70,14 @@ def checked_iterable(inputs: Any) -> Iterable[Any]:
         _item(inputs, 0)
     if isinstance(inputs, str | Media | Content | Mapping):
         raise InputError(
-            f"a stream is an iterable of inputs, {_name(inputs)} is one; put it in a list"
+            f"embed_stream takes a list or iterator of inputs, {_name(inputs)} is one input; "
+            'put it in a list, as in ["…"]'
         )
     _has_order(inputs)
     if not isinstance(inputs, Iterable):
-        raise InputError(f"a stream is an iterable of inputs, {_name(inputs)} is none")
+        raise InputError(
+            f"embed_stream takes a list or iterator of inputs, {_name(inputs)} is none"
+        )
     return inputs
 
 

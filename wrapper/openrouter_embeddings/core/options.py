@@ -186,7 +186,7 @@ def merged(defaults: EmbedOptions, call: EmbedOptions) -> Options:
     return Options(**both)
 
 
-def check_names(given: Any, *, client: bool = False, own: Iterable[str] = ()) -> None:
+def check_names(given: Any, *, client: bool = False, own: Iterable[str] | None = None) -> None:
     """Raise TypeError for an option that does not exist.
 
     Args:
@@ -195,7 +195,7 @@ def check_names(given: Any, *, client: bool = False, own: Iterable[str] = ()) ->
         client: they are those of a constructor, which has `CLIENT_OPTIONS` too.
         own: what else the caller's function takes.
     """
-    known = [*own]
+    known = [*(own or ())]
     known += [option.name for option in fields(Options) if option.init]
     known += CLIENT_OPTIONS if client else ()
     for name in given:

@@ -249,6 +249,8 @@ def _spell(wanted: Any) -> str:
     if arguments := [a for a in get_args(wanted) if a not in (Unset, type(None))]:
         # a list of names or any string is, to a reader, any string
         return "str" if str in arguments else " or ".join(map(_spell, arguments))
+    if wanted is bool:
+        return "true or false"
     return "an object" if attrs.has(wanted) else str(wanted.__name__)
 
 

@@ -227,8 +227,8 @@ class Embedding:
         if self._max_errors is not None and errors > self._max_errors:
             raise JobError(
                 f"{errors:,} row{'s' * (errors != 1)} cannot be embedded, and max_errors is "
-                f"{self._max_errors}; the reasons are kept, and with a higher max_errors the job "
-                "goes on"
+                f"{self._max_errors}; the reasons are kept, and with a higher max_errors "
+                "(--max-errors) the job goes on"
             )
 
     def _settle(self) -> list[BaseException]:

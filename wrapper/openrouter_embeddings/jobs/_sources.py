@@ -225,7 +225,7 @@ def _from_files(paths: list[Path], delimiter: str | None) -> Source:
     kinds = {_FORMATS.get(path.suffix.lower()) for path in paths}
     kind = kinds.pop()
     names = " and ".join(sorted({path.suffix or path.name for path in paths}))
-    if None in (kind, *kinds):
+    if kind is None or None in kinds:
         raise InputError(f"{names} cannot be read; {_RIGHT}")
     if kinds:
         raise InputError(f"sources must be of one kind; these are {names}")

@@ -15,6 +15,7 @@ import urllib.request
 import zlib
 from collections import deque
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import httpcore
@@ -286,6 +287,10 @@ def _tls(*, trust_env: bool) -> ssl.SSLContext:
         return httpx.create_ssl_context(trust_env=trust_env)
     except OSError as error:
         files = {name: os.environ[name] for name in _TLS_FILES if name in os.environ}
+        for name, file in files.items():
+            is_read = name != "SSLKEYLOGFILE"
+            if is_read and isinstance(error, FileNotFoundError) and not Path(file).exists():
+                raise InputError(f"{name}={file}: no such file") from None
         named = ", ".join(f"{name}={file}" for name, file in files.items())
         raise InputError(
             f"the files for TLS that the environment names cannot be used ({named}): {error}; "
