@@ -53,7 +53,7 @@ def test_rows_without_a_vector_are_null_and_say_why() -> None:
     assert found["embedding"].is_null().to_pylist() == [False, True, True, True]
     reasons = found["embedding_error"].to_pylist()
     assert reasons[0] is None
-    assert reasons[1] == reasons[3] == "the text is empty"
+    assert (reasons[1], reasons[3]) == ("the text is empty", "the text is null")
     assert reasons[2].startswith("Bad Request")
     np.testing.assert_array_equal(found["embedding"][0].values.to_numpy(), of_model(["fine"])[0])
 

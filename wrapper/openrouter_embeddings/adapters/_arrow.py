@@ -87,8 +87,10 @@ class Embedder:
         column = self._column([row.digest for row in rows], vectors)
         table = table.append_column(self._output, column)
         if self._skips:
-            said = self._arrow.array([reasons.get(r.digest) for r in rows], self._arrow.string())
-            table = table.append_column(reasons_column(self._output), said)
+            # an empty text and a null have one digest, and each its own reason
+            said = [row.reason or reasons.get(row.digest) for row in rows]
+            column = self._arrow.array(said, self._arrow.string())
+            table = table.append_column(reasons_column(self._output), column)
         return table
 
     def _embedded(self, rows: list[Row]) -> tuple[dict[bytes, Any], dict[bytes, str]]:
