@@ -182,7 +182,7 @@ def test_an_estimate_leaves_out_what_the_job_writes(tmp_path: Path) -> None:
     assert jobs.estimate(pattern, tmp_path / "t.jsonl", price=Decimal(1)).rows == 1
     with pytest.raises(ore.InputError, match="has a column 'embedding' already"):
         jobs.estimate(tmp_path / "t.jsonl", tmp_path / "u.jsonl", price=Decimal(1))
-    with pytest.raises(ore.InputError, match=r"is no \.parquet, \.npy or \.jsonl file"):
+    with pytest.raises(ore.InputError, match=r"a target ends in \.parquet, "):
         jobs.estimate(pattern, tmp_path / "t.txt", price=Decimal(1))
 
 
@@ -202,6 +202,19 @@ def test_a_job_that_ends_too_early_says_that_it_waits(
     assert seen[-1] == "stopping"
     assert seen.count("stopping") == 1
     assert raised.value.inputs == ()  # a position in a request is nobody's row
+
+
+def test_a_failed_connection_says_no_such_thing(source: Path, tmp_path: Path) -> None:
+    """Its other requests fail as well."""
+    seen: list[str] = []
+    made: Any = {**OPTIONS, "concurrency": 4, "max_retries": 0}
+    service = Service(Fault("accept-and-close"))
+    with service.client(**made) as client, pytest.raises(ore.APIConnectionError):
+        jobs.embed_file(
+            source, tmp_path / "t.npy", client=client, column="text",
+            on_progress=lambda progress: seen.append(progress.stage),
+        )  # fmt: skip
+    assert "stopping" not in seen
 
 
 def test_what_is_no_client_is_refused(source: Path, tmp_path: Path) -> None:

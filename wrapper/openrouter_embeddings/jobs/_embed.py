@@ -130,7 +130,7 @@ class Embedding:
                 self._collect()
         except BaseException as error:
             with suppress(Exception):  # of a listener; a second Ctrl-C here stops at once
-                if self.in_flight and not isinstance(error, APIConnectionError):
+                if self._pending and not isinstance(error, APIConnectionError):
                     self._watch.turn_to("stopping", self)
             self._drain()
             raise
