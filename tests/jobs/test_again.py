@@ -204,19 +204,6 @@ def test_a_job_that_ends_too_early_says_that_it_waits(
     assert raised.value.inputs == ()  # a position in a request is nobody's row
 
 
-def test_a_failed_connection_says_no_such_thing(source: Path, tmp_path: Path) -> None:
-    """Its other requests fail as well."""
-    seen: list[str] = []
-    made: Any = {**OPTIONS, "concurrency": 4, "max_retries": 0}
-    service = Service(Fault("accept-and-close"))
-    with service.client(**made) as client, pytest.raises(ore.APIConnectionError):
-        jobs.embed_file(
-            source, tmp_path / "t.npy", client=client, column="text",
-            on_progress=lambda progress: seen.append(progress.stage),
-        )  # fmt: skip
-    assert "stopping" not in seen
-
-
 def test_what_is_no_client_is_refused(source: Path, tmp_path: Path) -> None:
     """And a misspelt option is one, whatever else is wrong."""
     asynchronous: Any = ore.AsyncClient.local()
