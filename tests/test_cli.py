@@ -485,7 +485,8 @@ def test_a_job_that_stops_says_what_it_waits_for(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
     given = cli.parser().parse_args(["run", "s.txt", "-o", "t.npy"])
     listener, close = _run._listener(given)
-    listener(jobs.Progress("stopping", 1, 2, 0, 1, 0, 0, 1, 4, ore.Usage(), 10.0))
+    for in_flight in (1, 0):  # none under way: nothing to say
+        listener(jobs.Progress("stopping", 1, 2, 0, 1, 0, 0, in_flight, 4, ore.Usage(), 10.0))
     close()
     assert capsys.readouterr().err == (
         "orembed: finishing the requests already sent; Ctrl-C again drops them\n"

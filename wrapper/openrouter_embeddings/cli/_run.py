@@ -161,7 +161,8 @@ def _listener(given: argparse.Namespace) -> tuple[Callable[[Progress], None], Ca
     def say(progress: Progress) -> None:
         nonlocal last
         if progress.stage == "stopping":
-            print(f"orembed: {_STOPPING}", file=sys.stderr, flush=True)
+            if progress.in_flight:
+                print(f"orembed: {_STOPPING}", file=sys.stderr, flush=True)
         elif time.monotonic() - last >= EVERY:
             last = time.monotonic()
             print(line(progress), file=sys.stderr, flush=True)
@@ -229,7 +230,8 @@ def _bar() -> tuple[Callable[[Progress], None], Callable[[], None]]:
 
     def show(progress: Progress) -> None:
         bar.update(task, total=progress.total, completed=progress.rows, description=progress.stage)
-        said = _STOPPING if progress.stage == "stopping" else wrapped(progress, terminal.width)
+        is_waiting = progress.stage == "stopping" and progress.in_flight
+        said = _STOPPING if is_waiting else wrapped(progress, terminal.width)
         live.update(console.Group(bar, need("rich.text", "jobs").Text(said)))
 
     return show, live.stop

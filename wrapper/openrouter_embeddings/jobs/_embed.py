@@ -16,7 +16,7 @@ from openrouter_embeddings.client._call import Purse
 from openrouter_embeddings.client._workers import Job, Workers
 from openrouter_embeddings.core.budget import Budget
 from openrouter_embeddings.core.plan import MAX_TEXT_BYTES
-from openrouter_embeddings.errors import APIConnectionError, EmbeddingsError
+from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.result import Usage
 
 from ._errors import JobError
@@ -128,9 +128,9 @@ class Embedding:
                 self._submit(workers, rows)
             while self._pending:
                 self._collect()
-        except BaseException as error:
+        except BaseException:
             with suppress(Exception):  # of a listener; a second Ctrl-C here stops at once
-                if self._pending and not isinstance(error, APIConnectionError):
+                if self._pending:
                     self._watch.turn_to("stopping", self)
             self._drain()
             raise
