@@ -168,6 +168,29 @@ def test_a_source_that_swallows_a_cancel_does_not_keep_its_stream_from_ending() 
     asyncio.run(asyncio.wait_for(run(), 5))
 
 
+def test_closing_an_async_client_ends_a_stream_whose_source_pauses() -> None:
+    """Another task waits for a part, and hears that the client was closed."""
+
+    async def source(paused: asyncio.Event) -> AsyncIterator[str]:
+        yield "first"
+        paused.set()
+        await asyncio.Event().wait()
+
+    async def run() -> None:
+        paused = asyncio.Event()
+        async with httpx.AsyncClient(transport=httpx.MockTransport(Service().handle)) as http:
+            client = ore.AsyncClient("k", http_client=http, model="m", batch_size=1)
+            parts = client.embed_stream(source(paused))
+            assert (await anext(parts)).start == 0
+            await paused.wait()
+            waiting = asyncio.ensure_future(anext(parts))
+            await client.close()
+            with pytest.raises(ore.EmbeddingsError, match="the client was closed"):
+                await waiting
+
+    asyncio.run(asyncio.wait_for(run(), 5))
+
+
 def test_an_asynchronous_stream_that_the_collector_finds_ends_without_a_word() -> None:
     """The task that reads its inputs is cancelled, not destroyed while it waits."""
     said: list[dict[str, Any]] = []

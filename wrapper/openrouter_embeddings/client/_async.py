@@ -170,6 +170,8 @@ class AsyncClient(BaseClient):
         if not self._transport.is_forsaken:
             self._closing.set()
             self._turnstile.wake()
+            for reader in self._reading:
+                reader.cancel()
         await self._transport.aclose()
 
     async def __aenter__(self) -> Self:
@@ -229,13 +231,7 @@ class AsyncClient(BaseClient):
             begun.put_nowait(pending[-1])
             await room.acquire()
 
-        async def read() -> None:
-            try:
-                await feed(take)
-            finally:
-                begun.put_nowait(None)
-
-        reader = asyncio.create_task(read())
+        reader = asyncio.create_task(self._read(call, partial(feed, take), begun))
         self._reading.add(reader)
         reader.add_done_callback(self._reading.discard)
         try:
@@ -261,6 +257,19 @@ class AsyncClient(BaseClient):
             if not call.is_forked:
                 call.end()
                 await _cancelled([reader, *pending])
+
+    async def _read(
+        self, call: Call, feed: Callable[[], Awaitable[None]], begun: asyncio.Queue[Any]
+    ) -> None:
+        """Read a stream's inputs; None says that no more requests come of them."""
+        try:
+            await feed()
+        except asyncio.CancelledError:
+            if self._closing.is_set():  # the source may pause for long
+                raise EmbeddingsError(call.why_over) from None
+            raise
+        finally:
+            begun.put_nowait(None)
 
     async def _batch(self, call: Call, batch: Batch) -> EmbeddingResult:
         division = call.divide(batch)
