@@ -43,6 +43,7 @@ _FREE = 10_000.0  # requests per second; a rate as high limits nobody, and is fo
 
 _MOMENT = 1e-6  # seconds; a clock may be too coarse to tell less from nothing
 _MEASURED_SECONDS = 5.0
+_LATE = 0.01  # seconds that a thread may wake up too late; the next requests make up for it
 _SPREAD_SECONDS = 1.0  # over which requests begin after a pause
 
 
@@ -96,7 +97,7 @@ class Limiter:
         if not spacing and now < self._paused_until + _SPREAD_SECONDS:
             spacing = _SPREAD_SECONDS / min(self.window, self._waited)
         if spacing:
-            self._next_start = max(now, self._next_start) + spacing
+            self._next_start = max(now - _LATE, self._next_start) + spacing
 
     def served(self, now: float, began: float) -> None:
         """A request that began at `began` was answered."""
