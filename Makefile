@@ -30,8 +30,9 @@ demo: .venv/.demo ## set up and run the main job on the local stand-in
 	@$(BIN)/python examples/quickstart.py
 
 .PHONY: test
-test: .venv/.ready ## run the tests, in a process for each core
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+test: .venv/.ready ## run the tests, in one process more than there are cores
+	@processes=$$(($$(getconf _NPROCESSORS_ONLN) + 1)); $(BIN)/python -m pytest \
+	  --numprocesses $$((processes < 8 ? processes : 8)) --dist loadfile --no-loadscope-reorder
 
 .PHONY: browser
 browser: .venv/.ready ## install Chromium where there is none, for the tests that look at a page
