@@ -131,25 +131,8 @@ def limited(rate: int, retry_after: str, seconds: float) -> tuple[str, bool]:
     """Many small requests to a service that lets `rate` a second pass."""
     script = f'[[fault]]\nkind = "rate-limit"\nper_second = {rate}\n{retry_after}\n'
     books: list[str] = []
-    answered, counting = 0, threading.Lock()
-    ends = time.monotonic() + seconds
-    with (
-        served(script, books) as url,
-        ore.Client("local", base_url=url, model="local/hash", concurrency=16) as client,
-    ):
-
-        def work() -> None:
-            nonlocal answered
-            while time.monotonic() < ends:
-                client.embed("a text", dimensions=WIDTH, max_retries=9)
-                with counting:
-                    answered += time.monotonic() < ends
-
-        threads = [threading.Thread(target=work) for _ in range(16)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+    with served(script, books) as url:
+        answered = answers(url, seconds, max_retries=9)
     came = int(books[0].split()[0])
     refused = sum(int(n) for n in re.findall(r"(\d+) × 429", books[0]))
     goodput = answered / (rate * seconds + rate)
@@ -161,8 +144,8 @@ def limited(rate: int, retry_after: str, seconds: float) -> tuple[str, bool]:
     return line, goodput >= 0.9 and refused <= 0.05 * came
 
 
-def calls_per_second(url: str, seconds: float) -> float:
-    """Answers to small calls of 16 threads that do not retry and pass over 429s."""
+def answers(url: str, seconds: float, *passed_over: type[Exception], max_retries: int) -> int:
+    """How many small calls of 16 threads are answered in so many seconds."""
     answered, counting = 0, threading.Lock()
     ends = time.monotonic() + seconds
     with ore.Client("local", base_url=url, model="local/hash", concurrency=16) as client:
@@ -170,8 +153,8 @@ def calls_per_second(url: str, seconds: float) -> float:
         def work() -> None:
             nonlocal answered
             while time.monotonic() < ends:
-                with suppress(ore.RateLimitError):
-                    client.embed("a text", dimensions=WIDTH, max_retries=0)
+                with suppress(*passed_over):
+                    client.embed("a text", dimensions=WIDTH, max_retries=max_retries)
                     with counting:
                         answered += time.monotonic() < ends
 
@@ -180,7 +163,12 @@ def calls_per_second(url: str, seconds: float) -> float:
             thread.start()
         for thread in threads:
             thread.join()
-    return answered / seconds
+    return answered
+
+
+def calls_per_second(url: str, seconds: float) -> float:
+    """Calls that do not retry, and pass over 429s."""
+    return answers(url, seconds, ore.RateLimitError, max_retries=0) / seconds
 
 
 def unlucky(seconds: float) -> tuple[str, bool]:

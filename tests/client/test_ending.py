@@ -443,8 +443,8 @@ def test_workers_that_nobody_has_end() -> None:
 
 def test_a_stop_begins_no_more_jobs() -> None:
     """What waited is forgotten."""
-    workers, go_on, done = Workers[None](1), threading.Event(), list[int]()
-    first = workers.submit(go_on.wait, 30)  # type: ignore[arg-type]
+    workers, go_on, done = Workers[bool | None](1), threading.Event(), list[int]()
+    first = workers.submit(go_on.wait, 30)
     workers.submit(done.append, 1)
     workers.stop()
     go_on.set()

@@ -99,20 +99,23 @@ def proxy(authority: trustme.CA | None, monkeypatch: pytest.MonkeyPatch) -> Iter
     serving.stop()
 
 
-@every
-@pytest.mark.parametrize("secure", [False, True])
-@pytest.mark.usefixtures("trusted")
-def test_requests_go_through_the_proxy(
-    kind: str,
-    url: str,
+@pytest.fixture(params=[False, True], ids=["plain", "secure"])
+def serving(
+    request: pytest.FixtureRequest,
+    url: str,  # which is there before the proxy
+    trusted: None,
     authority: trustme.CA,
     monkeypatch: pytest.MonkeyPatch,
-    *,
-    secure: bool,
-) -> None:
+) -> Iterator[Proxy]:
+    """The environment's proxy, which speaks TLS itself or does not."""
+    with proxy(authority if request.param else None, monkeypatch) as started:
+        yield started
+
+
+@every
+def test_requests_go_through_the_proxy(kind: str, url: str, serving: Proxy) -> None:
     """With its password, and without the key: TLS, within TLS where the proxy itself speaks it."""
-    with proxy(authority if secure else None, monkeypatch) as serving:
-        assert np.array_equal(embed_over(kind, url, TEXTS).vectors, expected(TEXTS))
+    assert np.array_equal(embed_over(kind, url, TEXTS).vectors, expected(TEXTS))
     assert serving.heads
     password = base64.b64encode(b"me:secret")
     for head in serving.heads:
@@ -122,20 +125,11 @@ def test_requests_go_through_the_proxy(
 
 
 @every
-@pytest.mark.parametrize("secure", [False, True])
-@pytest.mark.usefixtures("trusted")
-def test_an_answer_that_comes_again_is_not_the_next_requests(
-    kind: str,
-    url: str,
-    authority: trustme.CA,
-    monkeypatch: pytest.MonkeyPatch,
-    *,
-    secure: bool,
-) -> None:
+@pytest.mark.usefixtures("serving")
+def test_an_answer_that_comes_again_is_not_the_next_requests(kind: str, url: str) -> None:
     """Though it waits in what TLS within TLS has read, and the socket is empty."""
     texts = ["x" * (n + 1) for n in range(32)]
-    with proxy(authority if secure else None, monkeypatch):
-        result = embed_over(kind, url, texts, model="again", batch_size=1, concurrency=1)
+    result = embed_over(kind, url, texts, model="again", batch_size=1, concurrency=1)
     assert np.array_equal(result.vectors, expected(texts))
 
 
