@@ -130,27 +130,27 @@ spark: .venv/spark/.ready ## adapters.spark on a Spark of this machine (needs Ja
 
 .PHONY: faults
 faults: .venv/.ready ## every fault over a socket; writes the table in docs/reliability.md
-	@$(BIN)/python -m tools.faults
+	@$(BIN)/python -m stress.faults
 
 .PHONY: kills
 kills: .venv/.ready ## jobs that are killed at random moments, until they are done; fills docs/reliability.md
-	@$(BIN)/python -m tools.kills
+	@$(BIN)/python -m stress.kills
 
 .PHONY: million
 million: .venv/.ready ## orembed run over a million rows: time, CPU, memory; fills docs/performance.md
-	@$(BIN)/python -m tools.million
+	@$(BIN)/python -m benchmarks.million
 
 .PHONY: scale
 scale: .venv/.ready ## what a row takes of a worker, and a billion; fills docs/scale.md; a minute
-	@$(BIN)/python -m tools.scale
+	@$(BIN)/python -m benchmarks.scale
 
 .PHONY: soak
 soak: .venv/.ready ## 200,000 texts through faults, and rate limits; about seven minutes
-	@$(BIN)/python -m tools.soak
+	@$(BIN)/python -m stress.soak
 
 .PHONY: fuzz
 fuzz: .venv/.ready ## a million mutated answers against a plain reference decoder; about four minutes
-	@$(BIN)/python -m tools.fuzz
+	@$(BIN)/python -m stress.fuzz
 
 # an environment for each package that is measured, or one holds back another
 .venv/bench/%/.ready: requirements/bench/%.txt .venv/.demo

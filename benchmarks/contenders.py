@@ -99,7 +99,7 @@ def ours_unchecked(url: str, concurrency: int, size: int, width: int) -> Embed:
     from contextlib import nullcontext
     from types import SimpleNamespace
 
-    from openrouter_embeddings.core import scan
+    from openrouter_embeddings.core import streaming
 
     ones = np.ones(2048)
     unchecked: Any = SimpleNamespace(
@@ -108,7 +108,7 @@ def ours_unchecked(url: str, concurrency: int, size: int, width: int) -> Embed:
         errstate=lambda **_: nullcontext(),
         vecdot=lambda a, _: ones[: len(a)],
     )
-    scan.np = unchecked
+    streaming.np = unchecked
     return ours(url, concurrency, size, width)
 
 

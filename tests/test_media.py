@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openrouter_embeddings import Audio, Content, File, Image, InputError, Video, media
 from openrouter_embeddings._data_urls import read_data_url
-from openrouter_embeddings.core.accept import accept
+from openrouter_embeddings.core.validate import accept
 from openrouter_embeddings.inputs import Kind, LoadedMedia
 from openrouter_embeddings.media import load, load_content
 

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 NEXT: dict[Group, str] = {
-    "service": "the address is BASE_URL in transport/_addresses.py; transport/_connections.py and "
+    "service": "the address is BASE_URL in transport/_url.py; transport/_connections.py and "
     "_send.py send the key as a bearer token",
     "operations": "a new one needs a method of its own, or a line in tools/gaps.toml",
     "request": "a new field needs an option in core/options.py, or a line in tools/gaps.toml",
     "response": "core/decode.py reads it, and takes a missing or null field but for the vectors; "
     "what is new stays readable in `served[…].body`",
-    "errors": "a new status needs its exception, if it has none: errors.py, core/policy.py and "
-    "EXCEPTIONS in tests/contract/test_client.py",
+    "errors": "a new status needs its exception, if it has none: errors.py, "
+    "core/retry_policy.py and EXCEPTIONS in tests/contract/test_client.py",
 }
 _BROKEN = "make typecheck test says what of ours relies on it; CHANGELOG.md tells who else does"
 _MARKS: dict[Effect, str] = {"breaks": "BREAKS", "fine": "ok    ", "note": "note  "}

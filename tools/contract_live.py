@@ -17,9 +17,9 @@ import jsonschema_rs
 import numpy as np
 import orjson
 from openrouter_embeddings._secret import Secret
+from openrouter_embeddings.core.batching import Batch
 from openrouter_embeddings.core.decode import decode
-from openrouter_embeddings.core.plan import Batch
-from openrouter_embeddings.core.scan import Scan
+from openrouter_embeddings.core.streaming import StreamDecoder
 from openrouter_embeddings.core.wire import Reply
 from openrouter_embeddings.errors import (
     APIConnectionError,
@@ -94,7 +94,7 @@ class Examination:
     def _send(self, probe: Probe) -> Reply:
         body = orjson.dumps({"model": self._model, **probe.request})
         if probe.with_key:
-            return self._transport.send(body, _TIMEOUT, Scan(0, _LONGEST))
+            return self._transport.send(body, _TIMEOUT, StreamDecoder(0, _LONGEST))
         headers = {"Content-Type": "application/json"}
         answer = self._bare.post(self._url, content=body, headers=headers, timeout=_TIMEOUT)
         return Reply(answer.status_code, dict(answer.headers), answer.content)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tools.meaning import Reader
 
 _OPTIONS = f"{WRAPPER}/core/options.py"
-_INPUTS = f"{WRAPPER}/core/accept.py"
+_INPUTS = f"{WRAPPER}/core/validate.py"
 _PARTS = f"{WRAPPER}/inputs.py"
 _STRANGER = "a_field_that_nobody_knows"
 _ANYTHING: tuple[Json, ...] = ("1", 1, True, {}, ["x"])

@@ -24,7 +24,7 @@ _DECODE = f"{WRAPPER}/core/decode.py"
 _ERRORS = f"{WRAPPER}/errors.py"
 _RESULT = f"{WRAPPER}/result.py"
 _OPTIONS = f"{WRAPPER}/core/options.py"
-_ADDRESS = f"{WRAPPER}/transport/_addresses.py"
+_ADDRESS = f"{WRAPPER}/transport/_url.py"
 _KEY = f"{WRAPPER}/transport/_send.py"
 # Where callers find a field of an answer; `.*` stands for every field below.
 OFFERED = {

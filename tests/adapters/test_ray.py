@@ -18,9 +18,9 @@ from openrouter_embeddings.local.faults import Faults
 from openrouter_embeddings.local.models import MODELS
 from openrouter_embeddings.local.models.hash import HashModel
 
+from stress.faults import served
 from tests.adapters.ray_job import BATCH
 from tools import ROOT
-from tools.faults import served
 
 ROWS = 2000
 TEXTS = [f"text {n}" for n in range(ROWS)]

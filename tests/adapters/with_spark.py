@@ -15,8 +15,8 @@ from openrouter_embeddings.local.faults import Faults
 from openrouter_embeddings.local.models import MODELS
 from openrouter_embeddings.local.models.hash import HashModel
 
+from stress.faults import served
 from tools import ROOT
-from tools.faults import served
 
 SparkSession: Any = import_module("pyspark.sql").SparkSession  # only make spark has it
 OPTIONS: Any = {"workers": 2, "model": "local/hash", "dimensions": 8, "client": ore.Client.local}

@@ -15,7 +15,7 @@ import numpy as np
 import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings._secret import Secret
-from openrouter_embeddings.transport import _asyncio, _connections, _writes
+from openrouter_embeddings.transport import _asyncio_backend, _connections, _write_buffer
 
 from tests.http_service import HTTPService
 from tests.support import KEY, KINDS, MODEL, Kind, answer, expected
@@ -95,8 +95,10 @@ def test_an_end_counts_when_it_comes() -> None:
     here, there = socket.socketpair()
     here.setblocking(False)
     with here, there:
-        protocol = _asyncio._Protocol()
-        stream = _asyncio._Stream(cast("Any", None), protocol, _asyncio.Backend(), here)
+        protocol = _asyncio_backend._Protocol()
+        stream = _asyncio_backend._Stream(
+            cast("Any", None), protocol, _asyncio_backend.Backend(), here
+        )
         assert not stream.get_extra_info("is_readable")
         protocol.eof_received()
         assert stream.get_extra_info("is_readable")
@@ -257,8 +259,8 @@ def test_nothing_is_sent_after_a_close(monkeypatch: pytest.MonkeyPatch) -> None:
             await client.close()
             return stream
 
-        connect = _asyncio.Backend.connect_tcp
-        monkeypatch.setattr(_asyncio.Backend, "connect_tcp", connected)
+        connect = _asyncio_backend.Backend.connect_tcp
+        monkeypatch.setattr(_asyncio_backend.Backend, "connect_tcp", connected)
         with pytest.raises(ore.APIConnectionError, match="the client was closed") as raised:
             await client.embed("a")
         assert not raised.value.maybe_billed
@@ -318,13 +320,13 @@ def test_a_request_is_sent_at_once(
 ) -> None:
     """Head and body in one piece, while that is worth it: one packet wakes the service once."""
     sent: list[bytes] = []
-    take = _writes.Writes.take
+    take = _write_buffer.Writes.take
 
-    def noted(self: _writes.Writes, buffer: bytes) -> tuple[bytes, ...]:
+    def noted(self: _write_buffer.Writes, buffer: bytes) -> tuple[bytes, ...]:
         sent.extend(pieces := take(self, buffer))
         return pieces
 
-    monkeypatch.setattr(_writes.Writes, "take", noted)
+    monkeypatch.setattr(_write_buffer.Writes, "take", noted)
     calls(kind, counting.url, {"concurrency": 1})
     assert [piece[:5] for piece in sent] == [b"POST "] * 4
     assert all(piece.endswith(b"}") for piece in sent)
@@ -332,7 +334,7 @@ def test_a_request_is_sent_at_once(
 
 def test_a_large_body_follows_its_head() -> None:
     """It is not copied; and a head without a body goes out when that is known."""
-    writes, large = _writes.Writes(), bytes(2 << 20)
+    writes, large = _write_buffer.Writes(), bytes(2 << 20)
     assert writes.take(b"head") == ()
     head, body = writes.take(large)
     assert head == b"head"

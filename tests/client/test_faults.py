@@ -8,8 +8,8 @@ import pytest
 from openrouter_embeddings.local.faults import Fault, Faults
 from openrouter_embeddings.testing import Service
 
+from stress.scenarios import BATCHES, EXPECTED, SCENARIOS, TEXTS, Scenario, embed, judge
 from tests.support import KINDS, Kind
-from tools.fault_scenarios import BATCHES, EXPECTED, SCENARIOS, TEXTS, Scenario, embed, judge
 
 
 def service_of(faults: Faults) -> Service:

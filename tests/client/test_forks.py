@@ -13,8 +13,8 @@ import httpx
 import numpy as np
 import openrouter_embeddings as ore
 import pytest
-from openrouter_embeddings.client import _settings
-from openrouter_embeddings.transport import _logs
+from openrouter_embeddings.client import _base
+from openrouter_embeddings.transport import _log_redaction
 
 from tests.http_service import HTTPService
 from tests.support import KEY, KINDS, Kind, Service, expected, held_by_another, in_a_fork
@@ -71,23 +71,23 @@ def test_no_lock_that_a_thread_of_the_parent_held_stops_the_child(counting: HTTP
     with ore.Client(KEY, base_url=counting.url, model="m") as client:
         client.embed("warm")
         http: Any = client._transport._http
-        with held_by_another(client._turnstile.lock), held_by_another(http._lock):
+        with held_by_another(client._throttle.lock), held_by_another(http._lock):
             assert in_a_fork(lambda: right(client.embed([*"ab"], **MANY), [*"ab"])) == 0
 
 
 def test_the_child_keeps_what_was_learned_and_not_what_was_under_way() -> None:
     """The service is the same; the parent's requests are the parent's."""
     client = ore.Client.local(model="local/hash")
-    client._turnstile.limiter("local/hash").in_flight = 8
-    client._turnstile.limiter("local/hash").rate = 7.0
+    client._throttle.limiter("local/hash").in_flight = 8
+    client._throttle.limiter("local/hash").rate = 7.0
 
     def embeds() -> bool:
         client.embed([*"ab"], **MANY)
-        limiter = client._turnstile.limiter("local/hash")
+        limiter = client._throttle.limiter("local/hash")
         return limiter.in_flight == 0 and math.isfinite(limiter.rate)
 
     assert in_a_fork(embeds) == 0
-    assert client._turnstile.limiter("local/hash").in_flight == 8
+    assert client._throttle.limiter("local/hash").in_flight == 8
 
 
 class _Counted:
@@ -118,7 +118,7 @@ def test_threads_of_a_child_begin_anew_once(monkeypatch: pytest.MonkeyPatch) -> 
 
     def embed() -> bool:
         monkeypatch.setattr(client._transport, "renew", counted)
-        monkeypatch.setitem(_settings._locks, os.getpid(), lock)
+        monkeypatch.setitem(_base._locks, os.getpid(), lock)
         threads = [threading.Thread(target=client.embed, args=["a"]) for _ in range(4)]
         for thread in threads:
             thread.start()
@@ -298,7 +298,7 @@ def test_a_stream_that_began_before_the_fork_is_left_without_harm(
         with ore.Client(KEY, **options) as client:
             parts: Any = client.embed_stream([*"abcdef"])
             next(parts)
-            with held_by_another(client._turnstile.lock):
+            with held_by_another(client._throttle.lock):
                 status = in_a_fork(lambda: parts.close() is None)
             assert len([*parts]) == 5
             return status
@@ -327,5 +327,5 @@ def test_an_async_stream_that_began_before_the_fork_is_refused(counting: HTTPSer
 
 def test_a_fork_makes_clients_whatever_other_threads_did() -> None:
     """One of them may have held the lock of the log."""
-    with held_by_another(_logs._lock):
+    with held_by_another(_log_redaction._lock):
         assert in_a_fork(lambda: bool(ore.Client(KEY, model="m"))) == 0

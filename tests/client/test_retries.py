@@ -11,10 +11,10 @@ import httpx
 import openrouter_embeddings as ore
 import pytest
 import stamina
-from openrouter_embeddings.client._call import Call, Exchange
-from openrouter_embeddings.core.divide import Learned
+from openrouter_embeddings.client._request import CallState, RequestState
+from openrouter_embeddings.core.batching import Batch
 from openrouter_embeddings.core.options import Options
-from openrouter_embeddings.core.plan import Batch
+from openrouter_embeddings.core.splitting import ModelLimits
 from openrouter_embeddings.testing import JumpingClock
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
@@ -161,13 +161,13 @@ def test_only_the_failed_batch_is_sent_again(kind: Kind) -> None:
     assert sorted(body["input"][0] for body in service.bodies) == ["a", "b", "b", "c"]
 
 
-def exchange(**options: Any) -> Exchange:
+def exchange(**options: Any) -> RequestState:
     """One batch's attempts, without anything being sent."""
-    call, batch = Call(Options(model="m", **options), Learned()), Batch([0], ["a"])
-    return Exchange(call, call.divide(batch), batch)
+    call, batch = CallState(Options(model="m", **options), ModelLimits()), Batch([0], ["a"])
+    return RequestState(call, call.divide(batch), batch)
 
 
-def decide(one: Exchange, error: Exception, backoff: float = 0.5) -> bool | float:
+def decide(one: RequestState, error: Exception, backoff: float = 0.5) -> bool | float:
     """What stamina is told after an attempt that ended with `error`."""
     one.expect_backoff(backoff)
     hook = one.retrying["on"]
@@ -188,7 +188,10 @@ def test_a_wait_that_would_pass_the_deadline_is_not_begun() -> None:
     one = exchange(deadline=5)
     limited = ore.RateLimitError("slow down", status=429, retry_after=7.5)
     assert decide(one, limited) is False
-    with pytest.raises(ore.DeadlineExceededError, match="slow down") as caught, one.judged():
+    with (
+        pytest.raises(ore.DeadlineExceededError, match="slow down") as caught,
+        one.with_error_context(),
+    ):
         raise limited
     assert caught.value.__cause__ is limited
     assert (caught.value.retry_after, caught.value.status) == (7.5, 429)
@@ -200,7 +203,7 @@ def test_without_retries_left_the_error_is_the_services() -> None:
     one = exchange(deadline=5, max_retries=0)
     limited = ore.RateLimitError("slow down", status=429, retry_after=7.5)
     assert decide(one, limited) is False
-    with pytest.raises(ore.RateLimitError), one.judged():
+    with pytest.raises(ore.RateLimitError), one.with_error_context():
         raise limited
 
 

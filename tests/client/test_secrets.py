@@ -18,9 +18,9 @@ import pytest
 from openrouter_embeddings import jobs, testing
 from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.adapters import ray, spark
-from openrouter_embeddings.transport import _asyncio, _attempts
+from openrouter_embeddings.transport import _asyncio_backend, _deadlines
 
-from tests.client.test_hostile import answering
+from tests.client.test_bad_responses import answering
 from tests.http_service import HTTPService
 from tests.support import KEY, KINDS, Kind, Service, answer, embed_over
 
@@ -271,8 +271,8 @@ def test_an_error_that_nobody_expected_does_not_show_the_key(
     async def fail_async(*_: Any, **__: Any) -> Any:
         raise failure from ValueError(KEY)
 
-    monkeypatch.setattr(_attempts.Backend, "connect_tcp", fail)
-    monkeypatch.setattr(_asyncio.Backend, "connect_tcp", fail_async)
+    monkeypatch.setattr(_deadlines.Backend, "connect_tcp", fail)
+    monkeypatch.setattr(_asyncio_backend.Backend, "connect_tcp", fail_async)
     caught: list[BaseException] = []
 
     async def run() -> None:

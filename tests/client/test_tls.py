@@ -11,7 +11,7 @@ import numpy as np
 import openrouter_embeddings as ore
 import pytest
 import uvloop
-from openrouter_embeddings.transport import _asyncio, _attempts
+from openrouter_embeddings.transport import _asyncio_backend, _deadlines
 
 from tests.support import KEY, KINDS, LARGE, MUCH, embed_over, expected
 
@@ -71,7 +71,7 @@ def test_a_handshake_that_gives_nothing_is_an_error() -> None:
         loop.start_tls = nothing
         listener = await asyncio.start_server(lambda _, w: w.close(), "127.0.0.1", 0)
         port: int = listener.sockets[0].getsockname()[1]
-        stream = await _asyncio.Backend().connect_tcp("127.0.0.1", port)
+        stream = await _asyncio_backend.Backend().connect_tcp("127.0.0.1", port)
         with pytest.raises(httpcore.ConnectError):
             await stream.start_tls(ssl.create_default_context())
         listener.close()
@@ -94,7 +94,7 @@ def test_what_comes_before_the_handshake_is_no_answer(
     async def run() -> None:
         listener = await asyncio.start_server(hostile, "127.0.0.1", 0)
         port: int = listener.sockets[0].getsockname()[1]
-        stream: Any = await _asyncio.Backend().connect_tcp("127.0.0.1", port)
+        stream: Any = await _asyncio_backend.Backend().connect_tcp("127.0.0.1", port)
         await stream._protocol.readable()
         with pytest.raises(httpcore.ConnectError, match="before the handshake"):
             await stream.start_tls(ssl.create_default_context())
@@ -138,7 +138,7 @@ class _Line(httpcore.NetworkStream):
 def test_a_reset_behind_what_came_is_the_next_reads() -> None:
     """It is not taken for an end, and what came before it is not lost."""
     reset = ConnectionResetError("reset by peer")
-    stream = _attempts._Stream(_Line(_Records(b"a", b"b", reset)))
+    stream = _deadlines._Stream(_Line(_Records(b"a", b"b", reset)))
     assert stream.read(1) == b"ab"
     with pytest.raises(httpcore.ReadError, match="reset by peer"):
         stream.read(1)
@@ -146,7 +146,7 @@ def test_a_reset_behind_what_came_is_the_next_reads() -> None:
 
 def test_all_records_at_hand_come_in_one_read() -> None:
     """Until there are no more, or the connection ends."""
-    stream = _attempts._Stream(_Line(_Records(b"a", b"b", ssl.SSLWantReadError(), b"c", b"", b"")))
+    stream = _deadlines._Stream(_Line(_Records(b"a", b"b", ssl.SSLWantReadError(), b"c", b"", b"")))
     assert [stream.read(1) for _ in range(3)] == [b"ab", b"c", b""]
 
 
@@ -165,7 +165,7 @@ def test_what_tls_has_read_already_is_looked_at_too(
     given: bytes | OSError, *, is_quiet: bool, within_tls: bool
 ) -> None:
     """The socket below is empty then, and another answer may still wait for the next request."""
-    stream = _attempts._Stream(_Line(_Records(given)), within_tls=within_tls)
+    stream = _deadlines._Stream(_Line(_Records(given)), within_tls=within_tls)
     assert stream._is_quiet() == is_quiet
 
 

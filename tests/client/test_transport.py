@@ -17,7 +17,7 @@ import httpx
 import numpy as np
 import openrouter_embeddings as ore
 import pytest
-from openrouter_embeddings.transport import _asyncio, _attempts
+from openrouter_embeddings.transport import _asyncio_backend, _deadlines
 
 from tests.support import KEY, KINDS, MODEL, Kind, Service, answer, embed_over
 
@@ -98,8 +98,8 @@ def test_every_operation_of_an_attempt_has_what_is_left_of_its_time() -> None:
         def get_extra_info(self, info: str) -> Any:
             return Line() if info == "socket" else None
 
-    stream = _attempts._Stream(Fake())
-    _attempts.begin_attempt(5)
+    stream = _deadlines._Stream(Fake())
+    _deadlines.begin_attempt(5)
     stream.read(1, 100)
     stream.write(b"head", None)
     stream.write(b"", None)
@@ -107,7 +107,7 @@ def test_every_operation_of_an_attempt_has_what_is_left_of_its_time() -> None:
     assert sent == [b"hea", b"d"]
     assert [left is not None and left <= 5 for left in seen] == [True] * 4
     assert seen[3] == 2
-    _attempts.begin_attempt(-1)
+    _deadlines.begin_attempt(-1)
     with pytest.raises(httpcore.ReadTimeout):
         stream.read(1, 100)
 
@@ -389,8 +389,8 @@ def test_a_process_ends_though_a_request_does_not() -> None:
     """After an error nobody waits for the requests that were under way."""
     code = """
 import threading, httpx, openrouter_embeddings as ore
-from openrouter_embeddings.client import _call
-_call.GRACE = 0.01
+from openrouter_embeddings.client import _request
+_request.GRACE = 0.01
 under_way = threading.Event()
 def serve(request):
     if b'"a"' in request.content:
@@ -408,7 +408,7 @@ client.embed(["a", "b"], batch_size=1)
     assert "BadRequestError" in done.stderr.splitlines()[-1]
 
 
-class _Line(asyncio.Transport):
+class _ModelQueue(asyncio.Transport):
     """Remembers what it was told."""
 
     def __init__(self) -> None:
@@ -427,7 +427,7 @@ class _Line(asyncio.Transport):
 
 def test_asyncio_reads_no_further_ahead_than_a_megabyte() -> None:
     """And goes on when what has come was taken."""
-    line, protocol = _Line(), _asyncio._Protocol()
+    line, protocol = _ModelQueue(), _asyncio_backend._Protocol()
     protocol.connection_made(line)
     protocol.data_received(b"x" * 1_000_000)
     assert line.said == []
@@ -442,9 +442,9 @@ def test_asyncio_writes_no_further_ahead_than_the_connection_takes() -> None:
     """A write waits where the transport says so, and ends with the connection."""
 
     async def run() -> None:
-        line, protocol = _Line(), _asyncio._Protocol()
+        line, protocol = _ModelQueue(), _asyncio_backend._Protocol()
         protocol.connection_made(line)
-        stream = _asyncio._Stream(line, protocol, _asyncio.Backend(), here)
+        stream = _asyncio_backend._Stream(line, protocol, _asyncio_backend.Backend(), here)
         await stream.write(b"head")
         protocol.pause_writing()
         writing = asyncio.create_task(stream.write(b"a"))

@@ -18,7 +18,7 @@ import numpy as np
 import openrouter_embeddings as ore
 import pytest
 from hypothesis import given
-from openrouter_embeddings.core.policy import error_class
+from openrouter_embeddings.core.retry_policy import error_class
 from openrouter_embeddings.local.contract import contract, operation
 
 from tests.contract.calls import CALLS, Call

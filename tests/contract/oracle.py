@@ -9,7 +9,7 @@ import schemathesis
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from openrouter_embeddings.local.contract import Contract, contract, shipped
-from openrouter_embeddings.local.doors.asgi import make_app
+from openrouter_embeddings.local.servers.asgi import make_app
 from schemathesis import Case, GenerationMode
 from schemathesis.specs.openapi.checks import ignored_auth
 

@@ -11,8 +11,8 @@ import openrouter_embeddings as ore
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openrouter_embeddings.core.batching import Batch
 from openrouter_embeddings.core.decode import Decoded, decode
-from openrouter_embeddings.core.plan import Batch
 from openrouter_embeddings.core.wire import Reply
 from openrouter_embeddings.local.contract import operation
 

@@ -11,8 +11,8 @@ import jsonschema_rs
 import pytest
 import uvicorn
 from hypothesis import given, settings
-from openrouter_embeddings.local.doors.asgi import make_app
 from openrouter_embeddings.local.respond import respond
+from openrouter_embeddings.local.servers.asgi import make_app
 from schemathesis import GenerationMode
 from schemathesis.core.failures import FailureGroup
 

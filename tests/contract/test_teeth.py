@@ -8,8 +8,8 @@ import openrouter_embeddings as ore
 import orjson
 import pytest
 from hypothesis import Phase, given, settings
-from openrouter_embeddings.client import _call
-from openrouter_embeddings.core import assemble, decode, encode, preferences
+from openrouter_embeddings.client import _request
+from openrouter_embeddings.core import decode, encode, preferences, result_builder
 
 from tests.contract.calls import CALLS, Call
 from tests.contract.oracle import SLOW
@@ -29,7 +29,7 @@ def sending(spoil: Callable[[dict[str, Any]], Any]) -> Patch:
             body = json.loads(right(fields, batch))
             return orjson.dumps(spoil(body) or body)
 
-        monkeypatch.setattr(_call, "encode", wrong)
+        monkeypatch.setattr(_request, "encode", wrong)
 
     return plant
 
@@ -113,10 +113,10 @@ def _padded(answer_: Any, count: int) -> list[Any]:
     return found + [found[0]] * (count - len(found))
 
 
-_add = assemble.Whole.add
+_add = result_builder.ResultBuilder.add
 
 
-def _at_the_front(whole: assemble.Whole, part: ore.EmbeddingResult) -> None:
+def _at_the_front(whole: result_builder.ResultBuilder, part: ore.EmbeddingResult) -> None:
     whole._rows = 0
     _add(whole, part)
 
@@ -129,7 +129,9 @@ READING: dict[str, Patch] = {
     ),
     "zero vectors let in": lambda m: m.setattr(decode, "unusable_rows", lambda _: {}),
     "cost forgotten": lambda m: m.setattr(decode, "_cost", lambda _: None),
-    "batches put at the front": lambda m: m.setattr(assemble.Whole, "add", _at_the_front),
+    "batches put at the front": lambda m: m.setattr(
+        result_builder.ResultBuilder, "add", _at_the_front
+    ),
 }
 
 

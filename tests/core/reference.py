@@ -19,9 +19,9 @@ import numpy as np
 import openrouter_embeddings as ore
 import orjson
 from numpy.typing import NDArray
+from openrouter_embeddings.core.batching import Batch
 from openrouter_embeddings.core.decode import decode
-from openrouter_embeddings.core.plan import Batch
-from openrouter_embeddings.core.scan import Scan
+from openrouter_embeddings.core.streaming import StreamDecoder
 from openrouter_embeddings.core.wire import Reply
 
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?", re.ASCII)
@@ -108,7 +108,7 @@ def streamed(
     place: Callable[[int], Matrix | None] = lambda _: None,
 ) -> Reply:
     """The answer as it is after coming in pieces that end at `cuts`."""
-    scan = Scan(rows, len(body), place)
+    scan = StreamDecoder(rows, len(body), place)
     for start, stop in pairwise([0, *sorted(cuts), len(body)]):
         scan.add(body[start:stop])
     left, cut = scan.end()

@@ -10,9 +10,9 @@ import openrouter_embeddings as ore
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openrouter_embeddings.core.batching import Batch
 from openrouter_embeddings.core.decode import Decoded, decode
-from openrouter_embeddings.core.plan import Batch
-from openrouter_embeddings.core.policy import named_cap
+from openrouter_embeddings.core.retry_policy import named_cap
 from openrouter_embeddings.core.wire import Reply
 
 from tests.support import answer, expected, items_of

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openrouter_embeddings.core.batching import Batch
 from openrouter_embeddings.core.encode import encode
-from openrouter_embeddings.core.plan import Batch
 from openrouter_embeddings.inputs import Kind, Loaded, LoadedMedia, RawPart
 
 from tests.newest import newest

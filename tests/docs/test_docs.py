@@ -16,16 +16,16 @@ from typing import Any
 import httpx
 import openrouter_embeddings as ore
 import pytest
-from openrouter_embeddings.local.doors.in_process import LocalTransport
 from openrouter_embeddings.local.faults import Faults
 from openrouter_embeddings.local.models import MODELS
 from openrouter_embeddings.local.models.hash import HashModel
+from openrouter_embeddings.local.servers.in_process import LocalTransport
 
 from benchmarks import corpus, report
+from stress.faults import served
 from tests.newest import newest
 from tests.support import KEY, PNG, in_a_fork
 from tools import helptexts
-from tools.faults import served
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

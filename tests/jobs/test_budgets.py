@@ -8,7 +8,7 @@ from typing import Any
 import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings import jobs
-from openrouter_embeddings.core.plan import FRAME_TOKENS
+from openrouter_embeddings.core.batching import FRAME_TOKENS
 from openrouter_embeddings.jobs._store import Store, job_file
 from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.local.models.hash import HashModel

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from openrouter_embeddings import cli, jobs
+from openrouter_embeddings.jobs._formats import kind_of
 from openrouter_embeddings.jobs._map import (
     DARK_PAGE,
     LIGHT_PAGE,
@@ -27,7 +28,6 @@ from openrouter_embeddings.jobs._map import (
     principal,
     sampled,
 )
-from openrouter_embeddings.jobs._targets import kind_of
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 

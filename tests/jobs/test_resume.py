@@ -12,7 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from openrouter_embeddings import jobs
-from openrouter_embeddings.jobs import _embed, _report, _run, _write
+from openrouter_embeddings.jobs import _embed, _progress, _run, _write
 from openrouter_embeddings.jobs._rows import Reader
 from openrouter_embeddings.jobs._store import Store
 from openrouter_embeddings.local.faults import Fault
@@ -117,7 +117,7 @@ def test_ctrl_c_keeps_what_is_in_flight(
 ) -> None:
     """In the cache, too; and the job goes on from there."""
     monkeypatch.setattr(_embed, "wait", first_of)
-    monkeypatch.setattr(_report, "OFTEN", 0.0)
+    monkeypatch.setattr(_progress, "OFTEN", 0.0)
     target, cache = tmp_path / "t.npy", tmp_path / "cache"
     first = Service()
 

@@ -19,9 +19,9 @@ from openrouter_embeddings.cli import _run
 from openrouter_embeddings.local.faults import Fault, Faults
 from openrouter_embeddings.testing import Service
 
+from stress import kills
+from stress.faults import served
 from tests.support import orembed
-from tools import kills
-from tools.faults import served
 
 TEXTS = ["a", "b", "a", "c", ""]
 

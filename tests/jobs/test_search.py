@@ -19,8 +19,8 @@ from hypothesis.extra import numpy as hnp
 from openrouter_embeddings import cli, jobs
 from openrouter_embeddings.cli._client import fields
 from openrouter_embeddings.jobs import _map, _search
+from openrouter_embeddings.jobs._formats import kind_of
 from openrouter_embeddings.jobs._store import Store, job_file
-from openrouter_embeddings.jobs._targets import kind_of
 from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.testing import Service
 

@@ -13,7 +13,7 @@ from typing import Any
 import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings import jobs
-from openrouter_embeddings.jobs import _report
+from openrouter_embeddings.jobs import _progress
 from openrouter_embeddings.jobs._store import Store
 
 from tests.http_service import HTTPService
@@ -116,7 +116,7 @@ def test_ctrl_c_while_it_is_said_that_the_job_waits_is_the_second_one(
     slow: Slow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The job does not wait for answers after that."""
-    monkeypatch.setattr(_report, "OFTEN", 0.0)
+    monkeypatch.setattr(_progress, "OFTEN", 0.0)
 
     def interrupt(progress: jobs.Progress) -> None:
         if progress.stage == "stopping" or slow.asked.acquire(timeout=0.1):

@@ -17,9 +17,9 @@ from openrouter_embeddings.jobs._rows import Reader
 from openrouter_embeddings.jobs._store import Store
 from openrouter_embeddings.local.faults import Fault
 
+from stress import kills
 from tests.job_support import TABLE, TEXTS, billed, run, vectors
 from tests.support import orembed
-from tools import kills
 
 PAGE = kills.PAGE_SIZE
 LONG = 512  # dimensions; a row fills half a page

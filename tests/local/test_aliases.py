@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openrouter_embeddings import cli
 from openrouter_embeddings.local.catalogue import list_models
-from openrouter_embeddings.local.doors.asgi import make_app
 from openrouter_embeddings.local.models import MODELS, with_aliases
 from openrouter_embeddings.local.respond import respond
+from openrouter_embeddings.local.servers.asgi import make_app
 from openrouter_embeddings.testing import Service
 
 from tests.support import serving

@@ -15,7 +15,7 @@ from openrouter_embeddings.local.limits import Bucket
 from openrouter_embeddings.local.respond import MAX_BODY, MAX_INPUTS, respond
 from openrouter_embeddings.testing import Service
 
-from tools.faults import served
+from stress.faults import served
 
 HEADERS = {"authorization": "Bearer k"}
 

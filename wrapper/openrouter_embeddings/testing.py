@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from .client import AsyncClient, Client, _turnstile
+from openrouter_embeddings.local.servers.in_process import LocalTransport
+
+from .client import AsyncClient, Client, _throttle
 from .core.options import check_names
 from .local.contract import Contract
-from .local.doors.in_process import LocalTransport
 from .local.faults import Fault, Faults
 from .local.models import with_aliases
 
@@ -99,10 +100,10 @@ class Service:
 
 
 def _now() -> float:
-    return _turnstile.clock.now()  # whichever clock is there by then
+    return _throttle.clock.now()  # whichever clock is there by then
 
 
-class JumpingClock(_turnstile.Clock):
+class JumpingClock(_throttle.Clock):
     """Time that passes only by waiting for it, and then at once.
 
     Attributes:
@@ -133,11 +134,11 @@ class JumpingClock(_turnstile.Clock):
 @contextmanager
 def no_waiting() -> Iterator[JumpingClock]:
     """Retries and turns come at once, in this whole process; their number stays the same."""
-    before, _turnstile.clock = _turnstile.clock, JumpingClock()
+    before, _throttle.clock = _throttle.clock, JumpingClock()
     try:
-        yield _turnstile.clock
+        yield _throttle.clock
     finally:
-        _turnstile.clock = before
+        _throttle.clock = before
 
 
 if find_spec("pytest"):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from openrouter_embeddings._extras import need
-from openrouter_embeddings.core.assemble import same_width
 from openrouter_embeddings.core.options import EmbedOptions, merged
+from openrouter_embeddings.core.result_builder import same_width
 from openrouter_embeddings.errors import InputError
 from openrouter_embeddings.jobs._rows import Reader
 

@@ -287,6 +287,6 @@ def _save(client: Client, given: argparse.Namespace) -> Any:
 
 
 def _serve(given: argparse.Namespace) -> None:
-    from openrouter_embeddings.local.doors.serve import serve  # noqa: PLC0415 - behind an extra
+    from openrouter_embeddings.local.servers.serve import serve  # noqa: PLC0415 - behind an extra
 
     serve(given.host, given.port, given.faults, dict(given.alias))

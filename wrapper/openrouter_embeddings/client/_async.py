@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import stamina
 
 from openrouter_embeddings._secret import Secret
-from openrouter_embeddings.core.accept import Gate, accept, checked_iterable
+from openrouter_embeddings.core.batching import Batcher, split
 from openrouter_embeddings.core.options import check_names
-from openrouter_embeddings.core.plan import Planner, split
+from openrouter_embeddings.core.validate import InputValidator, accept, checked_iterable
 from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.inputs import Content
 from openrouter_embeddings.media import load_content
 from openrouter_embeddings.transport import AsyncTransport
 
-from . import _call, _turnstile
-from ._call import Call, Exchange, sleep_by
-from ._settings import LOCAL_KEY, LOCAL_MODEL, LOCAL_URL, BaseClient, Settings, with_role
-from ._turnstile import AsyncTurnstile
+from . import _request, _throttle
+from ._base import LOCAL_KEY, LOCAL_MODEL, LOCAL_URL, BaseClient, Settings, with_role
+from ._request import CallState, RequestState, sleep_by
+from ._throttle import AsyncThrottle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from openrouter_embeddings.core.accept import Item
+    from openrouter_embeddings.core.batching import Batch
     from openrouter_embeddings.core.decode import Decoded
     from openrouter_embeddings.core.options import EmbedOptions
-    from openrouter_embeddings.core.plan import Batch
+    from openrouter_embeddings.core.validate import Item
     from openrouter_embeddings.core.wire import Reply
     from openrouter_embeddings.inputs import EmbedInput, EmbedInputs, Loaded
     from openrouter_embeddings.result import EmbeddingResult
@@ -84,16 +84,16 @@ class AsyncClient(BaseClient):
         self._transport = AsyncTransport(
             self._settings.base_url, self._settings.key, http_client, allow_http=allow_http
         )
-        self._turnstile = AsyncTurnstile(self._settings.concurrency)
+        self._throttle = AsyncThrottle(self._settings.concurrency)
         self._sending: set[asyncio.Task[EmbeddingResult]] = set()
         self._reading: set[asyncio.Task[None]] = set()  # the loop would let the collector have them
-        self._calls: weakref.WeakSet[Call] = weakref.WeakSet()
+        self._calls: weakref.WeakSet[CallState] = weakref.WeakSet()
         self._closing = asyncio.Event()
 
     @classmethod
     def local(cls, **defaults: Unpack[EmbedOptions]) -> Self:
         """A client of the stand-in, in this process; see `Client.local`."""
-        from openrouter_embeddings.local.doors.in_process import async_http_client  # noqa: PLC0415 - behind an extra
+        from openrouter_embeddings.local.servers.in_process import async_http_client  # noqa: PLC0415 - behind an extra
 
         check_names(defaults)
         if not defaults.get("model"):
@@ -106,7 +106,7 @@ class AsyncClient(BaseClient):
     async def embed(self, inputs: EmbedInputs, **options: Unpack[EmbedOptions]) -> EmbeddingResult:
         """Embed inputs, one row each, in their order; see `Client.embed`."""
         call = self._call(options)
-        self._turnstile_here()
+        self._throttle_here()
         items = accept(inputs, skip=call.options.on_error == "skip")
         loaded = [
             item if isinstance(item, str) else await _load(item, position)
@@ -167,9 +167,9 @@ class AsyncClient(BaseClient):
             return
         for call in [*self._calls]:
             call.end("the client was closed")
-        if not self._transport.is_forsaken:
+        if not self._transport.is_abandoned:
             self._closing.set()
-            self._turnstile.wake()
+            self._throttle.wake()
             for reader in self._reading:
                 reader.cancel()
         await self._transport.aclose()
@@ -187,21 +187,21 @@ class AsyncClient(BaseClient):
         """Close the connections."""
         await self.close()
 
-    def _call(self, options: EmbedOptions) -> Call:
+    def _call(self, options: EmbedOptions) -> CallState:
         self._settings.check_open()
         self._ready()
-        call = Call(self._settings.options(options), self._settings.learned)
+        call = CallState(self._settings.options(options), self._settings.learned)
         self._calls.add(call)
         return call
 
     def _renew(self) -> None:
         self._transport.renew()
-        self._turnstile = self._turnstile.anew()
+        self._throttle = self._throttle.anew()
         self._sending, self._reading = set(), set()
         self._calls = weakref.WeakSet()
         self._closing = asyncio.Event()
 
-    async def _parts(self, call: Call, feed: _Feed) -> AsyncGenerator[EmbeddingResult]:
+    async def _parts(self, call: CallState, feed: _Feed) -> AsyncGenerator[EmbeddingResult]:
         """Parts in order, with up to `concurrency` requests under way.
 
         The only asynchronous generator of a stream: a loop that ends closes all it knows at once,
@@ -212,12 +212,12 @@ class AsyncClient(BaseClient):
             feed: gives batches to the function that it is called with, in a task of its own.
         """
         self._ready()
-        self._turnstile_here()
+        self._throttle_here()
         call.begin()
         self._calls.add(call)
         concurrency = call.options.concurrency
         free = asyncio.Semaphore(concurrency)
-        room = asyncio.Semaphore(2 * concurrency - 1)
+        reserve = asyncio.Semaphore(2 * concurrency - 1)
         begun: asyncio.Queue[asyncio.Task[EmbeddingResult] | None] = asyncio.Queue()
         pending: deque[asyncio.Task[EmbeddingResult]] = deque()
 
@@ -229,7 +229,7 @@ class AsyncClient(BaseClient):
             call.check_over(batch)  # a source may go on though its reader was cancelled
             pending.append(asyncio.create_task(embed(batch)))
             begun.put_nowait(pending[-1])
-            await room.acquire()
+            await reserve.acquire()
 
         reader = asyncio.create_task(self._read(call, partial(feed, take), begun))
         self._reading.add(reader)
@@ -237,7 +237,7 @@ class AsyncClient(BaseClient):
         try:
             while (task := await begun.get()) is not None:
                 part = await task
-                room.release()
+                reserve.release()
                 await asyncio.sleep(0)  # a reader without an await of its own leaves it this step
                 pending.popleft()
                 call.hand_over(part)
@@ -259,7 +259,7 @@ class AsyncClient(BaseClient):
                 await _cancelled([reader, *pending])
 
     async def _read(
-        self, call: Call, feed: Callable[[], Awaitable[None]], begun: asyncio.Queue[Any]
+        self, call: CallState, feed: Callable[[], Awaitable[None]], begun: asyncio.Queue[Any]
     ) -> None:
         """Read a stream's inputs; None says that no more requests come of them."""
         try:
@@ -271,11 +271,11 @@ class AsyncClient(BaseClient):
         finally:
             begun.put_nowait(None)
 
-    async def _batch(self, call: Call, batch: Batch) -> EmbeddingResult:
+    async def _batch(self, call: CallState, batch: Batch) -> EmbeddingResult:
         division = call.divide(batch)
         with call.watched(batch):
             while (piece := division.next()) is not None:
-                exchange = Exchange(call, division, piece)
+                exchange = RequestState(call, division, piece)
                 try:
                     decoded = await self._exchange(exchange)
                 except EmbeddingsError as error:
@@ -284,18 +284,18 @@ class AsyncClient(BaseClient):
                     division.succeeded(piece, decoded)
         return call.part(division)
 
-    async def _exchange(self, exchange: Exchange) -> Decoded:
-        turnstile = self._turnstile_here()
-        with exchange.judged():
+    async def _exchange(self, exchange: RequestState) -> Decoded:
+        throttle = self._throttle_here()
+        with exchange.with_error_context():
             async for attempt in stamina.retry_context(**exchange.retrying):
-                sleep_by(attempt, partial(_turnstile.clock.wait_async, self._closing))
+                sleep_by(attempt, partial(_throttle.clock.wait_async, self._closing))
                 with attempt:
                     exchange.expect_backoff(attempt.next_wait)
-                    async with turnstile.turn(exchange) as timeout:
+                    async with throttle.acquire(exchange) as timeout:
                         return exchange.read(await self._send(exchange, timeout))
         raise AssertionError("stamina ends with a result or an error")
 
-    async def _send(self, exchange: Exchange, timeout: float) -> Reply:  # noqa: ASYNC109
+    async def _send(self, exchange: RequestState, timeout: float) -> Reply:  # noqa: ASYNC109
         task = cast("asyncio.Task[EmbeddingResult]", asyncio.current_task())
         self._sending.add(task)
         try:
@@ -308,14 +308,14 @@ class AsyncClient(BaseClient):
     async def _sent(self, tasks: Iterable[asyncio.Task[EmbeddingResult]]) -> None:
         """Wait a little for those whose request is in flight."""
         if sending := self._sending.intersection(tasks):
-            await asyncio.wait(sending, timeout=_call.GRACE)
+            await asyncio.wait(sending, timeout=_request.GRACE)
 
-    def _turnstile_here(self) -> AsyncTurnstile:
+    def _throttle_here(self) -> AsyncThrottle:
         """The turnstile and the connections of this event loop, made anew when the last closed."""
         if self._transport.bind():
-            self._turnstile = self._turnstile.anew()
+            self._throttle = self._throttle.anew()
             self._closing = asyncio.Event()
-        return self._turnstile
+        return self._throttle
 
 
 async def _cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
@@ -340,7 +340,7 @@ async def _feed(batches: Iterable[Batch], take: _Take) -> None:
 async def _feed_inputs(
     inputs: Iterable[EmbedInput] | AsyncIterable[EmbedInput], batch_size: int, take: _Take
 ) -> None:
-    gate, planner = Gate(), Planner(batch_size)
+    gate, planner = InputValidator(), Batcher(batch_size)
     position = 0
 
     async def add(value: EmbedInput) -> None:

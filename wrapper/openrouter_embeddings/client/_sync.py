@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 import stamina
 
 from openrouter_embeddings._secret import Secret
-from openrouter_embeddings.core.accept import Gate, accept, checked_iterable
+from openrouter_embeddings.core.batching import Batcher, split
 from openrouter_embeddings.core.options import check_names
-from openrouter_embeddings.core.plan import Planner, split
+from openrouter_embeddings.core.validate import InputValidator, accept, checked_iterable
 from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.media import load_content
 from openrouter_embeddings.transport import Transport
 
-from . import _call, _turnstile
-from ._call import Call, Exchange, Purse, sleep_by
-from ._settings import LOCAL_KEY, LOCAL_MODEL, LOCAL_URL, BaseClient, Settings, with_role
-from ._turnstile import Turnstile
+from . import _request, _throttle
+from ._base import LOCAL_KEY, LOCAL_MODEL, LOCAL_URL, BaseClient, Settings, with_role
+from ._request import CallState, RequestState, SharedBudget, sleep_by
+from ._throttle import Throttle
 from ._workers import Job, Workers
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from openrouter_embeddings.core.batching import Batch
     from openrouter_embeddings.core.decode import Decoded
     from openrouter_embeddings.core.options import EmbedOptions
-    from openrouter_embeddings.core.plan import Batch
     from openrouter_embeddings.inputs import EmbedInput, EmbedInputs
     from openrouter_embeddings.result import EmbeddingResult
 
@@ -80,8 +80,8 @@ class Client(BaseClient):
         self._transport = Transport(
             self._settings.base_url, self._settings.key, http_client, allow_http=allow_http
         )
-        self._turnstile = Turnstile(self._settings.concurrency)
-        self._calls: weakref.WeakSet[Call] = weakref.WeakSet()
+        self._throttle = Throttle(self._settings.concurrency)
+        self._calls: weakref.WeakSet[CallState] = weakref.WeakSet()
 
     @classmethod
     def local(cls, **defaults: Unpack[EmbedOptions]) -> Self:
@@ -91,7 +91,7 @@ class Client(BaseClient):
         `local/visual` takes images, `local/hash` everything that the contract in this package has.
         Needs the extra `local`.
         """
-        from openrouter_embeddings.local.doors.in_process import http_client  # noqa: PLC0415 - behind an extra
+        from openrouter_embeddings.local.servers.in_process import http_client  # noqa: PLC0415 - behind an extra
 
         check_names(defaults)
         if not defaults.get("model"):
@@ -121,7 +121,7 @@ class Client(BaseClient):
         """
         return self._embed(self._call(options), inputs)
 
-    def _embed(self, call: Call, inputs: EmbedInputs) -> EmbeddingResult:
+    def _embed(self, call: CallState, inputs: EmbedInputs) -> EmbeddingResult:
         items = accept(inputs, skip=call.options.on_error == "skip")
         loaded = [
             item if isinstance(item, str) else load_content(item, position)
@@ -180,11 +180,11 @@ class Client(BaseClient):
         self._settings.closed = True
         if self._is_inherited:
             return
-        with self._turnstile.lock:
+        with self._throttle.lock:
             calls = [*self._calls]
         for call in calls:
             call.end("the client was closed")
-        self._turnstile.wake()
+        self._throttle.wake()
         self._transport.close()
 
     def __enter__(self) -> Self:
@@ -200,23 +200,25 @@ class Client(BaseClient):
         """Close the connections."""
         self.close()
 
-    def _call(self, options: EmbedOptions, purse: Purse | None = None) -> Call:
+    def _call(self, options: EmbedOptions, purse: SharedBudget | None = None) -> CallState:
         self._settings.check_open()
         self._ready()
-        call = Call(self._settings.options(options), self._settings.learned, purse)
+        call = CallState(self._settings.options(options), self._settings.learned, purse)
         self._register(call)
         return call
 
-    def _register(self, call: Call) -> None:
-        with self._turnstile.lock:
+    def _register(self, call: CallState) -> None:
+        with self._throttle.lock:
             self._calls.add(call)
 
     def _renew(self) -> None:
         self._transport.renew()
-        self._turnstile = self._turnstile.anew()
+        self._throttle = self._throttle.anew()
         self._calls = weakref.WeakSet()
 
-    def _stream(self, call: Call, batches: Iterable[Batch | None]) -> Iterator[EmbeddingResult]:
+    def _stream(
+        self, call: CallState, batches: Iterable[Batch | None]
+    ) -> Iterator[EmbeddingResult]:
         self._ready()
         call.begin()
         self._register(call)
@@ -227,7 +229,7 @@ class Client(BaseClient):
                 call.conclude(error)
             raise
 
-    def _parts(self, call: Call, batches: Iterable[Batch | None]) -> Iterator[EmbeddingResult]:
+    def _parts(self, call: CallState, batches: Iterable[Batch | None]) -> Iterator[EmbeddingResult]:
         """Parts in order, with up to `concurrency` requests under way.
 
         Args:
@@ -253,13 +255,13 @@ class Client(BaseClient):
                 raise failed[0]
         except EmbeddingsError:
             if self._end(call, workers):
-                workers.join(_call.GRACE)
+                workers.join(_request.GRACE)
             raise
         finally:
             if self._end(call, workers) and pending:  # somebody has left before the end
                 self._cut(workers)
 
-    def _end(self, call: Call, workers: Workers[EmbeddingResult]) -> bool:
+    def _end(self, call: CallState, workers: Workers[EmbeddingResult]) -> bool:
         """No more requests, and nobody waits for one any more.
 
         False where there is nothing to end: the requests are another process's, or the interpreter
@@ -269,20 +271,20 @@ class Client(BaseClient):
             return False
         call.end()
         workers.stop()
-        self._turnstile.wake()
+        self._throttle.wake()
         return True
 
     def _cut(self, workers: Workers[EmbeddingResult]) -> None:
         """End what is in flight, at once."""
         self._transport.cut(workers.join(0))
-        if not self._turnstile.is_mine():  # which they need for their end
-            workers.join(_call.GRACE)
+        if not self._throttle.is_mine():  # which they need for their end
+            workers.join(_request.GRACE)
 
-    def _batch(self, call: Call, batch: Batch) -> EmbeddingResult:
+    def _batch(self, call: CallState, batch: Batch) -> EmbeddingResult:
         division = call.divide(batch)
         with call.watched(batch):
             while (piece := division.next()) is not None:
-                exchange = Exchange(call, division, piece)
+                exchange = RequestState(call, division, piece)
                 try:
                     decoded = self._exchange(exchange)
                 except EmbeddingsError as error:
@@ -291,13 +293,13 @@ class Client(BaseClient):
                     division.succeeded(piece, decoded)
         return call.part(division)
 
-    def _exchange(self, exchange: Exchange) -> Decoded:
-        with exchange.judged():
+    def _exchange(self, exchange: RequestState) -> Decoded:
+        with exchange.with_error_context():
             for attempt in stamina.retry_context(**exchange.retrying):
-                sleep_by(attempt, partial(_turnstile.clock.wait, exchange.call.over))
+                sleep_by(attempt, partial(_throttle.clock.wait, exchange.call.over))
                 with attempt:
                     exchange.expect_backoff(attempt.next_wait)
-                    with self._turnstile.turn(exchange) as timeout:
+                    with self._throttle.acquire(exchange) as timeout:
                         return exchange.read(
                             self._transport.send(
                                 exchange.body, timeout, exchange.scan(), exchange.may_resend
@@ -336,7 +338,7 @@ def _until_failure(
 
 def _batches(inputs: Iterable[EmbedInput], batch_size: int) -> Iterator[Batch | None]:
     """Batches, and None after each input that has not filled one."""
-    gate, planner = Gate(), Planner(batch_size)
+    gate, planner = InputValidator(), Batcher(batch_size)
     for position, value in enumerate(inputs):
         yield from planner.add(load_content(gate.admit(value), position)) or (None,)
     yield from planner.rest()

@@ -1,4 +1,5 @@
 """Every decision of a call, without I/O, clock, sleep or randomness.
 
-inputs → `accept` → `plan` → `encode` → request bytes; reply bytes → `decode` → `assemble`.
+inputs → `validate` → `batching` → `encode` → request bytes; reply bytes → `streaming` → `decode` →
+`result_builder`.
 """

@@ -22,7 +22,7 @@ import orjson
 from openrouter_embeddings.errors import APIStatusError, ResponseError
 from openrouter_embeddings.result import EXACT, Served, Usage
 
-from .policy import error_class, retry_after
+from .retry_policy import error_class, retry_after
 from .vectors import read_vector, unusable_rows
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from openrouter_embeddings.result import Matrix
 
-    from .plan import Batch
-    from .scan import Cut
+    from .batching import Batch
+    from .streaming import ExtractedVectors
     from .wire import Reply
 
 _LONGEST_MESSAGE = 600
@@ -85,7 +85,9 @@ def decode(reply: Reply, batch: Batch, dimensions: int | None) -> Decoded:
     return Decoded(matrix, replace(served, positions=usable), error)
 
 
-def _decode_cut(reply: Reply, cut: Cut, batch: Batch, dimensions: int | None) -> Decoded | None:
+def _decode_cut(
+    reply: Reply, cut: ExtractedVectors, batch: Batch, dimensions: int | None
+) -> Decoded | None:
     """What `decode` gives for an answer that is entirely as expected; None for any other."""
     count = len(batch.items)
     if cut.doubtful or cut.matrix.shape != (count, dimensions or cut.matrix.shape[1]):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from openrouter_embeddings.inputs import Loaded, LoadedMedia, LoadedPart
 
-    from .plan import Batch
+    from .batching import Batch
 
 
 def encode(fields: Mapping[str, Any], batch: Batch) -> bytes:

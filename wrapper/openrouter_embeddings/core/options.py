@@ -14,9 +14,9 @@ import orjson
 
 from openrouter_embeddings.errors import InputError
 
-from .accept import LARGEST
 from .plain_json import plain_json, shown
 from .preferences import ProviderPreferences, ProviderPreferencesParam, checked_preferences
+from .validate import LARGEST
 
 EncodingFormat = Literal["base64", "float"]
 OnError = Literal["raise", "skip"]

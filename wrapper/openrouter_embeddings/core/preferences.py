@@ -143,7 +143,10 @@ def checked_preferences(given: Any) -> CheckedPreferences:
         raise InputError(str(error)) from None
     judged = {**plain}
     if numbers:
-        judged[_PRICES] = {**plain[_PRICES], **{n: _Price(text) for n, text in numbers.items()}}
+        judged[_PRICES] = {
+            **plain[_PRICES],
+            **{n: _Price(text) for n, text in numbers.items()},
+        }
     if wrong := list(_complaints(ProviderPreferences, judged, "", extras=typed)):
         raise InputError(f"provider: {'; '.join(wrong)}")
     return plain

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .scan import Cut
+    from .streaming import ExtractedVectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,4 +27,4 @@ class Reply:
     headers: Mapping[str, str]
     body: bytes
     received_at: float = 0.0
-    cut: Cut | None = None
+    cut: ExtractedVectors | None = None

@@ -3,7 +3,7 @@
 from ._errors import JobError
 from ._estimate import Estimate, estimate
 from ._map import Drawn, write_map
-from ._report import JobReport, Progress
+from ._progress import JobReport, Progress
 from ._run import embed_file
 from ._search import Match, info, search
 

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from openrouter_embeddings.client._call import Purse
+from openrouter_embeddings.client._request import SharedBudget
 from openrouter_embeddings.client._workers import Job, Workers
+from openrouter_embeddings.core.batching import MAX_TEXT_BYTES
 from openrouter_embeddings.core.budget import Budget
-from openrouter_embeddings.core.plan import MAX_TEXT_BYTES
 from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.result import Usage
 
 from ._errors import JobError
-from ._report import OFTEN
+from ._progress import OFTEN
 from ._rows import NOTHING
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from openrouter_embeddings.core.options import EmbedOptions
     from openrouter_embeddings.result import EmbeddingResult
 
-    from ._report import Watch
+    from ._progress import ProgressReporter
     from ._rows import Row
     from ._store import Store
 
@@ -57,19 +57,19 @@ class Embedding:
         store: Store,
         *,
         cache: Store | None,
-        watch: Watch,
+        watch: ProgressReporter,
         max_errors: int | None,
     ) -> None:
         plain = client._settings.options(options)  # noqa: SLF001 - of the same package
         self._client = client
         client._ready()  # noqa: SLF001 - of the same package
-        self._limiter = client._turnstile.limiter(plain.model)  # noqa: SLF001 - of the same package
+        self._limiter = client._throttle.limiter(plain.model)  # noqa: SLF001 - of the same package
         self._options: Any = {**options, "on_error": "skip", "budget": None}
         self._batch_size, self._concurrency = plain.batch_size, plain.concurrency
         self._store, self._cache = store, cache
-        self._purse: Purse | None = None
+        self._purse: SharedBudget | None = None
         if plain.budget is not None:
-            self._purse = Purse(_budget(plain.budget, store), threading.Lock())
+            self._purse = SharedBudget(_budget(plain.budget, store), threading.Lock())
         self._watch = watch
         self._max_errors = max_errors
         self._pending: dict[Future[EmbeddingResult], list[Row]] = {}

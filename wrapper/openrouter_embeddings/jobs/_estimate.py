@@ -15,9 +15,9 @@ from openrouter_embeddings.core.options import EmbedOptions, check_names, merged
 from openrouter_embeddings.errors import InputError
 
 from ._client import given_or_own
+from ._formats import beside, columns_of, kind_of
 from ._sources import open_source
 from ._strata import Measured, Range, Sample, Stratum, extrapolated
-from ._targets import beside, columns_of, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ from openrouter_embeddings.errors import InputError
 from openrouter_embeddings.inputs import Content, Image
 from openrouter_embeddings.media import load
 
-from ._values import NoText, is_utf8, known, python_values
+from ._arrow import NoText, is_utf8, known, python_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

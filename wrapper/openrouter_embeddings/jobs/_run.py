@@ -19,11 +19,11 @@ from openrouter_embeddings.result import Usage
 from ._client import given_or_own
 from ._embed import Embedding
 from ._errors import JobError, refuse_address
-from ._report import JobReport, Progress, Watch
+from ._formats import beside, columns_of, kind_of
+from ._progress import JobReport, Progress, ProgressReporter
 from ._retry import reopen
 from ._sources import open_source
 from ._store import Store, job_file
-from ._targets import beside, columns_of, kind_of
 from ._write import errors_file, rehearse, write, write_errors
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from openrouter_embeddings.client import Client
 
+    from ._formats import Target
     from ._sources import Source
-    from ._targets import Target
 
 
 def embed_file(
@@ -150,7 +150,7 @@ def embed_file(
             size=rows.total * width * np.dtype(precision).itemsize,
         )
         memory = stack.enter_context(closing(_cache(cache, space))) if cache else None
-        watch = Watch(on_progress, rows.total)
+        watch = ProgressReporter(on_progress, rows.total)
         embedding = Embedding(
             client, options, store, cache=memory, watch=watch, max_errors=max_errors
         )

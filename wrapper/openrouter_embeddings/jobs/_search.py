@@ -15,11 +15,11 @@ import orjson
 from openrouter_embeddings._extras import need
 from openrouter_embeddings.errors import InputError
 
+from ._arrow import python_values
 from ._client import given_or_own
 from ._errors import JobLockedError
+from ._formats import COLUMN, kind_of
 from ._store import Store, job_file
-from ._targets import COLUMN, kind_of
-from ._values import python_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

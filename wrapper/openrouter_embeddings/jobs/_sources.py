@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 from openrouter_embeddings._extras import need
 from openrouter_embeddings.errors import InputError
 
+from ._arrow import check_names, plain, plain_schema
 from ._errors import JobError, refuse_address
+from ._readers import Csv, JsonLines, Lines, Memory, Names, Parquet
 from ._rows import Reader
-from ._tables import Csv, JsonLines, Lines, Memory, Names, Parquet
-from ._values import check_names, plain, plain_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import pyarrow as pa
 
-    from ._tables import Tables
+    from ._readers import Tables
 
 _FORMATS = {
     ".parquet": Parquet,

@@ -12,18 +12,18 @@ import orjson
 from openrouter_embeddings._extras import need
 from openrouter_embeddings.errors import InputError
 
+from ._arrow import python_values
 from ._errors import JobError
-from ._values import python_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import BinaryIO
 
+    from ._formats import Target
     from ._rows import Reader, Row
     from ._sources import Source
     from ._store import Store
-    from ._targets import Target
 
 
 _CHANGED = "the source has changed while it was read; run again, the job says what can be done"

@@ -30,11 +30,11 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from .corrupt import CORRUPTIONS
 from .limits import LIMITS, Bucket, Limits
 from .models import MODELS
 from .reply import LocalReply, Refusal
 from .respond import error_reply, respond
-from .spoil import SPOILS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -53,7 +53,7 @@ DELIVERIES = {
     "accept-and-close": "the connection is closed before the request is read",
 }
 _STATUS = "status"
-KINDS = (_STATUS, *SPOILS, *DELIVERIES, *LIMITS)
+KINDS = (_STATUS, *CORRUPTIONS, *DELIVERIES, *LIMITS)
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ _RIGHT: dict[str, Callable[[Any], bool]] = {
 
 
 @dataclass(frozen=True)
-class Played:
+class FaultedReply:
     """What a request gets: a reply, and how it travels (None: as it should)."""
 
     reply: LocalReply
@@ -173,7 +173,7 @@ class Faults:
             raise ValueError(f"seed = {seed!r} is no integer")
         return cls([Fault(**entry) for entry in entries], seed)
 
-    def play(self, body: bytes, headers: Mapping[str, str], now: float) -> Played:
+    def play(self, body: bytes, headers: Mapping[str, str], now: float) -> FaultedReply:
         """Answer one request; `now` is any clock's seconds, `headers` have lower-case names."""
         with self._lock:
             number, self.requests = self.requests, self.requests + 1
@@ -194,7 +194,7 @@ class Faults:
         times = Counter(text for bill in self.billed for text in bill.inputs)
         return sum(count - 1 for count in times.values())
 
-    def _limit(self, befallen: list[Fault], body: bytes, now: float) -> Played | None:
+    def _limit(self, befallen: list[Fault], body: bytes, now: float) -> FaultedReply | None:
         """A refusal by a limit that comes before any other fault in the script."""
         for fault in befallen:
             if fault.kind not in LIMITS:
@@ -205,12 +205,12 @@ class Faults:
                     Bucket(fault.per_second, fault.burst or max(1.0, fault.per_second), now),
                 )
                 if not bucket.take(now):
-                    return Played(self._refuse(429, "Rate limit exceeded", fault))
+                    return FaultedReply(self._refuse(429, "Rate limit exceeded", fault))
                 continue
             try:
                 Limits(body).check(fault.kind, fault.at_most, fault.text)
             except Refusal as refusal:
-                return Played(error_reply(refusal, self.contract))
+                return FaultedReply(error_reply(refusal, self.contract))
         return None
 
     def _answer(
@@ -220,22 +220,24 @@ class Faults:
         headers: Mapping[str, str],
         number: int,
         chance: random.Random,
-    ) -> Played:
+    ) -> FaultedReply:
         faults = [fault for fault in befallen if fault.kind not in LIMITS]
         fault = faults[0] if faults else None
         if fault is not None and fault.kind in (_STATUS, "error-in-200", "html"):
-            return Played(self._instead(fault))
+            return FaultedReply(self._instead(fault))
         if fault is not None and fault.kind == "accept-and-close":
-            return Played(LocalReply(400, b""), fault.kind)
+            return FaultedReply(LocalReply(400, b""), fault.kind)
         reply = respond(body, headers, self.contract, self.models)
         if reply.status != 200:
-            return Played(reply)
+            return FaultedReply(reply)
         self._bill(number, body, reply)
         if fault is None:
-            return Played(reply)
+            return FaultedReply(reply)
         if fault.kind in DELIVERIES:
-            return Played(reply, fault.kind, fault.seconds)
-        return Played(LocalReply(200, SPOILS[fault.kind](reply.body, chance), reply.headers))
+            return FaultedReply(reply, fault.kind, fault.seconds)
+        return FaultedReply(
+            LocalReply(200, CORRUPTIONS[fault.kind](reply.body, chance), reply.headers)
+        )
 
     def _bill(self, number: int, body: bytes, reply: LocalReply) -> None:
         given = orjson.loads(body)["input"]

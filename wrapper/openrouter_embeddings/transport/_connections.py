@@ -24,9 +24,9 @@ import httpx
 from openrouter_embeddings._version import __version__
 from openrouter_embeddings.errors import InputError, ResponseError
 
-from . import _asyncio
-from ._attempts import CONNECT_TIMEOUT, Backend
-from ._kept import KeptConnectionError
+from . import _asyncio_backend
+from ._deadlines import CONNECT_TIMEOUT, Backend
+from ._keep_alive import KeptConnectionError
 
 if TYPE_CHECKING:
     import ssl
@@ -186,7 +186,7 @@ class AsyncConnections(_Connections[httpcore.AsyncConnectionInterface]):
 
     def __init__(self, url: httpx.URL, key: Secret, *, trust_env: bool) -> None:
         options = _options(url, trust_env=trust_env)
-        self._backend = _asyncio.Backend()
+        self._backend = _asyncio_backend.Backend()
         pool = httpcore.AsyncConnectionPool(network_backend=self._backend, **options)
         super().__init__(url, key, pool, options)
         self._open: set[httpcore.AsyncConnectionInterface] = set()
@@ -236,10 +236,10 @@ class AsyncConnections(_Connections[httpcore.AsyncConnectionInterface]):
         if self._open:  # else nothing is awaited, so that this works outside of asyncio
             await self._drop(*self._open)
 
-    def forsake(self) -> None:
+    def abandon(self) -> None:
         """Close what their event loop, which is closed, has left open."""
         self._end()
-        self._backend.forsake()
+        self._backend.abandon()
 
 
 def _has_more(connection: Any) -> bool:

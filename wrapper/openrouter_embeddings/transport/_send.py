@@ -22,19 +22,26 @@ from openrouter_embeddings.errors import (
     ResponseError,
 )
 
-from ._addresses import checked
-from ._attempts import CONNECT_TIMEOUT, begin_attempt, cut, end_attempt, shorten_attempt
 from ._connections import HEADERS, AsyncConnections, Connections, inflater_of
-from ._hooks import LAST_WORDS, LONGEST_ERROR, body_of, read_error, read_error_async, reading_first
-from ._logs import hide
-from ._signals import raised_by_handler, unmask
+from ._deadlines import CONNECT_TIMEOUT, begin_attempt, cut, end_attempt, shorten_attempt
+from ._event_hooks import (
+    LAST_WORDS,
+    LONGEST_ERROR,
+    body_of,
+    read_error,
+    read_error_async,
+    reading_first,
+)
+from ._log_redaction import hide
+from ._signal_handlers import raised_by_handler, unmask
+from ._url import checked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from openrouter_embeddings._secret import Secret
-    from openrouter_embeddings.core.scan import Cut, Scan
+    from openrouter_embeddings.core.streaming import ExtractedVectors, StreamDecoder
 
     from ._connections import Answer, AsyncAnswer
 
@@ -90,7 +97,11 @@ class _Endpoint:
         self.auth = _Bearer(key)
 
     def reply(
-        self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes, cut: Cut | None
+        self,
+        status: int,
+        headers: Iterable[tuple[bytes, bytes]],
+        body: bytes,
+        cut: ExtractedVectors | None,
     ) -> Reply:
         said: dict[str, str] = {}
         for raw, value in headers:
@@ -173,7 +184,11 @@ class Transport:
         return Connections(endpoint.url, endpoint.key, trust_env=endpoint.trust_env)
 
     def send(
-        self, body: bytes, timeout: float, scan: Scan, may_resend: Callable[[], bool] = _never
+        self,
+        body: bytes,
+        timeout: float,
+        scan: StreamDecoder,
+        may_resend: Callable[[], bool] = _never,
     ) -> Reply:
         """The whole answer, which a success puts into `scan` as it comes.
 
@@ -202,7 +217,12 @@ class Transport:
             del outcome  # or it and this frame would hold each other
 
     def _exchange(
-        self, body: bytes, timeout: float, scan: Scan, ends: float, may_resend: Callable[[], bool]
+        self,
+        body: bytes,
+        timeout: float,
+        scan: StreamDecoder,
+        ends: float,
+        may_resend: Callable[[], bool],
     ) -> Reply:
         with self._post(body, timeout, may_resend) as (status, headers, chunks):
             if status >= 400:
@@ -283,7 +303,7 @@ class AsyncTransport:
         self,
         body: bytes,
         timeout: float,  # noqa: ASYNC109 - as Transport
-        scan: Scan,
+        scan: StreamDecoder,
         may_resend: Callable[[], bool] = _never,
     ) -> Reply:
         """As `Transport.send`."""
@@ -306,7 +326,7 @@ class AsyncTransport:
         self,
         body: bytes,
         timeout: float,  # noqa: ASYNC109 - as Transport
-        scan: Scan,
+        scan: StreamDecoder,
         bound: asyncio.Timeout,
         may_resend: Callable[[], bool],
     ) -> Reply:
@@ -352,7 +372,7 @@ class AsyncTransport:
                 "to that; make one in each loop, or use Client"
             )
         if isinstance(self._http, AsyncConnections):
-            self._http.forsake()
+            self._http.abandon()
         self._loop, self._http = loop, self.make()
         return True
 
@@ -369,7 +389,7 @@ class AsyncTransport:
         self._http, self._loop = self.make(), None
 
     @property
-    def is_forsaken(self) -> bool:
+    def is_abandoned(self) -> bool:
         """Whether the event loop that has the connections is closed."""
         return self._loop is not None and self._loop.is_closed()
 
@@ -377,10 +397,10 @@ class AsyncTransport:
         """Close the connections, unless the caller brought the httpx client."""
         if self.make is None:
             return
-        if not self.is_forsaken:
+        if not self.is_abandoned:
             await self._http.aclose()
         elif isinstance(self._http, AsyncConnections):
-            self._http.forsake()
+            self._http.abandon()
 
 
 @contextmanager
@@ -428,7 +448,7 @@ def _request(
     return client.build_request("POST", endpoint.url, content=body, headers=HEADERS, timeout=limits)
 
 
-async def _added(receiver: Scan | _Refusal, chunks: AsyncIterator[bytes]) -> None:
+async def _added(receiver: StreamDecoder | _Refusal, chunks: AsyncIterator[bytes]) -> None:
     """Give chunks to what takes them, and others their turn now and then."""
     count = 0
     async for chunk in chunks:
@@ -443,14 +463,14 @@ class _Refusal:
     """The body of an error, up to a bound: what came of it, when the rest is missing."""
 
     def __init__(self) -> None:
-        self._room = LONGEST_ERROR
+        self._reserve = LONGEST_ERROR
         self._chunks: list[bytes] = []
 
     def add(self, chunk: bytes) -> bool:
         """Take a chunk; True where no more is wanted."""
-        self._chunks.append(chunk[: self._room])
-        self._room -= len(chunk)
-        return self._room < 0
+        self._chunks.append(chunk[: self._reserve])
+        self._reserve -= len(chunk)
+        return self._reserve < 0
 
     def end(self) -> tuple[bytes, None]:
         """What came."""

@@ -1,0 +1,1 @@
+"""Tests that take minutes: faults, kills, soaks and fuzzing; `make stress` runs them."""

@@ -1,0 +1,375 @@
+"""What is taken as input, what is refused, and in which words."""
+
+import json
+import math
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import PIL.Image
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openrouter_embeddings import Audio, Content, File, Image, InputError, Video
+from openrouter_embeddings.core.validate import InputValidator, accept, checked_iterable
+from openrouter_embeddings.inputs import MISSING, RawPart
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+HUGE = 10**5000  # Python writes no integer of more than 4,300 digits
+TOKENS = st.lists(st.integers(0, 2**31 - 1), min_size=1)
+
+
+@given(st.lists(TEXT, min_size=1))
+def test_texts_pass_unchanged(texts: list[str]) -> None:
+    """A list of texts is what it was."""
+    assert accept(texts) == texts
+
+
+@given(TOKENS)
+def test_one_list_of_integers_is_one_input(tokens: list[int]) -> None:
+    """A flat list of tokens is one input, and its integers stay integers."""
+    assert accept(tokens) == [tokens]
+    (only,) = accept(tokens)
+    assert isinstance(only, list)
+    assert all(type(token) is int for token in only)
+
+
+@given(st.lists(TOKENS, min_size=1))
+def test_token_lists_pass_unchanged(tokens: list[list[int]]) -> None:
+    """A list of token lists is an input each."""
+    assert accept(tokens) == tokens
+
+
+@pytest.mark.parametrize(
+    ("given_", "right"),
+    [
+        ("a", ["a"]),
+        (("a", "b"), ["a", "b"]),
+        ((text for text in "ab"), ["a", "b"]),
+        (np.array(["a", "b"]), ["a", "b"]),
+        (np.array([101, 7], np.int32), [[101, 7]]),
+        (np.array([[101, 7]], np.uint16), [[101, 7]]),
+        (np.array([101, 7], np.uint8), [[101, 7]]),
+        (array("i", [101, 7]), [[101, 7]]),
+        ([array("H", [101, 7])], [[101, 7]]),
+        ([np.array([101]), np.array([7, 8])], [[101], [7, 8]]),
+        ([np.int64(5), 6], [[5, 6]]),
+        (range(3), [[0, 1, 2]]),
+        (np.array("abc"), ["abc"]),
+        (pa.chunked_array([["a"], ["b"]]), ["a", "b"]),
+        (pa.array([[101, 7], [8]]), [[101, 7], [8]]),
+        (pa.array([101, 7]), [[101, 7]]),
+        ([pa.scalar("a"), pa.scalar("b")], ["a", "b"]),
+        ([pa.scalar([101]), pa.array([7, 8])], [[101], [7, 8]]),
+        (pl.Series(["a", "b"]), ["a", "b"]),
+        (pl.Series([[101, 7], [8]]), [[101, 7], [8]]),
+        ([pl.Series([101, 7]), [8]], [[101, 7], [8]]),
+        (pd.Series(["a", "b"]), ["a", "b"]),
+        (pd.Series([[101, 7], [8]]), [[101, 7], [8]]),
+    ],
+)
+def test_equivalents_of_lists_are_taken(given_: Any, right: list[Any]) -> None:
+    """Tuples, generators, ranges and arrays mean what the equal list means."""
+    assert accept(given_) == right
+
+
+@pytest.mark.parametrize("made", [Image, Audio, Video, File])
+def test_one_file_makes_every_input_multimodal(made: type[Image | Audio | Video | File]) -> None:
+    """The API wants one kind of input in a request."""
+    image = made(b"")
+    both = Content("red", image)
+    assert accept(["a", image, both]) == [Content("a"), Content(image), both]
+
+
+def test_the_wire_form_is_taken() -> None:
+    """A mapping in the API's own shape is the Content it describes."""
+    url = "https://example.org/cat.png"
+    parts = [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": url}}]
+    (content,) = accept({"content": parts})
+    assert isinstance(content, Content)
+    text, image = content.parts
+    assert text == "a"
+    assert isinstance(image, Image)
+    assert image.source == url
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
+    max_leaves=9,
+)
+
+
+@given(TEXT.filter(lambda kind: kind not in ("text", "image_url")), st.dictionaries(TEXT, JSON))
+def test_a_part_that_nobody_here_knows_is_passed_on_as_it_is(
+    kind: str, fields: dict[str, Any]
+) -> None:
+    """In a Content and in the API's own form; what becomes of the mapping later does not matter."""
+    part = {**fields, "type": kind}
+    wanted = json.dumps(part, sort_keys=True)
+    (alone,) = accept(Content(part))
+    (wire,) = accept({"content": [part]})
+    part["type"] = "other"
+    for content in (alone, wire):
+        assert isinstance(content, Content)
+        (raw,) = content.parts
+        assert isinstance(raw, RawPart)
+        assert json.dumps(json.loads(raw.json), sort_keys=True) == wanted
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "text", "text": "a", "weight": 2},
+        {"type": "image_url", "image_url": {"url": "https://x.org/y", "detail": "low"}},
+        {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}},
+    ],
+)
+def test_fields_that_a_part_may_have_one_day_are_kept(part: dict[str, Any]) -> None:
+    """A known part with a new field goes on as it is."""
+    (content,) = accept([Content(part)])
+    assert isinstance(content, Content)
+    (raw,) = content.parts
+    assert isinstance(raw, RawPart)
+    assert json.loads(raw.json) == part
+
+
+@pytest.mark.parametrize(
+    ("part", "kind", "source"),
+    [
+        ({"type": "text", "text": "a", "weight": 2}, "text", ""),
+        ({"type": "image_url", "image_url": {"url": "data:x", "detail": 1}}, "image", "data:x"),
+        ({"type": "image_url", "image_url": {"url": "data:x"}, "more": 1}, "image", "data:x"),
+        ({"type": "input_audio", "input_audio": {"data": "x"}}, "audio", "x"),
+        ({"type": "input_video", "input_video": {"data": "x", "format": "y"}}, "video", "x"),
+        ({"type": "input_file", "input_file": {"data": "x"}, "more": 1}, "file", "x"),
+        ({"type": "input_file", "input_file": "x"}, "", ""),
+        ({"type": "smell"}, "", ""),
+    ],
+)
+def test_what_a_part_holds_is_known_to_those_who_check_and_count(
+    part: dict[str, Any], kind: str, source: str
+) -> None:
+    """As far as this package knows such parts."""
+    (content,) = accept([Content(part)])
+    assert isinstance(content, Content)
+    (raw,) = content.parts
+    assert isinstance(raw, RawPart)
+    assert (raw.kind, raw.source) == (kind, source)
+
+
+def test_a_message_about_long_keys_is_short() -> None:
+    """It names their beginning."""
+    with pytest.raises(InputError, match="with the keys 'kkk") as caught:
+        accept({"k" * 200_000: 1})
+    assert len(str(caught.value)) < 500
+
+
+WIRE = '{"content": [{"type": "text", "text": "…"}, {"type": "image_url", "image_url": {"url":'
+
+
+@pytest.mark.parametrize(
+    ("wrong", "position", "words"),
+    [
+        ("", 0, "the text is empty"),
+        (["a", ""], 1, "the text is empty"),
+        (None, 0, "None is not taken"),
+        (["a", None], 1, "missing value (None); leave it out"),
+        (["a", math.nan, None], 1, "missing value (NaN); leave it out"),
+        ([[1], None], 1, "missing value (None)"),
+        ([math.nan, math.nan], 0, "missing value (NaN)"),
+        ([101, math.nan], 0, "token 1 is nan; tokens are integers"),
+        (["a", 5], 1, "a number among texts"),
+        ([5, "a"], 0, "a number among texts"),
+        (["a", 0.5], 1, "a number among texts"),
+        ([[101, 1.5]], 0, "token 1 is 1.5; tokens are integers"),
+        ([101, 1.0], 0, "token 1 is 1.0; tokens are integers"),
+        ([[1], [True]], 1, "token 0 is True; tokens are integers"),
+        ([101, -1], 0, "token 1 is -1; tokens are integers"),
+        ([[2**31]], 0, "token 0 is 2147483648"),
+        ([[1], []], 1, "the list of tokens is empty"),
+        ([["a"]], 0, "texts are not nested"),
+        (b"text", 0, "bytes are not text"),
+        (["a", bytearray(b"x")], 1, "bytes are not text"),
+        (["ab\ud83d"], 0, "a lone surrogate (U+D83D) at character 2"),
+        ([Content("a", "\udc00")], 0, "part 1: a lone surrogate (U+DC00)"),
+        ([Content()], 0, "the Content is empty"),
+        ([Content("")], 0, "part 0: the text is empty"),
+        ([Content(5)], 0, "part 0 is 5"),  # type: ignore[arg-type]
+        (["a", {"type": "text", "text": "b"}], 1, WIRE),
+        ([{"content": "a"}], 0, WIRE),
+        ([{"content": [], "x": 1}], 0, WIRE),
+        ([{"content": ["a"]}], 0, WIRE),
+        ([{"content": [{"type": "image_url", "image_url": "https://x"}]}], 0, WIRE),
+        ([{"content": []}], 0, "the Content is empty"),
+        ([{"content": [{"type": "text", "text": 5}]}], 0, WIRE),
+        ([{"content": [{"type": "text", "text": "", "x": 1}]}], 0, "part 0: the text is empty"),
+        ([{"content": [{"type": "image_url", "image_url": {"url": "/etc/hosts"}}]}], 0, "neither"),
+        ([Content({"type": "image_url", "image_url": {"url": "x", "y": 1}})], 0, "neither"),
+        ([Content({})], 0, 'part 0 has no "type"'),
+        ([Content("a", {"input_audio": {"data": "x"}})], 0, 'part 1 has no "type"'),
+        ([Content({"type": ""})], 0, 'part 0 has no "type"'),
+        ([Content({"type": 5})], 0, 'part 0 has no "type"'),
+        ([Content({"type": "x", "y": float("nan")})], 0, "part 0.y is nan"),
+        ([Content({"type": "x", "y": [{5: 1}]})], 0, "part 0.y[0] has the key 5"),
+        ([Content({"type": "x", "y": "\ud800"})], 0, "part 0.y has a lone surrogate (U+D800)"),
+        ([Content({"type": "x", "y": b"a"})], 0, "part 0.y is a bytes"),
+        ([[1], "a"], 1, "text or images among tokens"),
+        ([Image(b""), [1]], 1, "tokens among text"),
+        ([Audio(b""), [1]], 1, "tokens among text"),
+        (["a", {1, 2}], 1, "a set is not taken"),
+        ([int], 0, "a type is not taken"),
+        (np.array(b"abc"), 0, "bytes are not text"),
+        (memoryview(b"text"), 0, "bytes are not text; decode them, wrap those of a file in Image("),
+        (memoryview(array("i", [101, 7])), 0, "or give tokens as a list of integers"),
+        (["a", memoryview(b"x")], 1, "bytes are not text"),
+        ([[101], memoryview(b"x")], 1, "bytes are not text"),
+        (array("B", b"text"), 0, "bytes are not text"),
+        ([array("b", b"text")], 0, "bytes are not text"),
+        ([HUGE], 0, "token 0 is <int too long to print>"),
+        ([[1], [2, -HUGE]], 1, "token 1 is <int too long to print>"),
+        (["a", HUGE], 1, "a number among texts"),
+        (["a", {HUGE: 1}], 1, "<int too long to print>"),
+        (
+            [Content({"type": "x", "y": {HUGE: 1}})],
+            0,
+            "part 0.y has the key <int too long to print>; keys are str",
+        ),
+        ([Path("cat.png")], 0, "Image(…) reads an image"),
+    ],
+)
+def test_refusals_name_the_position_and_what_would_be_right(
+    wrong: Any, position: int, words: str
+) -> None:
+    """An input that cannot be right is refused by position, in words that help."""
+    with pytest.raises(InputError) as caught:
+        accept(wrong)
+    assert caught.value.inputs == (position,)
+    assert f"input {position}: " in str(caught.value)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [([], "empty"), ((), "empty"), ({"a", "b"}, "no order"), (5, "type int"), (object(), "type")],
+)
+def test_what_is_no_list_of_inputs_is_refused(wrong: Any, words: str) -> None:
+    """What has no positions is refused as a whole."""
+    with pytest.raises(InputError, match=words):
+        accept(wrong)
+
+
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats()
+        | st.text()
+        | st.binary()
+        | st.builds(cast("Any", memoryview), st.binary()),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=12,
+    )
+)
+def test_anything_is_either_uniform_or_refused(anything: Any) -> None:
+    """Whatever comes in, the outcome is one kind of input or an InputError."""
+    try:
+        items = accept(anything)
+    except InputError:
+        return
+    assert len({type(item) for item in items}) == 1
+    assert isinstance(items[0], str | list | Content)
+
+
+class Table:
+    """As pandas and Polars have them: iterating gives the names of the columns."""
+
+    columns = ("title", "text")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+
+def test_a_table_is_refused() -> None:
+    """Its column names would be embedded, and billed."""
+    with pytest.raises(InputError, match="a Table is a table; give one column of it"):
+        accept(Table())
+    with pytest.raises(InputError, match="give one column"):
+        checked_iterable(Table())
+
+
+@pytest.mark.parametrize(
+    "table", [pa.table({"a": ["b"]}), pd.DataFrame({"a": ["b"]}), pl.DataFrame({"a": ["b"]})]
+)
+def test_tables_of_known_libraries_are_refused(table: Any) -> None:
+    """Each of them, though Arrow's gives its rows as a list."""
+    with pytest.raises(InputError, match="is a table; give one column of it"):
+        accept(table)
+    with pytest.raises(InputError, match="is not taken"):
+        accept(["a", table])
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        (pd.Series(["a", None, "b"]), "NaN"),
+        (pd.Series(["a", None, "b"], dtype=object), "None"),
+        (pd.Series(["a", pd.NA, "b"], dtype=object), "NA"),
+        (pd.Series(["a", pd.NaT, "b"], dtype=object), "NaT"),
+        (np.array(["a", np.nan, "b"], object), "NaN"),
+        (pl.Series(["a", None, "b"]), "None"),
+        (pa.chunked_array([["a"], [None, "b"]]), "None"),
+        ((value for value in ["a", np.float32("nan"), "b"]), "NaN"),
+    ],
+)
+def test_a_missing_value_of_a_column_is_named(values: Any, name: str) -> None:
+    """With its position; or it is marked, for whoever goes on without it."""
+    values = values if hasattr(values, "__len__") else [*values]
+    with pytest.raises(InputError, match=rf"^input 1: missing value \({name}\); ") as caught:
+        accept(values)
+    assert caught.value.inputs == (1,)
+    assert accept(values, skip=True) == ["a", MISSING, "b"]
+
+
+def test_missing_values_mix_with_every_kind_of_input() -> None:
+    """They make no call multimodal, and tokens are not mixed by them."""
+    image = Image(b"")
+    assert accept(["a", None, image], skip=True) == [Content("a"), MISSING, Content(image)]
+    assert accept([None, [101], None], skip=True) == [MISSING, [101], MISSING]
+    assert accept([None, math.nan], skip=True) == [MISSING, MISSING]
+    gate = InputValidator()
+    assert [*map(gate.admit, [None, "a", pd.NA])] == [MISSING, "a", MISSING]
+    with pytest.raises(InputError, match="input 3: tokens among text"):
+        gate.admit([101])
+
+
+@pytest.mark.parametrize("alone", [None, math.nan, pd.NA])
+def test_a_missing_value_alone_is_no_list(alone: Any) -> None:
+    """There is nothing else to go on with."""
+    with pytest.raises(InputError, match="not taken"):
+        accept(alone, skip=True)
+
+
+@pytest.mark.parametrize("bare", [Path("cat.png"), PIL.Image.new("L", (1, 1))])
+def test_a_bare_image_says_how_it_is_given(bare: Any) -> None:
+    """Alone and in a list."""
+    for given_ in (bare, [bare]):
+        with pytest.raises(InputError, match=r"input 0: a \w+ is not taken by itself; Image\(…\)"):
+            accept(given_)
+
+
+@pytest.mark.parametrize("buffer", [b"text", bytearray(b"x"), memoryview(b"x"), array("B", b"x")])
+def test_bytes_are_no_stream(buffer: Any) -> None:
+    """A stream of them would be one of numbers; the error says what bytes are good for."""
+    with pytest.raises(InputError, match="bytes are not text; decode them, wrap those of a file"):
+        checked_iterable(buffer)

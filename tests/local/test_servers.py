@@ -1,0 +1,145 @@
+"""The stand-in behind a socket: our clients, other people's clients, and the ASGI app."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from typing import Any
+
+import httpx
+import numpy as np
+import openai
+import openrouter_embeddings as ore
+import pytest
+from openrouter_embeddings.local.servers.asgi import make_app
+
+from tests.support import PNG, serving
+
+TEXTS = ["a cat", "a dog"]
+
+
+@pytest.fixture(scope="module")
+def wanted() -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """The vectors, in process."""
+    return ore.Client.local().embed(TEXTS).vectors
+
+
+def test_our_clients_over_a_socket(server: str, wanted: np.ndarray) -> None:
+    """Sync and async, every kind of input: the same as in process."""
+    with ore.Client("local", base_url=server, model="local/minilm") as client:
+        assert np.array_equal(client.embed(TEXTS).vectors, wanted)
+        mixed: list[ore.EmbedInput] = ["a", ore.Image(PNG), ore.Content("b", ore.Image(PNG))]
+        over_socket = client.embed(mixed, model="local/hash").vectors
+    assert np.array_equal(over_socket, ore.Client.local(model="local/hash").embed(mixed).vectors)
+
+    async def run() -> ore.EmbeddingResult:
+        async with ore.AsyncClient("local", base_url=server, model="local/minilm") as client:
+            return await client.embed(TEXTS, batch_size=1)
+
+    assert np.array_equal(asyncio.run(run()).vectors, wanted)
+
+
+def test_the_async_client_in_process(wanted: np.ndarray) -> None:
+    """`AsyncClient.local()`."""
+
+    async def run() -> ore.EmbeddingResult:
+        async with ore.AsyncClient.local() as client:
+            return await client.embed(TEXTS)
+
+    assert np.array_equal(asyncio.run(run()).vectors, wanted)
+
+
+@pytest.mark.parametrize("form", ["default", "float", "base64"])
+def test_the_openai_sdk(server: str, wanted: np.ndarray, form: str) -> None:
+    """Its default (base64, decoded by it), floats, and raw base64."""
+    with openai.OpenAI(base_url=server, api_key="local") as client:
+        answer = (
+            client.embeddings.create(model="local/minilm", input=TEXTS)
+            if form == "default"
+            else client.embeddings.create(
+                model="local/minilm",
+                input=TEXTS,
+                encoding_format="float" if form == "float" else "base64",
+            )
+        )
+    rows = [item.embedding for item in answer.data]
+    if form == "base64":
+        rows = [ore.decode_base64(row).tolist() for row in rows]  # type: ignore[arg-type]
+    assert np.array_equal(np.array(rows, np.float32), wanted)
+    assert answer.usage.prompt_tokens == 8
+
+
+@pytest.mark.parametrize("form", ["default", "float"])
+def test_the_async_openai_sdk(server: str, wanted: np.ndarray, form: str) -> None:
+    """The same, awaited."""
+
+    async def run() -> Any:
+        async with openai.AsyncOpenAI(base_url=server, api_key="local") as client:
+            create = client.embeddings.create
+            if form == "default":
+                return await create(model="local/minilm", input=TEXTS)
+            return await create(model="local/minilm", input=TEXTS, encoding_format="float")
+
+    rows = [item.embedding for item in asyncio.run(run()).data]
+    assert np.array_equal(np.array(rows, np.float32), wanted)
+
+
+def test_the_openai_sdk_sees_errors_as_its_own(server: str) -> None:
+    """The error body has the shape that it reads."""
+    with (
+        openai.OpenAI(base_url=server, api_key="local", max_retries=0) as client,
+        pytest.raises(openai.RateLimitError) as caught,
+    ):
+        client.embeddings.create(model="local/status-429", input="a")
+    assert caught.value.response.headers["retry-after"] == "1"
+
+
+def test_the_asgi_app_answers_at_both_paths() -> None:
+    """With the service's prefix and without; other methods and paths are not there."""
+
+    async def run() -> list[int]:
+        transport = httpx.ASGITransport(make_app())
+        async with httpx.AsyncClient(transport=transport, base_url="http://local") as client:
+            body = {"model": "local/hash", "input": "a"}
+            auth = {"Authorization": "Bearer k"}
+            answers = [
+                await client.post("/api/v1/embeddings", json=body, headers=auth),
+                await client.post("/embeddings", json=body, headers=auth),
+                await client.get("/embeddings"),
+                await client.post("/nowhere"),
+            ]
+            assert answers[2].json()["error"]["code"] == 405
+            assert answers[3].json()["error"] == {"code": 404, "message": "Not Found"}
+            return [answer.status_code for answer in answers]
+
+    assert asyncio.run(run()) == [200, 200, 405, 404]
+
+
+def test_a_port_in_use_is_said_in_a_sentence(server: str) -> None:
+    """No traceback, and a status that says so."""
+    port = server.split(":")[2].split("/", maxsplit=1)[0]
+    done = subprocess.run(
+        [sys.executable, "-m", "openrouter_embeddings.cli", "serve", "--port", port],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=dict(os.environ),
+    )
+    assert done.returncode == 1
+    assert "orembed: " in done.stderr
+    assert "already in use" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("options", [[], ["--faults", os.devnull]])
+def test_an_aborted_upload_is_no_error(options: list[str]) -> None:
+    """A client that hangs up in the middle of a request leaves no line in the server's log."""
+    with serving(*options) as (url, errors):
+        where = httpx.URL(url)
+        head = b"POST /embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\n{"
+        for _ in range(3):
+            with socket.create_connection((where.host, where.port)) as line:
+                line.sendall(head)
+        assert httpx.get(f"{url}/nowhere").status_code == 404
+    assert errors in ([""], ["orembed: interrupted\n"])

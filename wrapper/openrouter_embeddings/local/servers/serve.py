@@ -1,0 +1,63 @@
+"""The stand-in as a server on a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from openrouter_embeddings._extras import need
+from openrouter_embeddings.local.models import with_aliases
+from openrouter_embeddings.local.servers.asgi import PREFIX, make_app
+from openrouter_embeddings.local.servers.faulty import FaultyServer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from openrouter_embeddings.local.faults import Faults
+
+
+def serve(
+    host: str, port: int, faults: Faults | None = None, aliases: Mapping[str, str] | None = None
+) -> None:
+    """Serve until interrupted; prints what a client needs as soon as it can connect.
+
+    With faults it says at the end what it has billed. `aliases` are those of `make_app`. Raises
+    OSError where the address cannot be had.
+    """
+    uvicorn = need("uvicorn", "local")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family) as listener:
+        port = listener.getsockname()[1]
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - as a client says it
+        shown = f"[{host}]" if ":" in host else host
+        print(f"export OPENROUTER_BASE_URL=http://{shown}:{port}{PREFIX}")
+        print("export OPENROUTER_API_KEY=local", flush=True)
+        if faults is not None:
+            faults.models = with_aliases(aliases or {})
+            _serve_faults(faults, listener)
+            return
+        server = uvicorn.Server(uvicorn.Config(make_app(aliases), log_level="warning"))
+        server.run(sockets=[listener])
+
+
+def _serve_faults(faults: Faults, listener: socket.socket) -> None:
+    async def until_told_to_end() -> None:
+        serving = asyncio.ensure_future(FaultyServer(faults).serve(listener))
+        with suppress(NotImplementedError):  # Windows has no signals for a loop
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
+        await asyncio.wait([serving])
+
+    try:
+        asyncio.run(until_told_to_end())
+    finally:
+        refused = ", ".join(f"{n} × {status}" for status, n in sorted(faults.refused.items()))
+        inputs = sum(len(bill.inputs) for bill in faults.billed)
+        print(f"{faults.requests} requests came; refused: {refused or 'none'}")
+        print(
+            f"{len(faults.billed)} requests of {inputs} inputs were billed, "
+            f"{faults.billed_twice()} inputs more than once",
+            flush=True,
+        )
