@@ -22,7 +22,7 @@ from openrouter_embeddings.local.respond import respond
 from openrouter_embeddings.local.servers.asgi import make_app
 from openrouter_embeddings.testing import Service
 
-from tests.support import serving
+from stress.servers import orembed_serve
 
 SMALL = "openai/text-embedding-3-small"
 ALIASES = {SMALL: "local/hash:1536", "acme/mini": "local/minilm:128", "acme/any": "local/hash"}
@@ -50,7 +50,8 @@ def test_an_unchanged_openai_application_runs(
 ) -> None:
     """It names the service's model, asks for dimensions, and looks the model up in the list."""
     aliases = [f"{name}={target}" for name, target in ALIASES.items()]
-    with serving(*options, *(word for one in aliases for word in ("--alias", one))) as (url, _):
+    words = [word for alias in aliases for word in ("--alias", alias)]
+    with orembed_serve(*options, *words) as (url, _):
         monkeypatch.setenv("OPENAI_BASE_URL", url)
         monkeypatch.setenv("OPENAI_API_KEY", "local")
         with openai.OpenAI() as application:

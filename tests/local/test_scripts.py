@@ -3,19 +3,21 @@
 import json
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import Any
 
 import httpx
 import openrouter_embeddings as ore
 import orjson
 import pytest
-from openrouter_embeddings.local.faults import DELIVERIES, KINDS, Fault, Faults
-from openrouter_embeddings.local.limits import Bucket
+from openrouter_embeddings.local.fault_kinds import FAULT_KINDS, Bucket
+from openrouter_embeddings.local.faults import Fault, Faults
 from openrouter_embeddings.local.respond import MAX_BODY, MAX_INPUTS, respond
 from openrouter_embeddings.testing import Service
 
-from stress.faults import served
+from stress.faults import kinds_table
+from stress.report import PAGE
+from stress.scenarios import SCENARIOS
+from stress.servers import served
 
 HEADERS = {"authorization": "Bearer k"}
 
@@ -67,13 +69,14 @@ def test_retry_after_is_seconds_or_a_date() -> None:
         assert parsedate_to_datetime(said) if as_date else said == "7"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FAULT_KINDS)
 def test_every_fault_changes_something(kind: str) -> None:
     """None of the list is idle."""
     faults = Faults([Fault(kind, probability=1.0, text="b", per_second=1e-9, burst=0.5)])
     right = respond(body("a", "b", "c", encoding_format="base64"), HEADERS)
-    played = faults.play(body("a", "b", "c", encoding_format="base64"), HEADERS, 0.0)
-    assert played.delivery == kind if kind in DELIVERIES else played.reply != right
+    faulted = faults.play(body("a", "b", "c", encoding_format="base64"), HEADERS, 0.0)
+    assert faulted.reply != right or faulted.steps is not None
+    assert (faulted.reply == right) is (FAULT_KINDS[kind].stage == "delivery")
 
 
 def test_a_fault_without_more_befalls_every_request() -> None:
@@ -100,14 +103,18 @@ def test_a_fault_without_more_befalls_every_request() -> None:
 def test_a_fault_that_cannot_be_right_is_refused(wrong: dict[str, Any]) -> None:
     """Before anything is served, naming the field and the fault."""
     (name,) = wrong
-    with pytest.raises(ValueError, match=f"{name} = .* of the fault 'drip' cannot be right"):
+    with pytest.raises(ValueError, match=f"^fault 'drip': {name} must be .*, got "):
         Fault("drip", **wrong)
 
 
-def test_every_kind_is_in_the_documentation() -> None:
-    """docs/reliability.md has a row for it, or a place in one."""
-    page = Path("docs/reliability.md").read_text("utf-8")
-    assert [kind for kind in KINDS if f"`{kind}`" not in page] == []
+def test_the_documentation_lists_every_kind() -> None:
+    """docs/reliability.md has the table that `python -m stress.faults` writes."""
+    assert f"\n{kinds_table()}\n" in PAGE.read_text("utf-8")
+
+
+def test_every_kind_has_a_scenario() -> None:
+    """The outcome of every kind of fault is tested with both clients."""
+    assert {scenario.fault.kind for scenario in SCENARIOS} == {*FAULT_KINDS}
 
 
 def test_the_socket_door_speaks_the_rest_of_http() -> None:

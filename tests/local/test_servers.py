@@ -14,7 +14,8 @@ import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings.local.servers.asgi import make_app
 
-from tests.support import PNG, serving
+from stress.servers import orembed_serve
+from tests.support import PNG
 
 TEXTS = ["a cat", "a dog"]
 
@@ -135,11 +136,11 @@ def test_a_port_in_use_is_said_in_a_sentence(server: str) -> None:
 @pytest.mark.parametrize("options", [[], ["--faults", os.devnull]])
 def test_an_aborted_upload_is_no_error(options: list[str]) -> None:
     """A client that hangs up in the middle of a request leaves no line in the server's log."""
-    with serving(*options) as (url, errors):
+    with orembed_serve(*options) as (url, output):
         where = httpx.URL(url)
         head = b"POST /embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\n{"
         for _ in range(3):
             with socket.create_connection((where.host, where.port)) as line:
                 line.sendall(head)
         assert httpx.get(f"{url}/nowhere").status_code == 404
-    assert errors in ([""], ["orembed: interrupted\n"])
+    assert output[1] in ("", "orembed: interrupted\n")

@@ -55,9 +55,9 @@ def _serve_faults(faults: Faults, listener: socket.socket) -> None:
     finally:
         refused = ", ".join(f"{n} × {status}" for status, n in sorted(faults.refused.items()))
         inputs = sum(len(bill.inputs) for bill in faults.billed)
-        print(f"{faults.requests} requests came; refused: {refused or 'none'}")
+        print(f"{faults.requests} requests arrived; errors: {refused or 'none'}")
         print(
-            f"{len(faults.billed)} requests of {inputs} inputs were billed, "
+            f"{len(faults.billed)} requests with {inputs} inputs were billed, "
             f"{faults.billed_twice()} inputs more than once",
             flush=True,
         )
