@@ -7,6 +7,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import httpx
 import numpy as np
@@ -28,7 +29,7 @@ def always(kind: str) -> Service:
 
 def plain(service: Service) -> openai.OpenAI:
     """The openai client, connected to the stand-in in this process."""
-    http = httpx.Client(transport=service.transport())
+    http: Any = httpx.Client(transport=service.transport())  # typed as a client of httpx2
     return openai.OpenAI(api_key="local", base_url="http://127.0.0.1/api/v1", http_client=http)
 
 
@@ -40,7 +41,7 @@ def embedded(service: Service) -> np.ndarray[tuple[int, ...], np.dtype[np.float3
 
 
 def test_vectors_come_in_the_order_of_the_texts_or_not_at_all() -> None:
-    """openai returns shuffled vectors shuffled, and 11 vectors for 12 texts."""
+    """The openai client returns shuffled vectors shuffled, and 11 vectors for 12 texts."""
     assert not np.array_equal(embedded(always("shuffled")), RIGHT)
     assert len(embedded(always("missing-item"))) == 11
     with always("shuffled").client() as client:
@@ -50,7 +51,7 @@ def test_vectors_come_in_the_order_of_the_texts_or_not_at_all() -> None:
 
 
 def test_one_refused_text_does_not_cost_the_others() -> None:
-    """openai fails the request and does not say which text; this package names it or skips it."""
+    """The openai client does not say which text it was; this package names it or skips it."""
     poisoned = Fault("poison", text="text 7")
     with pytest.raises(openai.BadRequestError) as refused:
         embedded(Service(poisoned))
@@ -92,7 +93,7 @@ def test_calls_survive_a_rate_limit() -> None:
 
 
 def test_the_cost_is_summed_and_bounded() -> None:
-    """openai's usage is one response's; this package adds up retries and stops at a budget."""
+    """This package adds up batches and retries, and stops at a budget."""
     with always("nan-vector").client() as client:
         with pytest.raises(ore.ResponseError) as failed:
             client.embed(TEXTS)
