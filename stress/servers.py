@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from openrouter_embeddings.local.servers.faulty import FaultyServer
@@ -25,25 +25,20 @@ def served(faults: Faults) -> Iterator[str]:
     """The base URL of the stand-in with faults, which a thread of this process serves."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        loop = asyncio.new_event_loop()
-        serving = loop.create_task(FaultyServer(faults).serve(listener))
-        thread = threading.Thread(target=_run, args=(loop, serving))
+        runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        serving = runner.get_loop().create_task(FaultyServer(faults).serve(listener))
+
+        def serve() -> None:
+            with runner, suppress(asyncio.CancelledError):
+                runner.get_loop().run_until_complete(serving)
+
+        thread = threading.Thread(target=serve)
         thread.start()
         try:
             yield f"http://127.0.0.1:{port}/api/v1"
         finally:
-            loop.call_soon_threadsafe(serving.cancel)
+            runner.get_loop().call_soon_threadsafe(serving.cancel)
             thread.join()
-
-
-def _run(loop: asyncio.AbstractEventLoop, serving: asyncio.Task[None]) -> None:
-    try:
-        loop.run_until_complete(asyncio.gather(serving, return_exceptions=True))
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.run_until_complete(loop.shutdown_default_executor())
-    finally:
-        loop.close()
 
 
 @contextmanager

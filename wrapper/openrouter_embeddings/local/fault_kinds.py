@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import orjson
@@ -23,16 +22,8 @@ if TYPE_CHECKING:
     from .faults import Fault
 
 
-class Signal(Enum):
-    """What a server does besides sending bytes and pausing."""
-
-    SEND_HEAD = "send the status line and the headers"
-    RESET = "reset the connection"
-    CLOSE = "close the connection"
-
-
-Step: TypeAlias = bytes | float | Signal
-"""What a server does next: send these bytes, pause for these seconds, or obey the signal."""
+Step: TypeAlias = bytes | float | Literal["head", "reset", "close"]
+"""What a server does next: send bytes, pause for seconds, send status line and headers, or end."""
 
 
 @dataclass(frozen=True)
@@ -48,22 +39,17 @@ class FaultKind:
     """One kind of fault.
 
     Attributes:
-        stage: when the fault strikes, which decides what `handler` takes and returns.
-            `limit`, on each request's arrival: `(Fault, LimitedRequest) -> None`; raises
-            `Refusal` for a request beyond the limit.
-            `refusal`, instead of an answer: `(Fault, Contract | None) -> FaultedReply`. Nothing is
-            computed or billed.
-            `corruption`, to a computed answer: `(body, random.Random) -> body`.
-            `delivery`, while a computed answer is sent: `(body, seconds) -> Iterable[Step]`.
-        handler: what the fault does.
-        doc: what happens, in one line for docs/reliability.md.
-        options: the fields of `Fault` that the kind reads, for the same table.
+        stage: when the fault strikes; a `limit` before, and a `refusal` instead of computing.
+        handler: what the fault does. For a `limit`, `(Fault, LimitedRequest) -> None`, which raises
+            `Refusal`; for a `refusal`, `(Fault, Contract | None) -> FaultedReply`; for a
+            `corruption`, `(body, random.Random) -> body`; for a `delivery`,
+            `(body, seconds) -> Iterable[Step]`.
+        doc: one line for docs/reliability.md, with the options of `Fault` that the kind reads.
     """
 
     stage: Literal["limit", "refusal", "corruption", "delivery"]
     handler: Callable[..., Any]
     doc: str
-    options: str = ""
 
 
 @dataclass
@@ -87,19 +73,13 @@ class Bucket:
         return True
 
 
+@dataclass
 class LimitedRequest:
-    """A request as limits see it: any bytes, valid or not.
+    """A request as limits see it: its bytes, valid or not, its arrival, and all token buckets."""
 
-    Attributes:
-        body: the request's bytes.
-        now: when it arrived, in seconds of any clock.
-        buckets: the token bucket of each rate limit, by the fault's id; kept between requests.
-    """
-
-    def __init__(self, body: bytes, now: float, buckets: dict[int, Bucket]) -> None:
-        self.body = body
-        self.now = now
-        self.buckets = buckets
+    body: bytes
+    now: float
+    buckets: dict[int, Bucket]  # of each rate limit, by the fault's id
 
     @cached_property
     def fields(self) -> dict[str, Any]:
@@ -111,15 +91,11 @@ class LimitedRequest:
         return parsed if isinstance(parsed, dict) else {}
 
     @cached_property
-    def inputs(self) -> list[Any]:
-        """The inputs, as many as a list has; a single one makes a list of one."""
-        given = self.fields.get("input", [])
-        return given if isinstance(given, list) else [given]
-
-    @cached_property
     def texts(self) -> list[str]:
-        """The inputs as texts."""
-        return [item if isinstance(item, str) else _as_text(item) for item in self.inputs]
+        """The inputs as texts; a single input makes a list of one."""
+        given = self.fields.get("input", [])
+        inputs = given if isinstance(given, list) else [given]
+        return [item if isinstance(item, str) else _as_text(item) for item in inputs]
 
 
 def _as_text(item: Any) -> str:
@@ -129,22 +105,16 @@ def _as_text(item: Any) -> str:
         return ""
 
 
-def _batch_cap(fault: Fault, request: LimitedRequest) -> None:
-    count, most = len(request.inputs), fault.at_most
-    if count > most:
-        raise Refusal(400, f"batch size {count} is too large: at most {most} inputs are allowed")
+def _cap(
+    size: Callable[[LimitedRequest], int], status: int, message: str
+) -> Callable[[Fault, LimitedRequest], None]:
+    """A limit on a size; `message` is formatted with the size and the most that is allowed."""
 
+    def check(fault: Fault, request: LimitedRequest) -> None:
+        if size(request) > fault.at_most:
+            raise Refusal(status, message.format(size(request), fault.at_most))
 
-def _payload_cap(fault: Fault, request: LimitedRequest) -> None:
-    size = len(request.body)
-    if size > fault.at_most:
-        raise Refusal(413, f"Payload Too Large: {size} bytes, {fault.at_most} are allowed")
-
-
-def _token_cap(fault: Fault, request: LimitedRequest) -> None:
-    words, most = sum(len(text.split()) for text in request.texts), fault.at_most
-    if words > most:
-        raise Refusal(400, f"Requested {words} tokens, max {most} tokens per request are allowed")
+    return check
 
 
 def _poison(fault: Fault, request: LimitedRequest) -> None:
@@ -183,11 +153,6 @@ def _error(fault: Fault, contract: Contract | None) -> LocalReply:
 def _error_in_200(fault: Fault, contract: Contract | None) -> FaultedReply:
     padding = b"\n         \n"  # the service keeps the connection alive with white space
     return FaultedReply(LocalReply(200, padding + _error(fault, contract).body))
-
-
-def _html(*_: Any) -> FaultedReply:
-    page = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
-    return FaultedReply(LocalReply(502, page, {"Content-Type": "text/html"}))
 
 
 def _data(
@@ -245,142 +210,106 @@ def _nan(body: bytes, _: random.Random) -> bytes:
 
 
 def _drip(body: bytes, seconds: float) -> Iterator[Step]:
-    yield Signal.SEND_HEAD
+    yield "head"
     for at in range(len(body)):
         yield body[at : at + 1]
         yield seconds / len(body)
 
 
-def _stall(body: bytes, seconds: float) -> Iterable[Step]:
-    half = len(body) // 2
-    return (Signal.SEND_HEAD, body[:half], seconds, body[half:])
-
-
-def _break(*steps: Step) -> Callable[[bytes, float], Iterable[Step]]:
-    return lambda _body, _seconds: steps
-
+_refusal = partial(FaultKind, "refusal")
+_corruption = partial(FaultKind, "corruption")
+_delivery = partial(FaultKind, "delivery")
+_limit = partial(FaultKind, "limit")
+_PAGE = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
+_TOO_MANY = "batch size {} is too large: at most {} inputs are allowed"
+_TOO_LARGE = "Payload Too Large: {} bytes, {} are allowed"
+_TOO_LONG = "Requested {} tokens, max {} tokens per request are allowed"
 
 FAULT_KINDS: dict[str, FaultKind] = {
-    "status": FaultKind(
-        "refusal",
+    "status": _refusal(
         lambda fault, contract: FaultedReply(_error(fault, contract)),
-        "an error status, with the error body that the specification describes",
-        "`status` (503), `retry_after` in seconds, `as_date`",
+        "`status` (default: 503), with the error body of the specification; `retry_after` in "
+        "seconds adds a header, and `as_date` makes it a date",
     ),
-    "error-in-200": FaultKind(
-        "refusal",
-        _error_in_200,
-        "the same error body in a 200 response, after white space",
-        "`status` (503)",
+    "error-in-200": _refusal(
+        _error_in_200, "the error body of `status` in a 200 response, after white space"
     ),
-    "html": FaultKind("refusal", _html, "a proxy's HTML page with status 502"),
-    "accept-and-close": FaultKind(
-        "refusal",
-        lambda *_: FaultedReply(LocalReply(400, b""), (Signal.CLOSE,)),
+    "html": _refusal(
+        lambda *_: FaultedReply(LocalReply(502, _PAGE, {"Content-Type": "text/html"})),
+        "a proxy's HTML page with status 502",
+    ),
+    "accept-and-close": _refusal(
+        lambda *_: FaultedReply(LocalReply(400, b""), ("close",)),
         "the server closes the connection without an answer; nothing is billed",
     ),
-    "empty-data": FaultKind("corruption", _data(lambda data, _: data.clear()), "`data` is empty"),
-    "missing-item": FaultKind(
-        "corruption",
-        _data(lambda data, chance: data.pop(chance.randrange(len(data)))),
-        "one vector is missing",
+    "empty-data": _corruption(_data(lambda data, _: data.clear()), "`data` is empty"),
+    "missing-item": _corruption(
+        _data(lambda data, chance: data.pop(chance.randrange(len(data)))), "one vector is missing"
     ),
-    "surplus-item": FaultKind(
-        "corruption",
-        _data(lambda data, _: data.append({**data[0], "index": len(data)})),
-        "there is one vector too many",
+    "surplus-item": _corruption(
+        _data(lambda data, _: data.append({**data[0], "index": len(data)})), "one vector too many"
     ),
-    "shuffled": FaultKind(
-        "corruption",
-        _data(lambda data, chance: chance.shuffle(data)),
-        "the items come in another order, with the right `index`",
+    "shuffled": _corruption(
+        _data(lambda data, chance: chance.shuffle(data)), "the items come in another order"
     ),
-    "no-index": FaultKind("corruption", _indices(lambda *_: None), "no item has an `index`"),
-    "some-indices": FaultKind(
-        "corruption", _indices(lambda place, _: place or None), "the first item has no `index`"
+    "no-index": _corruption(_indices(lambda *_: None), "no item has an `index`"),
+    "some-indices": _corruption(
+        _indices(lambda place, _: place or None), "the first item has no `index`"
     ),
-    "duplicate-index": FaultKind(
-        "corruption", _indices(lambda place, _: max(place, 1)), "two items have the same `index`"
+    "duplicate-index": _corruption(
+        _indices(lambda place, _: max(place, 1)), "two items have the same `index`"
     ),
-    "index-out-of-range": FaultKind(
-        "corruption",
-        _indices(lambda place, count: place + (place == count - 1)),
-        "the last `index` is too large",
+    "index-out-of-range": _corruption(
+        _indices(lambda place, count: place + (place == count - 1)), "the last `index` is too large"
     ),
-    "null-vector": FaultKind("corruption", _one(lambda _: None), "one vector is null"),
-    "nan-vector": FaultKind("corruption", _nan, "the first vector contains NaN"),
-    "zero-vector": FaultKind(
-        "corruption", _one(lambda item: [0.0] * len(_floats(item))), "one vector is all zeros"
-    ),
-    "wrong-width": FaultKind(
-        "corruption", _one(lambda item: _floats(item)[:-1]), "one vector is one value too short"
-    ),
-    "broken-base64": FaultKind(
-        "corruption", _one(lambda _: "AAAA?A=="), "one vector is not valid base64"
-    ),
-    "floats": FaultKind(
-        "corruption",
+    "null-vector": _corruption(_one(lambda _: None), "one vector is null"),
+    "nan-vector": _corruption(_nan, "the first vector contains NaN"),
+    "zero-vector": _corruption(_one(lambda item: [0.0] * len(_floats(item))), "one vector is zero"),
+    "wrong-width": _corruption(_one(lambda item: _floats(item)[:-1]), "one vector is too short"),
+    "broken-base64": _corruption(_one(lambda _: "AAAA?A=="), "one vector is not valid base64"),
+    "floats": _corruption(
         _data(lambda data, _: [{**item, "embedding": _floats(item)} for item in data]),
         "the vectors are numbers although base64 was requested",
     ),
-    "truncated-json": FaultKind(
-        "corruption",
-        lambda body, _: body[: len(body) // 2],
-        "half of the body, under a matching Content-Length",
+    "truncated-json": _corruption(
+        lambda body, _: body[: len(body) // 2], "half of the body, as if it were complete"
     ),
-    "slow-headers": FaultKind(
-        "delivery",
-        lambda body, seconds: (seconds, Signal.SEND_HEAD, body),
-        "nothing comes for `seconds`, then everything",
-        "`seconds` (3600)",
+    "slow-headers": _delivery(
+        lambda body, seconds: (seconds, "head", body),
+        "nothing comes for `seconds` (default: 3600), then everything",
     ),
-    "drip": FaultKind(
-        "delivery", _drip, "the body comes byte by byte, over `seconds` in all", "`seconds` (3600)"
-    ),
-    "stall": FaultKind(
-        "delivery",
-        _stall,
+    "drip": _delivery(_drip, "the body comes byte by byte, within `seconds`"),
+    "stall": _delivery(
+        lambda body, s: ("head", body[: len(body) // 2], s, body[len(body) // 2 :]),
         "half of the body comes, the rest `seconds` later",
-        "`seconds` (3600)",
     ),
-    "reset-before-headers": FaultKind(
-        "delivery",
-        _break(Signal.RESET),
-        "the connection is reset before the headers; the answer is billed",
+    "reset-before-headers": _delivery(
+        lambda *_: ("reset",), "the connection is reset before the headers; the answer is billed"
     ),
-    "reset-after-headers": FaultKind(
-        "delivery",
-        _break(Signal.SEND_HEAD, Signal.RESET),
-        "the connection is reset after the headers; the answer is billed",
+    "reset-after-headers": _delivery(
+        lambda *_: ("head", "reset"), "the connection is reset after the headers; also billed"
     ),
-    "reset-mid-body": FaultKind(
-        "delivery",
-        lambda body, _: (Signal.SEND_HEAD, body[:-9], Signal.RESET),
-        "the connection is reset before the body is complete; the answer is billed",
+    "reset-mid-body": _delivery(
+        lambda body, _: ("head", body[:-9], "reset"),
+        "the connection is reset before the body is complete; also billed",
     ),
-    "batch-cap": FaultKind(
-        "limit", _batch_cap, "400 for a request with more than `at_most` inputs", "`at_most` (1)"
+    "batch-cap": _limit(
+        _cap(lambda request: len(request.texts), 400, _TOO_MANY),
+        "400 for more than `at_most` inputs",
     ),
-    "payload-cap": FaultKind(
-        "limit", _payload_cap, "413 for a request of more than `at_most` bytes", "`at_most` (1)"
+    "payload-cap": _limit(
+        _cap(lambda request: len(request.body), 413, _TOO_LARGE),
+        "413 for more than `at_most` bytes",
     ),
-    "token-cap": FaultKind(
-        "limit",
-        _token_cap,
-        "400 for a request with more than `at_most` words, which stand for tokens",
-        "`at_most` (1)",
+    "token-cap": _limit(
+        _cap(lambda request: sum(len(t.split()) for t in request.texts), 400, _TOO_LONG),
+        "400 for more than `at_most` words, which stand for tokens",
     ),
-    "poison": FaultKind(
-        "limit",
-        _poison,
-        "400 for a request with an input that contains `text`",
-        '`text` ("poison")',
-    ),
-    "no-base64": FaultKind("limit", _no_base64, '400 for `"encoding_format": "base64"`'),
-    "rate-limit": FaultKind(
-        "limit",
+    "poison": _limit(_poison, "400 for an input that contains `text`"),
+    "no-base64": _limit(_no_base64, '400 for `"encoding_format": "base64"`'),
+    "rate-limit": _limit(
         _rate_limit,
-        "429 for more than `per_second` requests a second, `burst` of them at once",
-        "`per_second` (10), `burst` (`per_second`), `retry_after`, `as_date`",
+        "429 for more than `per_second` (default: 10) requests a second, `burst` (default: as "
+        "many) of them at once; `retry_after` and `as_date` as for `status`",
     ),
 }

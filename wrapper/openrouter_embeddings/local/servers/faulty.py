@@ -11,8 +11,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from openrouter_embeddings._extras import need
-from openrouter_embeddings.local.catalogue import list_models
-from openrouter_embeddings.local.fault_kinds import FaultedReply, Signal
+from openrouter_embeddings.local.fault_kinds import FaultedReply
+from openrouter_embeddings.local.model_list import list_models
 from openrouter_embeddings.local.reply import LocalReply, Refusal
 from openrouter_embeddings.local.respond import MAX_BODY, error_reply
 from openrouter_embeddings.local.servers.asgi import PATHS
@@ -104,8 +104,8 @@ class FaultyServer:
     async def _deliver(self, faulted: FaultedReply, writer: asyncio.StreamWriter) -> bool:
         """Send a reply step by step; False if the connection ends with it."""
         unsent = bytearray()
-        for step in faulted.steps or (Signal.SEND_HEAD, faulted.reply.body):
-            if step is Signal.SEND_HEAD:
+        for step in faulted.steps or ("head", faulted.reply.body):
+            if step == "head":
                 unsent += _head(faulted.reply)
             elif isinstance(step, bytes):
                 unsent += step
@@ -113,20 +113,16 @@ class FaultyServer:
                 writer.write(unsent)
                 await writer.drain()
                 unsent = bytearray()
-                if isinstance(step, Signal):
-                    _end(step, writer)
+                if step == "reset":
+                    connection = writer.get_extra_info("socket")
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                    writer.transport.abort()
+                if isinstance(step, str):
                     return False
                 await asyncio.sleep(step)
         writer.write(unsent)
         await writer.drain()
         return True
-
-
-def _end(signal: Signal, writer: asyncio.StreamWriter) -> None:
-    """Reset the connection, or leave it to be closed."""
-    if signal is Signal.RESET:
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        writer.transport.abort()
 
 
 def _head(reply: LocalReply) -> bytes:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import httpx
 
 from openrouter_embeddings._extras import need
-from openrouter_embeddings.local.catalogue import list_models
-from openrouter_embeddings.local.fault_kinds import FaultedReply, Signal
+from openrouter_embeddings.local.fault_kinds import FaultedReply
+from openrouter_embeddings.local.model_list import list_models
 from openrouter_embeddings.local.models import MODELS
 from openrouter_embeddings.local.respond import respond
 
@@ -75,16 +75,16 @@ def _received(steps: Iterable[Step], timeout: float) -> Iterator[bytes]:
     """
     waited = 0.0
     for step in steps:
-        if step is Signal.CLOSE:
+        if step == "close":
             raise httpx.ReadError("Server disconnected without sending a response.")
-        if step is Signal.RESET:
+        if step == "reset":
             raise httpx.ReadError("Connection reset by peer")
         if isinstance(step, float | int):
             waited += step
             if waited > timeout:
                 raise httpx.ReadTimeout("timed out")
         else:
-            yield b"" if step is Signal.SEND_HEAD else step
+            yield b"" if step == "head" else step
 
 
 class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
