@@ -51,11 +51,9 @@ class Contract:
             names += sorted(name for name in self._responses if name.startswith("2"))
         else:
             names += ["default"]
-        documented = next((n for n in names if n in self._responses), None)
-        found: dict[str, Any] = (
-            {} if documented is None else self._schemas.resolve(self._responses[documented])
-        )
-        return found
+        documented: Any = next((self._responses[n] for n in names if n in self._responses), {})
+        response: dict[str, Any] = self._schemas.resolve(documented)
+        return response
 
     def complete(self, status: int, body: dict[str, Any]) -> dict[str, Any]:
         """A response body with the fields that the contract requires, as far as `Schemas` can.

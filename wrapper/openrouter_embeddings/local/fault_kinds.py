@@ -105,16 +105,14 @@ def _as_text(item: Any) -> str:
         return ""
 
 
-def _cap(
-    size: Callable[[LimitedRequest], int], status: int, message: str
-) -> Callable[[Fault, LimitedRequest], None]:
+def _cap(size: Callable[[LimitedRequest], int], status: int, message: str, unit: str) -> FaultKind:
     """A limit on a size; `message` is formatted with the size and the most that is allowed."""
 
     def check(fault: Fault, request: LimitedRequest) -> None:
         if size(request) > fault.at_most:
             raise Refusal(status, message.format(size(request), fault.at_most))
 
-    return check
+    return FaultKind("limit", check, f"{status} for more than `at_most` (default: 1) {unit}")
 
 
 def _poison(fault: Fault, request: LimitedRequest) -> None:
@@ -155,9 +153,7 @@ def _error_in_200(fault: Fault, contract: Contract | None) -> FaultedReply:
     return FaultedReply(LocalReply(200, padding + _error(fault, contract).body))
 
 
-def _data(
-    change: Callable[[list[dict[str, Any]], random.Random], Any],
-) -> Callable[[bytes, random.Random], bytes]:
+def _items(change: Callable[[list[dict[str, Any]], random.Random], Any], doc: str) -> FaultKind:
     """Corrupt `data`: `change` alters the list in place, or returns another."""
 
     def corrupt(body: bytes, chance: random.Random) -> bytes:
@@ -167,20 +163,20 @@ def _data(
             answer["data"] = changed
         return orjson.dumps(answer)
 
-    return corrupt
+    return FaultKind("corruption", corrupt, doc)
 
 
-def _one(value: Callable[[dict[str, Any]], Any]) -> Callable[[bytes, random.Random], bytes]:
+def _one(value: Callable[[dict[str, Any]], Any], doc: str) -> FaultKind:
     """Corrupt the embedding of one random item: `value` makes it from the item."""
 
     def change(data: list[dict[str, Any]], chance: random.Random) -> None:
         item = chance.choice(data)
         item["embedding"] = value(item)
 
-    return _data(change)
+    return _items(change, doc)
 
 
-def _indices(index: Callable[[int, int], int | None]) -> Callable[[bytes, random.Random], bytes]:
+def _indices(index: Callable[[int, int], int | None], doc: str) -> FaultKind:
     """Corrupt every `index`: made from position and count; None removes it."""
 
     def change(data: list[dict[str, Any]], _: random.Random) -> None:
@@ -189,7 +185,7 @@ def _indices(index: Callable[[int, int], int | None]) -> Callable[[bytes, random
             if item["index"] is None:
                 del item["index"]
 
-    return _data(change)
+    return _items(change, doc)
 
 
 def _floats(item: dict[str, Any]) -> list[float]:
@@ -216,14 +212,12 @@ def _drip(body: bytes, seconds: float) -> Iterator[Step]:
         yield seconds / len(body)
 
 
-_refusal = partial(FaultKind, "refusal")
-_corruption = partial(FaultKind, "corruption")
-_delivery = partial(FaultKind, "delivery")
-_limit = partial(FaultKind, "limit")
 _PAGE = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
 _TOO_MANY = "batch size {} is too large: at most {} inputs are allowed"
 _TOO_LARGE = "Payload Too Large: {} bytes, {} are allowed"
 _TOO_LONG = "Requested {} tokens, max {} tokens per request are allowed"
+_refusal, _corruption = partial(FaultKind, "refusal"), partial(FaultKind, "corruption")
+_delivery, _limit = partial(FaultKind, "delivery"), partial(FaultKind, "limit")
 
 FAULT_KINDS: dict[str, FaultKind] = {
     "status": _refusal(
@@ -242,33 +236,25 @@ FAULT_KINDS: dict[str, FaultKind] = {
         lambda *_: FaultedReply(LocalReply(400, b""), ("close",)),
         "the server closes the connection without an answer; nothing is billed",
     ),
-    "empty-data": _corruption(_data(lambda data, _: data.clear()), "`data` is empty"),
-    "missing-item": _corruption(
-        _data(lambda data, chance: data.pop(chance.randrange(len(data)))), "one vector is missing"
+    "empty-data": _items(lambda data, _: data.clear(), "`data` is empty"),
+    "missing-item": _items(lambda data, r: data.pop(r.randrange(len(data))), "a vector is missing"),
+    "surplus-item": _items(
+        lambda data, _: data.append({**data[0], "index": len(data)}), "one vector too many"
     ),
-    "surplus-item": _corruption(
-        _data(lambda data, _: data.append({**data[0], "index": len(data)})), "one vector too many"
+    "shuffled": _items(lambda data, r: r.shuffle(data), "the items come in another order"),
+    "no-index": _indices(lambda *_: None, "no item has an `index`"),
+    "some-indices": _indices(lambda at, _: at or None, "the first item has no `index`"),
+    "duplicate-index": _indices(lambda at, _: max(at, 1), "two items have the same `index`"),
+    "index-out-of-range": _indices(
+        lambda at, n: at + (at == n - 1), "the last `index` is too large"
     ),
-    "shuffled": _corruption(
-        _data(lambda data, chance: chance.shuffle(data)), "the items come in another order"
-    ),
-    "no-index": _corruption(_indices(lambda *_: None), "no item has an `index`"),
-    "some-indices": _corruption(
-        _indices(lambda place, _: place or None), "the first item has no `index`"
-    ),
-    "duplicate-index": _corruption(
-        _indices(lambda place, _: max(place, 1)), "two items have the same `index`"
-    ),
-    "index-out-of-range": _corruption(
-        _indices(lambda place, count: place + (place == count - 1)), "the last `index` is too large"
-    ),
-    "null-vector": _corruption(_one(lambda _: None), "one vector is null"),
+    "null-vector": _one(lambda _: None, "one vector is null"),
     "nan-vector": _corruption(_nan, "the first vector contains NaN"),
-    "zero-vector": _corruption(_one(lambda item: [0.0] * len(_floats(item))), "one vector is zero"),
-    "wrong-width": _corruption(_one(lambda item: _floats(item)[:-1]), "one vector is too short"),
-    "broken-base64": _corruption(_one(lambda _: "AAAA?A=="), "one vector is not valid base64"),
-    "floats": _corruption(
-        _data(lambda data, _: [{**item, "embedding": _floats(item)} for item in data]),
+    "zero-vector": _one(lambda item: [0.0] * len(_floats(item)), "one vector is all zeros"),
+    "wrong-width": _one(lambda item: _floats(item)[:-1], "one vector is one value too short"),
+    "broken-base64": _one(lambda _: "AAAA?A==", "one vector is not valid base64"),
+    "floats": _items(
+        lambda data, _: [{**item, "embedding": _floats(item)} for item in data],
         "the vectors are numbers although base64 was requested",
     ),
     "truncated-json": _corruption(
@@ -293,19 +279,15 @@ FAULT_KINDS: dict[str, FaultKind] = {
         lambda body, _: ("head", body[:-9], "reset"),
         "the connection is reset before the body is complete; also billed",
     ),
-    "batch-cap": _limit(
-        _cap(lambda request: len(request.texts), 400, _TOO_MANY),
-        "400 for more than `at_most` inputs",
+    "batch-cap": _cap(lambda request: len(request.texts), 400, _TOO_MANY, "inputs"),
+    "payload-cap": _cap(lambda request: len(request.body), 413, _TOO_LARGE, "bytes"),
+    "token-cap": _cap(
+        lambda request: sum(len(text.split()) for text in request.texts),
+        400,
+        _TOO_LONG,
+        "words, which stand for tokens",
     ),
-    "payload-cap": _limit(
-        _cap(lambda request: len(request.body), 413, _TOO_LARGE),
-        "413 for more than `at_most` bytes",
-    ),
-    "token-cap": _limit(
-        _cap(lambda request: sum(len(t.split()) for t in request.texts), 400, _TOO_LONG),
-        "400 for more than `at_most` words, which stand for tokens",
-    ),
-    "poison": _limit(_poison, "400 for an input that contains `text`"),
+    "poison": _limit(_poison, '400 for an input that contains `text` (default: "poison")'),
     "no-base64": _limit(_no_base64, '400 for `"encoding_format": "base64"`'),
     "rate-limit": _limit(
         _rate_limit,
