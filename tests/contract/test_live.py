@@ -26,12 +26,12 @@ def examined(deviate: Deviation, most: str = "1") -> tuple[tuple[int, int], list
         status, body = deviate(json.loads(request.content), reply.status, json.loads(reply.body))
         return httpx.Response(status, json=body)
 
-    said: list[str] = []
+    output: list[str] = []
     with httpx.Client(transport=httpx.MockTransport(handle)) as http:
         examination = live.Examination(
             "https://service.invalid/api/v1", Secret(KEY), "local/hash", http
         )
-        return live.examine(examination, Decimal(most), said.append), said
+        return live.examine(examination, Decimal(most), output.append), output
 
 
 def test_the_stand_in_keeps_the_contract(
@@ -73,10 +73,7 @@ def _wide(request: dict[str, Any], body: Any) -> Any:
     [
         (_if_success(lambda _, b: {**b, "model": 5}), "one text: status 200: model: "),
         (_if_success(lambda _, b: {**b, "data": b["data"][:1]}), "three texts in order: 1 embed"),
-        (
-            _if_success(_of_other_texts),
-            "three texts in order: the vector is not that of",
-        ),
+        (_if_success(_of_other_texts), "three texts in order: the vector is not that of"),
         (_if_success(_wide), "64 dimensions: 64 dimensions were asked for, 2 came back"),
         (
             lambda r, s, b: (
@@ -98,9 +95,9 @@ def _wide(request: dict[str, Any], body: Any) -> Any:
 )
 def test_a_deviation_is_reported(deviation: Deviation, line: str) -> None:
     """The line names the probe, and says what is wrong with its answer."""
-    (differed, _), said = examined(deviation)
+    (differed, _), output = examined(deviation)
     assert differed
-    assert any(found.startswith(f"differs     {line}") for found in said), said
+    assert any(found.startswith(f"differs     {line}") for found in output), output
 
 
 def test_an_answer_to_an_invalid_request_is_reported() -> None:
@@ -108,9 +105,10 @@ def test_an_answer_to_an_invalid_request_is_reported() -> None:
     right = json.loads(
         respond(b'{"input":"a","model":"local/hash"}', {"authorization": "Bearer x"}).body
     )
-    (_, _), said = examined(lambda r, s, b: (200, right) if s == 400 else (s, b))
+    (_, _), output = examined(lambda r, s, b: (200, right) if s == 400 else (s, b))
     assert any(
-        line.startswith("differs     no input: not refused, but answered with 200") for line in said
+        line.startswith("differs     no input: not refused, but answered with 200")
+        for line in output
     )
 
 
@@ -130,9 +128,9 @@ def test_a_busy_service_gets_no_verdict(busy: Deviation) -> None:
 
 def test_a_service_that_refuses_the_first_request_is_asked_no_more() -> None:
     """A wrong model name is reported once, with a hint, and not for every probe."""
-    verdict, said = examined(lambda r, s, b: (404, {"error": {"code": 404, "message": "?"}}))
+    verdict, output = examined(lambda r, s, b: (404, {"error": {"code": 404, "message": "?"}}))
     assert verdict == (1, 0)
-    assert "is the model right?" in said[-1]
+    assert "is the model right?" in output[-1]
 
 
 @pytest.mark.parametrize("price", ["abc", "0,2", "nan", "-1"])
@@ -149,8 +147,8 @@ def test_it_stops_when_the_cost_exceeds_the_announced_maximum() -> None:
     def expensive(_: dict[str, Any], body: Any) -> Any:
         return {**body, "usage": {**body["usage"], "cost": 0.4}}
 
-    _, said = examined(_if_success(expensive), most="1")
-    assert [line.split()[0] for line in said] == ["ok", "ok", "ok", "stopped:"]
+    _, output = examined(_if_success(expensive), most="1")
+    assert [line.split()[0] for line in output] == ["ok", "ok", "ok", "stopped:"]
 
 
 def test_without_a_key_nothing_is_sent(

@@ -16,16 +16,7 @@ from openrouter_embeddings.local.servers.asgi import make_app
 from schemathesis import GenerationMode
 from schemathesis.core.failures import FailureGroup
 
-from tests.contract.oracle import (
-    AUTH,
-    EXCLUDED,
-    SLOW,
-    Request,
-    bodies,
-    cases,
-    examined,
-    schema_of,
-)
+from tests.contract.oracle import AUTH, EXCLUDED, SLOW, Request, bodies, cases, examined, schema_of
 from tests.contract.over_socket import run_schemathesis
 from tests.contract.schemathesis_hooks import with_known_model
 from tests.newest import newest

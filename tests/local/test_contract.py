@@ -92,7 +92,7 @@ REQUESTS: dict[str, Any] = {
                 {"type": "text", "text": "a"},
                 {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
             ]
-        },
+        }
     ],
 }
 STATUSES = [400, 401, 402, 403, 404, 408, 413, 418, 429, 500, 502, 503, 504, 524, 529, 599]
@@ -217,11 +217,7 @@ def test_local_hash_tells_every_modality_apart() -> None:
     assert len({tuple(item["embedding"]) for item in body["data"]}) == 4
 
 
-SUCCESS = {
-    "type": "object",
-    "properties": {"new": {"type": "string"}},
-    "required": ["new"],
-}
+SUCCESS = {"type": "object", "properties": {"new": {"type": "string"}}, "required": ["new"]}
 FAILURE = {
     "type": "object",
     "properties": {"error": {"type": "object"}, "failure": {"type": "boolean"}},

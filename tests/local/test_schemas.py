@@ -121,11 +121,7 @@ def closed(**properties: Any) -> dict[str, Any]:
         ),
         ({"additionalProperties": False, "properties": {"a": {}}}, {"a": 1, "new": 1}, {"a": 1}),
         ({"properties": {"a": {"type": "string"}}}, {"a": None}, {}),
-        (
-            {"properties": {"a": {"type": "string"}}, "required": ["a"]},
-            {"a": None},
-            {"a": ""},
-        ),
+        ({"properties": {"a": {"type": "string"}}, "required": ["a"]}, {"a": None}, {"a": ""}),
         (
             {"items": {"anyOf": [{"type": "null"}, {"type": "object", "required": ["a"]}]}},
             [{}, {"a": 1}],
