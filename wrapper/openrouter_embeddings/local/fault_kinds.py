@@ -269,23 +269,15 @@ FAULT_KINDS: dict[str, FaultKind] = {
         lambda body, s: ("head", body[: len(body) // 2], s, body[len(body) // 2 :]),
         "half of the body comes, the rest `seconds` later",
     ),
-    "reset-before-headers": _delivery(
-        lambda *_: ("reset",), "the connection is reset before the headers; the answer is billed"
-    ),
-    "reset-after-headers": _delivery(
-        lambda *_: ("head", "reset"), "the connection is reset after the headers; also billed"
-    ),
+    "reset-before-headers": _delivery(lambda *_: ("reset",), "a reset before the headers"),
+    "reset-after-headers": _delivery(lambda *_: ("head", "reset"), "a reset after the headers"),
     "reset-mid-body": _delivery(
-        lambda body, _: ("head", body[:-9], "reset"),
-        "the connection is reset before the body is complete; also billed",
+        lambda body, _: ("head", body[:-9], "reset"), "a reset before the end of the body"
     ),
     "batch-cap": _cap(lambda request: len(request.texts), 400, _TOO_MANY, "inputs"),
     "payload-cap": _cap(lambda request: len(request.body), 413, _TOO_LARGE, "bytes"),
     "token-cap": _cap(
-        lambda request: sum(len(text.split()) for text in request.texts),
-        400,
-        _TOO_LONG,
-        "words, which stand for tokens",
+        lambda r: sum(len(t.split()) for t in r.texts), 400, _TOO_LONG, "words, taken for tokens"
     ),
     "poison": _limit(_poison, '400 for an input that contains `text` (default: "poison")'),
     "no-base64": _limit(_no_base64, '400 for `"encoding_format": "base64"`'),
