@@ -15,7 +15,7 @@ import numpy as np
 import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings._secret import Secret
-from openrouter_embeddings.transport import _asyncio_backend, _connections, _write_buffer
+from openrouter_embeddings.transport import _asyncio_backend, _connections, _stream_state
 
 from tests.http_service import HTTPService
 from tests.support import KEY, KINDS, MODEL, Kind, answer, expected
@@ -111,7 +111,7 @@ def test_a_connection_that_nobody_needs_is_closed(
     """Though the client goes on: what was idle for too long is not kept for a peak to come."""
 
     def later() -> None:
-        monkeypatch.setattr(_connections, "_KEPT", -1.0)
+        monkeypatch.setattr(_connections, "_KEEPALIVE_EXPIRY", -1.0)
 
     calls(
         kind, counting.url, {"model": "together", "concurrency": 4}, {"concurrency": 1},
@@ -281,11 +281,11 @@ def test_a_cancel_while_old_connections_are_closed_loses_none(
         service = _Loop()
         listener, url = await _listening(service)
         for steps in range(12):
-            monkeypatch.setattr(_connections, "_KEPT", 60.0)
+            monkeypatch.setattr(_connections, "_KEEPALIVE_EXPIRY", 60.0)
             async with ore.AsyncClient(KEY, base_url=url, model=MODEL) as client:
                 await client.embed([*"abcd"], batch_size=1, concurrency=4)
                 assert service.open == 4
-                monkeypatch.setattr(_connections, "_KEPT", -1.0)
+                monkeypatch.setattr(_connections, "_KEEPALIVE_EXPIRY", -1.0)
                 call = asyncio.create_task(client.embed("cancelled"))
                 for _ in range(steps):
                     await asyncio.sleep(0)
@@ -308,8 +308,8 @@ def test_a_connection_that_was_closed_when_it_was_taken_is_an_error(
     def taken(*_: Any) -> None:
         raise httpcore.ConnectionNotAvailable
 
-    monkeypatch.setattr(_connections._Connections, "_request", taken)
-    with pytest.raises(ore.APIConnectionError, match="no connection to") as raised:
+    monkeypatch.setattr(_connections._BaseConnections, "_request", taken)
+    with pytest.raises(ore.APIConnectionError, match="cannot connect to") as raised:
         calls(kind, counting.url, {})
     assert not raised.value.maybe_billed
 
@@ -320,13 +320,13 @@ def test_a_request_is_sent_at_once(
 ) -> None:
     """Head and body in one piece, while that is worth it: one packet wakes the service once."""
     sent: list[bytes] = []
-    take = _write_buffer.Writes.take
+    take = _stream_state.WriteBuffer.add
 
-    def noted(self: _write_buffer.Writes, buffer: bytes) -> tuple[bytes, ...]:
+    def noted(self: _stream_state.WriteBuffer, buffer: bytes) -> tuple[bytes, ...]:
         sent.extend(pieces := take(self, buffer))
         return pieces
 
-    monkeypatch.setattr(_write_buffer.Writes, "take", noted)
+    monkeypatch.setattr(_stream_state.WriteBuffer, "add", noted)
     calls(kind, counting.url, {"concurrency": 1})
     assert [piece[:5] for piece in sent] == [b"POST "] * 4
     assert all(piece.endswith(b"}") for piece in sent)
@@ -334,11 +334,11 @@ def test_a_request_is_sent_at_once(
 
 def test_a_large_body_follows_its_head() -> None:
     """It is not copied; and a head without a body goes out when that is known."""
-    writes, large = _write_buffer.Writes(), bytes(2 << 20)
-    assert writes.take(b"head") == ()
-    head, body = writes.take(large)
+    writes, large = _stream_state.WriteBuffer(), bytes(2 << 20)
+    assert writes.add(b"head") == ()
+    head, body = writes.add(large)
     assert head == b"head"
     assert body is large
-    assert writes.take(b"") == ()
-    assert writes.take(b"CONNECT") == ()
-    assert writes.take(b"") == (b"CONNECT",)
+    assert writes.add(b"") == ()
+    assert writes.add(b"CONNECT") == ()
+    assert writes.add(b"") == (b"CONNECT",)

@@ -18,7 +18,7 @@ import pytest
 import trustme
 import uvloop
 from openrouter_embeddings.testing import JumpingClock
-from openrouter_embeddings.transport import _keep_alive
+from openrouter_embeddings.transport import _stream_state
 
 from tests.support import KEY, KINDS, answer, expected
 
@@ -182,7 +182,7 @@ class Time:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        monkeypatch.setattr(_keep_alive, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(_stream_state, "time", SimpleNamespace(monotonic=lambda: self.now))
 
 
 def dying(time: Time, dies_after: float, *, reset: bool) -> Talk:

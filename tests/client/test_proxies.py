@@ -169,7 +169,7 @@ def test_a_host_is_left_out_as_it_is_named(
     """A port counts where there is one, also the usual one."""
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     monkeypatch.setenv("NO_PROXY", f"example.org, {left_out}")
-    assert (_connections._proxy(httpx.URL(address)) is not None) == goes_through
+    assert (_connections._proxy_for(httpx.URL(address)) is not None) == goes_through
 
 
 @every
@@ -186,22 +186,21 @@ def test_a_proxy_that_refuses_is_named_and_nothing_was_billed(
             embed_over(kind, url, ["a"])
     assert not caught.value.maybe_billed
     named = serving.address.replace("me:secret@", "")
-    assert f"no connection to {url.removesuffix('/v1')} through the proxy {named}" in str(
+    assert f"cannot connect to {url.removesuffix('/v1')} through the proxy {named}" in str(
         caught.value
     )
 
 
 @pytest.mark.parametrize("make", [ore.Client, ore.AsyncClient])
 @pytest.mark.parametrize(
-    ("address", "said"),
-    [("gopher://me:secret@a.example", "no URL that can be used"), ("http://[me:secret", "no URL")]
+    "address", ["gopher://me:secret@a.example", "http://[me:secret"]
 )  # fmt: skip
-def test_a_proxy_that_is_none_is_refused(
-    make: Any, address: str, said: str, monkeypatch: pytest.MonkeyPatch
+def test_an_unusable_proxy_url_is_an_input_error_without_its_password(
+    make: Any, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without its password being shown."""
+    """The message names the environment variables and does not show the password."""
     monkeypatch.setenv("ALL_PROXY", address)
-    with pytest.raises(ore.InputError, match=said) as caught:
+    with pytest.raises(ore.InputError, match="not a usable URL") as caught:
         make(KEY)
     assert "secret" not in str(caught.value)
 
@@ -210,5 +209,7 @@ def test_a_proxy_that_is_none_is_refused(
 def test_a_socks_proxy_asks_for_what_it_needs(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the line to install it."""
     monkeypatch.setenv("ALL_PROXY", "socks5://a.example:1080")
-    with pytest.raises(ore.InputError, match=r"do not take; with pip install 'httpx\[socks\]'"):
+    with pytest.raises(
+        ore.InputError, match=r"not support itself; run pip install 'httpx\[socks\]'"
+    ):
         make(KEY)

@@ -11,7 +11,7 @@ import numpy as np
 import openrouter_embeddings as ore
 import pytest
 import uvloop
-from openrouter_embeddings.transport import _asyncio_backend, _deadlines
+from openrouter_embeddings.transport import _asyncio_backend, _sync_backend
 
 from tests.support import KEY, KINDS, LARGE, MUCH, embed_over, expected
 
@@ -95,8 +95,8 @@ def test_what_comes_before_the_handshake_is_no_answer(
         listener = await asyncio.start_server(hostile, "127.0.0.1", 0)
         port: int = listener.sockets[0].getsockname()[1]
         stream: Any = await _asyncio_backend.Backend().connect_tcp("127.0.0.1", port)
-        await stream._protocol.readable()
-        with pytest.raises(httpcore.ConnectError, match="before the handshake"):
+        await stream._protocol.wait_readable()
+        with pytest.raises(httpcore.ConnectError, match="before the TLS handshake"):
             await stream.start_tls(ssl.create_default_context())
         listener.close()
         await listener.wait_closed()
@@ -138,7 +138,7 @@ class _Line(httpcore.NetworkStream):
 def test_a_reset_behind_what_came_is_the_next_reads() -> None:
     """It is not taken for an end, and what came before it is not lost."""
     reset = ConnectionResetError("reset by peer")
-    stream = _deadlines._Stream(_Line(_Records(b"a", b"b", reset)))
+    stream = _sync_backend._Stream(_Line(_Records(b"a", b"b", reset)))
     assert stream.read(1) == b"ab"
     with pytest.raises(httpcore.ReadError, match="reset by peer"):
         stream.read(1)
@@ -146,27 +146,29 @@ def test_a_reset_behind_what_came_is_the_next_reads() -> None:
 
 def test_all_records_at_hand_come_in_one_read() -> None:
     """Until there are no more, or the connection ends."""
-    stream = _deadlines._Stream(_Line(_Records(b"a", b"b", ssl.SSLWantReadError(), b"c", b"", b"")))
+    stream = _sync_backend._Stream(
+        _Line(_Records(b"a", b"b", ssl.SSLWantReadError(), b"c", b"", b""))
+    )
     assert [stream.read(1) for _ in range(3)] == [b"ab", b"c", b""]
 
 
-@pytest.mark.parametrize("within_tls", [False, True])
+@pytest.mark.parametrize("tls_in_tls", [False, True])
 @pytest.mark.parametrize(
-    ("given", "is_quiet"),
+    ("read", "has_unread"),
     [
-        (ssl.SSLWantReadError(), True),
-        (b"H", False),
-        (b"", False),
-        (ssl.SSLError("bad record"), False),
-        (ConnectionResetError(), False),
+        (ssl.SSLWantReadError(), False),
+        (b"H", True),
+        (b"", True),
+        (ssl.SSLError("bad record"), True),
+        (ConnectionResetError(), True),
     ],
 )
-def test_what_tls_has_read_already_is_looked_at_too(
-    given: bytes | OSError, *, is_quiet: bool, within_tls: bool
+def test_unread_data_in_the_tls_layer_is_noticed(
+    read: bytes | OSError, *, has_unread: bool, tls_in_tls: bool
 ) -> None:
-    """The socket below is empty then, and another answer may still wait for the next request."""
-    stream = _deadlines._Stream(_Line(_Records(given)), within_tls=within_tls)
-    assert stream._is_quiet() == is_quiet
+    """The socket is empty, but TLS may hold a second response that the next request would read."""
+    stream = _sync_backend._Stream(_Line(_Records(read)), tls_in_tls=tls_in_tls)
+    assert stream._has_unread() == has_unread
 
 
 @pytest.mark.parametrize("make", [ore.Client, ore.AsyncClient])
@@ -185,7 +187,7 @@ def test_a_file_for_tls_that_cannot_be_used_is_named(
     """When the client is made, as an error of ours, with the variable that names the file."""
     (tmp_path / "empty.pem").touch()
     monkeypatch.setenv(variable, str(tmp_path / file))
-    words = "no such file" if file == "missing.pem" else "cannot be used"
+    words = "no such file" if file == "missing.pem" else "TLS cannot use the files"
     with pytest.raises(ore.InputError, match=words) as caught:
         make(KEY)
     assert f"{variable}={tmp_path / file}" in str(caught.value)
