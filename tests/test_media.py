@@ -20,7 +20,7 @@ from openrouter_embeddings.inputs import Kind, LoadedMedia
 from openrouter_embeddings.media import load, load_content
 
 from tests.support import PNG
-from tests.test_formats import BEGINNINGS, CLASSES
+from tests.test_file_types import BEGINNINGS, CLASSES
 
 each_kind = pytest.mark.parametrize("kind", CLASSES)
 
@@ -83,12 +83,12 @@ def released() -> memoryview:
     [
         (Image(""), "the path of the image is empty"),
         (File(""), "the path of the document is empty"),
-        (Audio(io.BytesIO()), r"nothing is left to read in the file; seek\(0\)"),
-        (Video("https://example.org/\ud800.mp4"), "characters that no URL has"),
-        (Image("https://example.org/a b.png"), "characters that no URL has"),
+        (Audio(io.BytesIO()), r"nothing is left to read in the file; call its seek\(0\) first"),
+        (Video("https://example.org/\ud800.mp4"), "characters that URLs do not allow"),
+        (Image("https://example.org/a b.png"), "characters that URLs do not allow"),
         (Image("x" * 100_000), "cannot read x{200}:"),
         (Audio("nowhere.mp3"), "cannot read nowhere.mp3: No such file"),
-        (Video("s3://bucket/cat.mp4"), "s3:// is not taken"),
+        (Video("s3://bucket/cat.mp4"), "s3:// URLs are not supported"),
         (Image("data:image/png;base64"), "has no comma"),
         (Audio("data:audio/wav;base64,%%%"), "not valid base64"),
         (Audio("data:audio/wav;base64,AAAAA"), "not valid base64"),
@@ -96,11 +96,11 @@ def released() -> memoryview:
         (Audio("data:audio/wav;base64,AA=A"), "not valid base64"),
         (Audio("data:audio/wav;base64,AA-_"), "not valid base64"),
         (Audio("data:audio/wav;base64,AAAA#x"), "not valid base64"),
-        (Audio("data:audio/wav,\ud800"), "the data: URL is not valid: it has a lone surrogate"),
+        (Audio("data:audio/wav,\ud800"), "the data: URL contains a lone surrogate"),
         (Audio("a\0b"), "null (byte|character)"),
         (Audio(released()), "released"),
-        (Image(5), "type int is not taken; .* a PIL image"),  # type: ignore[arg-type]
-        (File(5), "type int is not taken; give a path, bytes, a binary file, or"),  # type: ignore[arg-type]
+        (Image(5), "type int is not supported; .* a PIL image"),  # type: ignore[arg-type]
+        (File(5), "type int is not supported; pass a path, bytes, a binary file, or"),  # type: ignore[arg-type]
     ],
 )
 def test_a_file_that_cannot_be_read_is_named_by_position_and_part(
@@ -147,13 +147,13 @@ def test_a_file_that_is_too_large_is_refused(
 ) -> None:
     """From wherever it comes, before it fills memory."""
     data, _ = sample(kind)
-    monkeypatch.setattr(media, "LARGEST_FILE", len(data) - 1)
+    monkeypatch.setattr(media, "MAX_FILE_SIZE", len(data) - 1)
     path = tmp_path / "large"
     path.write_bytes(data)
     url = "data:;base64," + base64.b64encode(data).decode()
     unread: Any = Unread()
     for source in (path, data, bytearray(data), io.BytesIO(data), url, url.rstrip("="), unread):
-        with pytest.raises(ValueError, match="more than 0 MB are not taken; make it smaller first"):
+        with pytest.raises(ValueError, match="more than 0 MB is not supported; make the"):
             load(CLASSES[kind](source))
 
 
@@ -201,11 +201,11 @@ class Awaited:
 @pytest.mark.parametrize(
     ("file", "words"),
     [
-        (Unsized(), r"the file's read\(size\) raised TypeError: .*; give its bytes"),
-        (Reads(RuntimeError("boom")), r"read\(size\) raised RuntimeError: boom; give its bytes"),
-        (Reads(PNG[:9], None, PNG[9:]), "the file has no more bytes yet"),
+        (Unsized(), r"the file's read\(size\) raised TypeError: .*; pass its bytes"),
+        (Reads(RuntimeError("boom")), r"read\(size\) raised RuntimeError: boom; pass its bytes"),
+        (Reads(PNG[:9], None, PNG[9:]), "the file is non-blocking and has no more bytes yet"),
         (Reads("text"), 'open it with mode "rb"'),
-        (Reads(5), "the file's read gave a int; bytes are needed"),
+        (Reads(5), "the file's read returned a int; it must return bytes"),
         (Awaited(), "the file's read is asynchronous; await it"),
     ],
 )
@@ -247,7 +247,7 @@ def test_a_path_may_be_bytes(tmp_path: Path) -> None:
     assert load(Image(path)).data == PNG
     (entry,) = os.scandir(os.fsencode(tmp_path))
     assert load(Image(cast("Any", entry))).data == PNG
-    with pytest.raises(InputError, match="a NoPath whose path is no str or bytes"):
+    with pytest.raises(InputError, match="the path of a NoPath must be str or bytes"):
         load_content(Content(Image(NoPath())), 0)
 
 
@@ -262,7 +262,7 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
             (Path("/dev/zero"), "a device"),
             (tmp_path, "a directory"),
         ):
-            with pytest.raises(InputError, match=f"{path} is {what}; only regular files are read"):
+            with pytest.raises(InputError, match=f"{path} is {what}; pass a regular file"):
                 load_content(Content(Audio(path)), 0)
 
 
@@ -301,7 +301,7 @@ def test_what_is_too_large_is_refused_before_it_is_copied(source: Any) -> None:
     """It may fill half of the memory."""
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match="more than 32 MB are not taken"):
+        with pytest.raises(ValueError, match="more than 32 MB is not supported"):
             load(Audio(source))
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
@@ -314,7 +314,7 @@ DATA_URL = "data:image/png;base64," + base64.b64encode(PNG).decode()
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("https://a b", "characters that no URL has"),
+        ("https://a b", "characters that URLs do not allow"),
         ("data:junk", "has no comma"),
         ("data:image/png;base64,UklGRgAAAABXQVZF", "this is wav: use Audio"),
     ],
@@ -338,7 +338,7 @@ def test_a_part_in_the_apis_own_form_is_bounded_too(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the size of a file in base64."""
-    monkeypatch.setattr(media, "LARGEST_FILE", len(PNG) + 1000)
+    monkeypatch.setattr(media, "MAX_FILE_SIZE", len(PNG) + 1000)
     large = "data:;base64," + base64.b64encode(PNG + bytes(100_000)).decode()
     for url, is_fine in ((DATA_URL, True), (large, False)):
         part = {"type": kind, kind: {"url": url, "data": url, "more": 1}}
@@ -346,5 +346,5 @@ def test_a_part_in_the_apis_own_form_is_bounded_too(
         if is_fine:
             assert load_content(content, 0)
             continue
-        with pytest.raises(InputError, match="more than 0 MB are not taken"):
+        with pytest.raises(InputError, match="more than 0 MB is not supported"):
             load_content(content, 0)

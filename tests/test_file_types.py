@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openrouter_embeddings import Audio, File, Image, Video
-from openrouter_embeddings.formats import FORMATS, sniff
+from openrouter_embeddings.file_types import FILE_TYPES, sniff
 from openrouter_embeddings.inputs import Kind
 from openrouter_embeddings.media import load
 
@@ -70,10 +70,10 @@ CLASSES: dict[Kind, type[Any]] = {
     "file": File,
 }
 RIGHT: dict[Kind, str] = {
-    "image": "png, jpeg, webp and gif are taken",
-    "audio": "wav, mp3, flac, ogg, m4a and aac are taken",
-    "video": "mov, webm, mpeg and mp4 are taken",
-    "file": "pdf is taken",
+    "image": "supported: png, jpeg, webp, gif",
+    "audio": "supported: wav, mp3, flac, ogg, m4a, aac",
+    "video": "supported: mov, webm, mpeg, mp4",
+    "file": "supported: pdf",
 }
 
 ALL = [(format_, data) for format_, beginnings in BEGINNINGS.items() for data in beginnings]
@@ -121,28 +121,28 @@ def test_an_mp4_without_a_film_is_taken_as_audio() -> None:
         ("image", b"\0\0\0\x1cftypavif", "an AVIF image"),
         ("video", b"\0\0\0\x1cftypheic", "a HEIC image"),
         ("video", b"\0\0\0\x1cftyp3gp4", "a 3GP video"),
-        (
-            "video",
-            b"\0\0\0\x18ftypcrx ",
-            "a file of the brand 'crx ', which is no film and no sound",
-        ),
+        ("video", b"\0\0\0\x18ftypcrx ", "a file of the brand 'crx ', neither video nor audio"),
         ("video", b"\0\0\0\x14ftypjp2 ", "a file of the brand 'jp2 '"),
         ("audio", b"\0\0\0\x14ftyp\xff{} ", r"a file of the brand '.xff{} '"),
-        ("video", b"\0\0\0\x18stypmsdh", "a fragment of an MP4 video without its beginning"),
+        (
+            "video",
+            b"\0\0\0\x18stypmsdh",
+            "a fragment of an MP4 video without its initialization",
+        ),
         ("video", b"\0\0\0\x2csidx", "a fragment of an MP4"),
         ("video", b"\0\0\0\x2cmoof", "a fragment of an MP4"),
-        ("video", b"you free", "no video"),
-        ("video", b"are freedom and more of it" * 9, "no video"),
-        ("video", b"\0\0\0\x08free and more of it", "no video"),
-        ("file", b"x" * 1025 + b"%PDF-1.4", "no document"),
+        ("video", b"you free", "not a known video"),
+        ("video", b"are freedom and more of it" * 9, "not a known video"),
+        ("video", b"\0\0\0\x08free and more of it", "not a known video"),
+        ("file", b"x" * 1025 + b"%PDF-1.4", "not a known document"),
         ("video", b"\x1a\x45\xdf\xa3\x93\x42\x82\x88matroska\x42\x82_webm", "a Matroska video"),
         ("video", WEBM.replace(b"webm", b"matr"), "a Matroska video"),
         ("video", b"RIFF\0\0\0\0AVI LIST", "an AVI video"),
         ("audio", b"FORM\0\0\0\0AIFF", "an AIFF audio"),
         ("file", b"PK\x03\x04", "a zip archive"),
         ("file", b"  <!doctype html", "XML, SVG or HTML"),
-        ("image", b"hello", "no image .the first bytes are 68 65 6c 6c 6f"),
-        ("file", b"hello", "no document .the first bytes are 68 65 6c 6c 6f"),
+        ("image", b"hello", "not a known image .it begins with 68 65 6c 6c 6f"),
+        ("file", b"hello", "not a known document .it begins with 68 65 6c 6c 6f"),
     ],
 )
 def test_what_is_no_such_file_is_named(kind: Kind, data: bytes, words: str) -> None:
@@ -156,6 +156,6 @@ def test_every_format_is_named_where_it_is_documented() -> None:
     """The classes' docstrings say what is taken."""
     for kind, made in CLASSES.items():
         said = made.__doc__ or ""
-        names = [each.name for each in FORMATS if each.kind == kind]
+        names = [each.name for each in FILE_TYPES if each.kind == kind]
         assert names
         assert all(re.search(rf"\b{name}\b", said) for name in names), kind
