@@ -1,4 +1,4 @@
-"""What a file is, told by its first bytes."""
+"""File types are detected by the first bytes."""
 
 import re
 from typing import Any
@@ -11,7 +11,7 @@ from openrouter_embeddings.file_types import FILE_TYPES, sniff
 from openrouter_embeddings.inputs import Kind
 from openrouter_embeddings.media import load
 
-# The least that each format begins with: no more of a file is looked at.
+# The shortest beginning of each file type that `sniff` needs.
 WEBM = bytes.fromhex("1a45dfa39f4286810142f7810142f2810442f381084282847765626d")
 ID3 = b"ID3\x04\0\0\0\0\0\x14" + bytes(20)
 ID3_ENDED = b"ID3\x04\0\x10\0\0\1\1" + bytes(129) + b"3DI\x04\0\x10\0\0\1\1"  # with a footer
@@ -69,21 +69,21 @@ CLASSES: dict[Kind, type[Any]] = {
     "video": Video,
     "file": File,
 }
-RIGHT: dict[Kind, str] = {
+SUPPORTED: dict[Kind, str] = {
     "image": "supported: png, jpeg, webp, gif",
     "audio": "supported: wav, mp3, flac, ogg, m4a, aac",
     "video": "supported: mov, webm, mpeg, mp4",
     "file": "supported: pdf",
 }
 
-ALL = [(format_, data) for format_, beginnings in BEGINNINGS.items() for data in beginnings]
+ALL = [(type_, data) for type_, beginnings in BEGINNINGS.items() for data in beginnings]
 
 
 @given(st.sampled_from(ALL), st.binary())
-def test_the_type_is_told_by_the_first_bytes(
+def test_the_first_bytes_determine_the_type(
     known: tuple[tuple[Kind, str, str], bytes], rest: bytes
 ) -> None:
-    """Whatever follows; every other class refuses it and says which one takes it."""
+    """Whatever follows; every other class raises an error that names the right class."""
     (kind, name, media_type), beginning = known
     found = sniff(beginning + rest, kind)
     assert (found.kind, found.name, found.media_type) == (kind, name, media_type)
@@ -95,17 +95,17 @@ def test_the_type_is_told_by_the_first_bytes(
 
 
 @given(st.sampled_from(sorted(CLASSES)), st.binary())
-def test_any_bytes_are_one_format_or_refused(kind: Kind, data: bytes) -> None:
-    """What is refused is told what would be right."""
+def test_any_bytes_have_a_supported_type_or_raise(kind: Kind, data: bytes) -> None:
+    """The error lists the supported types."""
     try:
         found = sniff(data, kind).kind
     except ValueError as error:
-        found = kind if RIGHT[kind] in str(error) else None
+        found = kind if SUPPORTED[kind] in str(error) else None
     assert found == kind
 
 
-def test_an_mp4_without_a_film_is_taken_as_audio() -> None:
-    """Recorders write sound into plain mp4 files, and the first bytes do not tell."""
+def test_an_mp4_file_is_supported_as_audio() -> None:
+    """Recorders write audio into plain mp4 files, which the first bytes do not show."""
     found = load(Audio(b"\0\0\0\x20ftypisom\0\0\2\0"))
     assert (found.format, found.media_type) == ("m4a", "audio/mp4")
 
@@ -145,17 +145,17 @@ def test_an_mp4_without_a_film_is_taken_as_audio() -> None:
         ("file", b"hello", "not a known document .it begins with 68 65 6c 6c 6f"),
     ],
 )
-def test_what_is_no_such_file_is_named(kind: Kind, data: bytes, words: str) -> None:
-    """The error says what was found and what is taken."""
+def test_an_unsupported_file_is_named(kind: Kind, data: bytes, words: str) -> None:
+    """The error says what the file is and lists the supported types."""
     with pytest.raises(ValueError, match=words) as caught:
         load(CLASSES[kind](data))
-    assert RIGHT[kind] in str(caught.value)
+    assert SUPPORTED[kind] in str(caught.value)
 
 
-def test_every_format_is_named_where_it_is_documented() -> None:
-    """The classes' docstrings say what is taken."""
+def test_the_docstrings_list_every_supported_type() -> None:
+    """Each class documents the types that it supports."""
     for kind, made in CLASSES.items():
-        said = made.__doc__ or ""
+        doc = made.__doc__ or ""
         names = [each.name for each in FILE_TYPES if each.kind == kind]
         assert names
-        assert all(re.search(rf"\b{name}\b", said) for name in names), kind
+        assert all(re.search(rf"\b{name}\b", doc) for name in names), kind
