@@ -168,29 +168,30 @@ def test_a_unicode_error_in_httpx_is_billed_only_if_it_is_about_decoding(kind: K
     assert caught.value.maybe_billed
 
 
-def embed_with_hook(kind: Kind, url: str, **options: Any) -> ore.EmbeddingResult:
-    """Call `embed` through an httpx client with a hook that calls `raise_for_status`."""
+def embed_with_hook(kind: Kind, event: str, hook: Any, **options: Any) -> ore.EmbeddingResult:
+    """Call `embed` through an httpx client with this hook for `request` or `response`."""
+    transport = options.pop("transport", None)
+    options = {"model": MODEL, "max_retries": 0, **options}
 
-    def hook(response: httpx.Response) -> None:
-        response.raise_for_status()
-
-    async def async_hook(response: httpx.Response) -> None:
-        response.raise_for_status()
-
-    options = {"base_url": url, "model": MODEL, "max_retries": 0, **options}
+    async def async_hook(message: Any) -> None:
+        hook(message)
 
     async def run() -> ore.EmbeddingResult:
-        async with httpx.AsyncClient(event_hooks={"response": [async_hook]}) as http:
+        hooks = {event: [async_hook]}
+        async with httpx.AsyncClient(transport=transport, event_hooks=hooks) as http:
             result = await ore.AsyncClient(KEY, http_client=http, **options).embed("a")
-            assert http.event_hooks["response"] == [async_hook]
+            assert http.event_hooks[event] == [async_hook]
             return result
 
     if kind == "async":
         return asyncio.run(run())
-    with httpx.Client(event_hooks={"response": [hook]}) as http:
+    with httpx.Client(transport=transport, event_hooks={event: [hook]}) as http:
         result = ore.Client(KEY, http_client=http, **options).embed("a")
-        assert http.event_hooks["response"] == [hook]
+        assert http.event_hooks[event] == [hook]
         return result
+
+
+raising_for_status = httpx.Response.raise_for_status
 
 
 def responding(status: int, body: bytes, *more: bytes) -> Callable[[socket.socket], None]:
@@ -217,14 +218,14 @@ def test_a_hook_that_raises_for_status_does_not_hide_the_error(kind: Kind) -> No
         serving(responding(401, body)) as url,
         pytest.raises(ore.AuthenticationError, match="No auth credentials found"),
     ):
-        embed_with_hook(kind, url)
+        embed_with_hook(kind, "response", raising_for_status, base_url=url)
 
 
 @both
 def test_a_hook_that_raises_for_status_does_not_affect_a_success(kind: Kind) -> None:
     """The response is read as it arrives."""
     with serving(responding(200, BODY)) as url:
-        assert len(embed_with_hook(kind, url)) == 1
+        assert len(embed_with_hook(kind, "response", raising_for_status, base_url=url)) == 1
 
 
 @both
@@ -241,7 +242,7 @@ def test_a_hook_does_not_lift_the_bounds_of_an_error_body(
         serving(responding(500, body, more)) as url,
         pytest.raises(ore.InternalServerError) as caught,
     ):
-        embed_with_hook(kind, url)
+        embed_with_hook(kind, "response", raising_for_status, base_url=url)
     assert ("x" in (caught.value.body or "")) == (not more)
 
 
@@ -256,21 +257,7 @@ def test_the_client_falls_back_to_floats_although_a_hook_raised(kind: Kind) -> N
 
     service = Service(script)
     transport = httpx.MockTransport(service.handle)
-
-    async def async_hook(response: httpx.Response) -> None:
-        response.raise_for_status()
-
-    async def run() -> None:
-        hooks = {"response": [async_hook]}
-        async with httpx.AsyncClient(transport=transport, event_hooks=hooks) as http:
-            await ore.AsyncClient(KEY, http_client=http, model=MODEL).embed("a")
-
-    if kind == "async":
-        asyncio.run(run())
-    else:
-        hooks: Any = {"response": [lambda response: response.raise_for_status()]}
-        with httpx.Client(transport=transport, event_hooks=hooks) as http:
-            ore.Client(KEY, http_client=http, model=MODEL).embed("a")
+    embed_with_hook(kind, "response", raising_for_status, transport=transport)
     assert [body["encoding_format"] for body in service.bodies] == ["base64", "float"]
 
 
@@ -285,22 +272,8 @@ def test_an_http_error_of_a_hooks_own_request_is_a_connection_error(
     def hook(_: httpx.Request) -> None:
         httpx.Response(status, request=token_request).raise_for_status()
 
-    async def async_hook(request: httpx.Request) -> None:
-        hook(request)
-
-    async def run() -> None:
-        async with httpx.AsyncClient(event_hooks={"request": [async_hook]}) as http:
-            await ore.AsyncClient(KEY, http_client=http, model=MODEL, max_retries=0).embed("a")
-
-    def embed() -> None:
-        if kind == "async":
-            asyncio.run(run())
-        else:
-            with httpx.Client(event_hooks={"request": [hook]}) as http:
-                ore.Client(KEY, http_client=http, model=MODEL, max_retries=0).embed("a")
-
     with pytest.raises(ore.APIConnectionError, match=f"{status}.*tokens.example"):
-        embed()
+        embed_with_hook(kind, "request", hook)
 
 
 @both

@@ -131,12 +131,6 @@ class _BaseConnections(Generic[C]):
         )
 
 
-def _check_resend(error: ReusedConnectionError, confirm: Callable[[], bool]) -> None:
-    """Raise the error unless the request can be sent again on a new connection."""
-    if not error.was_dead or (error.maybe_billed and not confirm()):
-        raise error
-
-
 class Connections(_BaseConnections[httpcore.ConnectionInterface]):
     """Connections for threads; every one keeps to `begin_attempt`, even through a proxy."""
 
@@ -162,7 +156,8 @@ class Connections(_BaseConnections[httpcore.ConnectionInterface]):
                 response = connection.handle_request(request)
             except ReusedConnectionError as error:
                 self._close(connection, *self._pop_idle())  # the others may also be dead
-                _check_resend(error, confirm_resend)
+                if not error.was_dead or (error.maybe_billed and not confirm_resend()):
+                    raise
                 connection = self._create()
                 response = connection.handle_request(request)
             yield response.status, response.headers, _iter_body(response)
@@ -218,7 +213,8 @@ class AsyncConnections(_BaseConnections[httpcore.AsyncConnectionInterface]):
                 response = await connection.handle_async_request(request)
             except ReusedConnectionError as error:
                 await self._close(connection, *self._pop_idle())  # the others may also be dead
-                _check_resend(error, confirm_resend)
+                if not error.was_dead or (error.maybe_billed and not confirm_resend()):
+                    raise
                 connection = self._create()
                 self._open.add(connection)
                 response = await connection.handle_async_request(request)
@@ -338,30 +334,28 @@ def _proxy_for(url: httpx.URL) -> httpx.Proxy | None:
     return proxy
 
 
-def decompressor_for(headers: Iterable[tuple[bytes, bytes]]) -> Decompressor | None:
-    """For a response that is gzip or deflate, though we asked for neither; None if it is plain.
+class Decompressor:
+    """Decompresses a body that is gzip or deflate, though we ask for neither, in bounded chunks.
 
     Raises ResponseError for other encodings: some inflate a kilobyte to a gigabyte.
     """
-    names = [value.lower() for name, value in headers if name.lower() == b"content-encoding"]
-    if not (encoding := b", ".join(name for name in names if name != b"identity")):
-        return None
-    if encoding not in (b"gzip", b"x-gzip", b"deflate"):
-        shown = encoding[:60].decode(errors="replace")
-        raise ResponseError(
-            f"the response has the content encoding {shown}, which the client did not ask for"
-        )
-    return Decompressor()
 
-
-class Decompressor:
-    """Decompresses gzip and deflate in chunks of bounded size."""
-
-    def __init__(self) -> None:
+    def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        names = [value.lower() for name, value in headers if name.lower() == b"content-encoding"]
+        encoding = b", ".join(name for name in names if name != b"identity")
+        if encoding not in (b"", b"gzip", b"x-gzip", b"deflate"):
+            shown = encoding[:60].decode(errors="replace")
+            raise ResponseError(
+                f"the response has the content encoding {shown}, which the client did not ask for"
+            )
+        self.is_plain = not encoding
         self._inflate = zlib.decompressobj(_GZIP_OR_ZLIB)
 
     def add(self, chunk: bytes) -> Iterator[bytes]:
-        """Decompress a chunk. Raises RemoteProtocolError."""
+        """Decompress a chunk; a plain one is returned as it is. Raises RemoteProtocolError."""
+        if self.is_plain:
+            yield chunk
+            return
         try:
             while chunk and not self._inflate.eof:
                 yield self._inflate.decompress(chunk, _INFLATED_CHUNK)
@@ -371,28 +365,20 @@ class Decompressor:
 
     def end(self) -> None:
         """Raise RemoteProtocolError if the body is incomplete."""
-        if not self._inflate.eof:
+        if not (self.is_plain or self._inflate.eof):
             raise httpcore.RemoteProtocolError("the compressed body is incomplete")
 
 
 def _iter_body(response: httpcore.Response) -> Iterator[bytes]:
-    decompressor = decompressor_for(response.headers)
+    decompressor = Decompressor(response.headers)
     for chunk in response.stream:  # type: ignore[union-attr]
-        if decompressor is None:
-            yield chunk
-        else:
-            yield from decompressor.add(chunk)
-    if decompressor:
-        decompressor.end()
+        yield from decompressor.add(chunk)
+    decompressor.end()
 
 
 async def _iter_body_async(response: httpcore.Response) -> AsyncGenerator[bytes]:
-    decompressor = decompressor_for(response.headers)
+    decompressor = Decompressor(response.headers)
     async for chunk in response.stream:  # type: ignore[union-attr]
-        if decompressor is None:
-            yield chunk
-        else:
-            for piece in decompressor.add(chunk):
-                yield piece
-    if decompressor:
-        decompressor.end()
+        for piece in decompressor.add(chunk):
+            yield piece
+    decompressor.end()

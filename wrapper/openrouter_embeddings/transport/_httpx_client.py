@@ -14,7 +14,7 @@ import httpx
 
 from openrouter_embeddings.errors import APIConnectionError, ResponseError
 
-from ._connections import HEADERS, decompressor_for
+from ._connections import HEADERS, Decompressor
 from ._sync_backend import CONNECT_TIMEOUT
 
 if TYPE_CHECKING:
@@ -78,12 +78,12 @@ def _build_request(
 
 
 def _iter_body(response: httpx.Response) -> Iterator[bytes]:
-    decompressor_for(response.headers.raw)  # may raise: httpx decompresses nested encodings
+    Decompressor(response.headers.raw)  # may raise: httpx decompresses nested encodings
     yield from response.iter_bytes()
 
 
 async def _iter_body_async(response: httpx.Response) -> AsyncIterator[bytes]:
-    decompressor_for(response.headers.raw)
+    Decompressor(response.headers.raw)
     async for chunk in response.aiter_bytes():
         yield chunk
 
@@ -120,7 +120,7 @@ def _limit_error_body(response: httpx.Response) -> bool:
     if response.status_code < 400:
         return False
     try:
-        is_plain = decompressor_for(response.headers.raw) is None
+        is_plain = Decompressor(response.headers.raw).is_plain
     except ResponseError:
         return False
     if is_plain:

@@ -98,6 +98,7 @@ class _BaseTransport(ABC, Generic[H]):
         self._auth = _httpx_client.BearerAuth(key)
         self.make: Callable[[], H] | None = self._make if client is None else None
         self._http: H = client or self._make()
+        self._threads: set[int] = set()  # those that block in a request
 
     @abstractmethod
     def _make(self) -> H:
@@ -211,12 +212,6 @@ class Transport(_BaseTransport[httpx.Client | Connections]):
 
     _httpx_class = httpx.Client
 
-    def __init__(
-        self, base_url: str, key: Secret, client: httpx.Client | None, *, allow_http: bool = False
-    ) -> None:
-        super().__init__(base_url, key, client, allow_http=allow_http)
-        self._threads: set[int] = set()  # those with a request in flight
-
     def _make(self) -> httpx.Client | Connections:
         return Connections(self._url, self._key, trust_env=self._trust_env)
 
@@ -299,17 +294,7 @@ class AsyncTransport(_BaseTransport[httpx.AsyncClient | AsyncConnections]):
     """Sends requests from one asyncio event loop."""
 
     _httpx_class = httpx.AsyncClient
-
-    def __init__(
-        self,
-        base_url: str,
-        key: Secret,
-        client: httpx.AsyncClient | None,
-        *,
-        allow_http: bool = False,
-    ) -> None:
-        super().__init__(base_url, key, client, allow_http=allow_http)
-        self._loop: asyncio.AbstractEventLoop | None = None
+    _loop: asyncio.AbstractEventLoop | None = None
 
     def _make(self) -> httpx.AsyncClient | AsyncConnections:
         return AsyncConnections(self._url, self._key, trust_env=self._trust_env)
