@@ -89,7 +89,7 @@ def test_a_connection_is_closed_by_the_thread_that_uses_it(
     thread = threading.Thread(target=embed)
     thread.start()
     started.wait(20)
-    while not any(attempt.socket for attempt in [*_sync_backend._attempts.values()]):
+    while not any(attempt.sock for attempt in [*_sync_backend._attempts.values()]):
         os.sched_yield()
     client.close()
     thread.join(20)

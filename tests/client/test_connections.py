@@ -301,10 +301,10 @@ def test_a_connection_closed_as_it_is_acquired_is_a_connection_error(
 ) -> None:
     """Another thread may close the client just then; the request was not sent or billed."""
 
-    def taken(*_: Any) -> None:
+    def not_available(*_: Any) -> None:
         raise httpcore.ConnectionNotAvailable
 
-    monkeypatch.setattr(_connections._BaseConnections, "_request", taken)
+    monkeypatch.setattr(_connections._BaseConnections, "_request", not_available)
     with pytest.raises(ore.APIConnectionError, match="cannot connect to") as raised:
         embed_each(kind, counting.url, {})
     assert not raised.value.maybe_billed

@@ -176,7 +176,7 @@ def test_a_close_cuts_what_is_only_connecting(
         client = ore.Client(KEY, base_url=url, model="m", max_retries=0)
         thread = threading.Thread(target=ask, args=[client], daemon=True)
         thread.start()
-        while not any(attempt.socket for attempt in [*_sync_backend._attempts.values()]):
+        while not any(attempt.sock for attempt in [*_sync_backend._attempts.values()]):
             os.sched_yield()
         client.close()
         thread.join(5)

@@ -191,7 +191,7 @@ def _has_unread(sock: socket.socket) -> bool:
 
 
 class Backend(httpcore.AsyncNetworkBackend):
-    """Makes such connections.
+    """Makes connections of asyncio.
 
     Attributes:
         is_closed: set to have every further write fail.

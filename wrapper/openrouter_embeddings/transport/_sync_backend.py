@@ -42,7 +42,7 @@ _attempts: dict[int, _Attempt] = {}  # by thread
 class _Attempt:
     deadline: float
     is_aborted: bool = False
-    socket: socket.socket | None = None  # the one that the thread connects, reads or writes
+    sock: socket.socket | None = None  # the one that the thread connects, reads or writes
 
 
 def begin_attempt(timeout: float) -> float:
@@ -72,10 +72,10 @@ def abort_attempts(threads: Iterable[int]) -> None:
         with _lock:
             if attempt := _attempts.get(thread):
                 attempt.is_aborted = True
-                if attempt.socket is not None:
+                if attempt.sock is not None:
                     with suppress(OSError):  # it may just have been closed
                         # SSLSocket.shutdown would send what remains unencrypted
-                        socket.socket.shutdown(attempt.socket, socket.SHUT_RDWR)
+                        socket.socket.shutdown(attempt.sock, socket.SHUT_RDWR)
 
 
 def _reset_after_fork() -> None:
@@ -97,7 +97,7 @@ def _remaining(
     if attempt is None:
         return timeout
     with _lock:
-        attempt.socket = sock
+        attempt.sock = sock
         remaining = attempt.deadline - time.monotonic()
         if remaining <= 0:
             timed_out = httpcore.ConnectTimeout if connecting else httpcore.ReadTimeout
