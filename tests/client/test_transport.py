@@ -23,6 +23,7 @@ from tests.support import KEY, KINDS, MODEL, Kind, Service, answer, embed_over
 
 both = pytest.mark.parametrize("kind", KINDS)
 BODY = json.dumps(answer(["a"])).encode()
+raising_for_status = httpx.Response.raise_for_status
 
 
 @contextmanager
@@ -189,9 +190,6 @@ def embed_with_hook(kind: Kind, event: str, hook: Any, **options: Any) -> ore.Em
         result = ore.Client(KEY, http_client=http, **options).embed("a")
         assert http.event_hooks[event] == [hook]
         return result
-
-
-raising_for_status = httpx.Response.raise_for_status
 
 
 def responding(status: int, body: bytes, *more: bytes) -> Callable[[socket.socket], None]:
