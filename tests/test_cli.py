@@ -143,7 +143,7 @@ def test_a_service_that_is_not_there_is_said_in_a_sentence(
     monkeypatch.setenv("OPENROUTER_BASE_URL", "http://127.0.0.1:9/v1")
     assert cli.main(["embed", "--model", "m", "a"]) == 1
     said = capsys.readouterr().err
-    assert said.splitlines()[-1].startswith("orembed: no connection to http://127.0.0.1:9 (Conn")
+    assert said.splitlines()[-1].startswith("orembed: cannot connect to http://127.0.0.1:9 (Conn")
     instrumentation.set_on_retry_hooks(None)
     assert KEY not in said
 
