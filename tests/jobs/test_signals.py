@@ -86,7 +86,7 @@ def test_a_signal_keeps_what_is_in_flight(
         assert "finishing the requests already sent" in process.stderr.readline()
         slow.answering.set()
         assert process.wait(60) == status
-        assert "the same command goes on" in process.stderr.read()
+        assert "run the same command again to continue" in process.stderr.read()
     assert kept(tmp_path) == CONCURRENCY
     assert not slow.asked.acquire(blocking=False)
 
