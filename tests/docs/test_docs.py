@@ -29,16 +29,17 @@ from tools import helptexts
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+GUIDE = (ROOT / "docs" / "guide.md").read_text()
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md")])
 
 
 def blocks(language: str) -> list[str]:
-    """The README's code blocks in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    """The code blocks in a language: those of the README, then those of the guide."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README + GUIDE, re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # the README closes no client
-def test_the_readmes_code_runs(
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # their code closes no client
+def test_the_code_of_readme_and_guide_runs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """All blocks run from top to bottom, with the stand-in as the service."""
@@ -51,7 +52,7 @@ def test_the_readmes_code_runs(
     Path("report.pdf").write_bytes(b"%PDF-1.7")
     scope: dict[str, Any] = {}
     code = blocks("python")
-    assert len(code) >= 7
+    assert len(code) >= 10
     # the block about the generated client has the service's address in it
     monkeypatch.setattr(httpx.Client, "_init_transport", lambda _, **__: LocalTransport())
     with served(Faults(contract=newest())) as url:
@@ -89,10 +90,10 @@ def test_the_code_in_reliability_md_prints_what_the_page_shows(
     assert in_a_fork(serves) == 0
 
 
-def test_the_job_in_the_readme_can_be_run_again(
+def test_the_job_in_the_guide_can_be_run_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It prints what the README shows, the first time and the second."""
+    """It prints what the guide shows, the first time and the second."""
     monkeypatch.chdir(tmp_path)
     (code,) = [block for block in blocks("python") if "embed_file" in block]
     first, again = re.findall(r"# (.*); again: (.*)", code)[0]
@@ -103,9 +104,13 @@ def test_the_job_in_the_readme_can_be_run_again(
     scope.clear()
 
 
-def test_the_commands_in_the_readme_print_what_it_shows() -> None:
+def test_the_commands_in_readme_and_guide_print_what_they_show() -> None:
     """Every `$ orembed …` prints the lines under it."""
-    sessions = re.findall(r"^\$ (.*)\n((?:[^$].*\n)*)", "".join(blocks("console")), re.MULTILINE)
+    sessions = [
+        session
+        for block in blocks("console")
+        for session in re.findall(r"^\$ (.*)\n((?:[^$].*\n)*)", block, re.MULTILINE)
+    ]
     assert sessions
     for command, output in sessions:
         words = shlex.split(command)
@@ -130,15 +135,15 @@ def words_of(page: str) -> list[str]:
 
 
 def test_the_table_of_options_has_the_defaults() -> None:
-    """The README names every option, and the defaults that the code has."""
+    """The guide names every option, and the defaults that the code has."""
     from openrouter_embeddings.core.options import EmbedOptions, Options
 
     default = Options()
-    assert f"| {default.batch_size}, {default.concurrency} |" in README
-    assert f"| seconds for one attempt | {default.timeout:g} |" in README
-    assert f"time-out | {default.max_retries} |" in README
+    assert f"| {default.batch_size}, {default.concurrency} |" in GUIDE
+    assert f"| seconds for one attempt | {default.timeout:g} |" in GUIDE
+    assert f"time-out | {default.max_retries} |" in GUIDE
     for name in EmbedOptions.__annotations__:
-        assert f"`{name}`" in README, name
+        assert f"`{name}`" in GUIDE, name
 
 
 def test_the_code_in_performance_md_runs(monkeypatch: pytest.MonkeyPatch) -> None:
