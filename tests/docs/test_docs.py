@@ -90,10 +90,10 @@ def test_the_code_in_reliability_md_prints_what_the_page_shows(
     assert in_a_fork(serves) == 0
 
 
-def test_the_job_in_the_guide_can_be_run_again(
+def test_the_job_in_the_readme_can_be_run_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It prints what the guide shows, the first time and the second."""
+    """It prints what the README shows, the first time and the second."""
     monkeypatch.chdir(tmp_path)
     (code,) = [block for block in blocks("python") if "embed_file" in block]
     first, again = re.findall(r"# (.*); again: (.*)", code)[0]

@@ -54,7 +54,7 @@ def add(commands: Any) -> None:
 
 def _npy(text: str) -> Path:
     if not text.endswith(".npy"):
-        raise argparse.ArgumentTypeError(f"{text!r} does not end in .npy, the format it would have")
+        raise argparse.ArgumentTypeError(f"{text!r} does not end in .npy, the only output format")
     if Path(text).is_dir():
         raise argparse.ArgumentTypeError(f"{text!r} is a directory; name a file")
     return Path(text)

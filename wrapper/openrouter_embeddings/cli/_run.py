@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from openrouter_embeddings.jobs import Estimate, JobReport
 
 _DESCRIPTION = """\
-Embed every row of SOURCE and write the rows with their vectors to TARGET. If the
-job stops, for whatever reason, run the same command again: it continues where it
-stopped and pays again only for requests that were in flight. Equal inputs are
-embedded once.
+Embed every row of SOURCE and write the rows with their vectors to TARGET. If
+the job stops, for whatever reason, run the same command again: it continues
+where it stopped and pays again only for requests that were in flight. Equal
+inputs are embedded once.
 
 SOURCE is a .parquet, .jsonl or .csv file, a .txt file with one text per line,
 several files of one kind, or a directory of images. TARGET is a .parquet or
@@ -37,14 +37,14 @@ rows that cannot be embedded, with the reason."""
 _EXAMPLES = """\
 examples:
   orembed run titles.txt -o titles.npy --local
-  orembed run books.parquet -o vectors.parquet --template "{title}: {abstract}" \\
-      --model openai/text-embedding-3-small --budget 2.50
-  orembed run books.parquet -o vectors.parquet --model … \\
-      --input-type search_document --provider zdr=true --provider max_price.prompt=0.05
+  orembed run books.parquet -o vectors.parquet --budget 2.50 \\
+      --template "{title}: {abstract}" --model openai/text-embedding-3-small
+  orembed run books.parquet -o vectors.parquet --input-type search_document \\
+      --provider zdr=true --provider max_price.prompt=0.05 --model …
   orembed run books.parquet -o vectors.parquet --dry-run --price 0.02 --model …
 
-Ctrl-C waits for the requests in flight, which cost money anyway, and keeps their
-vectors; a second Ctrl-C stops at once. SIGTERM and SIGHUP do the same.
+Ctrl-C waits for the requests in flight, which cost money anyway, and keeps
+their vectors; a second Ctrl-C stops at once. SIGTERM and SIGHUP do the same.
 
 exit status:
   0    success
@@ -84,8 +84,8 @@ def add(commands: Any) -> None:
     option(
         "--price",
         **CREDITS,
-        help="for --dry-run: price of a million text tokens, to estimate without sending anything; "
-        "without it --dry-run embeds about 40 inputs",
+        help="price of a million text tokens, for an estimate (--dry-run) that sends nothing; "
+        "without a price, the estimate embeds about 40 inputs",
     )
     option("--json", action="store_true", help="print progress and report as JSON lines")
     add_options(run, leave_out=["deadline"])  # it limits one call, and a job makes many

@@ -53,7 +53,9 @@ def add(commands: Any) -> None:
     page.add_argument("target", **_TARGET)
     page.add_argument("-o", "--output", required=True, type=Path, metavar="PAGE", help="HTML file")
     page.add_argument("--color", metavar="C", help="colour the points by this column")
-    page.add_argument("--points", type=int, default=10_000, metavar="N", help="default: 10000")
+    page.add_argument(
+        "--points", type=int, default=10_000, metavar="N", help="limit; default: 10000"
+    )
     page.set_defaults(run=_map)
 
 
@@ -83,7 +85,7 @@ def _info(args: argparse.Namespace) -> None:
         print_json(facts)
         return
     for name, value in facts.items():
-        if value not in (None, [], "") and name != "source":  # digests, which nobody reads
+        if value not in (None, [], "") and name != "source":  # only digests
             print(f"{name:18}{_shown(value)}{' credits' if name == 'spent' else ''}")
 
 

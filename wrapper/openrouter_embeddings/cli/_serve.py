@@ -11,29 +11,30 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """\
 Run the stand-in for the service on this machine. It prints its address and key
-as environment variables that this package's client reads; pass them to any other
-client. Requests name one of these models:
+as environment variables that this package's client reads; pass them to any
+other client. Requests name one of these models:
   local/minilm   text and tokens, English; 384 dimensions, `dimensions` from 32;
                  reads the first 256 tokens, within the first 65,536 characters,
                  of each input; `usage` counts only the tokens it read
   local/visual   images as data: URLs, compared by how they look; 144 dimensions
   local/hash     every kind of input, any `dimensions`; not semantic, for tests
 
---alias lets a model answer to the name of one of the service's models, so that an
-application runs unchanged. Its vectors have N dimensions; a request can shorten
-them with `dimensions`, as it can at the service, but not ask for more than N. The
-response repeats the model name of the request. GET /models and GET
+--alias lets a model answer to the name of one of the service's models, so that
+an application runs unchanged. Its vectors have N dimensions; a request can
+shorten them with `dimensions`, as it can at the service, but not ask for more
+than N. The response repeats the model name of the request. GET /models and GET
 /embeddings/models list all names.
 
-To get an error response, send the header X-Local-Status with a status from 400 to
-599, or request the model local/status-429 (or another status). The body is the
-one in the API specification. --faults reads a script of failures, by request
-number or probability: error statuses, connection resets, stalls, corrupted
-responses, size caps and rate limits. docs/reliability.md describes all of them.
+To get an error response, send the header X-Local-Status with a status from 400
+to 599, or request the model local/status-429 (or another status). The body is
+the one in the API specification. --faults reads a script of failures, by
+request number or probability: error statuses, connection resets, stalls,
+corrupted responses, size caps and rate limits. docs/reliability.md describes
+all of them.
 
-The stand-in rejects what the API specification rejects. The providers behind the
-service reject more, such as empty texts. The cost in its responses is made up:
-0.02 credits per million tokens."""
+The stand-in rejects what the API specification rejects. The providers behind
+the service reject more, such as empty texts. The cost in its responses is made
+up: 0.02 credits per million tokens."""
 
 
 def add(commands: Any) -> None:
