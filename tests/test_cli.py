@@ -85,6 +85,8 @@ def test_a_failed_command_leaves_the_old_file_unchanged(tmp_path: Path) -> None:
         (["embed", "--local", "--provider", "only=azure", "a"], 2, "provider: only"),
         (["embed", "--local", "--timeout", "0", "a"], 2, "orembed: timeout is 0.0"),
         (["embed", "--local", "--budget", "much", "a"], 2, "'much' is not an amount of credits"),
+        (["embed", "--local", "-", "a", "-"], 2, "- is given more than once"),
+        (["embed", "a", "--timeout", "5s"], 2, "argument --timeout: '5s' is not a number of sec"),
         ([], 2, "the following arguments are required: COMMAND"),
         (["serve", "--host", "999.0.0.1"], 1, "orembed: "),
     ],
@@ -184,13 +186,6 @@ def test_an_interrupt_is_one_word(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_version_is_the_version_of_the_package() -> None:
     """`--version` prints `__version__`."""
     assert orembed("--version").stdout == f"orembed {ore.__version__}\n"
-
-
-def test_standard_input_can_be_given_only_once() -> None:
-    """A second `-` is an error."""
-    done = orembed("embed", "--local", "-", "a", "-")
-    assert done.returncode == cli.EXIT_USAGE
-    assert "- is given more than once" in done.stderr
 
 
 def test_a_directory_cannot_be_the_output(tmp_path: Path) -> None:
@@ -443,13 +438,6 @@ def test_an_unclear_text_column_is_asked_for_by_its_option(tmp_path: Path) -> No
     done = orembed("run", "s.jsonl", "-o", "t.npy", "--local", cwd=tmp_path)
     assert done.returncode == 2
     assert "Name it with column (--column); there are a, b" in done.stderr
-
-
-def test_seconds_are_a_number_without_a_unit() -> None:
-    """`--timeout 5s` is a usage error."""
-    done = orembed("embed", "a", "--timeout", "5s")
-    assert done.returncode == 2
-    assert "argument --timeout: '5s' is not a number of seconds" in done.stderr
 
 
 def test_a_stopping_job_says_what_it_waits_for(

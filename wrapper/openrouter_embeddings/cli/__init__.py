@@ -73,10 +73,7 @@ def _reject(command: argparse.ArgumentParser, unknown: list[str]) -> NoReturn:
 
 
 def _replace_closed_streams() -> None:
-    """Open the null device for streams that the shell closed (`2>&-`).
-
-    Otherwise the next file that is opened would get their descriptors, and the output.
-    """
+    """Replace streams that the shell closed (`2>&-`): other files would get their descriptors."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - stays open

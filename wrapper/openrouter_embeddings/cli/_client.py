@@ -36,9 +36,7 @@ def _seconds(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a number of seconds; write 30, say"
-        ) from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
 
 
 def json_fields(text: str) -> dict[str, Any]:
@@ -96,10 +94,7 @@ _FIELDS = {"type": json_fields, "action": _MergeFields, "metavar": "KEY=VALUE"}
 _OPTIONS: dict[str, dict[str, Any]] = {
     "model": {"help": "the model; default with --local: local/minilm"},
     "dimensions": {**_NUMBER, "help": "length of the vectors; default: the model's own"},
-    "input_type": {
-        "metavar": "TYPE",
-        "help": "role of the texts: search_document, search_query, …",
-    },
+    "input_type": {"metavar": "TYPE", "help": "role of texts: search_document, search_query, …"},
     "provider": {
         **_FIELDS,
         "help": "which providers may serve the request: zdr=true, max_price.prompt=0.1, "
@@ -107,10 +102,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     },
     "user": {"metavar": "ID", "help": "ID of your end user, for the service's abuse detection"},
     "extra_body": {**_FIELDS, "help": "more request fields, in the same forms; repeatable"},
-    "encoding_format": {
-        "choices": ("base64", "float"),
-        "help": "encoding of vectors in responses; default: base64",
-    },
+    "encoding_format": {"choices": ("base64", "float"), "help": "of responses; default: base64"},
     "batch_size": {**_NUMBER, "help": "inputs per request; default: 128"},
     "concurrency": {**_NUMBER, "help": "requests in flight; default: 8"},
     "timeout": {**_SECONDS, "help": "limit for one attempt; default: 180"},

@@ -42,12 +42,8 @@ def add(commands: Any) -> None:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    embed.add_argument(
-        "texts", nargs="+", metavar="TEXT", help="a text; - reads one text per line from stdin"
-    )
-    embed.add_argument(
-        "--output", type=_npy, metavar="FILE.npy", help="save the vectors here; do not print them"
-    )
+    embed.add_argument("texts", nargs="+", metavar="TEXT", help="a text; - reads lines of stdin")
+    embed.add_argument("--output", type=_npy, metavar="FILE.npy", help="where to save the vectors")
     add_options(embed)
     embed.set_defaults(run=_embed)
 
@@ -73,10 +69,7 @@ def _embed(args: argparse.Namespace) -> None:
 
 def _texts(args: argparse.Namespace) -> Iterator[str]:
     for text in args.texts:
-        if text == "-":
-            yield from _lines()
-        else:
-            yield text
+        yield from _lines() if text == "-" else [text]
 
 
 def _lines() -> Iterator[str]:

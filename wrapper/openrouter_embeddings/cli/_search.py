@@ -53,9 +53,7 @@ def add(commands: Any) -> None:
     page.add_argument("target", **_TARGET)
     page.add_argument("-o", "--output", required=True, type=Path, metavar="PAGE", help="HTML file")
     page.add_argument("--color", metavar="C", help="colour the points by this column")
-    page.add_argument(
-        "--points", type=int, default=10_000, metavar="N", help="limit; default: 10000"
-    )
+    page.add_argument("--points", type=int, default=10_000, metavar="N", help="default: 10000")
     page.set_defaults(run=_map)
 
 

@@ -46,12 +46,8 @@ def add(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     serve.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only")
-    serve.add_argument(
-        "--port", type=_port, default=8900, help="default: 8900; 0 picks a free port"
-    )
-    serve.add_argument(
-        "--faults", type=_faults, metavar="FILE.toml", help="a script of failures to simulate"
-    )
+    serve.add_argument("--port", type=_port, default=8900, help="default: 8900; 0: any free port")
+    serve.add_argument("--faults", type=_faults, metavar="FILE.toml", help="script of failures")
     serve.add_argument(
         "--alias",
         type=_alias,
