@@ -44,10 +44,10 @@ def library_docs() -> dict[str, str]:
     return docs
 
 
-def cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The cosine similarity of each row of `a` with each row of `b`."""
-    norms = np.linalg.norm(a, axis=1)[:, None] * np.linalg.norm(b, axis=1)
-    return (a @ b.T / norms).astype(np.float32)
+def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The rows scaled to length 1, so that their dot products are cosine similarities."""
+    lengths: NDArray[np.float32] = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / lengths
 
 
 def search_library(client: ore.Client) -> tuple[ore.Usage, float]:
@@ -61,7 +61,8 @@ def search_library(client: ore.Client) -> tuple[ore.Usage, float]:
     questions = client.embed_query(QUESTIONS)  # all questions in one request
 
     print(f"\n{'Question':42}Best modules, with cosine similarity ({documents.model})")
-    for question, row in zip(QUESTIONS, cosines(questions.vectors, documents.vectors), strict=True):
+    cosines = unit(questions.vectors) @ unit(documents.vectors).T
+    for question, row in zip(QUESTIONS, cosines, strict=True):
         best = np.argsort(-row)[:3]
         print(f"  {question:40}" + ", ".join(f"{names[i]} {row[i]:.2f}" for i in best))
     return documents.usage + questions.usage, rate
@@ -77,11 +78,12 @@ def find_photo(client: ore.Client, model: str) -> ore.Usage:
 
     paths = sorted(PHOTOS.glob("*.jpg"))
     images = client.embed([*map(ore.Image, paths), ore.Image(png.getvalue())], model=model)
-    scores = cosines(images.vectors[-1:], images.vectors[:-1])[0]
+    vectors = unit(images.vectors)
+    cosines = vectors[:-1] @ vectors[-1]
     print(f"\n{'Photograph':42}Cosine similarity to a crop of cat.jpg ({images.model})")
-    for i in np.argsort(-scores):
-        print(f"  {paths[i].name:40}{scores[i]:.3f}")
-    print(f"The crop of cat.jpg is closest to {paths[int(np.argmax(scores))].name}.")
+    for i in np.argsort(-cosines):
+        print(f"  {paths[i].name:40}{cosines[i]:.3f}")
+    print(f"The crop of cat.jpg is closest to {paths[int(np.argmax(cosines))].name}.")
     return images.usage
 
 

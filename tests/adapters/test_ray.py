@@ -24,7 +24,11 @@ from tools import ROOT
 
 ROWS = 2000
 TEXTS = [f"text {n}" for n in range(ROWS)]
-TITLES = {"id": [0, 1, 2], "title": ["about cats", "about dogs", "ships"], "more": ["x", "y", "z"]}
+TITLES: dict[str, list[Any]] = {
+    "id": [0, 1, 2],
+    "title": [f"a text about {word}" for word in ("cats", "dogs", "ships")],
+    "more": ["x", "y", "z"],
+}
 BOOKS = ["a", "b", "c"]
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from openrouter_embeddings._extras import need
+from openrouter_embeddings.client import Client
 from openrouter_embeddings.core.options import EmbedOptions, merged
 from openrouter_embeddings.core.result_builder import same_width
 from openrouter_embeddings.errors import InputError
@@ -15,10 +16,10 @@ from openrouter_embeddings.jobs._rows import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Unpack
 
     import pyarrow as pa
 
-    from openrouter_embeddings.client import Client
     from openrouter_embeddings.jobs._rows import Row
 
 DEFAULT_OUTPUT = "embedding"
@@ -37,35 +38,22 @@ def error_column(output: str) -> str:
 
 
 class Embedder:
-    """Embeds batches with one client.
+    """Embeds batches with one client; `adapters.ray.Embed` documents arguments and errors."""
 
-    Args:
-        extra: the extra that installs pyarrow.
-        workers: the number of workers that share `concurrency`; each has an Embedder.
-        column: the column with text; default: the only text column, or the one named "text".
-        template: text from several columns, in place of `column`: `"{title}: {body}"`.
-        images: the column with images, as bytes, absolute paths or URLs.
-        output: the column to add.
-        client: makes the client, in the worker's process.
-        options: for the client.
-
-    Raises:
-        InputError: an option is invalid, or there is no API key.
-    """
+    _extra: ClassVar[str]  # the extra that installs pyarrow for this framework
 
     def __init__(
         self,
-        extra: str,
         *,
         workers: int,
-        column: str | None,
-        template: str | None,
-        images: str | None,
-        output: str,
-        client: Callable[..., Client],
-        options: EmbedOptions,
+        column: str | None = None,
+        template: str | None = None,
+        images: str | None = None,
+        output: str = DEFAULT_OUTPUT,
+        client: Callable[..., Client] = Client,
+        **options: Unpack[EmbedOptions],
     ) -> None:
-        self._arrow = need("pyarrow", extra)
+        self._arrow = need("pyarrow", self._extra)
         self._reading = (column, template, images)
         self._output = output
         self._client = client(**_share(workers, options))

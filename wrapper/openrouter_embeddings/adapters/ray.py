@@ -1,23 +1,9 @@
 """Ray Data: actors on any number of machines embed the rows of a dataset."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from openrouter_embeddings.client import Client
-
-from ._arrow import DEFAULT_OUTPUT, Embedder
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Unpack
-
-    import pyarrow as pa
-
-    from openrouter_embeddings.core.options import EmbedOptions
+from ._arrow import Embedder
 
 
-class Embed:
+class Embed(Embedder):
     """A callable class for `Dataset.map_batches` that adds a column of vectors to Arrow tables.
 
         dataset.map_batches(
@@ -50,28 +36,4 @@ class Embed:
         ImportError: the extra `ray` is not installed.
     """
 
-    def __init__(
-        self,
-        *,
-        workers: int,
-        column: str | None = None,
-        template: str | None = None,
-        images: str | None = None,
-        output: str = DEFAULT_OUTPUT,
-        client: Callable[..., Client] = Client,
-        **options: Unpack[EmbedOptions],
-    ) -> None:
-        self._embedder = Embedder(
-            "ray",
-            workers=workers,
-            column=column,
-            template=template,
-            images=images,
-            output=output,
-            client=client,
-            options=options,
-        )
-
-    def __call__(self, table: pa.Table) -> pa.Table:
-        """The batch with its vectors."""
-        return self._embedder(table)
+    _extra = "ray"

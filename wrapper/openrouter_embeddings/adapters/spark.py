@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from openrouter_embeddings.core.options import EmbedOptions
 
 
+class _Embedder(Embedder):
+    _extra = "spark"
+
+
 def embed(
     frame: Any,
     *,
@@ -47,7 +51,7 @@ def embed(
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         arrow = need("pyarrow", "spark")
-        embedder = Embedder("spark", workers=workers, client=client, options=options, **reading)
+        embedder = _Embedder(workers=workers, client=client, **reading, **options)
         with closing(embedder):
             for batch in batches:
                 table = embedder(arrow.Table.from_batches([batch]))
