@@ -25,7 +25,7 @@ def add(commands: Any) -> None:
         "search",
         help="find the rows nearest to a text",
         description="Print the rows of TARGET nearest to QUERY as JSON lines. TARGET is a file "
-        "that `orembed run` wrote; the query is embedded with the same model and options.",
+        "that `orembed run` wrote; the query is embedded with the model of its rows.",
     )
     search.add_argument("target", **_TARGET)
     search.add_argument("query", metavar="QUERY", help="a text")
