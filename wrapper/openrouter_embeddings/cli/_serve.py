@@ -27,10 +27,9 @@ than N. The response repeats the model name of the request. GET /models and GET
 
 To get an error response, send the header X-Local-Status with a status from 400
 to 599, or request the model local/status-429 (or another status). The body is
-the one in the API specification. --faults reads a script of failures, by
-request number or probability: error statuses, connection resets, stalls,
-corrupted responses, size caps and rate limits. docs/reliability.md describes
-all of them.
+the one in the API specification. --faults reads a script of faults, for some
+requests or at random: error statuses, connection resets, stalls, corrupted
+responses, size limits and rate limits. docs/reliability.md lists all faults.
 
 The stand-in rejects what the API specification rejects. The providers behind
 the service reject more, such as empty texts. The cost in its responses is made
@@ -47,7 +46,7 @@ def add(commands: Any) -> None:
     )
     serve.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only")
     serve.add_argument("--port", type=_port, default=8900, help="default: 8900; 0: any free port")
-    serve.add_argument("--faults", type=_faults, metavar="FILE.toml", help="script of failures")
+    serve.add_argument("--faults", type=_faults, metavar="FILE.toml", help="script of faults")
     serve.add_argument(
         "--alias",
         type=_alias,
