@@ -21,7 +21,7 @@ import numpy as np
 import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings.client import _request
-from openrouter_embeddings.client._workers import Job, Workers
+from openrouter_embeddings.client.workers import WorkerFuture, Workers
 from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.testing import JumpingClock, Service
 
@@ -362,7 +362,7 @@ def test_the_interpreter_ends_though_a_stream_was_left_in_the_middle() -> None:
 import sys
 import openrouter_embeddings as ore
 from openrouter_embeddings.client import _request
-from openrouter_embeddings.client._workers import Job, Workers
+from openrouter_embeddings.client.workers import WorkerFuture, Workers
 _request.GRACE = 1e6
 client = ore.Client("k", base_url=sys.argv[1], model="m")
 for part in (parts := client.embed_stream(["first", *"abc"], batch_size=1, concurrency=4)):
@@ -456,7 +456,7 @@ def test_a_stop_begins_no_more_jobs() -> None:
 def test_no_future_is_waited_for_by_its_own_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C in there may leave it held; the thread with the result would wait for ever."""
 
-    def result(job: Job[Any], timeout: float | None = None) -> Any:
+    def result(job: WorkerFuture[Any], timeout: float | None = None) -> Any:
         assert job.has_ended
         return got(job, timeout)
 

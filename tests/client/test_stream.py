@@ -15,7 +15,7 @@ import numpy as np
 import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings.client import _sync
-from openrouter_embeddings.client._workers import Job, Workers
+from openrouter_embeddings.client.workers import WorkerFuture, Workers
 
 from tests.support import KINDS, PNG, Kind, Service, answer, expected
 
@@ -337,11 +337,11 @@ def test_a_source_that_is_cancelled_does_not_look_finished() -> None:
         stream(Service(), "async", inputs(), batch_size=1)
 
 
-def _noting_jobs(monkeypatch: pytest.MonkeyPatch) -> list[Job[Any]]:
+def _noting_jobs(monkeypatch: pytest.MonkeyPatch) -> list[WorkerFuture[Any]]:
     """The jobs of the blocking client, as they are submitted."""
-    submit, jobs = Workers.submit, list[Job[Any]]()
+    submit, jobs = Workers.submit, list[WorkerFuture[Any]]()
 
-    def noted(self: Workers[Any], *job: Any) -> Job[Any]:
+    def noted(self: Workers[Any], *job: Any) -> WorkerFuture[Any]:
         jobs.append(submit(self, *job))
         return jobs[-1]
 

@@ -12,7 +12,7 @@ from typing import Any
 import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings.client import _throttle
-from openrouter_embeddings.client._workers import Workers
+from openrouter_embeddings.client.workers import Workers
 from openrouter_embeddings.local.faults import Fault, Faults
 from openrouter_embeddings.testing import JumpingClock, Service
 from openrouter_embeddings.transport import _deadlines

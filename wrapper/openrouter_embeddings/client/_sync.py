@@ -24,7 +24,7 @@ from . import _request, _throttle
 from ._base import LOCAL_KEY, LOCAL_MODEL, LOCAL_URL, BaseClient, Settings, with_role
 from ._request import CallState, RequestState, SharedBudget, sleep_by
 from ._throttle import Throttle
-from ._workers import Job, Workers
+from .workers import WorkerFuture, Workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -237,7 +237,7 @@ class Client(BaseClient):
             batches: and None for each input of a stream that has not filled one.
         """
         workers: Workers[EmbeddingResult] = Workers(call.options.concurrency)
-        pending: deque[Job[EmbeddingResult]] = deque()
+        pending: deque[WorkerFuture[EmbeddingResult]] = deque()
         failed: list[Exception] = []
         coming = _until_failure(batches, failed)
         try:
@@ -309,7 +309,7 @@ class Client(BaseClient):
 
 
 def _read(
-    coming: Iterator[Batch | None], pending: deque[Job[EmbeddingResult]], most: int
+    coming: Iterator[Batch | None], pending: deque[WorkerFuture[EmbeddingResult]], most: int
 ) -> Iterator[Batch]:
     """Batches to begin with, until so many are `pending` or the first of those is done.
 

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
-_Work: TypeAlias = "tuple[Job[Any], Context, Callable[..., Any], tuple[Any, ...]]"
+_Work: TypeAlias = "tuple[WorkerFuture[Any], Context, Callable[..., Any], tuple[Any, ...]]"
 
 
-class Job(Future[T]):
+class WorkerFuture(Future[T]):
     """A future that tells without its lock whether it has ended.
 
     Ctrl-C while the caller asks or waits by a Future's own methods may leave its lock held, and the
@@ -41,13 +41,13 @@ class Workers(Generic[T]):
         self._jobs: SimpleQueue[_Work | None] = SimpleQueue()
         self._ended: SimpleQueue[None] = SimpleQueue()  # an item for each job
 
-    def submit(self, job: Callable[..., T], *arguments: Any) -> Job[T]:
+    def submit(self, job: Callable[..., T], *arguments: Any) -> WorkerFuture[T]:
         """Run `job` in a thread; a new one, while there are fewer than `count`."""
-        future: Job[T] = Job()
+        future: WorkerFuture[T] = WorkerFuture()
         self.put(future, job, *arguments)
         return future
 
-    def put(self, future: Job[T], job: Callable[..., T], *arguments: Any) -> None:
+    def put(self, future: WorkerFuture[T], job: Callable[..., T], *arguments: Any) -> None:
         """As `submit`, for a future that the caller knows before.
 
         The job sees the caller's context variables as they are now.
@@ -68,7 +68,7 @@ class Workers(Generic[T]):
                     raise error.__context__ from None
                 raise
 
-    def result(self, future: Job[T]) -> T:
+    def result(self, future: WorkerFuture[T]) -> T:
         """Wait for a job that was submitted here. Raises what it raised."""
         while not future.has_ended:
             self._ended.get()
