@@ -8,7 +8,7 @@ from typing import Any
 
 import openrouter_embeddings as ore
 import pytest
-from openrouter_embeddings.client import _request
+from openrouter_embeddings.client import _base
 from openrouter_embeddings.local.faults import Fault, Faults
 from openrouter_embeddings.testing import JumpingClock
 
@@ -51,7 +51,7 @@ def test_a_request_that_another_error_ends_may_have_been_billed(
     kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The usage says so, of either client."""
-    monkeypatch.setattr(_request, "GRACE", 0.05)
+    monkeypatch.setattr(_base, "GRACE_PERIOD", 0.05)
     come, over = threading.Barrier(3), threading.Event()
 
     class Refusing(HTTPService):

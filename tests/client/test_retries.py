@@ -11,7 +11,8 @@ import httpx
 import openrouter_embeddings as ore
 import pytest
 import stamina
-from openrouter_embeddings.client._request import CallState, RequestState
+from openrouter_embeddings.client._call import CallState
+from openrouter_embeddings.client._request import RequestState
 from openrouter_embeddings.core.batching import Batch
 from openrouter_embeddings.core.options import Options
 from openrouter_embeddings.core.splitting import ModelLimits
@@ -161,16 +162,16 @@ def test_only_the_failed_batch_is_sent_again(kind: Kind) -> None:
     assert sorted(body["input"][0] for body in service.bodies) == ["a", "b", "b", "c"]
 
 
-def exchange(**options: Any) -> RequestState:
+def request(**options: Any) -> RequestState:
     """One batch's attempts, without anything being sent."""
     call, batch = CallState(Options(model="m", **options), ModelLimits()), Batch([0], ["a"])
-    return RequestState(call, call.divide(batch), batch)
+    return RequestState(call, call.splitter(batch), batch)
 
 
 def decide(one: RequestState, error: Exception, backoff: float = 0.5) -> bool | float:
     """What stamina is told after an attempt that ended with `error`."""
-    one.expect_backoff(backoff)
-    hook = one.retrying["on"]
+    one.backoff = backoff
+    hook = one.retry_options["on"]
     decision: bool | float = hook(error)
     return decision
 
@@ -178,21 +179,18 @@ def decide(one: RequestState, error: Exception, backoff: float = 0.5) -> bool | 
 def test_retry_after_is_waited_for() -> None:
     """Seconds from the service beat our own back-off."""
     limited = ore.RateLimitError("x", status=429, retry_after=7.5)
-    assert decide(exchange(), limited) == 7.5
-    assert decide(exchange(deadline=100), limited) == 7.5
-    assert decide(exchange(), ore.RateLimitError("x", status=429)) is True
+    assert decide(request(), limited) == 7.5
+    assert decide(request(deadline=100), limited) == 7.5
+    assert decide(request(), ore.RateLimitError("x", status=429)) is True
 
 
 def test_a_wait_that_would_pass_the_deadline_is_not_begun() -> None:
     """The call ends at once, with the reason, instead of sleeping to no purpose."""
-    one = exchange(deadline=5)
+    one = request(deadline=5)
     limited = ore.RateLimitError("slow down", status=429, retry_after=7.5)
     assert decide(one, limited) is False
-    with (
-        pytest.raises(ore.DeadlineExceededError, match="slow down") as caught,
-        one.with_error_context(),
-    ):
-        raise limited
+    with pytest.raises(ore.DeadlineExceededError, match="slow down") as caught:
+        one.failed(limited)
     assert caught.value.__cause__ is limited
     assert (caught.value.retry_after, caught.value.status) == (7.5, 429)
     assert caught.value.body is limited.body
@@ -200,44 +198,44 @@ def test_a_wait_that_would_pass_the_deadline_is_not_begun() -> None:
 
 def test_without_retries_left_the_error_is_the_services() -> None:
     """No deadline is blamed for a retry that was not allowed anyway."""
-    one = exchange(deadline=5, max_retries=0)
+    one = request(deadline=5, max_retries=0)
     limited = ore.RateLimitError("slow down", status=429, retry_after=7.5)
     assert decide(one, limited) is False
-    with pytest.raises(ore.RateLimitError), one.with_error_context():
-        raise limited
+    with pytest.raises(ore.RateLimitError):
+        one.failed(limited)
 
 
 def test_a_retry_after_of_nothing_does_not_switch_the_back_off_off() -> None:
     """`Retry-After: 0` is no invitation to a storm."""
     now = ore.RateLimitError("x", status=429, retry_after=0.0)
-    assert decide(exchange(), now, backoff=2.0) is True
-    assert decide(exchange(), ore.RateLimitError("x", status=429, retry_after=1.0), 2.0) is True
+    assert decide(request(), now, backoff=2.0) is True
+    assert decide(request(), ore.RateLimitError("x", status=429, retry_after=1.0), 2.0) is True
 
 
 def test_the_back_off_is_bounded() -> None:
     """It grows from half a second to half a minute, with jitter."""
-    retrying = exchange(max_retries=6).retrying
-    assert retrying["attempts"] == 7
-    assert (retrying["wait_initial"], retrying["wait_max"], retrying["wait_jitter"]) == (0.5, 30, 1)
-    assert retrying["timeout"] is None
+    options = request(max_retries=6).retry_options
+    assert options["attempts"] == 7
+    assert (options["wait_initial"], options["wait_max"], options["wait_jitter"]) == (0.5, 30, 1)
+    assert options["timeout"] is None
 
 
 def test_jitter_does_not_pass_the_deadline() -> None:
     """Close to the deadline the wait is the back-off alone."""
-    assert decide(exchange(deadline=2), ore.APIConnectionError("x"), backoff=1.5) == 1.5
-    assert decide(exchange(deadline=9), ore.APIConnectionError("x"), backoff=1.5) is True
+    assert decide(request(deadline=2), ore.APIConnectionError("x"), backoff=1.5) == 1.5
+    assert decide(request(deadline=9), ore.APIConnectionError("x"), backoff=1.5) is True
 
 
 def test_an_attempt_has_no_more_time_than_is_left(clock: JumpingClock) -> None:
     """The time-out of an attempt is cut at the deadline."""
-    assert exchange(timeout=3).timeout() == 3
-    assert 0 < exchange(timeout=30, deadline=2).timeout() <= 2
-    late = exchange(deadline=3)
+    assert request(timeout=3).timeout() == 3
+    assert 0 < request(timeout=30, deadline=2).timeout() <= 2
+    late = request(deadline=3)
     clock.wait(threading.Event(), 4)
     with pytest.raises(ore.DeadlineExceededError, match="the deadline of 3 s"):
-        late.check(0)
+        late.check_can_start(0)
     with pytest.raises(ore.DeadlineExceededError, match="the deadline of 5 s"):
-        exchange(deadline=5).check(7)
+        request(deadline=5).check_can_start(7)
 
 
 @both

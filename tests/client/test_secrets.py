@@ -170,7 +170,7 @@ def test_a_client_does_not_show_its_key(make: Any) -> None:
     client = make(KEY, model="m")
     assert KEY not in repr(client) + str(client) + repr(vars(client))
     assert repr(client) == f"{make.__name__}('https://openrouter.ai/api/v1', model='m')"
-    with pytest.raises(TypeError, match="is not pickled"):
+    with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(Secret(KEY))
 
 

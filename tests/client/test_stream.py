@@ -205,8 +205,8 @@ def test_an_asynchronous_stream_that_the_collector_finds_ends_without_a_word() -
             await anext(holder[0])
             del holder
             gc.collect()
-            assert client._reading
-            while client._reading:  # noqa: ASYNC110 - nothing tells when a task has ended
+            assert client._readers
+            while client._readers:  # noqa: ASYNC110 - nothing tells when a task has ended
                 await asyncio.sleep(0)
 
     asyncio.run(asyncio.wait_for(run(), 30))
@@ -354,7 +354,7 @@ def test_a_part_waits_for_one_input_of_a_source_that_pauses(
     monkeypatch: pytest.MonkeyPatch, *, paused: bool
 ) -> None:
     """And from a quick one for a batch, so that requests stay under way."""
-    monkeypatch.setattr(_sync, "PATIENCE", -1.0 if paused else 1e6)
+    monkeypatch.setattr(_sync, "MAX_READ_TIME", -1.0 if paused else 1e6)
     jobs = _noting_jobs(monkeypatch)
     asked: list[int] = []
     transport = Gated()

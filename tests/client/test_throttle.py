@@ -12,7 +12,8 @@ from typing import Any, cast
 import numpy as np
 import openrouter_embeddings as ore
 import pytest
-from openrouter_embeddings.client._request import CallState, RequestState
+from openrouter_embeddings.client._call import CallState
+from openrouter_embeddings.client._request import RequestState
 from openrouter_embeddings.client._throttle import AsyncThrottle, Throttle, _RequestQueue, _Waiter
 from openrouter_embeddings.core.batching import Batch
 from openrouter_embeddings.core.budget import Budget
@@ -27,11 +28,11 @@ from stress.faults import served
 from tests.support import KINDS
 
 
-def exchange(model: str = "m", budget: Decimal | None = None) -> RequestState:
+def request(model: str = "m", budget: Decimal | None = None) -> RequestState:
     """One request of a call of its own."""
     options = Options(model=model, concurrency=1, budget=budget)
     call, batch = CallState(options, ModelLimits()), Batch([0], ["a"])
-    return RequestState(call, call.divide(batch), batch)
+    return RequestState(call, call.splitter(batch), batch)
 
 
 async def pass_through(throttle: AsyncThrottle, one: RequestState, until: asyncio.Event) -> str:
@@ -47,13 +48,13 @@ def test_a_turn_that_is_not_taken_is_passed_on(how: str) -> None:
 
     async def run() -> Any:
         throttle, done = AsyncThrottle(1), asyncio.Event()
-        ones = [exchange() for _ in range(4)]
+        ones = [request() for _ in range(4)]
         tasks = [asyncio.create_task(pass_through(throttle, one, done)) for one in ones]
-        while len(throttle._queue._line("m").waiting) < 3:  # noqa: ASYNC110 - nothing tells when a task waits
+        while len(throttle._queue._model("m").waiting) < 3:  # noqa: ASYNC110 - nothing tells when a task waits
             await asyncio.sleep(0)
         for one, task in zip(ones[1:3], tasks[1:3], strict=True):
             if how == "its call is over":
-                one.call.over.set()
+                one.call.ended.set()
             else:
                 task.cancel()
         done.set()
@@ -75,7 +76,7 @@ def test_first_come_first_served() -> None:
 
         async def user(number: int) -> None:
             for _ in range(3):
-                async with throttle.acquire(exchange()):
+                async with throttle.acquire(request()):
                     served.append(number)
                     await asyncio.sleep(0)
 
@@ -95,14 +96,14 @@ def test_a_call_that_waits_for_its_budget_holds_nobody_up() -> None:
         throttle, done = AsyncThrottle(2), asyncio.Event()
         call = CallState(Options(model="m", budget=Decimal(1)), ModelLimits())
         careful = [
-            RequestState(call, call.divide(b), b) for b in (Batch([0], "a"), Batch([1], "b"))
+            RequestState(call, call.splitter(b), b) for b in (Batch([0], "a"), Batch([1], "b"))
         ]
         first = asyncio.create_task(pass_through(throttle, careful[0], done))
         await asyncio.sleep(0)
         second = asyncio.create_task(pass_through(throttle, careful[1], done))
         await asyncio.sleep(0)
         for _ in range(5):
-            async with asyncio.timeout(10), throttle.acquire(exchange()):
+            async with asyncio.timeout(10), throttle.acquire(request()):
                 passed.append(second.done())
         call.spend(Usage(total_tokens=1, cost=Decimal("0.001"), requests=1))
         done.set()
@@ -179,23 +180,23 @@ def test_only_the_next_waits_for_a_time(
 ) -> None:
     """Whoever stands behind another, or for a budget, is called; he would look again and again."""
     queue, calling = _RequestQueue(8), threading.Event()
-    first, second = (_Waiter(exchange(), calling) for _ in range(2))
+    first, second = (_Waiter(request(), calling) for _ in range(2))
     says = {first: "wait", second: "go"}
-    monkeypatch.setattr(first.exchange, "verdict", lambda: says[first])
-    monkeypatch.setattr(second.exchange, "verdict", lambda: says[second])
+    monkeypatch.setattr(first.request, "readiness", lambda: says[first])
+    monkeypatch.setattr(second.request, "readiness", lambda: says[second])
     queue.limiter("m").overloaded(clock.now(), clock.now(), retry_after=5.0)
-    queue.join(first)
-    queue.join(second)
-    in_time = second.starts
-    assert first.starts == math.inf
+    queue.add(first)
+    queue.add(second)
+    in_time = second.starts_at
+    assert first.starts_at == math.inf
     assert in_time == pytest.approx(clock.now() + 5)
     says[first] = "go"
-    queue.call()
-    assert first.starts == pytest.approx(in_time)
-    assert second.starts == math.inf
+    queue.start_ready()
+    assert first.starts_at == pytest.approx(in_time)
+    assert second.starts_at == math.inf
     says = dict.fromkeys(says, "wait")
-    queue.call()
-    assert {first.starts, second.starts} == {math.inf}
+    queue.start_ready()
+    assert {first.starts_at, second.starts_at} == {math.inf}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -222,12 +223,18 @@ def test_a_model_that_must_wait_holds_up_no_other(kind: str, clock: JumpingClock
 def test_concurrency_counts_the_requests_of_all_models() -> None:
     """And a place that is free goes to whoever came first, whatever the model."""
     queue = _RequestQueue(2)
-    tickets = [_Waiter(exchange(model), threading.Event()) for model in "abcab"]
-    for ticket in tickets:
-        queue.join(ticket)
-    assert [ticket.began is not None for ticket in tickets] == [True, True, False, False, False]
-    queue.leave(tickets[1], None)
-    assert [ticket.began is not None for ticket in tickets[2:]] == [True, False, False]
+    waiters = [_Waiter(request(model), threading.Event()) for model in "abcab"]
+    for waiter in waiters:
+        queue.add(waiter)
+    assert [waiter.started_at is not None for waiter in waiters] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+    queue.remove(waiters[1], None)
+    assert [waiter.started_at is not None for waiter in waiters[2:]] == [True, False, False]
 
 
 @pytest.mark.parametrize("how", ["each is served", "all are given up"])
@@ -238,22 +245,22 @@ def test_a_call_that_waits_costs_the_same_however_many_wait(how: str) -> None:
         steps = 0
 
         def __iter__(self) -> Iterator[_Waiter]:
-            for ticket in super().__iter__():
+            for waiter in super().__iter__():
                 self.steps += 1
-                yield ticket
+                yield waiter
 
     def cost(calls: int) -> float:
         queue, waiting = _RequestQueue(8), Counted()
-        queue._line("m").waiting = waiting
-        tickets = [_Waiter(exchange(), threading.Event()) for _ in range(calls)]
-        for ticket in tickets:
-            queue.join(ticket)
+        queue._model("m").waiting = waiting
+        waiters = [_Waiter(request(), threading.Event()) for _ in range(calls)]
+        for waiter in waiters:
+            queue.add(waiter)
         if how == "all are given up":
-            for ticket in tickets:
-                ticket.exchange.call.end()
-            queue.call_everyone()
-        for ticket in tickets:
-            queue.leave(ticket, None)
+            for waiter in waiters:
+                waiter.request.call.end()
+            queue.wake_all()
+        for waiter in waiters:
+            queue.remove(waiter, None)
         return waiting.steps / calls
 
     assert cost(1) > 0
@@ -262,7 +269,12 @@ def test_a_call_that_waits_costs_the_same_however_many_wait(how: str) -> None:
 
 @pytest.mark.parametrize(
     "where",
-    [(Limiter, "begin"), (RequestState, "begun"), (_RequestQueue, "call"), (RequestState, "ended")],
+    [
+        (Limiter, "begin"),
+        (RequestState, "on_start"),
+        (_RequestQueue, "start_ready"),
+        (RequestState, "on_end"),
+    ],
 )
 @pytest.mark.parametrize("after", [True, False])
 def test_an_interrupt_anywhere_in_the_queue_keeps_no_place(
@@ -283,11 +295,11 @@ def test_an_interrupt_anywhere_in_the_queue_keeps_no_place(
         return outcome
 
     monkeypatch.setattr(owner, name, interrupted)
-    with pytest.raises(KeyboardInterrupt), throttle.acquire(exchange()):
+    with pytest.raises(KeyboardInterrupt), throttle.acquire(request()):
         pass
     assert throttle.limiter("m").in_flight == 0
     passed = []
-    with throttle.acquire(exchange()):
+    with throttle.acquire(request()):
         passed.append(throttle.limiter("m").in_flight)
     assert passed == [1]
 
@@ -298,8 +310,8 @@ def test_an_interrupt_does_not_strand_the_request_of_another_thread(
     owner: type, after: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever was just being let in by the thread that Ctrl-C came to has its turn all the same."""
-    throttle, other = Throttle(1), _Waiter(exchange(budget=Decimal(1)), threading.Event())
-    name = "begin" if owner is Limiter else "begun"
+    throttle, other = Throttle(1), _Waiter(request(budget=Decimal(1)), threading.Event())
+    name = "begin" if owner is Limiter else "on_start"
     step, done = getattr(owner, name), False
 
     def interrupted(*arguments: Any) -> None:
@@ -311,15 +323,15 @@ def test_an_interrupt_does_not_strand_the_request_of_another_thread(
         if first and after:
             signal.raise_signal(signal.SIGINT)
 
-    own = _Waiter(exchange(), threading.Event())
-    throttle._queue.join(own)
-    throttle._queue.join(other)
+    own = _Waiter(request(), threading.Event())
+    throttle._queue.add(own)
+    throttle._queue.add(other)
     monkeypatch.setattr(owner, name, interrupted)
     with pytest.raises(KeyboardInterrupt):
-        throttle._leave(own, None)
-    assert other.began is not None
-    assert other.called.is_set()
-    throttle._leave(other, None)
-    assert cast("Any", other.exchange.call.purse).budget == Budget(Decimal(1))
-    with throttle.acquire(exchange()):
+        throttle._remove(own, None)
+    assert other.started_at is not None
+    assert other.wakeup.is_set()
+    throttle._remove(other, None)
+    assert cast("Any", other.request.call.shared_budget).budget == Budget(Decimal(1))
+    with throttle.acquire(request()):
         assert throttle.limiter("m").in_flight == 1

@@ -389,8 +389,8 @@ def test_a_process_ends_though_a_request_does_not() -> None:
     """After an error nobody waits for the requests that were under way."""
     code = """
 import threading, httpx, openrouter_embeddings as ore
-from openrouter_embeddings.client import _request
-_request.GRACE = 0.01
+from openrouter_embeddings.client import _base
+_base.GRACE_PERIOD = 0.01
 under_way = threading.Event()
 def serve(request):
     if b'"a"' in request.content:

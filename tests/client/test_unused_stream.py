@@ -27,11 +27,11 @@ both = pytest.mark.parametrize("kind", KINDS)
 class _HonestClock(JumpingClock):
     """As a real one, it does not wait for those that were called already; it counts the looks."""
 
-    def wait(self, called: threading.Event, seconds: float) -> None:
-        super().wait(called, 0 if called.is_set() else seconds)
+    def wait(self, event: threading.Event, seconds: float) -> None:
+        super().wait(event, 0 if event.is_set() else seconds)
 
-    async def wait_async(self, called: asyncio.Event, seconds: float) -> None:
-        super()._jump(0 if called.is_set() else seconds)
+    async def wait_async(self, event: asyncio.Event, seconds: float) -> None:
+        super()._jump(0 if event.is_set() else seconds)
 
 
 @both
@@ -65,7 +65,7 @@ def test_a_forgotten_stream_is_collected_at_any_time(monkeypatch: pytest.MonkeyP
             self.parts = client.embed_stream(["x"] * 40, batch_size=1, concurrency=2)
             next(self.parts)
 
-    call = _throttle._RequestQueue.call
+    call = _throttle._RequestQueue.start_ready
     outcomes: list[Any] = []
 
     def collect(queue: Any) -> None:
@@ -77,7 +77,7 @@ def test_a_forgotten_stream_is_collected_at_any_time(monkeypatch: pytest.MonkeyP
             gc.disable()
             try:
                 Forgetful(client)
-                monkeypatch.setattr(_throttle._RequestQueue, "call", collect)
+                monkeypatch.setattr(_throttle._RequestQueue, "start_ready", collect)
                 outcomes.append(client.embed("a").vectors.shape)
             finally:
                 gc.enable()
@@ -105,8 +105,8 @@ def test_a_close_wakes_those_who_wait(
         learn(self, *_)
         waits.set()
 
-    learn = _throttle._RequestQueue._learn
-    monkeypatch.setattr(_throttle._RequestQueue, "_learn", noted)
+    learn = _throttle._RequestQueue._update_limiter
+    monkeypatch.setattr(_throttle._RequestQueue, "_update_limiter", noted)
     outcomes: list[Any] = []
 
     def ask(client: ore.Client) -> None:

@@ -118,11 +118,11 @@ class JumpingClock(_throttle.Clock):
         """Seconds since the clock was made, as far as anybody waited."""
         return self._now
 
-    def wait(self, called: threading.Event, seconds: float) -> None:  # noqa: ARG002 - as Clock
+    def wait(self, event: threading.Event, seconds: float) -> None:  # noqa: ARG002 - as Clock
         """Jump."""
         self._jump(seconds)
 
-    async def wait_async(self, called: asyncio.Event, seconds: float) -> None:  # noqa: ARG002 - as Clock
+    async def wait_async(self, event: asyncio.Event, seconds: float) -> None:  # noqa: ARG002 - as Clock
         """The same for asyncio."""
         self._jump(seconds)
 

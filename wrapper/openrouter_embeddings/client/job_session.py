@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from ._request import SharedBudget
+from ._call import SharedBudget
 from .workers import WorkerFuture, Workers
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def resolve_options(client: Client, options: EmbedOptions) -> Options:
     """The client's defaults, overridden by `options`. Raises InputError."""
-    return client._settings.options(options)
+    return client._options(options)
 
 
 class JobSession:
@@ -31,13 +31,13 @@ class JobSession:
         budget: what all calls together may cost; None: each call has the budget of its options.
 
     Attributes:
-        limiter: says how many requests are in flight for the job's model, and how many may be.
+        limiter: says how many requests for the job's model are in flight, and how many may be.
         shared_budget: `budget` with the lock that guards it.
     """
 
     def __init__(self, client: Client, options: EmbedOptions, budget: Budget | None) -> None:
         resolved = resolve_options(client, options)
-        client._ready()
+        client._renew_after_fork()
         self.limiter = client._throttle.limiter(resolved.model)
         self.shared_budget = None if budget is None else SharedBudget(budget, threading.Lock())
         self._client = client
@@ -49,7 +49,7 @@ class JobSession:
 
         Raises InputError if the client is closed.
         """
-        call = self._client._call(self._options, self.shared_budget)
+        call = self._client._start_call(self._options, self.shared_budget)
         self._workers.put(future, self._client._embed, call, inputs)
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Threads for a call's requests that never keep the interpreter from ending."""
+"""Daemon threads that run a call's requests and never keep the interpreter from exiting."""
 
 from __future__ import annotations
 
@@ -18,99 +18,100 @@ _Work: TypeAlias = "tuple[WorkerFuture[Any], Context, Callable[..., Any], tuple[
 
 
 class WorkerFuture(Future[T]):
-    """A future that tells without its lock whether it has ended.
+    """A future whose end can be seen without taking its lock.
 
-    Ctrl-C while the caller asks or waits by a Future's own methods may leave its lock held, and the
-    thread that brings the result would wait for the lock for ever.
+    If Ctrl-C interrupts a Future's own methods, its lock may stay held, and the thread that sets
+    the result would wait for the lock forever.
     """
 
     has_ended = False
 
 
 class Workers(Generic[T]):
-    """At most `count` threads that run jobs in the order of their submission.
+    """At most `count` threads, which run functions in the order of submission.
 
-    ThreadPoolExecutor would do, but Python joins its threads when it exits: after an error or
-    Ctrl-C a process would live on for as long as its slowest request. The threads end when nobody
-    has their Workers any more, for Ctrl-C may come before `stop`.
+    Python joins the threads of a ThreadPoolExecutor when it exits: after an error or Ctrl-C, the
+    process would live until its slowest request ends. The threads here are daemons. They also end
+    when the Workers object is deleted, because Ctrl-C may come before `stop`.
     """
 
     def __init__(self, count: int) -> None:
         self._count = count
         self._threads: list[threading.Thread] = []
-        self._jobs: SimpleQueue[_Work | None] = SimpleQueue()
-        self._ended: SimpleQueue[None] = SimpleQueue()  # an item for each job
+        self._work: SimpleQueue[_Work | None] = SimpleQueue()
+        self._ended: SimpleQueue[None] = SimpleQueue()  # gets an item for each future that ends
 
-    def submit(self, job: Callable[..., T], *arguments: Any) -> WorkerFuture[T]:
-        """Run `job` in a thread; a new one, while there are fewer than `count`."""
+    def submit(self, function: Callable[..., T], *arguments: Any) -> WorkerFuture[T]:
+        """Run a function in a thread, and return the future of its result."""
         future: WorkerFuture[T] = WorkerFuture()
-        self.put(future, job, *arguments)
+        self.put(future, function, *arguments)
         return future
 
-    def put(self, future: WorkerFuture[T], job: Callable[..., T], *arguments: Any) -> None:
-        """As `submit`, for a future that the caller knows before.
+    def put(self, future: WorkerFuture[T], function: Callable[..., T], *arguments: Any) -> None:
+        """Like `submit`, for a future that the caller has made.
 
-        The job sees the caller's context variables as they are now.
+        The function sees the caller's context variables as they are now.
         """
-        self._jobs.put((future, copy_context(), job, arguments))
+        self._work.put((future, copy_context(), function, arguments))
         if len(self._threads) < self._count:
             thread = threading.Thread(
-                target=_work,
-                args=(self._jobs, self._ended),
+                target=_run,
+                args=(self._work, self._ended),
                 name="openrouter-embeddings",
                 daemon=True,
             )
-            self._threads.append(thread)  # before it runs: Ctrl-C may end `start`
+            self._threads.append(thread)  # first: Ctrl-C may interrupt `start`
             try:
                 thread.start()
-            except RuntimeError as error:  # the caller's, or what Python makes of Ctrl-C in there
+            except RuntimeError as error:  # Python turns a Ctrl-C in `start` into a RuntimeError
                 if isinstance(error.__context__, KeyboardInterrupt):
                     raise error.__context__ from None
                 raise
 
     def result(self, future: WorkerFuture[T]) -> T:
-        """Wait for a job that was submitted here. Raises what it raised."""
+        """Wait for a future's result. Raises what its function raised."""
         while not future.has_ended:
             self._ended.get()
         return future.result()
 
     def stop(self) -> None:
-        """Begin no more jobs; threads end with the job they have."""
+        """Drop the work that has not started. Each thread ends after what it is running."""
         try:
             while True:
-                self._jobs.get_nowait()
+                self._work.get_nowait()
         except Empty:
             pass
         for _ in self._threads:
-            self._jobs.put(None)
+            self._work.put(None)
 
     __del__ = stop
 
     def join(self, seconds: float | None = None) -> list[int]:
-        """Wait until the threads have ended, or so long; gives the identifiers of the others.
+        """Wait until the threads have ended, at most `seconds`. Returns the IDs of the others.
 
-        None where the interpreter ends: from 3.13 on, its daemon threads stand still by then.
+        Returns an empty list while the interpreter exits: from Python 3.13, daemon threads are
+        frozen by then.
         """
         if sys.is_finalizing():
             return []
-        ends = None if seconds is None else time.monotonic() + seconds
+        ends_at = None if seconds is None else time.monotonic() + seconds
         for thread in self._threads:
-            # the current one collects its own call's garbage; others were never started
+            # a worker may run this as the garbage collector; a thread may never have started
             if thread is not threading.current_thread() and thread.is_alive():
-                thread.join(None if ends is None else max(0.0, ends - time.monotonic()))
+                thread.join(None if ends_at is None else max(0.0, ends_at - time.monotonic()))
         return [t.ident for t in self._threads if t.is_alive() and t.ident is not None]
 
 
-def _work(jobs: SimpleQueue[_Work | None], ended: SimpleQueue[None]) -> None:
-    """What a thread does; it does not hold its Workers."""
-    while (task := jobs.get()) is not None:
-        future, context, job, arguments = task
+def _run(work: SimpleQueue[_Work | None], ended: SimpleQueue[None]) -> None:
+    """The loop of one thread. It holds no reference to its Workers object."""
+    while (item := work.get()) is not None:
+        future, context, function, arguments = item
         if future.set_running_or_notify_cancel():
             try:
-                future.set_result(context.run(job, *arguments))
-            except BaseException as error:  # noqa: BLE001 - it is raised where the result is read
+                future.set_result(context.run(function, *arguments))
+            except BaseException as error:  # noqa: BLE001 - whoever reads the result gets it
                 future.set_exception(error)
         future.has_ended = True
         ended.put(None)
-        # or the last result would live as long as the thread waits
-        del task, future, context, job, arguments
+        # otherwise the last result would stay in memory while the thread waits
+        del item, future, context, function, arguments
