@@ -1,4 +1,4 @@
-"""What threads of one call share."""
+"""`CallState` and `RequestState`, as the threads of one call share them."""
 
 import threading
 from typing import Any
@@ -18,19 +18,19 @@ ROWS = np.arange(8, dtype=np.float32).reshape(4, 2)
 
 @pytest.fixture
 def call() -> CallState:
-    """One call of four inputs, in batches of two."""
+    """A call of four inputs in batches of two."""
     return ore.Client.local()._start_call({})
 
 
 def requests(call: CallState) -> list[RequestState]:
-    """A request for each batch."""
+    """One request per batch."""
     return [RequestState(call, call.splitter(batch), batch) for batch in split([*"abcd"], 2)]
 
 
-def test_a_part_is_put_to_its_place_while_another_thread_looks_for_its_own(
+def test_one_thread_adds_a_part_while_another_reserves_rows(
     call: CallState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The matrix is begun once, whichever of them comes first; neither loses its rows."""
+    """The matrix is allocated once, and neither thread loses its rows."""
     builder, _ = call.plan([*"abcd"])
     second = requests(call)[1]
     begins, go_on = threading.Event(), threading.Event()
@@ -63,8 +63,8 @@ def test_a_part_is_put_to_its_place_while_another_thread_looks_for_its_own(
     assert np.array_equal(builder.result("m").vectors, ROWS)
 
 
-def test_what_a_failed_call_hands_over_is_written_to_by_nobody(call: CallState) -> None:
-    """Not by a thread whose request could not be cut in time."""
+def test_the_partial_result_of_a_failed_call_is_not_written_to(call: CallState) -> None:
+    """A thread whose request could not be aborted in time does not change `error.partial`."""
     builder, _ = call.plan([*"abcd"])
     first, second = requests(call)
     places: Any = first._reserve(2), second._reserve(2)

@@ -1,4 +1,4 @@
-"""Whoever waits for a turn gets one, whatever becomes of those before."""
+"""`Throttle` and `AsyncThrottle`: every waiting request starts in its turn."""
 
 import asyncio
 import math
@@ -25,31 +25,31 @@ from openrouter_embeddings.result import Usage
 from openrouter_embeddings.testing import JumpingClock, Service
 
 from stress.faults import served
-from tests.support import KINDS
+from tests.support import Kind, both, client_of
 
 
 def request(model: str = "m", budget: Decimal | None = None) -> RequestState:
-    """One request of a call of its own."""
+    """One request of its own call."""
     options = Options(model=model, concurrency=1, budget=budget)
     call, batch = CallState(options, ModelLimits()), Batch([0], ["a"])
     return RequestState(call, call.splitter(batch), batch)
 
 
-async def pass_through(throttle: AsyncThrottle, one: RequestState, until: asyncio.Event) -> str:
-    """Take a turn, and hold it until an event."""
+async def hold(throttle: AsyncThrottle, one: RequestState, until: asyncio.Event) -> str:
+    """Acquire the throttle, and release it after an event."""
     async with throttle.acquire(one):
         await until.wait()
     return "passed"
 
 
 @pytest.mark.parametrize("how", ["its call is over", "its task is cancelled"])
-def test_a_turn_that_is_not_taken_is_passed_on(how: str) -> None:
-    """Two wait; the two that are woken first go away instead, and the third is not forgotten."""
+def test_a_request_that_gives_up_lets_the_next_one_start(how: str) -> None:
+    """Of three waiting requests the first two give up when woken, and the third still starts."""
 
     async def run() -> Any:
         throttle, done = AsyncThrottle(1), asyncio.Event()
         ones = [request() for _ in range(4)]
-        tasks = [asyncio.create_task(pass_through(throttle, one, done)) for one in ones]
+        tasks = [asyncio.create_task(hold(throttle, one, done)) for one in ones]
         while len(throttle._queue._model("m").waiting) < 3:  # noqa: ASYNC110 - nothing tells when a task waits
             await asyncio.sleep(0)
         for one, task in zip(ones[1:3], tasks[1:3], strict=True):
@@ -68,8 +68,8 @@ def test_a_turn_that_is_not_taken_is_passed_on(how: str) -> None:
     assert isinstance(third, gone)
 
 
-def test_first_come_first_served() -> None:
-    """Nobody who comes later slips past somebody who waits."""
+def test_requests_start_in_the_order_of_arrival() -> None:
+    """No later request overtakes a waiting one."""
 
     async def run() -> list[int]:
         throttle, served = AsyncThrottle(2), list[int]()
@@ -88,8 +88,8 @@ def test_first_come_first_served() -> None:
         assert sorted(served[start : start + 10]) == [*range(10)]
 
 
-def test_a_call_that_waits_for_its_budget_holds_nobody_up() -> None:
-    """Others have the place that it cannot use."""
+def test_a_call_that_waits_for_its_budget_does_not_delay_others() -> None:
+    """Other calls use the place that a call waiting for its own budget cannot use."""
     passed = []
 
     async def run() -> None:
@@ -98,9 +98,9 @@ def test_a_call_that_waits_for_its_budget_holds_nobody_up() -> None:
         careful = [
             RequestState(call, call.splitter(b), b) for b in (Batch([0], "a"), Batch([1], "b"))
         ]
-        first = asyncio.create_task(pass_through(throttle, careful[0], done))
+        first = asyncio.create_task(hold(throttle, careful[0], done))
         await asyncio.sleep(0)
-        second = asyncio.create_task(pass_through(throttle, careful[1], done))
+        second = asyncio.create_task(hold(throttle, careful[1], done))
         await asyncio.sleep(0)
         for _ in range(5):
             async with asyncio.timeout(10), throttle.acquire(request()):
@@ -114,8 +114,8 @@ def test_a_call_that_waits_for_its_budget_holds_nobody_up() -> None:
     assert passed == [False] * 5
 
 
-def test_calls_of_many_threads_leave_each_others_connections_alone() -> None:
-    """A call that ends cuts nothing that a thread of its own once used."""
+def test_threads_do_not_abort_each_others_requests() -> None:
+    """A call that ends does not abort requests on connections that its threads used before."""
     faults = Faults()
     wanted = ore.Client.local(model="local/hash").embed([*"abcdefgh"], dimensions=8).vectors
     wrong: list[object] = []
@@ -142,43 +142,32 @@ def test_calls_of_many_threads_leave_each_others_connections_alone() -> None:
     assert faults.requests == 4 * 25 * 8
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_wait_that_is_refused_is_no_pause_for_others(kind: str, clock: JumpingClock) -> None:
-    """An hour is raised for the request that was told so; the next one begins at once."""
+@both
+def test_a_retry_after_that_is_too_long_does_not_delay_other_requests(
+    kind: Kind, clock: JumpingClock
+) -> None:
+    """A Retry-After of an hour raises for its own request; the next request starts at once."""
     service = Service(Fault("status", status=429, retry_after=3600, requests=[0]))
-
-    async def run() -> None:
-        async with service.async_client() as client:
-            with pytest.raises(ore.RateLimitError):
-                await client.embed("a")
-            await client.embed("a")
-
-    if kind == "async":
-        asyncio.run(run())
-    else:
-        with service.client() as client:
-            with pytest.raises(ore.RateLimitError):
-                client.embed("a")
+    with client_of(service, kind) as client:
+        with pytest.raises(ore.RateLimitError):
             client.embed("a")
+        client.embed("a")
     assert clock.waited == []
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_deadline_and_a_full_turnstile_do_not_spin(kind: str) -> None:
-    """Waiting for another request to end is no waiting for time."""
+@both
+def test_waiting_for_a_place_does_not_use_up_the_deadline(kind: Kind) -> None:
+    """A request that waits for another one to end does not move the clock to its deadline."""
     service = Service(Fault("status", status=503, requests=range(4)))
     options: Any = {"batch_size": 1, "concurrency": 4, "deadline": 60}
-    if kind == "sync":
-        with service.client() as client:
-            assert len(client.embed([*"abcdefgh"], **options)) == 8
-    else:
-        assert len(asyncio.run(service.async_client().embed([*"abcdefgh"], **options))) == 8
+    with client_of(service, kind) as client:
+        assert len(client.embed([*"abcdefgh"], **options)) == 8
 
 
-def test_only_the_next_waits_for_a_time(
+def test_only_the_next_request_waits_for_a_certain_time(
     clock: JumpingClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever stands behind another, or for a budget, is called; he would look again and again."""
+    """Requests behind the next one, or waiting for a budget, are woken; they do not poll."""
     queue, calling = _RequestQueue(8), threading.Event()
     first, second = (_Waiter(request(), calling) for _ in range(2))
     says = {first: "wait", second: "go"}
@@ -199,29 +188,21 @@ def test_only_the_next_waits_for_a_time(
     assert {first.starts_at, second.starts_at} == {math.inf}
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_model_that_must_wait_holds_up_no_other(kind: str, clock: JumpingClock) -> None:
-    """The service limits each model by itself."""
+@both
+def test_a_model_that_has_to_wait_does_not_delay_other_models(
+    kind: Kind, clock: JumpingClock
+) -> None:
+    """The service limits each model separately."""
     service = Service(Fault("status", status=429, retry_after=60, requests=[0]))
-
-    async def run() -> None:
-        async with service.async_client(max_retries=0) as client:
-            with pytest.raises(ore.RateLimitError):
-                await client.embed("a", model="local/visual")
-            await client.embed("a", model="local/hash")
-
-    if kind == "async":
-        asyncio.run(run())
-    else:
-        with service.client(max_retries=0) as client:
-            with pytest.raises(ore.RateLimitError):
-                client.embed("a", model="local/visual")
-            client.embed("a", model="local/hash")
+    with client_of(service, kind, max_retries=0) as client:
+        with pytest.raises(ore.RateLimitError):
+            client.embed("a", model="local/visual")
+        client.embed("a", model="local/hash")
     assert clock.waited == []
 
 
 def test_concurrency_counts_the_requests_of_all_models() -> None:
-    """And a place that is free goes to whoever came first, whatever the model."""
+    """A free place goes to the request that arrived first, whatever its model."""
     queue = _RequestQueue(2)
     waiters = [_Waiter(request(model), threading.Event()) for model in "abcab"]
     for waiter in waiters:
@@ -238,8 +219,8 @@ def test_concurrency_counts_the_requests_of_all_models() -> None:
 
 
 @pytest.mark.parametrize("how", ["each is served", "all are given up"])
-def test_a_call_that_waits_costs_the_same_however_many_wait(how: str) -> None:
-    """Steps along the queue, of which each join and end once needed one for each that waits."""
+def test_the_cost_of_queueing_does_not_depend_on_the_queue_length(how: str) -> None:
+    """Adding and removing a request once took one step for every waiting request."""
 
     class Counted(OrderedDict[_Waiter, None]):
         steps = 0
@@ -277,10 +258,10 @@ def test_a_call_that_waits_costs_the_same_however_many_wait(how: str) -> None:
     ],
 )
 @pytest.mark.parametrize("after", [True, False])
-def test_an_interrupt_anywhere_in_the_queue_keeps_no_place(
+def test_an_interrupt_in_the_queue_leaves_no_request_in_flight(
     where: tuple[type, str], after: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C comes out as it is, and the next request has its turn."""
+    """KeyboardInterrupt reaches the caller, and the next request can start."""
     throttle, (owner, name) = Throttle(1), where
     step, done = getattr(owner, name), False
 
@@ -309,7 +290,7 @@ def test_an_interrupt_anywhere_in_the_queue_keeps_no_place(
 def test_an_interrupt_does_not_strand_the_request_of_another_thread(
     owner: type, after: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever was just being let in by the thread that Ctrl-C came to has its turn all the same."""
+    """A request that an interrupted thread was just starting for another thread still starts."""
     throttle, other = Throttle(1), _Waiter(request(budget=Decimal(1)), threading.Event())
     name = "begin" if owner is Limiter else "on_start"
     step, done = getattr(owner, name), False

@@ -1,4 +1,4 @@
-"""Whoever waits, was forgotten or is closed meanwhile holds up nobody, and is told."""
+"""Waiting requests, forgotten streams and closed clients hold up nothing else."""
 
 import asyncio
 import gc
@@ -19,13 +19,11 @@ from openrouter_embeddings.transport import _deadlines
 
 from stress.faults import served
 from tests.http_service import HTTPService
-from tests.support import KEY, KINDS, Kind
-
-both = pytest.mark.parametrize("kind", KINDS)
+from tests.support import KEY, Kind, both
 
 
 class _HonestClock(JumpingClock):
-    """As a real one, it does not wait for those that were called already; it counts the looks."""
+    """Like the real clock, it does not wait if the event is set; it records every wait."""
 
     def wait(self, event: threading.Event, seconds: float) -> None:
         super().wait(event, 0 if event.is_set() else seconds)
@@ -35,8 +33,8 @@ class _HonestClock(JumpingClock):
 
 
 @both
-def test_waiting_for_time_is_waiting(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody wakes himself again and again: that would hold up asyncio's loop, or burn a core."""
+def test_waiting_for_a_time_does_not_poll(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A waiting request does not wake itself again and again, which would block asyncio's loop."""
     clock = _HonestClock()
     monkeypatch.setattr(_throttle, "clock", clock)
     service = Service(Fault("status", status=429, retry_after=4, requests=[0]))
@@ -54,11 +52,13 @@ def test_waiting_for_time_is_waiting(kind: Kind, monkeypatch: pytest.MonkeyPatch
     assert len(clock.waited) < 20
 
 
-def test_a_forgotten_stream_is_collected_at_any_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also while a thread of the same client is in the middle of the queue."""
+def test_a_forgotten_stream_can_be_collected_inside_the_queue(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The collector may close a stream while a thread of the same client is inside the queue."""
 
     class Forgetful:
-        """Holds itself, and so lives until the collector comes by."""
+        """Holds a reference to itself, so only the garbage collector frees it."""
 
         def __init__(self, client: ore.Client) -> None:
             self.me = self
@@ -90,10 +90,10 @@ def test_a_forgotten_stream_is_collected_at_any_time(monkeypatch: pytest.MonkeyP
 
 @both
 @pytest.mark.parametrize("where", ["a back-off", "the queue"])
-def test_a_close_wakes_those_who_wait(
+def test_close_wakes_waiting_requests(
     kind: Kind, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever a Retry-After has asked of them."""
+    """`close` ends requests in a backoff or in the queue, however long their Retry-After is."""
     monkeypatch.setattr(_throttle, "clock", _throttle.Clock())
     monkeypatch.setattr("stamina._config.CONFIG._testing", None)
     waits = threading.Event()
@@ -144,8 +144,8 @@ def test_a_close_wakes_those_who_wait(
 
 
 @contextmanager
-def _deaf(*, accepts: bool) -> Iterator[str]:
-    """An address where nobody shakes hands, or nobody even answers the connection."""
+def _unresponsive(*, accepts: bool) -> Iterator[str]:
+    """A URL where no TLS handshake, or not even a TCP connection, succeeds."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
         taken = [] if accepts else [socket.create_connection(listener.getsockname())]
         taken += [] if accepts else [socket.socket() for _ in range(3)]
@@ -160,10 +160,10 @@ def _deaf(*, accepts: bool) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("accepts", [True, False])
-def test_a_close_cuts_what_is_only_connecting(
+def test_close_aborts_requests_that_are_connecting(
     *, accepts: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Or shaking hands."""
+    """`close` aborts a TCP connection attempt and a TLS handshake."""
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     outcomes: list[Any] = []
 
@@ -172,7 +172,7 @@ def test_a_close_cuts_what_is_only_connecting(
             client.embed("a")
         outcomes.append(caught.value)
 
-    with _deaf(accepts=accepts) as url:
+    with _unresponsive(accepts=accepts) as url:
         client = ore.Client(KEY, base_url=url, model="m", max_retries=0)
         thread = threading.Thread(target=ask, args=[client], daemon=True)
         thread.start()
@@ -184,7 +184,7 @@ def test_a_close_cuts_what_is_only_connecting(
 
 
 def test_a_client_that_is_closed_in_a_second_loop_leaves_no_connection_open() -> None:
-    """The first loop, which made them, is closed and closes none."""
+    """The first loop made the connections and was closed without closing them."""
     with HTTPService() as server:
         server.start()
         try:
@@ -199,8 +199,8 @@ def test_a_client_that_is_closed_in_a_second_loop_leaves_no_connection_open() ->
             gc.collect()
 
 
-def test_threads_that_cannot_be_started_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And not waited for."""
+def test_a_thread_that_cannot_start_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error reaches the caller, and `join` does not wait for that thread."""
 
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -213,7 +213,7 @@ def test_threads_that_cannot_be_started_are_an_error(monkeypatch: pytest.MonkeyP
 
 
 def test_a_thread_whose_start_was_interrupted_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C between the start of a thread and its return leaves no thread behind."""
+    """Ctrl-C between the start of a thread and the return of `start` leaves no thread behind."""
     start = threading.Thread.start
 
     def interrupted(thread: threading.Thread) -> None:
@@ -229,8 +229,8 @@ def test_a_thread_whose_start_was_interrupted_is_stopped(monkeypatch: pytest.Mon
     assert "openrouter-embeddings" not in [thread.name for thread in threading.enumerate()]
 
 
-def test_the_connections_of_another_process_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However one came by them."""
+def test_connections_of_another_process_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transport raises if it holds the connections of another process."""
     with HTTPService() as server:
         server.start()
         try:
@@ -242,10 +242,10 @@ def test_the_connections_of_another_process_are_refused(monkeypatch: pytest.Monk
             server.shutdown()
 
 
-def test_an_address_of_a_family_that_is_missing_here_is_passed_over(
+def test_an_address_of_an_unsupported_family_is_skipped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The next one may answer; and where none can be had, nothing was sent."""
+    """The next address is tried; if none works, the error says that nothing was sent."""
 
     class OfIPv4(socket.socket):
         def __init__(self, family: int = -1, *arguments: Any, **more: Any) -> None:

@@ -54,17 +54,8 @@ class AsyncClient(BaseClient["httpx.AsyncClient"]):
     one is closed or the process was forked. In other frameworks, such as trio, its methods raise
     InputError.
 
-    Args:
-        api_key: default: the environment variable OPENROUTER_API_KEY.
-        base_url: default: the environment variable OPENROUTER_BASE_URL, or else OpenRouter's URL.
-        http_client: your own `httpx.AsyncClient`, for proxies, TLS settings or instrumentation.
-            You close it yourself. Each request overrides its timeouts and authentication.
-        allow_http: send the API key over plain HTTP to another machine. Use it only in a network
-            that you trust.
-        **defaults: options of `embed`, as defaults for every call of this client.
-
-    Raises:
-        InputError: there is no API key, the URL would expose it, or a default option is invalid.
+    The arguments and errors are those of `Client`, except that `http_client` is your own
+    `httpx.AsyncClient`.
     """
 
     _transport: AsyncTransport

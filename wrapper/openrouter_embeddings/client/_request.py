@@ -6,7 +6,7 @@ import asyncio
 import math
 import weakref
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal
 
 from openrouter_embeddings.core.batching import longest_reply
 from openrouter_embeddings.core.decode import decode
@@ -36,15 +36,6 @@ if TYPE_CHECKING:
     from ._call import CallState
 
 _JITTER = 1.0
-
-
-class _RetryOptions(TypedDict):
-    on: Any
-    attempts: int
-    timeout: None
-    wait_initial: float
-    wait_max: float
-    wait_jitter: float
 
 
 class RequestState:
@@ -87,7 +78,7 @@ class RequestState:
             return None if builder is None else builder.reserve(self._piece.positions, width)
 
     @property
-    def retry_options(self) -> _RetryOptions:
+    def retry_options(self) -> dict[str, Any]:
         """Arguments for `stamina.retry_context`."""
         # stamina's iterator is a reference cycle: with `self` in it, each matrix would stay in
         # memory until the garbage collector runs

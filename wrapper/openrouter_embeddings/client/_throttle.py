@@ -53,27 +53,18 @@ clock: Clock = Clock()
 
 
 class _Waiter:
-    """A request in the queue, and later in flight.
-
-    Attributes:
-        request: the request.
-        wakeup: set when the request has started, or should look at its state again.
-        number: its place in the order of arrival.
-        started_at: when it started; None while it waits.
-        starts_at: when it may start; infinite if that depends on another request.
-        has_ended: whether it has ended after a start.
-    """
+    """A request that waits in the queue, or is in flight."""
 
     def __init__(self, request: RequestState, wakeup: threading.Event | asyncio.Event) -> None:
         self.request = request
-        self.wakeup = wakeup
-        self.number = 0
+        self.wakeup = wakeup  # set when the request has started, or should check its call again
+        self.number = 0  # in the order of arrival
         self.started_at: float | None = None
-        self.starts_at = math.inf
+        self.starts_at = math.inf  # infinite while that depends on other requests
         self.has_ended = False
 
     def times(self) -> tuple[float, float]:
-        """Seconds until the start, and until the deadline. Raises as `check_can_start`."""
+        """Seconds until the start and until the deadline. Raises as `check_can_start`."""
         wait = self.starts_at - clock.now()
         return wait, self.request.check_can_start(wait)
 
