@@ -83,9 +83,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("X-Echo", self.headers["Authorization"])
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if (
-            asked["model"] == "twice"
-        ):  # in one write: later bytes could be the response to the next request
+        if asked["model"] == "twice":  # in one write: later bytes may answer the next request
             body += b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
         if asked["model"] == "again":  # also at the same time, but in its own TLS record
             self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)

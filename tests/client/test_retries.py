@@ -11,8 +11,7 @@ import httpx
 import openrouter_embeddings as ore
 import pytest
 import stamina
-from openrouter_embeddings.client._call import CallState
-from openrouter_embeddings.client._request import RequestState
+from openrouter_embeddings.client._call import CallState, RequestState
 from openrouter_embeddings.core.batching import Batch
 from openrouter_embeddings.core.options import Options
 from openrouter_embeddings.core.splitting import ModelLimits

@@ -12,8 +12,7 @@ from typing import Any, cast
 import numpy as np
 import openrouter_embeddings as ore
 import pytest
-from openrouter_embeddings.client._call import CallState
-from openrouter_embeddings.client._request import RequestState
+from openrouter_embeddings.client._call import CallState, RequestState
 from openrouter_embeddings.client._throttle import AsyncThrottle, Throttle, _RequestQueue, _Waiter
 from openrouter_embeddings.core.batching import Batch
 from openrouter_embeddings.core.budget import Budget

@@ -20,7 +20,7 @@ from openrouter_embeddings.transport import AsyncTransport
 
 from . import _base, _throttle
 from ._base import BaseClient, with_input_type
-from ._request import RequestState, sleep_with
+from ._call import CallState, RequestState, sleep_with
 from ._throttle import AsyncThrottle
 
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from openrouter_embeddings.core.wire import Reply
     from openrouter_embeddings.inputs import EmbedInput, EmbedInputs, Loaded
     from openrouter_embeddings.result import EmbeddingResult
-
-    from ._call import CallState
 
 
 # Starts a batch, and returns when there is room for another.
@@ -189,7 +187,8 @@ class AsyncClient(BaseClient["httpx.AsyncClient"]):
                 return await self._embed_batch(call, batch)
 
         async def submit(batch: Batch) -> None:
-            call.check_ended(batch)  # an iterable may continue although its reader was cancelled
+            if call.ended.is_set():  # an iterable may continue although its reader was cancelled
+                raise EmbeddingsError(call.end_reason, inputs=batch.positions)
             pending.append(asyncio.create_task(embed(batch)))
             started.put_nowait(pending[-1])
             await room.acquire()

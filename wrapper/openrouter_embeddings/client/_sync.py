@@ -18,7 +18,7 @@ from openrouter_embeddings.transport import Transport
 
 from . import _base, _throttle
 from ._base import BaseClient, with_input_type
-from ._request import RequestState, sleep_with
+from ._call import CallState, RequestState, sleep_with
 from ._throttle import Throttle
 from .workers import WorkerFuture, Workers
 
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from openrouter_embeddings.core.options import EmbedOptions
     from openrouter_embeddings.inputs import EmbedInput, EmbedInputs
     from openrouter_embeddings.result import EmbeddingResult
-
-    from ._call import CallState
 
 MAX_READ_TIME = 0.01  # seconds to read more inputs while a finished part waits
 _END: Any = object()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from typing import Self
 
-    from ._request import RequestState
+    from ._call import RequestState
 
 # Clients that were told to wait equally long should not all come back at the same time.
 _JITTER = 0.1

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import openrouter_embeddings as ore
 import pytest
-from openrouter_embeddings.client._call import CallState
-from openrouter_embeddings.client._request import RequestState
+from openrouter_embeddings.client._call import CallState, RequestState
 from openrouter_embeddings.core.batching import split
 from openrouter_embeddings.core.result_builder import ResultBuilder
 from openrouter_embeddings.errors import EmbeddingsError
