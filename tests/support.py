@@ -219,6 +219,11 @@ def held_by_another(lock: Any) -> Iterator[None]:
         thread.join()
 
 
+def worker_threads() -> list[threading.Thread]:
+    """The threads of this package that are alive."""
+    return [t for t in threading.enumerate() if t.name == "openrouter-embeddings"]
+
+
 @contextmanager
 def serving(*options: str) -> Iterator[tuple[str, list[str]]]:
     """The base URL of `orembed serve`, and a list that gets its standard error when it ends."""

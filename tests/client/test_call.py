@@ -54,7 +54,7 @@ def test_one_thread_adds_a_part_while_another_reserves_rows(
     looking.start()
     assert begins.wait(20)
     adding.start()
-    adding.join(0.1)  # it waits, or has gone wrong by now
+    adding.join(0.1)  # by now it waits, or the test fails
     go_on.set()
     adding.join(20)
     looking.join(20)

@@ -297,11 +297,11 @@ def test_plain_http_is_allowed_to_this_machine(host: str) -> None:
 
 def test_the_callers_httpx_client_stays_open() -> None:
     """Closing the client leaves the caller's httpx client open."""
-    theirs = httpx.Client(transport=httpx.MockTransport(Service().handle))
-    with ore.Client(KEY, http_client=theirs, model=MODEL) as client:
+    http = httpx.Client(transport=httpx.MockTransport(Service().handle))
+    with ore.Client(KEY, http_client=http, model=MODEL) as client:
         client.embed("a")
-    assert not theirs.is_closed
-    theirs.close()
+    assert not http.is_closed
+    http.close()
 
 
 @both

@@ -128,8 +128,8 @@ def test_threads_of_a_child_renew_the_client_once(monkeypatch: pytest.MonkeyPatc
     assert in_a_fork(embed) == 0
 
 
-def _embed_in_child(client: ore.Client, said: Any) -> None:
-    said.send(client.embed("a").vectors)
+def _embed_in_child(client: ore.Client, pipe: Any) -> None:
+    pipe.send(client.embed("a").vectors)
 
 
 @pytest.mark.parametrize("used", [True, False])
@@ -197,7 +197,7 @@ def test_the_callers_http_client_works_in_a_fork_only_if_unused(kind: Kind, *, u
         assert in_a_fork(lambda: refused_or_right(lambda: asyncio.run(aclient.embed("a")))) == 0
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # loops, with their connections
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # about closed loops and their connections
 @pytest.mark.parametrize("running", [True, False])
 def test_an_async_client_works_in_a_fork_and_in_its_parent(
     counting: HTTPService, *, running: bool
@@ -221,29 +221,29 @@ def test_an_async_client_works_in_a_fork_and_in_its_parent(
         assert in_a_fork(partial(child, made)) == 0
     asyncio.run(made.close())
     del made
-    gc.collect()  # here, where what asyncio says of closed loops is ignored
+    gc.collect()  # here, where the warnings of asyncio about closed loops are ignored
 
 
-@pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize("started", [True, False])
 def test_a_stream_works_in_a_fork_only_if_it_has_not_started(
-    counting: HTTPService, *, begun: bool
+    counting: HTTPService, *, started: bool
 ) -> None:
     """Requests in flight belong to the parent, which receives all of them."""
     with ore.Client(KEY, base_url=counting.url, model="m", batch_size=1) as client:
         client.embed("warm")
         parts = client.embed_stream([*"abcdef"])
-        if begun:
+        if started:
             next(parts)
 
-        def go_on() -> bool:
-            if not begun:
+        def take() -> bool:
+            if not started:
                 return right(next(parts), ["a"])
             with pytest.raises(ore.APIConnectionError, match="began in another process") as caught:
                 next(parts)
             return not caught.value.maybe_billed
 
-        assert in_a_fork(go_on) == 0
-        assert len([*parts]) == 6 - begun
+        assert in_a_fork(take) == 0
+        assert len([*parts]) == 6 - started
 
 
 def test_closing_an_async_client_in_a_fork_does_not_end_the_requests_of_its_parent() -> None:
@@ -252,7 +252,7 @@ def test_closing_an_async_client_in_a_fork_does_not_end_the_requests_of_its_pare
     async def run(url: str) -> ore.EmbeddingResult:
         async with ore.AsyncClient(KEY, base_url=url, model="together") as client:
             task = asyncio.create_task(client.embed([*"abcd"], batch_size=1, concurrency=4))
-            while not client._sending:  # noqa: ASYNC110 - nothing tells when one is under way
+            while not client._sending:  # noqa: ASYNC110 - nothing reports when one is in flight
                 await asyncio.sleep(0)
 
             def close() -> bool:
@@ -307,7 +307,7 @@ def test_an_async_stream_started_before_the_fork_raises_in_the_child(counting: H
     """The stream's tasks belong to the parent's event loop."""
     options: Any = {"base_url": counting.url, "model": "m", "batch_size": 1, "concurrency": 2}
 
-    async def go_on(parts: Any) -> bool:
+    async def take(parts: Any) -> bool:
         with pytest.raises(ore.APIConnectionError, match="began in another process"):
             await anext(parts)
         return True
@@ -316,7 +316,7 @@ def test_an_async_stream_started_before_the_fork_raises_in_the_child(counting: H
         async with ore.AsyncClient(KEY, **options) as client:
             parts = client.embed_stream([*"abcdef"])
             await anext(parts)
-            assert in_a_fork(lambda: asyncio.run(go_on(parts))) == 0
+            assert in_a_fork(lambda: asyncio.run(take(parts))) == 0
             assert len([part async for part in parts]) == 5
 
     asyncio.run(run())
@@ -326,3 +326,16 @@ def test_a_client_can_be_made_in_a_fork_while_a_log_lock_is_held() -> None:
     """Another thread of the parent may have held the lock of the log redaction."""
     with held_by_another(_log_redaction._lock):
         assert in_a_fork(lambda: bool(ore.Client(KEY, model="m"))) == 0
+
+
+def test_connections_of_another_process_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transport raises if it holds the connections of another process."""
+    with HTTPService() as server:
+        server.start()
+        try:
+            client = ore.Client(KEY, base_url=server.url, model="m")
+            monkeypatch.setattr(os, "getpid", lambda: 1)
+            with pytest.raises(ore.InputError, match="another process"):
+                client._transport.send(b"{}", 5, None)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        finally:
+            server.shutdown()

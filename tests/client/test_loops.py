@@ -16,7 +16,7 @@ from stress.faults import served
 from tests.http_service import HTTPService
 from tests.support import KEY, PNG, Kind, both, embed_over
 
-closed = pytest.mark.filterwarnings("ignore::ResourceWarning")  # loops, with their connections
+closed = pytest.mark.filterwarnings("ignore::ResourceWarning")  # for closed event loops
 
 
 @closed
@@ -27,7 +27,7 @@ def test_a_client_retries_in_a_second_loop() -> None:
         retries = [asyncio.run(client.embed(text)).usage.retries for text in "ab"]
         asyncio.run(client.close())
     del client
-    gc.collect()  # here, where what asyncio says of closed loops is ignored
+    gc.collect()  # here, where the warnings of asyncio about closed loops are ignored
     assert retries == [1, 1]
 
 
@@ -42,7 +42,7 @@ def test_retry_after_holds_in_a_second_loop(clock: JumpingClock) -> None:
         asyncio.run(client.embed("a"))
         asyncio.run(client.close())
     del client
-    gc.collect()  # here, where what asyncio says of closed loops is ignored
+    gc.collect()  # here, where the warnings of asyncio about closed loops are ignored
     assert sum(clock.waited) >= 30
 
 
@@ -52,20 +52,20 @@ def test_requests_aborted_by_another_error_count_as_unanswered(
 ) -> None:
     """The usage counts aborted requests as unanswered, because they may be billed."""
     monkeypatch.setattr(_base, "GRACE_PERIOD", 0.05)
-    come, over = threading.Barrier(3), threading.Event()
+    arrived, aborted = threading.Barrier(3), threading.Event()
 
     class Refusing(HTTPService):
         def refusal(self, asked: dict[str, Any]) -> int | None:
-            come.wait(20)
+            arrived.wait(20)
             if asked["input"] != ["bad"]:
-                over.wait(20)
+                aborted.wait(20)
             return 401
 
     with Refusing() as service:
         service.start()
         with pytest.raises(ore.AuthenticationError) as raised:
             embed_over(kind, service.url, ["bad", "b", "c"], batch_size=1, concurrency=3)
-        over.set()
+        aborted.set()
         service.shutdown()
     assert raised.value.usage is not None
     assert raised.value.usage.unanswered == 2
@@ -74,23 +74,23 @@ def test_requests_aborted_by_another_error_count_as_unanswered(
 @pytest.mark.parametrize("source", ["a list", "an asynchronous generator"])
 def test_a_loop_that_shuts_down_during_a_stream_reports_nothing(source: str) -> None:
     """It closes all asynchronous generators at once; nested ones would complain."""
-    said: list[dict[str, Any]] = []
+    reports: list[dict[str, Any]] = []
 
     async def inputs() -> AsyncIterator[str]:
         for text in "abcdef":
             yield text
 
     async def run() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, what: said.append(what))
+        asyncio.get_running_loop().set_exception_handler(lambda _, report: reports.append(report))
         client = ore.AsyncClient.local(model="local/hash", batch_size=1, concurrency=2)
-        given = inputs() if source == "an asynchronous generator" else [*"abcdef"]
-        parts = client.embed_stream(given)  # held by the frame in the error's traceback
+        texts = inputs() if source == "an asynchronous generator" else [*"abcdef"]
+        parts = client.embed_stream(texts)  # held by the frame in the error's traceback
         async for part in parts:
             raise LookupError(part.start)
 
     with pytest.raises(LookupError):
         asyncio.run(run())
-    assert said == []
+    assert reports == []
 
 
 WITHOUT_A_LOOP: list[Any] = [

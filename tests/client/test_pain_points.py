@@ -208,8 +208,8 @@ def test_22_lone_surrogates() -> None:
 
 def test_23_which_preference_excluded_everything() -> None:
     """The error has the service's message and the provider preferences of the call."""
-    said = "No endpoints found matching your data policy (Free model publication)"
-    body = {"error": {"code": 404, "message": said}}
+    message = "No endpoints found matching your data policy (Free model publication)"
+    body = {"error": {"code": 404, "message": message}}
     service = Scripted(lambda *_: lambda: httpx.Response(404, json=body))
     with pytest.raises(ore.NotFoundError, match=r"data policy .*of the call: only, zdr\)"):
         service.embed("sync", "a", provider={"zdr": True, "only": ["acme"]})

@@ -33,7 +33,7 @@ def error(status: int, **headers: str) -> Callable[[], httpx.Response]:
     return lambda: httpx.Response(status, json=body, headers=named)
 
 
-PASSING = [
+TRANSIENT = [
     error(429),
     error(503, retry_after="1"),
     error(529),
@@ -46,7 +46,7 @@ PASSING = [
 
 
 @both
-@pytest.mark.parametrize("failure", PASSING)
+@pytest.mark.parametrize("failure", TRANSIENT)
 def test_a_transient_failure_is_retried(kind: Kind, failure: Any) -> None:
     """The call succeeds after two failed attempts."""
     service = failing(2, failure)
@@ -165,10 +165,10 @@ def request(**options: Any) -> RequestState:
     return RequestState(call, call.splitter(batch), batch)
 
 
-def decide(one: RequestState, error: Exception, backoff: float = 0.5) -> bool | float:
+def decide(request_state: RequestState, error: Exception, backoff: float = 0.5) -> bool | float:
     """What stamina is told after an attempt that ended with `error`."""
-    one.backoff = backoff
-    hook = one.retry_options["on"]
+    request_state.backoff = backoff
+    hook = request_state.retry_options["on"]
     decision: bool | float = hook(error)
     return decision
 
@@ -183,11 +183,11 @@ def test_retry_after_overrides_the_backoff() -> None:
 
 def test_a_backoff_longer_than_the_deadline_ends_the_call_at_once() -> None:
     """The call raises the deadline error at once, with the last error as its cause."""
-    one = request(deadline=5)
+    limited_request = request(deadline=5)
     limited = ore.RateLimitError("slow down", status=429, retry_after=7.5)
-    assert decide(one, limited) is False
+    assert decide(limited_request, limited) is False
     with pytest.raises(ore.DeadlineExceededError, match="slow down") as caught:
-        one.failed(limited)
+        limited_request.failed(limited)
     assert caught.value.__cause__ is limited
     assert (caught.value.retry_after, caught.value.status) == (7.5, 429)
     assert caught.value.body is limited.body
@@ -195,11 +195,11 @@ def test_a_backoff_longer_than_the_deadline_ends_the_call_at_once() -> None:
 
 def test_without_retries_left_the_error_of_the_service_is_raised() -> None:
     """The deadline is not blamed for a retry that `max_retries` did not allow."""
-    one = request(deadline=5, max_retries=0)
+    limited_request = request(deadline=5, max_retries=0)
     limited = ore.RateLimitError("slow down", status=429, retry_after=7.5)
-    assert decide(one, limited) is False
+    assert decide(limited_request, limited) is False
     with pytest.raises(ore.RateLimitError):
-        one.failed(limited)
+        limited_request.failed(limited)
 
 
 def test_retry_after_zero_does_not_disable_the_backoff() -> None:

@@ -45,12 +45,12 @@ def frames(trace: TracebackType | None) -> Iterator[dict[str, Any]]:
 
 def shown(error: BaseException) -> str:
     """Everything about an error that a log, a crash reporter or a rich traceback could show."""
-    said = []
+    texts = []
     for one in family(error):
-        said += [repr(one), str(one), repr(vars(one)), "".join(traceback.format_exception(one))]
-        said += [repr(local) for scope in frames(one.__traceback__) for local in scope.values()]
-        said += [repr(vars(x)) for s in frames(one.__traceback__) for x in s.values() if _plain(x)]
-    return "\n".join(said)
+        texts += [repr(one), str(one), repr(vars(one)), "".join(traceback.format_exception(one))]
+        texts += [repr(local) for scope in frames(one.__traceback__) for local in scope.values()]
+        texts += [repr(vars(x)) for s in frames(one.__traceback__) for x in s.values() if _plain(x)]
+    return "\n".join(texts)
 
 
 def _plain(value: Any) -> bool:
@@ -76,9 +76,9 @@ def test_no_error_shows_the_key(kind: Kind, failure: Any) -> None:
     """The text, fields, causes and frame locals of an error have no key, not even an echoed one."""
     with pytest.raises(ore.EmbeddingsError) as caught:
         Service(lambda *_: failure).embed(kind, ["a"], max_retries=1)
-    said = shown(caught.value)
-    assert "transport" in said  # the frames were there to be looked at
-    assert KEY not in said
+    text = shown(caught.value)
+    assert "transport" in text  # proves that frames were searched
+    assert KEY not in text
 
 
 @both
@@ -204,10 +204,10 @@ def test_no_log_record_shows_a_key_that_a_header_echoes(
 def test_a_key_echoed_in_escapes_is_redacted(form: str, encoding: str) -> None:
     """JSON escapes and UTF-16 or UTF-32 do not hide the key from the redaction."""
     spelt = "".join(form.format(letter if form == "{}" else ord(letter)) for letter in KEY)
-    said = Secret(KEY).redact(f'{{"message": "bad key {spelt}!"}}'.encode(encoding))
-    assert KEY not in said.replace(b"\0", b"").decode(errors="replace")
-    assert spelt not in said.decode(encoding, errors="replace")
-    assert b"[API key]" in said
+    redacted = Secret(KEY).redact(f'{{"message": "bad key {spelt}!"}}'.encode(encoding))
+    assert KEY not in redacted.replace(b"\0", b"").decode(errors="replace")
+    assert spelt not in redacted.decode(encoding, errors="replace")
+    assert b"[API key]" in redacted
     assert Secret(KEY).redact(b"\\u0041 \0 other") == b"\\u0041 \0 other"
 
 
@@ -259,7 +259,7 @@ def test_an_unexpected_error_does_not_show_the_key(
         async with ore.AsyncClient(KEY, base_url="http://localhost:1", model="m") as client:
             try:
                 await client.embed("a")
-            except BaseException as error:  # noqa: BLE001 - that is the point
+            except BaseException as error:  # noqa: BLE001 - any error is the point
                 caught.append(error)
 
     if kind == "async":
@@ -295,17 +295,17 @@ def test_an_error_after_an_echoing_header_does_not_show_the_key(kind: Kind, head
 def test_a_key_echoed_with_escaped_slashes_is_redacted() -> None:
     """PHP escapes slashes in JSON."""
     key = "abcd/EFGH/0123456789"
-    for said in (key, key.replace("/", "\\/"), key.replace("/", "\\u002F")):
-        assert Secret(key).redact(f'"{said}"'.encode()) == b'"[API key]"'
+    for echoed in (key, key.replace("/", "\\/"), key.replace("/", "\\u002F")):
+        assert Secret(key).redact(f'"{echoed}"'.encode()) == b'"[API key]"'
 
 
 def test_loggers_of_httpx_and_http2_do_not_show_the_key() -> None:
     """Records of httpx and of HTTP/2 are redacted; other records stay unchanged."""
-    said: list[logging.LogRecord] = []
+    records: list[logging.LogRecord] = []
 
     class Kept(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            said.append(record)
+            records.append(record)
 
     handler = Kept()
     kept = ore.Client(KEY, base_url="http://127.0.0.1:9/v1")
@@ -318,5 +318,5 @@ def test_loggers_of_httpx_and_http2_do_not_show_the_key() -> None:
         finally:
             logger.removeHandler(handler)
     kept.close()
-    assert [record.getMessage() for record in said[::2]] == ["the reason was Bad [API key]"] * 3
-    assert [record.args for record in said[1::2]] == [(200,)] * 3
+    assert [record.getMessage() for record in records[::2]] == ["the reason was Bad [API key]"] * 3
+    assert [record.args for record in records[1::2]] == [(200,)] * 3

@@ -1,9 +1,7 @@
 """Calls that end early: cancelled, failed, over budget, closed, interrupted."""
 
 import asyncio
-import contextvars
 import copy
-import gc
 import json
 import pickle
 import socket
@@ -11,7 +9,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Generator, Iterator
-from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from decimal import Decimal
 from typing import Any
@@ -21,7 +18,6 @@ import numpy as np
 import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings.client import _base
-from openrouter_embeddings.client.workers import WorkerFuture, Workers
 from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.testing import JumpingClock, Service
 
@@ -34,6 +30,7 @@ from tests.support import (
     client_of,
     expected,
     held_by_another,
+    worker_threads,
 )
 from tests.support import Service as Scripted
 
@@ -63,7 +60,7 @@ class Silent:
     def _hold(self, connection: socket.socket) -> None:
         with connection:
             request = b""
-            while b'"input"' not in request:  # headers and body come by themselves
+            while b'"input"' not in request:  # headers and body arrive separately
                 request += connection.recv(1 << 16)
             if b'"first"' in request:
                 self.wait_for(self.others, 3)
@@ -94,11 +91,6 @@ def silent() -> Iterator[Silent]:
         yield server
 
 
-def our_threads() -> list[threading.Thread]:
-    """The threads of this package that are alive."""
-    return [t for t in threading.enumerate() if t.name == "openrouter-embeddings"]
-
-
 def test_closing_a_stream_aborts_its_requests() -> None:
     """Closing a stream leaves no request in flight and no thread alive."""
     with silent() as server, ore.Client(KEY, base_url=server.url, model=MODEL) as client:
@@ -107,7 +99,7 @@ def test_closing_a_stream_aborts_its_requests() -> None:
         assert next(parts).start == 0
         server.wait_for(server.came, 3)
         parts.close()
-        assert our_threads() == []
+        assert worker_threads() == []
         server.wait_for(server.gone, 3)
 
 
@@ -195,7 +187,7 @@ def test_a_failing_call_interrupts_the_backoff_of_its_other_requests(
     stamina.set_testing(False)
     with pytest.raises(ore.AuthenticationError):
         Scripted(script).embed("sync", ["a", "b"], batch_size=1, concurrency=2)
-    assert our_threads() == []
+    assert worker_threads() == []
 
 
 @both
@@ -373,7 +365,7 @@ def test_closing_a_stream_at_exit_waits_for_no_thread_and_no_lock(
     with silent() as server, ore.Client(KEY, base_url=server.url, model=MODEL) as client:
         parts: Any = client.embed_stream(["first", *"abc"], batch_size=1, concurrency=4)
         next(parts)
-        threads = our_threads()
+        threads = worker_threads()
         with held_by_another(client._throttle.lock), monkeypatch.context() as patched:
             patched.setattr(sys, "is_finalizing", lambda: True)
             patched.setattr(threading.Thread, "join", lambda *_: pytest.fail("waited"))
@@ -381,90 +373,3 @@ def test_closing_a_stream_at_exit_waits_for_no_thread_and_no_lock(
         client.close()
         for thread in threads:
             thread.join(30)
-
-
-_who: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
-
-
-@both
-def test_context_variables_reach_every_request(kind: Kind) -> None:
-    """Tracers keep the current span in a context variable."""
-    seen: list[str] = []
-
-    def script(body: dict[str, Any], _: int) -> Any:
-        seen.append(_who.get())
-        return answer(body["input"])
-
-    token = _who.set("the caller")
-    try:
-        Scripted(script).embed(kind, [*"abcd"], batch_size=2)
-        Scripted(script).embed(kind, ["a"])
-    finally:
-        _who.reset(token)
-    assert seen == ["the caller"] * 3
-
-
-def test_a_worker_runs_in_the_context_of_each_submission() -> None:
-    """A function sees the context of its submission, not of the thread's creation."""
-    workers = Workers[str](1)
-    found: list[str] = []
-    for name in "ab":
-        token = _who.set(name)
-        found.append(workers.result(workers.submit(_who.get)))
-        _who.reset(token)
-    workers.stop()
-    assert found == ["a", "b"]
-
-
-def test_unreferenced_workers_end() -> None:
-    """The threads end even if Ctrl-C came before `stop`."""
-    workers = Workers[int](2)
-    workers.result(workers.submit(int))
-    threads = our_threads()
-    assert threads
-    del workers
-    gc.collect()
-    for thread in threads:
-        thread.join(30)
-    assert not any(thread.is_alive() for thread in threads)
-
-
-def test_stop_drops_work_that_has_not_started() -> None:
-    """A function that still waits for a thread never runs."""
-    workers, go_on, done = Workers[bool | None](1), threading.Event(), list[int]()
-    first = workers.submit(go_on.wait, 30)
-    workers.submit(done.append, 1)
-    workers.stop()
-    go_on.set()
-    workers.result(first)
-    assert workers.join(30) == []
-    assert done == []
-
-
-def test_the_client_does_not_wait_on_the_lock_of_a_future(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C may leave that lock held, and the worker thread would wait for it forever."""
-
-    def result(job: WorkerFuture[Any], timeout: float | None = None) -> Any:
-        assert job.has_ended
-        return got(job, timeout)
-
-    got = Future.result
-    monkeypatch.setattr(Future, "result", result)
-    monkeypatch.setattr(Future, "done", lambda _: pytest.fail("asked"))
-    assert len(Scripted().embed("sync", [*"abcdefgh"], batch_size=1)) == 8
-
-
-def test_ctrl_c_while_a_thread_starts_raises_keyboard_interrupt(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Python itself raises another error if Ctrl-C comes while a lock is being released."""
-
-    def interrupted(_: threading.Thread) -> None:
-        try:
-            raise KeyboardInterrupt
-        finally:
-            threading.Lock().release()
-
-    monkeypatch.setattr(threading.Thread, "start", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        Workers[int](1).submit(int)

@@ -191,15 +191,15 @@ def test_closing_an_async_client_ends_a_stream_that_waits_for_inputs() -> None:
 
 def test_an_async_stream_can_be_garbage_collected() -> None:
     """Its reading task is cancelled, and the event loop reports no destroyed pending task."""
-    said: list[dict[str, Any]] = []
+    reports: list[dict[str, Any]] = []
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: said.append(context))
+        loop.set_exception_handler(lambda _, context: reports.append(context))
         async with httpx.AsyncClient(transport=httpx.MockTransport(Service().handle)) as http:
             client = ore.AsyncClient("k", http_client=http, model="m", batch_size=1, concurrency=1)
             holder: list[Any] = [client.embed_stream(["x"] * 9)]
-            holder.append(holder)  # it lives until the collector comes by
+            holder.append(holder)  # only the garbage collector frees it
             await anext(holder[0])
             del holder
             gc.collect()
@@ -208,7 +208,7 @@ def test_an_async_stream_can_be_garbage_collected() -> None:
                 await asyncio.sleep(0)
 
     asyncio.run(asyncio.wait_for(run(), 30))
-    assert said == []
+    assert reports == []
 
 
 @both
@@ -263,19 +263,19 @@ def test_answered_parts_are_yielded_before_an_error_of_the_iterable(kind: Kind) 
 
     async def collect(client: Any) -> None:
         async for part in client.embed_stream(inputs(), batch_size=2):
-            got.extend([part.start])
+            starts.extend([part.start])
 
     def gather(client: Any) -> Any:
         if kind == "async":
             return collect(client)
-        got.extend(part.start for part in client.embed_stream(inputs(), batch_size=2))
+        starts.extend(part.start for part in client.embed_stream(inputs(), batch_size=2))
         return None
 
-    got: list[int] = []
+    starts: list[int] = []
     service = Service()
     with pytest.raises(LookupError, match="the database has gone"):
         service.run(kind, gather)
-    assert got == [0, 2, 4][: len(service.requests)]
+    assert starts == [0, 2, 4][: len(service.requests)]
     assert len(service.requests) >= 2
 
 
@@ -288,7 +288,7 @@ def test_an_async_stream_yields_parts_while_its_iterable_waits() -> None:
 
         async def inputs() -> AsyncIterator[str]:
             for number in range(8):
-                if number in (3, 6):  # in the middle of a batch, and between two
+                if number in (3, 6):  # inside a batch and between two
                     await came.wait()
                     came.clear()
                 asked.append(number)
@@ -383,7 +383,7 @@ def test_a_blocking_stream_reads_its_iterable_in_the_callers_thread() -> None:
     assert np.array_equal(np.concatenate([p.vectors for p in parts]), expected(["a", "bb"]))
 
 
-@pytest.mark.parametrize("inputs", ["a generator", "an asynchronous one"])
+@pytest.mark.parametrize("inputs", ["a generator", "an asynchronous generator"])
 def test_an_iterable_that_never_waits_does_not_stop_requests(inputs: str) -> None:
     """Each part taken lets one more batch be read."""
     read: list[int] = []
@@ -401,7 +401,7 @@ def test_an_iterable_that_never_waits_does_not_stop_requests(inputs: str) -> Non
     async def run() -> None:
         async with httpx.AsyncClient(transport=httpx.MockTransport(Service().handle)) as http:
             client = ore.AsyncClient("k", http_client=http, model="m", batch_size=1, concurrency=2)
-            source: Any = asynchronous() if inputs == "an asynchronous one" else plain()
+            source: Any = asynchronous() if inputs == "an asynchronous generator" else plain()
             async for part in client.embed_stream(source):
                 ahead.extend([len(read) - part.start])
 

@@ -1,6 +1,7 @@
 """`Throttle` and `AsyncThrottle`: every waiting request starts in its turn."""
 
 import asyncio
+import gc
 import math
 import signal
 import threading
@@ -12,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 import openrouter_embeddings as ore
 import pytest
+from openrouter_embeddings.client import _throttle
 from openrouter_embeddings.client._call import CallState, RequestState
 from openrouter_embeddings.client._throttle import AsyncThrottle, Throttle, _RequestQueue, _Waiter
 from openrouter_embeddings.core.batching import Batch
@@ -34,26 +36,26 @@ def request(model: str = "m", budget: Decimal | None = None) -> RequestState:
     return RequestState(call, call.splitter(batch), batch)
 
 
-async def hold(throttle: AsyncThrottle, one: RequestState, until: asyncio.Event) -> str:
+async def hold(throttle: AsyncThrottle, waiting: RequestState, until: asyncio.Event) -> str:
     """Acquire the throttle, and release it after an event."""
-    async with throttle.acquire(one):
+    async with throttle.acquire(waiting):
         await until.wait()
     return "passed"
 
 
-@pytest.mark.parametrize("how", ["its call is over", "its task is cancelled"])
+@pytest.mark.parametrize("how", ["its call has ended", "its task is cancelled"])
 def test_a_request_that_gives_up_lets_the_next_one_start(how: str) -> None:
     """Of three waiting requests the first two give up when woken, and the third still starts."""
 
     async def run() -> Any:
         throttle, done = AsyncThrottle(1), asyncio.Event()
-        ones = [request() for _ in range(4)]
-        tasks = [asyncio.create_task(hold(throttle, one, done)) for one in ones]
-        while len(throttle._queue._model("m").waiting) < 3:  # noqa: ASYNC110 - nothing tells when a task waits
+        requests = [request() for _ in range(4)]
+        tasks = [asyncio.create_task(hold(throttle, waiting, done)) for waiting in requests]
+        while len(throttle._queue._model("m").waiting) < 3:  # noqa: ASYNC110 - nothing reports when a task waits
             await asyncio.sleep(0)
-        for one, task in zip(ones[1:3], tasks[1:3], strict=True):
-            if how == "its call is over":
-                one.call.ended.set()
+        for waiting, task in zip(requests[1:3], tasks[1:3], strict=True):
+            if how == "its call has ended":
+                waiting.call.ended.set()
             else:
                 task.cancel()
         done.set()
@@ -62,9 +64,9 @@ def test_a_request_that_gives_up_lets_the_next_one_start(how: str) -> None:
 
     first, second, third, last = cast("list[Any]", asyncio.run(run()))
     assert (first, last) == ("passed", "passed")
-    gone = ore.EmbeddingsError if how == "its call is over" else asyncio.CancelledError
-    assert isinstance(second, gone)
-    assert isinstance(third, gone)
+    error = ore.EmbeddingsError if how == "its call has ended" else asyncio.CancelledError
+    assert isinstance(second, error)
+    assert isinstance(third, error)
 
 
 def test_requests_start_in_the_order_of_arrival() -> None:
@@ -217,7 +219,7 @@ def test_concurrency_counts_the_requests_of_all_models() -> None:
     assert [waiter.started_at is not None for waiter in waiters[2:]] == [True, False, False]
 
 
-@pytest.mark.parametrize("how", ["each is served", "all are given up"])
+@pytest.mark.parametrize("how", ["each is answered", "all give up"])
 def test_the_cost_of_queueing_does_not_depend_on_the_queue_length(how: str) -> None:
     """Adding and removing a request once took one step for every waiting request."""
 
@@ -235,7 +237,7 @@ def test_the_cost_of_queueing_does_not_depend_on_the_queue_length(how: str) -> N
         waiters = [_Waiter(request(), threading.Event()) for _ in range(calls)]
         for waiter in waiters:
             queue.add(waiter)
-        if how == "all are given up":
+        if how == "all give up":
             for waiter in waiters:
                 waiter.request.call.end()
             queue.wake_all()
@@ -315,3 +317,69 @@ def test_an_interrupt_does_not_strand_the_request_of_another_thread(
     assert cast("Any", other.request.call.shared_budget).budget == Budget(Decimal(1))
     with throttle.acquire(request()):
         assert throttle.limiter("m").in_flight == 1
+
+
+class _HonestClock(JumpingClock):
+    """Like the real clock, it does not wait if the event is set; it records every wait."""
+
+    def wait(self, event: threading.Event, seconds: float) -> None:
+        super().wait(event, 0 if event.is_set() else seconds)
+
+    async def wait_async(self, event: asyncio.Event, seconds: float) -> None:
+        super()._jump(0 if event.is_set() else seconds)
+
+
+@both
+def test_waiting_for_a_time_does_not_poll(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A waiting request does not wake itself again and again, which would block asyncio's loop."""
+    clock = _HonestClock()
+    monkeypatch.setattr(_throttle, "clock", clock)
+    service = Service(Fault("status", status=429, retry_after=4, requests=[0]))
+
+    async def run() -> None:
+        async with service.async_client() as client:
+            await asyncio.gather(*(client.embed(text) for text in "abc"))
+
+    if kind == "async":
+        asyncio.run(run())
+    else:
+        with service.client() as client:
+            client.embed([*"abc"], batch_size=1, concurrency=1)
+    assert sum(clock.waited) >= 4
+    assert len(clock.waited) < 20
+
+
+def test_a_forgotten_stream_can_be_collected_inside_the_queue(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The collector may close a stream while a thread of the same client is inside the queue."""
+
+    class Forgetful:
+        """Holds a reference to itself, so only the garbage collector frees it."""
+
+        def __init__(self, client: ore.Client) -> None:
+            self.me = self
+            self.parts = client.embed_stream(["x"] * 40, batch_size=1, concurrency=2)
+            next(self.parts)
+
+    call = _throttle._RequestQueue.start_ready
+    outcomes: list[Any] = []
+
+    def collect(queue: Any) -> None:
+        gc.collect()
+        call(queue)
+
+    def work() -> None:
+        with Service().client() as client:
+            gc.disable()
+            try:
+                Forgetful(client)
+                monkeypatch.setattr(_throttle._RequestQueue, "start_ready", collect)
+                outcomes.append(client.embed("a").vectors.shape)
+            finally:
+                gc.enable()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert outcomes == [(1, 256)]
