@@ -71,7 +71,7 @@ def test_the_partial_result_of_a_failed_call_is_not_written_to(call: CallState) 
     call.add(builder, EmbeddingResult(places[0], Usage(), "m", (), start=0))
     with call.active(second._piece):
         error = EmbeddingsError("it failed")
-        call.explain(error)
+        call.attach_results(error)
         for place in places:
             place[:] = -1
     assert error.partial is not None

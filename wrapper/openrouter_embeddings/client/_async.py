@@ -77,7 +77,7 @@ class AsyncClient(BaseClient["httpx.AsyncClient"]):
                 for position, item in enumerate(items)
             ]
         )
-        with call.explaining_errors():
+        with call.attaching_results():
             if isinstance(batches, Batch):
                 return await self._embed_batch(call, batches)
             feed = partial(_submit_all, batches)
@@ -212,8 +212,8 @@ class AsyncClient(BaseClient["httpx.AsyncClient"]):
                 await _cancel([reader])
                 await self._wait_for_sending(pending)
                 await _cancel(pending)
-                if call.builder is None:  # a stream; `embed` explains its errors itself
-                    call.explain(error)
+                if call.builder is None:  # a stream; `embed` attaches the results itself
+                    call.attach_results(error)
             raise
         finally:
             if not call.is_forked:

@@ -167,7 +167,7 @@ class CallState:
         return result_builder.part(splitter, self.options.model)
 
     def deliver(self, part: EmbeddingResult) -> None:
-        """Note that a part goes to the caller. Raises ResponseError if its width is a new one."""
+        """Record that the caller gets a part. Raises ResponseError if its width is a new one."""
         if len(part):
             positions = range(part.start, part.start + len(part) + len(part.missing))
             self._width = result_builder.same_width(self._width, part.vectors, positions)
@@ -188,16 +188,16 @@ class CallState:
             builder.add(part)
 
     @contextmanager
-    def explaining_errors(self) -> Iterator[None]:
-        """Around a call: an error that ends it gets its `usage` and `partial`."""
+    def attaching_results(self) -> Iterator[None]:
+        """Around a call: an error that ends it gets the results of the call."""
         try:
             yield
         except EmbeddingsError as error:
             if not self.is_forked:
-                self.explain(error)
+                self.attach_results(error)
             raise
 
-    def explain(self, error: EmbeddingsError) -> None:
+    def attach_results(self, error: EmbeddingsError) -> None:
         """Set an error's `usage`, and its `partial`: the vectors that the call has received.
 
         For a stream, `partial` has those that the caller has not received yet.

@@ -104,7 +104,7 @@ class Client(BaseClient["httpx.Client"]):
                 for position, item in enumerate(items)
             ]
         )
-        with call.explaining_errors():
+        with call.attaching_results():
             if isinstance(batches, Batch):
                 return self._embed_batch(call, batches)
             for part in self._embed_batches(call, batches):
@@ -190,7 +190,7 @@ class Client(BaseClient["httpx.Client"]):
         self._renew_after_fork()
         call.bind_to_process()
         self._register(call)
-        with call.explaining_errors():
+        with call.attaching_results():
             yield from self._embed_batches(call, batches)
 
     def _embed_batches(
@@ -209,7 +209,7 @@ class Client(BaseClient["httpx.Client"]):
         try:
             while True:
                 call.check_process()
-                for batch in _read(coming, pending, 2 * call.options.concurrency):
+                for batch in _batches_to_start(coming, pending, 2 * call.options.concurrency):
                     pending.append(workers.submit(self._embed_batch, call, batch))
                 if not pending:
                     break
@@ -220,14 +220,14 @@ class Client(BaseClient["httpx.Client"]):
             if errors:
                 raise errors[0]
         except EmbeddingsError:
-            if self._end(call, workers):
+            if self._end_call(call, workers):
                 workers.join(_base.GRACE_PERIOD)
             raise
         finally:
-            if self._end(call, workers) and pending:  # the caller stopped before the last part
+            if self._end_call(call, workers) and pending:  # the caller stopped before the last part
                 self._abort(workers)
 
-    def _end(self, call: CallState, workers: Workers[EmbeddingResult]) -> bool:
+    def _end_call(self, call: CallState, workers: Workers[EmbeddingResult]) -> bool:
         """End a call: send no more requests and wake the threads that wait to send one.
 
         Returns False, and does nothing, if the requests belong to another process, or if the
@@ -273,7 +273,7 @@ class Client(BaseClient["httpx.Client"]):
         raise AssertionError("stamina ends with a result or an error")
 
 
-def _read(
+def _batches_to_start(
     coming: Iterator[Batch | None], pending: deque[WorkerFuture[EmbeddingResult]], limit: int
 ) -> Iterator[Batch]:
     """Batches to start, until `limit` are pending or a finished part has waited long enough."""
