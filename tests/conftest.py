@@ -1,4 +1,4 @@
-"""What every test lives in: no sleeping, no environment, no network beyond this machine."""
+"""Fixtures of every test: no sleeping, no environment variables, no network but this machine."""
 
 import ipaddress
 import os
@@ -16,8 +16,8 @@ from openrouter_embeddings.testing import JumpingClock, embeddings_service, no_w
 from stress.servers import orembed_serve
 from tests.support import run
 
-# `make test` tries the same examples everywhere, so that a red run is red again for whoever looks;
-# `make contract` tries new ones each time. How fast a machine is says nothing of either.
+# `make test` tries the same examples everywhere, so that everyone can reproduce a failure.
+# `make contract` tries new examples each time. Neither fails because a machine is slow.
 hypothesis.settings.register_profile(
     "new", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
@@ -29,14 +29,14 @@ hypothesis.settings.load_profile("new" if "CONTRACT_EXAMPLES" in os.environ else
 
 @pytest.fixture(autouse=True)
 def clock() -> Iterator[JumpingClock]:
-    """Retries and turns come at once; what was waited for can be read."""
+    """Waiting takes no time; the clock records how long the clients would have waited."""
     with no_waiting() as jumping:
         yield jumping
 
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A developer's own key, address and proxy play no part."""
+    """Remove the developer's own key, base URL and proxies from the environment."""
     for name in (
         "OPENROUTER_API_KEY",
         "OPENROUTER_BASE_URL",
@@ -52,7 +52,7 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test that tries to reach another machine fails, and says so."""
+    """Fail a test that tries to reach another machine."""
     connect = socket.socket.connect
 
     def guarded(self: socket.socket, address: Any) -> None:
@@ -73,7 +73,7 @@ def server() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from the sources as they are."""
+    """The wheel, built from the current sources."""
     target = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", target]
     run(*build, cwd=Path(__file__).parents[1])
@@ -83,7 +83,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def bare_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Python in an environment with the wheel and what the demo needs, and nothing else."""
+    """Python in an environment with only the wheel and the packages that the demo needs."""
     folder = tmp_path_factory.mktemp("bare")
     venv.create(folder, symlinks=True)
     python = folder / "bin" / "python"

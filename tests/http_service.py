@@ -14,17 +14,18 @@ from tests.support import LARGE, MUCH, answer
 
 @cache
 def bomb() -> bytes:
-    """300 KB of gzip that inflate to 300 MB."""
+    """300 KB of gzip that decompress to 300 MB."""
     packer = zlib.compressobj(1, wbits=31)
     return b"".join([*(packer.compress(b" " * 1_000_000) for _ in range(300)), packer.flush()])
 
 
 class HTTPService(ThreadingHTTPServer):
-    """Answers rightly; some names of models say how, or when.
+    """Responds correctly. Some model names change how or when; see `_Handler.do_POST`.
 
     Attributes:
-        opened: connections so far.
-        gone: released when one has ended.
+        opened: the number of connections so far.
+        gone: released when a connection has ended.
+        together: releases the requests for the model "together" when four have arrived.
     """
 
     daemon_threads = True
@@ -37,21 +38,21 @@ class HTTPService(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
 
     def start(self) -> None:
-        """Serve until `shutdown`."""
+        """Serve in a thread until `shutdown`."""
         threading.Thread(target=self.serve_forever, args=[0.01]).start()
 
     def refusal(self, asked: dict[str, Any]) -> int | None:
-        """A status in place of vectors."""
+        """An error status to respond with; None for vectors."""
         return None
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """One connection."""
+        """Serve one connection."""
         self.opened += 1
         super().process_request_thread(request, client_address)
         self.gone.release()
 
     def handle_error(self, *_: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """A client that hangs up, or refuses the certificate, is no error here."""
+        """Ignore clients that hang up or reject the certificate."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -82,9 +83,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("X-Echo", self.headers["Authorization"])
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if asked["model"] == "twice":  # at once: what comes later may be the next request's answer
+        if asked["model"] == "twice":  # in one write: later bytes may answer the next request
             body += b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-        if asked["model"] == "again":  # at the same time, too, but in a TLS record of its own
+        if asked["model"] == "again":  # also at the same time, but in its own TLS record
             self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
             self.wfile.write(body)
             body = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
@@ -93,4 +94,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection |= asked["model"] == "hanging up"
 
     def log_message(self, *_: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Silence."""
+        """Log nothing."""

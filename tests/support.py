@@ -1,4 +1,4 @@
-"""A scripted service for tests, and both clients behind one blocking face."""
+"""What tests share: a scripted service, and both clients behind one blocking interface."""
 
 import asyncio
 import io
@@ -11,22 +11,22 @@ import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, cast
 
 import httpx
 import numpy as np
 import openrouter_embeddings as ore
 import pytest
 import uvloop
-from openrouter_embeddings import cli
+from openrouter_embeddings import cli, testing
 from stamina import instrumentation
 
 KEY = "sk-or-v1-0123456789abcdef0123456789abcdef"
 MODEL = "acme/embed-1"
 Kind = Literal["sync", "async"]
 KINDS: tuple[Kind, ...] = ("sync", "async")
-LARGE, MUCH = 5_000_000, 1_200_000  # characters, of a request over TLS and of its answer
-T = TypeVar("T")
+LARGE, MUCH = 5_000_000, 1_200_000  # characters of a large request and of its response
+both = pytest.mark.parametrize("kind", KINDS)  # the blocking client and the asyncio client
 
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010806000000"
@@ -35,20 +35,20 @@ PNG = bytes.fromhex(
 
 
 def vector_of(item: Any) -> list[float]:
-    """A vector that tells its input: what a test expects in that input's row."""
-    said = json.dumps(item, sort_keys=True).encode()
-    return [float(len(said)), float(sum(said) % 8191), 1.0, -0.5]
+    """The vector of an input in every test; different inputs have different vectors."""
+    text = json.dumps(item, sort_keys=True).encode()
+    return [float(len(text)), float(sum(text) % 8191), 1.0, -0.5]
 
 
 def answer(inputs: list[Any], **changes: Any) -> dict[str, Any]:
-    """A correct answer to `inputs`, with top-level fields changed or added."""
+    """A correct response to `inputs`, with top-level fields changed or added."""
     data = [
         {"object": "embedding", "index": i, "embedding": ore.encode_base64(vector_of(item))}
         for i, item in enumerate(inputs)
     ]
     usage = {"prompt_tokens": len(inputs), "total_tokens": len(inputs), "cost": 1.4e-7}
-    whole = {"object": "list", "data": data, "model": "embed-1", "usage": usage}
-    return {**whole, "id": "gen-1", "provider": "Acme", **changes}
+    body = {"object": "list", "data": data, "model": "embed-1", "usage": usage}
+    return {**body, "id": "gen-1", "provider": "Acme", **changes}
 
 
 def items_of(*embeddings: Any) -> list[dict[str, Any]]:
@@ -57,11 +57,11 @@ def items_of(*embeddings: Any) -> list[dict[str, Any]]:
 
 
 Script = Callable[[dict[str, Any], int], Any]
-"""From a request's JSON and number to the answer: a dict, what makes a response, or an error."""
+"""Maps a request's JSON and number to a dict, a function that makes a response, or an error."""
 
 
 class Service:
-    """A service in this process that answers by a script and remembers what it was asked."""
+    """A service in this process that responds by a script and records the requests."""
 
     def __init__(self, script: Script | None = None) -> None:
         self.requests: list[httpx.Request] = []
@@ -74,18 +74,18 @@ class Service:
         return [json.loads(request.content) for request in self.requests]
 
     def handle(self, request: httpx.Request) -> httpx.Response:
-        """For httpx.MockTransport."""
+        """The handler of an httpx.MockTransport."""
         number = len(self.requests)
         self.requests.append(request)
-        said = self._script(json.loads(request.content), number)
-        if isinstance(said, BaseException):
-            raise said
-        if callable(said):  # an httpx.Response can be read only once, so each needs its own
-            return cast(httpx.Response, said())
-        return httpx.Response(200, json=said)
+        outcome = self._script(json.loads(request.content), number)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        if callable(outcome):  # a new httpx.Response each time, because it can be read only once
+            return cast(httpx.Response, outcome())
+        return httpx.Response(200, json=outcome)
 
     def run(self, kind: Kind, call: Callable[[Any], Any], **defaults: Any) -> Any:
-        """Make a client of `kind`, and do `call(client)` with it."""
+        """The result of `call(client)`, awaited or collected, with a new client of `kind`."""
         transport = self.transport()
         defaults = {"model": MODEL, "api_key": KEY, **defaults}
         if kind == "sync":
@@ -105,7 +105,7 @@ class Service:
         return asyncio.run(run())
 
     def embed(self, kind: Kind, inputs: Any, **options: Any) -> ore.EmbeddingResult:
-        """One call of `embed`."""
+        """The result of one call of `embed`."""
         result: ore.EmbeddingResult = self.run(kind, lambda c: c.embed(inputs, **options))
         return result
 
@@ -120,13 +120,37 @@ async def _awaited(outcome: Any) -> Any:
     return [part async for part in outcome]
 
 
+class _Blocking:
+    """An AsyncClient of which `embed` blocks."""
+
+    def __init__(self, client: ore.AsyncClient, runner: asyncio.Runner) -> None:
+        self._client, self._runner = client, runner
+
+    def embed(self, inputs: Any, **options: Any) -> ore.EmbeddingResult:
+        """As `Client.embed`."""
+        return self._runner.run(self._client.embed(inputs, **options))
+
+
+@contextmanager
+def client_of(service: testing.Service, kind: Kind, **defaults: Any) -> Iterator[Any]:
+    """A client of the stand-in, of either kind, whose `embed` blocks."""
+    if kind == "sync":
+        with service.client(**defaults) as client:
+            yield client
+    else:
+        with asyncio.Runner() as runner:
+            async_client = service.async_client(**defaults)
+            yield _Blocking(async_client, runner)
+            runner.run(async_client.close())
+
+
 def run(*command: Any, cwd: Path) -> str:
-    """Run a command; its output, or a failure that shows it."""
-    done = subprocess.run(
+    """The output of a command. Fails, and shows the output, if the command fails."""
+    process = subprocess.run(
         [*map(str, command)], cwd=cwd, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout
 
 
 def orembed(
@@ -157,12 +181,12 @@ def orembed(
 
 
 def expected(inputs: Iterable[Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """The matrix that a correct client makes of a correct service's answers."""
+    """The matrix that a correct client returns for a correct service."""
     return np.array([vector_of(item) for item in inputs], np.float32)
 
 
 def embed_over(kind: str, url: str, texts: list[str], **more: Any) -> ore.EmbeddingResult:
-    """With connections of our own; the kind `uvloop` is asyncio in that loop."""
+    """One call over real connections; the kind `uvloop` is asyncio in that event loop."""
     options: dict[str, Any] = {"model": "m", "max_retries": 0, "batch_size": 16, **more}
     if kind == "sync":
         with ore.Client(KEY, base_url=url, **options) as client:
@@ -177,7 +201,7 @@ def embed_over(kind: str, url: str, texts: list[str], **more: Any) -> ore.Embedd
 
 
 def in_a_fork(work: Callable[[], bool]) -> int:
-    """The exit status of a child that does this: 0 where it was right."""
+    """The exit status of a forked child that calls `work`: 0 if it returns True."""
     child = os.fork()
     if not child:
         signal.alarm(30)
@@ -190,7 +214,7 @@ def in_a_fork(work: Callable[[], bool]) -> int:
 
 @contextmanager
 def held_by_another(lock: Any) -> Iterator[None]:
-    """A lock that another thread has for as long as this lasts."""
+    """While this lasts, another thread holds the lock."""
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -206,3 +230,8 @@ def held_by_another(lock: Any) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
+
+
+def worker_threads() -> list[threading.Thread]:
+    """The threads of this package that are alive."""
+    return [t for t in threading.enumerate() if t.name == "openrouter-embeddings"]

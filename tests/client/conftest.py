@@ -1,4 +1,4 @@
-"""Services on this machine."""
+"""Services on this machine, with and without TLS."""
 
 import ssl
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ from tests.http_service import HTTPService
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
-    """Who signs certificates."""
+    """A certificate authority."""
     return trustme.CA()
 
 
 @pytest.fixture(scope="module")
 def url(authority: trustme.CA) -> Iterator[str]:
-    """A service on this machine, with a certificate for `localhost`."""
+    """The URL of a service on this machine with a certificate for `localhost`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
     with HTTPService() as server:
@@ -41,6 +41,6 @@ def counting() -> Iterator[HTTPService]:
 
 @pytest.fixture
 def trusted(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The authority is trusted by this machine."""
+    """Make this machine trust the authority."""
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))

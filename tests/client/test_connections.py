@@ -15,8 +15,10 @@ import numpy as np
 import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings._secret import Secret
+from openrouter_embeddings.local.faults import Faults
 from openrouter_embeddings.transport import _asyncio_backend, _connections, _stream_state
 
+from stress.servers import served
 from tests.http_service import HTTPService
 from tests.support import KEY, KINDS, MODEL, Kind, answer, expected
 
@@ -338,3 +340,32 @@ def test_a_large_body_is_written_after_its_head_without_a_copy() -> None:
     assert buffer.add(b"") == ()
     assert buffer.add(b"CONNECT") == ()
     assert buffer.add(b"") == (b"CONNECT",)
+
+
+def test_an_address_of_an_unsupported_family_is_skipped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The next address is tried; if none works, the error says that nothing was sent."""
+
+    class OfIPv4(socket.socket):
+        def __init__(self, family: int = -1, *arguments: Any, **more: Any) -> None:
+            if family == socket.AF_INET6:
+                raise OSError(97, "Address family not supported by protocol")
+            super().__init__(family, *arguments, **more)
+
+    with served(Faults([])) as url:
+        port = int(url.split(":")[2].split("/")[0])
+        found: list[Any] = [
+            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", port, 0, 0)),
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)),
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [*found])
+        monkeypatch.setattr(socket, "socket", OfIPv4)
+        options: Any = {"model": "local/hash", "dimensions": 4, "max_retries": 0}
+        with ore.Client(KEY, base_url=f"http://localhost:{port}/api/v1", **options) as client:
+            assert len(client.embed("a")) == 1
+        del found[1]
+        with ore.Client(KEY, base_url=f"http://localhost:{port}/api/v1", **options) as client:
+            with pytest.raises(ore.APIConnectionError, match="cannot connect") as raised:
+                client.embed("a")
+            assert raised.value.usage is None

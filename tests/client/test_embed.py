@@ -1,4 +1,4 @@
-"""What a call gives back, with either client."""
+"""`Client.embed` and `AsyncClient.embed`: inputs, options, results."""
 
 import asyncio
 import tracemalloc
@@ -13,14 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support import KEY, KINDS, MODEL, PNG, Kind, Service, answer, expected, items_of
-
-both = pytest.mark.parametrize("kind", KINDS)
+from tests.support import KEY, KINDS, MODEL, PNG, Kind, Service, answer, both, expected, items_of
 
 
 @both
 def test_texts_become_one_matrix(kind: Kind) -> None:
-    """One row an input, float32, C-contiguous."""
+    """The matrix has one float32 row per input and is C-contiguous."""
     result = Service().embed(kind, ["a", "bb"])
     assert np.array_equal(result.vectors, expected(["a", "bb"]))
     assert result.vectors.dtype == np.float32
@@ -44,8 +42,10 @@ def test_texts_become_one_matrix(kind: Kind) -> None:
         ),
     ],
 )
-def test_every_form_of_input_is_sent_as_the_api_has_it(kind: Kind, inputs: Any, wire: Any) -> None:
-    """A text, texts, tokens, token lists and multimodal objects."""
+def test_each_kind_of_input_is_sent_in_the_format_of_the_api(
+    kind: Kind, inputs: Any, wire: Any
+) -> None:
+    """A text, texts, tokens, lists of tokens and multimodal inputs are sent in the API's format."""
     service = Service()
     result = service.embed(kind, inputs)
     assert service.bodies == [{"input": wire, "model": MODEL, "encoding_format": "base64"}]
@@ -53,8 +53,8 @@ def test_every_form_of_input_is_sent_as_the_api_has_it(kind: Kind, inputs: Any, 
 
 
 @both
-def test_images_of_every_origin_are_sent(kind: Kind, tmp_path: Path) -> None:
-    """Path, bytes and URL, beside a text."""
+def test_images_are_sent_from_paths_bytes_and_urls(kind: Kind, tmp_path: Path) -> None:
+    """A path and bytes become a data URL; a URL is sent as it is."""
     path = tmp_path / "named.jpeg"
     path.write_bytes(PNG)
     service = Service()
@@ -74,10 +74,10 @@ def test_images_of_every_origin_are_sent(kind: Kind, tmp_path: Path) -> None:
     st.integers(1, 5),
     st.sampled_from(KINDS),
 )
-def test_batches_in_any_number_give_the_same_matrix(
+def test_batching_does_not_change_the_matrix(
     texts: list[str], batch_size: int, concurrency: int, kind: Kind
 ) -> None:
-    """Order and content do not depend on how the inputs travelled."""
+    """The matrix does not depend on `batch_size` or `concurrency`."""
     service = Service()
     result = service.embed(kind, texts, batch_size=batch_size, concurrency=concurrency)
     assert np.array_equal(result.vectors, expected(texts))
@@ -108,8 +108,8 @@ def test_usage_is_summed_exactly_over_all_requests(kind: Kind) -> None:
 
 
 @both
-def test_who_served_what_is_kept(kind: Kind) -> None:
-    """Providers, ids and extra fields of every answer, with the rows they brought."""
+def test_the_result_says_which_response_each_row_came_from(kind: Kind) -> None:
+    """A result keeps each response's provider, ID, extra fields and positions."""
     service = Service(
         lambda body, n: answer(
             body["input"], provider="AB"[len(body["input"]) % 2], id=f"gen-{n}", is_byok=False
@@ -125,8 +125,8 @@ def test_who_served_what_is_kept(kind: Kind) -> None:
 
 
 @both
-def test_options_reach_the_service_and_override_the_clients(kind: Kind) -> None:
-    """Defaults of the client, changed by the call."""
+def test_options_of_a_call_override_the_defaults_of_the_client(kind: Kind) -> None:
+    """The request has the client's default options, changed by those of the call."""
     service = Service()
     service.run(
         kind,
@@ -151,8 +151,8 @@ def test_options_reach_the_service_and_override_the_clients(kind: Kind) -> None:
 
 
 @both
-def test_extra_fields_are_in_every_request(kind: Kind) -> None:
-    """Of every batch and every method."""
+def test_extra_body_is_in_every_request(kind: Kind) -> None:
+    """Every batch of every method has the fields of `extra_body`."""
     service = Service()
     service.run(kind, lambda c: c.embed(["a", "b"], batch_size=1), extra_body={"new": 1})
     service.run(kind, lambda c: c.embed_query("a", extra_body={"new": 1}))
@@ -162,8 +162,8 @@ def test_extra_fields_are_in_every_request(kind: Kind) -> None:
 
 
 @both
-def test_a_client_keeps_its_own_defaults(kind: Kind) -> None:
-    """What becomes of the caller's mappings later does not matter, whatever a call overrides."""
+def test_a_client_copies_its_default_options(kind: Kind) -> None:
+    """Changing a mapping after passing it to the client does not change later requests."""
     extra: Any = {"new": [1]}
     provider: Any = {"order": ["a"]}
     service = Service()
@@ -184,8 +184,10 @@ def test_a_client_keeps_its_own_defaults(kind: Kind) -> None:
     ("method", "role"),
     [("embed_query", "search_query"), ("embed_documents", "search_document")],
 )
-def test_roles_are_sent(kind: Kind, method: str, role: str) -> None:
-    """Queries and documents are told apart, unless the caller says otherwise."""
+def test_embed_query_and_embed_documents_send_input_type(
+    kind: Kind, method: str, role: str
+) -> None:
+    """Each method sends its `input_type`, unless the caller sets another."""
     service = Service()
     service.run(kind, lambda c: getattr(c, method)(["a"]))
     service.run(kind, lambda c: getattr(c, method)(["a"], input_type="classification"))
@@ -202,8 +204,8 @@ def test_roles_are_sent(kind: Kind, method: str, role: str) -> None:
         [ore.Content({"type": "x", "y": float("nan")})],
     ],
 )
-def test_a_bad_input_is_refused_before_anything_is_sent(kind: Kind, inputs: Any) -> None:
-    """Even when it is in the last of many batches."""
+def test_an_invalid_input_raises_before_anything_is_sent(kind: Kind, inputs: Any) -> None:
+    """No request is sent, even if the invalid input would be in the last batch."""
     service = Service()
     inputs = ["a"] * 50 + inputs if isinstance(inputs, list) and inputs else inputs
     with pytest.raises(ore.InputError):
@@ -212,8 +214,8 @@ def test_a_bad_input_is_refused_before_anything_is_sent(kind: Kind, inputs: Any)
 
 
 @both
-def test_one_width_in_a_result(kind: Kind) -> None:
-    """Batches of different widths are different vector spaces."""
+def test_responses_of_different_widths_raise(kind: Kind) -> None:
+    """Vectors of different widths are not comparable, so the call fails and names the inputs."""
     rows = [[1.0, 2.0], [1.0, 2.0, 3.0]]
     service = Service(
         lambda body, _: answer(
@@ -228,14 +230,14 @@ def test_one_width_in_a_result(kind: Kind) -> None:
 
 @both
 def test_an_unknown_option_is_an_error(kind: Kind) -> None:
-    """A misspelt keyword is not swallowed."""
+    """A misspelt option raises TypeError with its name."""
     with pytest.raises(TypeError, match="modle"):
         Service().embed(kind, "a", modle="x")
 
 
 @both
-def test_the_request_is_what_a_server_expects(kind: Kind) -> None:
-    """URL, method and headers."""
+def test_the_request_has_the_documented_url_method_and_headers(kind: Kind) -> None:
+    """The request has the URL, method and headers that the API documents."""
     service = Service()
     service.run(kind, lambda c: c.embed("a"), base_url="https://example.org/v1/")
     (request,) = service.requests
@@ -246,8 +248,8 @@ def test_the_request_is_what_a_server_expects(kind: Kind) -> None:
     assert request.headers["user-agent"].startswith("openrouter-embeddings/")
 
 
-def test_key_and_address_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the client is made, not when the package is imported."""
+def test_key_and_base_url_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client reads both variables when it is made, not when the package is imported."""
     monkeypatch.setenv("OPENROUTER_API_KEY", f"{KEY}\n")
     monkeypatch.setenv("OPENROUTER_BASE_URL", "https://example.org/api")
     service = Service()
@@ -262,8 +264,8 @@ def test_key_and_address_come_from_the_environment(monkeypatch: pytest.MonkeyPat
     ("options", "words"),
     [
         ({"api_key": ""}, "no API key: set OPENROUTER_API_KEY"),
-        ({"api_key": "snow☃man"}, "it is not shown here"),
-        ({"api_key": "two words"}, "it is not shown here"),
+        ({"api_key": "snow☃man"}, "is not shown here"),
+        ({"api_key": "two words"}, "is not shown here"),
         ({"base_url": "http://example.org/v1"}, "over plain http"),
         ({"base_url": "http://10.0.0.1"}, "over plain http"),
         ({"base_url": "https://a.org/api/v1/embeddings"}, "ends in /embeddings"),
@@ -272,39 +274,39 @@ def test_key_and_address_come_from_the_environment(monkeypatch: pytest.MonkeyPat
         ({"base_url": "https://u:p@example.org"}, "user name or password"),
         ({"base_url": "https://exa mple"}, "has more than a scheme, host"),
         ({"base_url": "https://example.org/v1?x=1"}, "has more than a scheme, host"),
-        ({"base_url": 5}, "base_url is a int, a str"),
+        ({"base_url": 5}, "base_url must be a str, got int"),
         ({"api_key": 5}, "not shown here"),
         ({"http_client": object()}, "http_client is a object; pass an httpx"),
         ({"dimensions": 0}, "dimensions is 0"),
         ({"extra_body": {"model": "m"}}, "extra_body has 'model'.* use the option model"),
     ],
 )
-def test_a_client_that_cannot_work_is_not_made(
+def test_the_constructor_rejects_invalid_arguments(
     make: Any, options: dict[str, Any], words: str
 ) -> None:
-    """No key, a key over plain http, a default that is wrong: said at once."""
+    """A missing key, plain HTTP to another machine or an invalid default raises at once."""
     with pytest.raises(ore.InputError, match=words):
         make(**{"api_key": KEY, **options})
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.8.8", "[::1]"])
-def test_plain_http_is_fine_on_this_machine(host: str) -> None:
-    """Nobody can listen in on the loopback."""
+def test_plain_http_is_allowed_to_this_machine(host: str) -> None:
+    """No other machine can read what goes over the loopback interface."""
     ore.Client(KEY, base_url=f"http://{host}:1234/v1").close()
 
 
 def test_the_callers_httpx_client_stays_open() -> None:
-    """It is theirs to close."""
-    theirs = httpx.Client(transport=httpx.MockTransport(Service().handle))
-    with ore.Client(KEY, http_client=theirs, model=MODEL) as client:
+    """Closing the client leaves the caller's httpx client open."""
+    http = httpx.Client(transport=httpx.MockTransport(Service().handle))
+    with ore.Client(KEY, http_client=http, model=MODEL) as client:
         client.embed("a")
-    assert not theirs.is_closed
-    theirs.close()
+    assert not http.is_closed
+    http.close()
 
 
 @both
-def test_a_closed_client_says_so(kind: Kind) -> None:
-    """Instead of a RuntimeError from below; closing twice is fine."""
+def test_a_closed_client_raises_input_error(kind: Kind) -> None:
+    """A closed client raises InputError, not an error of httpx; closing twice is fine."""
 
     async def use_closed(client: Any) -> None:
         await client.close()
@@ -324,8 +326,8 @@ def test_a_closed_client_says_so(kind: Kind) -> None:
         asyncio.run(use(client)) if kind == "async" else use(client)
 
 
-def test_a_result_behaves_as_its_matrix() -> None:
-    """len, indexing, iteration and numpy; a short repr."""
+def test_a_result_behaves_like_its_matrix() -> None:
+    """len, indexing, iteration and numpy use the matrix; the repr is short."""
     result = Service().embed("sync", ["a", "bb"])
     assert len(result) == 2
     assert np.array_equal(result[1], result.vectors[1])
@@ -342,14 +344,14 @@ def test_a_result_behaves_as_its_matrix() -> None:
 
 @pytest.mark.parametrize("make", [ore.Client, ore.AsyncClient])
 def test_plain_http_can_be_allowed(make: Any) -> None:
-    """In a network that is trusted, and never by accident."""
+    """`allow_http=True` allows plain HTTP to another machine."""
     client = make("k", base_url="http://embeddings.internal/v1", allow_http=True)
     assert "embeddings.internal" in repr(client)
 
 
 @both
-def test_the_matrix_is_never_there_twice(kind: Kind) -> None:
-    """Memory is one matrix and the batches under way."""
+def test_memory_holds_the_matrix_once(kind: Kind) -> None:
+    """Peak memory is one matrix plus the batches in flight."""
     width = 4096
     rows = np.random.default_rng(0).standard_normal((1200, width), np.float32)
 
@@ -372,7 +374,7 @@ def test_the_matrix_is_never_there_twice(kind: Kind) -> None:
 
 @both
 def test_missing_values_have_no_row(kind: Kind) -> None:
-    """With `skip`: as many positions as inputs, and the others are sent as ever."""
+    """With `on_error="skip"`, None and NaN get no row, and the other inputs are sent as usual."""
     column = ["a", None, float("nan"), "bb", None]
     for size in (1, 2, 5):
         service = Service()
@@ -389,8 +391,8 @@ def test_missing_values_have_no_row(kind: Kind) -> None:
 
 
 @both
-def test_a_stream_goes_on_without_missing_values(kind: Kind) -> None:
-    """Or ends at the first, when the parts before it have been handed over."""
+def test_a_stream_skips_missing_values(kind: Kind) -> None:
+    """With `on_error="skip"` a stream skips None and NaN; otherwise it ends at the first."""
     column = ["a", None, "bb", "c", float("nan")]
     parts = Service().run(kind, lambda c: c.embed_stream(column, batch_size=2, on_error="skip"))
     assert [(part.start, part.mask.tolist()) for part in parts] == [

@@ -1,4 +1,4 @@
-"""Every fault that the stand-in plays ends in the exact matrix or in the right typed error."""
+"""Each fault of the stand-in ends in the exact matrix or in the right error."""
 
 from typing import Any, cast
 
@@ -9,30 +9,30 @@ from openrouter_embeddings.local.faults import Fault, Faults
 from openrouter_embeddings.testing import Service
 
 from stress.scenarios import BATCHES, EXPECTED, SCENARIOS, TEXTS, Scenario, embed, judge
-from tests.support import KINDS, Kind
+from tests.support import Kind, both, client_of
 
 
 def service_of(faults: Faults) -> Service:
-    """A service with a whole script."""
+    """A service with a whole script of faults."""
     service = Service()
     service.faults = faults
     return service
 
 
 def run(kind: Kind, service: Service, **options: Any) -> ore.EmbeddingResult:
-    """TEXTS through a client of the service."""
+    """Embed TEXTS with a client of the service."""
     make = service.client if kind == "sync" else service.async_client
     return embed(kind, make, cast("ore.EmbedOptions", options))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@both
 @pytest.mark.parametrize("batches", BATCHES)
 @pytest.mark.parametrize("how", ["once", "always"])
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.name)
-def test_a_fault_ends_in_the_matrix_or_in_its_error(
+def test_a_fault_ends_in_the_matrix_or_in_the_expected_error(
     scenario: Scenario, how: str, batches: str, kind: Kind
 ) -> None:
-    """Right rows, all that was billed reported, and nothing billed twice in silence."""
+    """Rows are right, everything billed is reported, and nothing is billed twice silently."""
     faults = scenario.script(how)
     service = service_of(faults)
     outcome = judge(lambda: run(kind, service, **BATCHES[batches]), faults)
@@ -41,10 +41,10 @@ def test_a_fault_ends_in_the_matrix_or_in_its_error(
     assert outcome.error is wanted
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@both
 @pytest.mark.parametrize("batches", BATCHES)
-def test_a_poisonous_input_is_named(kind: Kind, batches: str) -> None:
-    """By its position, whatever the batch; the others that came are in `partial`."""
+def test_an_input_that_the_service_rejects_is_named(kind: Kind, batches: str) -> None:
+    """The error has its position, whatever its batch, and `partial` has the other vectors."""
     service = Service(Fault("poison", text="number 13"))
     with pytest.raises(ore.BadRequestError) as caught:
         run(kind, service, **BATCHES[batches])
@@ -56,10 +56,10 @@ def test_a_poisonous_input_is_named(kind: Kind, batches: str) -> None:
     assert service.faults.billed_twice() == 0
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@both
 @pytest.mark.parametrize("batches", BATCHES)
-def test_poisonous_inputs_are_skipped(kind: Kind, batches: str) -> None:
-    """The rest comes, with a mask and the errors by position."""
+def test_rejected_inputs_are_skipped(kind: Kind, batches: str) -> None:
+    """With `on_error="skip"` the other rows arrive, with a mask and the errors by position."""
     service = Service(Fault("poison", text="number 3"), Fault("poison", text="number 17"))
     result = run(kind, service, **{**BATCHES[batches], "on_error": "skip"})
     assert [*np.flatnonzero(~result.mask)] == [3, 17]
@@ -70,33 +70,20 @@ def test_poisonous_inputs_are_skipped(kind: Kind, batches: str) -> None:
     assert service.faults.billed_twice() == 0
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_cap_is_learned_for_the_clients_life(kind: Kind) -> None:
-    """The second call does not run into it again."""
+@both
+def test_a_client_remembers_the_batch_limit_of_the_service(kind: Kind) -> None:
+    """The second call sends no batch that is too large."""
     service = Service(Fault("batch-cap", at_most=7))
-
-    if kind == "sync":
-        client = service.client()
+    with client_of(service, kind) as client:
         client.embed(TEXTS)
-        before = service.faults.refused[400]
-        assert np.array_equal(client.embed(TEXTS).vectors, EXPECTED)
-        assert service.faults.refused[400] == before == 1
-    else:
-        other = service.async_client()
-
-        async def twice() -> Any:
-            await other.embed(TEXTS)
-            return (await other.embed(TEXTS)).vectors
-
-        import asyncio
-
-        assert np.array_equal(asyncio.run(twice()), EXPECTED)
         assert service.faults.refused[400] == 1
+        assert np.array_equal(client.embed(TEXTS).vectors, EXPECTED)
+    assert service.faults.refused[400] == 1
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_base64_that_is_refused_is_given_up_for_good(kind: Kind) -> None:
-    """One refusal in the client's life, then floats."""
+@both
+def test_a_client_remembers_that_base64_is_rejected(kind: Kind) -> None:
+    """After one rejected request the client asks for floats."""
     service = Service(Fault("no-base64"))
     result = run(kind, service, batch_size=4, concurrency=1)
     assert np.array_equal(result.vectors, EXPECTED)

@@ -1,4 +1,4 @@
-"""A client in a forked process begins anew, and leaves its parent's requests alone."""
+"""Clients in forked processes: they make their own connections and leave the parent's alone."""
 
 import asyncio
 import gc
@@ -17,10 +17,9 @@ from openrouter_embeddings.client import _base
 from openrouter_embeddings.transport import _log_redaction
 
 from tests.http_service import HTTPService
-from tests.support import KEY, KINDS, Kind, Service, expected, held_by_another, in_a_fork
+from tests.support import KEY, Kind, Service, both, expected, held_by_another, in_a_fork
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-both = pytest.mark.parametrize("kind", KINDS)
 MANY: Any = {"batch_size": 1, "concurrency": 2}
 
 
@@ -29,8 +28,8 @@ def right(result: ore.EmbeddingResult, texts: list[str]) -> bool:
     return np.array_equal(result.vectors, expected(texts))
 
 
-def test_a_client_goes_on_in_a_fork_beside_its_parent(counting: HTTPService) -> None:
-    """The child makes a connection of its own, and the parent keeps the one it has."""
+def test_a_client_works_in_a_fork_and_in_its_parent(counting: HTTPService) -> None:
+    """The child opens its own connection, and the parent keeps using its own."""
     with ore.Client(KEY, base_url=counting.url, model="m") as client:
         client.embed("warm")
         for _ in range(2):
@@ -40,8 +39,8 @@ def test_a_client_goes_on_in_a_fork_beside_its_parent(counting: HTTPService) -> 
             assert counting.opened == opened
 
 
-def test_a_fork_of_a_fork_goes_on_too(counting: HTTPService) -> None:
-    """Each process has its own, also when the one between has never used the client."""
+def test_a_client_works_in_a_fork_of_a_fork(counting: HTTPService) -> None:
+    """Each process opens its own connections, even if the process between never used the client."""
     with ore.Client(KEY, base_url=counting.url, model="m") as client:
         client.embed("warm")
 
@@ -53,10 +52,10 @@ def test_a_fork_of_a_fork_goes_on_too(counting: HTTPService) -> None:
         assert in_a_fork(lambda: child(uses=False)) == 0
 
 
-def test_the_parents_connection_over_tls_outlives_its_children(
+def test_a_child_does_not_close_the_tls_connection_of_its_parent(
     url: str, trusted: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A child that said goodbye on it would end it for the parent."""
+    """A TLS close message from the child would end the parent's connection."""
     with ore.Client(KEY, base_url=url, model="m", max_retries=0) as client:
         client.embed("warm")
         idle: Any = client._transport._http
@@ -66,8 +65,8 @@ def test_the_parents_connection_over_tls_outlives_its_children(
         assert [kept for _, kept in idle._idle] == [connection]
 
 
-def test_no_lock_that_a_thread_of_the_parent_held_stops_the_child(counting: HTTPService) -> None:
-    """That thread is not there to release it."""
+def test_a_lock_held_in_the_parent_does_not_block_the_child(counting: HTTPService) -> None:
+    """The thread that would release the lock does not exist in the child."""
     with ore.Client(KEY, base_url=counting.url, model="m") as client:
         client.embed("warm")
         http: Any = client._transport._http
@@ -75,8 +74,8 @@ def test_no_lock_that_a_thread_of_the_parent_held_stops_the_child(counting: HTTP
             assert in_a_fork(lambda: right(client.embed([*"ab"], **MANY), [*"ab"])) == 0
 
 
-def test_the_child_keeps_what_was_learned_and_not_what_was_under_way() -> None:
-    """The service is the same; the parent's requests are the parent's."""
+def test_a_child_keeps_the_rate_limit_but_not_the_requests_in_flight() -> None:
+    """The child calls the same service, but the parent's requests stay with the parent."""
     client = ore.Client.local(model="local/hash")
     client._throttle.limiter("local/hash").in_flight = 8
     client._throttle.limiter("local/hash").rate = 7.0
@@ -91,7 +90,7 @@ def test_the_child_keeps_what_was_learned_and_not_what_was_under_way() -> None:
 
 
 class _Counted:
-    """A lock that counts those who came to it."""
+    """A lock that counts the attempts to acquire it."""
 
     def __init__(self) -> None:
         self.came = threading.Semaphore(0)
@@ -105,8 +104,8 @@ class _Counted:
         self._lock.release()
 
 
-def test_threads_of_a_child_begin_anew_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Though they come at the same time."""
+def test_threads_of_a_child_renew_the_client_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four threads that first use the client at the same time renew it once."""
     client = ore.Client.local(model="local/hash")
     renew, renewed, lock = client._transport.renew, list[int](), _Counted()
 
@@ -129,13 +128,13 @@ def test_threads_of_a_child_begin_anew_once(monkeypatch: pytest.MonkeyPatch) -> 
     assert in_a_fork(embed) == 0
 
 
-def _embed_in_child(client: ore.Client, said: Any) -> None:
-    said.send(client.embed("a").vectors)
+def _embed_in_child(client: ore.Client, pipe: Any) -> None:
+    pipe.send(client.embed("a").vectors)
 
 
 @pytest.mark.parametrize("used", [True, False])
 def test_a_client_works_in_multiprocessing(*, used: bool) -> None:
-    """Its forked workers get the parent's objects."""
+    """A forked worker of multiprocessing can use the parent's client."""
     client = ore.Client.local(model="local/hash")
     if used:
         client.embed("a")
@@ -149,10 +148,10 @@ def test_a_client_works_in_multiprocessing(*, used: bool) -> None:
 
 
 @both
-def test_a_client_made_in_a_fork_refuses_an_http_client_that_its_parent_has_used(
+def test_a_client_made_in_a_fork_rejects_an_http_client_used_by_the_parent(
     kind: Kind,
 ) -> None:
-    """On the same connection, each process would read the other's answers."""
+    """On one connection, each process would read the other's responses."""
     transport = httpx.MockTransport(Service().handle)
     http, ahttp = httpx.Client(transport=transport), httpx.AsyncClient(transport=transport)
 
@@ -172,10 +171,8 @@ def test_a_client_made_in_a_fork_refuses_an_http_client_that_its_parent_has_used
 
 @both
 @pytest.mark.parametrize("used", [True, False])
-def test_an_http_client_of_ones_own_goes_on_only_where_it_was_not_used(
-    kind: Kind, *, used: bool
-) -> None:
-    """Its connections are the parent's; the error says what to do, and is no InputError."""
+def test_the_callers_http_client_works_in_a_fork_only_if_unused(kind: Kind, *, used: bool) -> None:
+    """Otherwise the error (APIConnectionError, not InputError) says what to do."""
     transport = httpx.MockTransport(Service().handle)
     options: Any = {"model": "m", "max_retries": 3}
 
@@ -200,12 +197,12 @@ def test_an_http_client_of_ones_own_goes_on_only_where_it_was_not_used(
         assert in_a_fork(lambda: refused_or_right(lambda: asyncio.run(aclient.embed("a")))) == 0
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # loops, with their connections
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # about closed loops and their connections
 @pytest.mark.parametrize("running", [True, False])
-def test_an_async_client_goes_on_in_a_fork_beside_its_parent(
+def test_an_async_client_works_in_a_fork_and_in_its_parent(
     counting: HTTPService, *, running: bool
 ) -> None:
-    """In a loop of the child's own, whether or not the parent's runs."""
+    """The child uses its own event loop, whether or not the parent's is running."""
 
     def child(client: ore.AsyncClient) -> bool:
         return right(asyncio.run(client.embed([*"ab"], **MANY)), [*"ab"])
@@ -224,38 +221,38 @@ def test_an_async_client_goes_on_in_a_fork_beside_its_parent(
         assert in_a_fork(partial(child, made)) == 0
     asyncio.run(made.close())
     del made
-    gc.collect()  # here, where what asyncio says of closed loops is ignored
+    gc.collect()  # here, where the warnings of asyncio about closed loops are ignored
 
 
-@pytest.mark.parametrize("begun", [True, False])
-def test_a_stream_goes_on_in_a_fork_only_where_it_had_not_begun(
-    counting: HTTPService, *, begun: bool
+@pytest.mark.parametrize("started", [True, False])
+def test_a_stream_works_in_a_fork_only_if_it_has_not_started(
+    counting: HTTPService, *, started: bool
 ) -> None:
-    """What is in flight is the parent's, which gets all of it."""
+    """Requests in flight belong to the parent, which receives all of them."""
     with ore.Client(KEY, base_url=counting.url, model="m", batch_size=1) as client:
         client.embed("warm")
         parts = client.embed_stream([*"abcdef"])
-        if begun:
+        if started:
             next(parts)
 
-        def go_on() -> bool:
-            if not begun:
+        def take() -> bool:
+            if not started:
                 return right(next(parts), ["a"])
             with pytest.raises(ore.APIConnectionError, match="began in another process") as caught:
                 next(parts)
             return not caught.value.maybe_billed
 
-        assert in_a_fork(go_on) == 0
-        assert len([*parts]) == 6 - begun
+        assert in_a_fork(take) == 0
+        assert len([*parts]) == 6 - started
 
 
-def test_a_fork_that_closes_an_async_client_leaves_its_parents_requests_alone() -> None:
-    """They share what tells them of an answer."""
+def test_closing_an_async_client_in_a_fork_does_not_end_the_requests_of_its_parent() -> None:
+    """Both processes share the epoll object that reports responses."""
 
     async def run(url: str) -> ore.EmbeddingResult:
         async with ore.AsyncClient(KEY, base_url=url, model="together") as client:
             task = asyncio.create_task(client.embed([*"abcd"], batch_size=1, concurrency=4))
-            while not client._sending:  # noqa: ASYNC110 - nothing tells when one is under way
+            while not client._sending:  # noqa: ASYNC110 - nothing reports when one is in flight
                 await asyncio.sleep(0)
 
             def close() -> bool:
@@ -277,10 +274,10 @@ def test_a_fork_that_closes_an_async_client_leaves_its_parents_requests_alone() 
 
 
 @both
-def test_a_stream_that_began_before_the_fork_is_left_without_harm(
+def test_a_stream_started_before_the_fork_can_be_closed_in_the_child(
     kind: Kind, counting: HTTPService
 ) -> None:
-    """Neither a lock of the parent's threads nor a task of its loop is waited for."""
+    """Closing it waits for no lock of the parent's threads and no task of the parent's loop."""
     options: Any = {"base_url": counting.url, "model": "m", "batch_size": 1, "concurrency": 2}
 
     async def close(parts: Any) -> None:
@@ -306,11 +303,11 @@ def test_a_stream_that_began_before_the_fork_is_left_without_harm(
     assert (asyncio.run(run()) if kind == "async" else run_here()) == 0
 
 
-def test_an_async_stream_that_began_before_the_fork_is_refused(counting: HTTPService) -> None:
-    """Its tasks are of the parent's loop."""
+def test_an_async_stream_started_before_the_fork_raises_in_the_child(counting: HTTPService) -> None:
+    """The stream's tasks belong to the parent's event loop."""
     options: Any = {"base_url": counting.url, "model": "m", "batch_size": 1, "concurrency": 2}
 
-    async def go_on(parts: Any) -> bool:
+    async def take(parts: Any) -> bool:
         with pytest.raises(ore.APIConnectionError, match="began in another process"):
             await anext(parts)
         return True
@@ -319,13 +316,26 @@ def test_an_async_stream_that_began_before_the_fork_is_refused(counting: HTTPSer
         async with ore.AsyncClient(KEY, **options) as client:
             parts = client.embed_stream([*"abcdef"])
             await anext(parts)
-            assert in_a_fork(lambda: asyncio.run(go_on(parts))) == 0
+            assert in_a_fork(lambda: asyncio.run(take(parts))) == 0
             assert len([part async for part in parts]) == 5
 
     asyncio.run(run())
 
 
-def test_a_fork_makes_clients_whatever_other_threads_did() -> None:
-    """One of them may have held the lock of the log."""
+def test_a_client_can_be_made_in_a_fork_while_a_log_lock_is_held() -> None:
+    """Another thread of the parent may have held the lock of the log redaction."""
     with held_by_another(_log_redaction._lock):
         assert in_a_fork(lambda: bool(ore.Client(KEY, model="m"))) == 0
+
+
+def test_connections_of_another_process_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transport raises if it holds the connections of another process."""
+    with HTTPService() as server:
+        server.start()
+        try:
+            client = ore.Client(KEY, base_url=server.url, model="m")
+            monkeypatch.setattr(os, "getpid", lambda: 1)
+            with pytest.raises(ore.InputError, match="another process"):
+                client._transport.send(b"{}", 5, None)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        finally:
+            server.shutdown()

@@ -1,4 +1,4 @@
-"""What users of embeddings clients have run into, one test a line of the list, in its order."""
+"""Problems that users of embeddings clients have reported, in the order of the list."""
 
 import asyncio
 from decimal import Decimal
@@ -19,19 +19,19 @@ RIGHT = ore.Client.local(model="local/hash").embed(TEXTS).vectors
 
 
 def embedded(*faults: Fault, **options: Any) -> tuple[ore.EmbeddingResult, Service]:
-    """TEXTS through a service with faults."""
+    """Embed TEXTS through a service with faults."""
     service = Service(*faults)
     with service.client() as client:
         return client.embed(TEXTS, **options), service
 
 
 def always(kind: str, **more: Any) -> Fault:
-    """A fault of every request."""
+    """A fault in every request."""
     return Fault(kind, probability=1.0, **more)
 
 
 def test_01_no_embedding_data_received() -> None:
-    """An error, or nothing, inside a 200 is a typed error with code, provider, id and snippet."""
+    """An error or no data in a 200 raises an error with code, provider, ID and excerpt."""
     failed = {"error": {"code": 400, "message": "no", "metadata": {"provider_name": "Acme"}}}
     with pytest.raises(ore.BadRequestError) as caught:
         Scripted(lambda *_: {**failed, "id": "gen-9"}).embed("sync", "a")
@@ -43,14 +43,14 @@ def test_01_no_embedding_data_received() -> None:
 
 
 def test_02_texts_are_sent_as_texts() -> None:
-    """Tokens of some tokenizer are sent only when the caller gives tokens."""
+    """Tokens are sent only if the caller passes tokens."""
     service = Scripted()
     service.embed("sync", ["a b c", "d"])
     assert service.bodies[0]["input"] == ["a b c", "d"]
 
 
-def test_03_base64_that_is_ignored_or_refused() -> None:
-    """Floats are read in its place, and asked for from then on where it is refused."""
+def test_03_base64_that_is_ignored_or_rejected() -> None:
+    """The client reads floats instead, and asks for floats once base64 was rejected."""
     ignored, _ = embedded(always("floats"))
     refused, service = embedded(Fault("no-base64"), batch_size=3, concurrency=1)
     assert np.array_equal(ignored.vectors, RIGHT)
@@ -59,14 +59,14 @@ def test_03_base64_that_is_ignored_or_refused() -> None:
 
 
 def test_04_an_unset_field_is_never_sent() -> None:
-    """Servers refuse `encoding_format: null`."""
+    """Some servers reject `encoding_format: null`."""
     service = Scripted()
     service.embed("sync", "a", dimensions=None, user=None, provider=None)
     assert service.bodies[0].keys() == {"input", "model", "encoding_format"}
 
 
 def test_05_vectors_in_another_order() -> None:
-    """`index` places them; a mixture or a duplicate is an error."""
+    """`index` gives the order; a duplicate, or indices on some items only, raise."""
     assert np.array_equal(embedded(always("shuffled"))[0].vectors, RIGHT)
     assert np.array_equal(embedded(always("no-index"))[0].vectors, RIGHT)
     for kind in ("some-indices", "duplicate-index", "index-out-of-range"):
@@ -75,28 +75,28 @@ def test_05_vectors_in_another_order() -> None:
 
 
 def test_06_fewer_vectors_than_inputs() -> None:
-    """Never padded, never zipped short."""
+    """A short response raises; rows are neither padded nor dropped."""
     with pytest.raises(ore.ResponseError, match="11 embeddings came back for 12 inputs"):
         embedded(always("missing-item"))
 
 
-def test_07_a_providers_error_hidden_in_a_200() -> None:
-    """Its code counts as the status, so a passing one is retried."""
+def test_07_an_error_of_the_provider_inside_a_200() -> None:
+    """The code inside counts as the status, so a transient error is retried."""
     result, service = embedded(Fault("error-in-200", status=503, requests=[0]))
     assert np.array_equal(result.vectors, RIGHT)
     assert service.faults.requests == 2
 
 
 def test_08_tail_latency_of_minutes() -> None:
-    """An attempt has a time-out, and the call has a deadline."""
+    """An attempt has a timeout, and the call has a deadline."""
     with pytest.raises(ore.APITimeoutError):
         embedded(always("stall", seconds=3600), max_retries=0)
     with pytest.raises(ore.DeadlineExceededError):
         embedded(always("status", status=429, retry_after=60), deadline=30)
 
 
-def test_09_time_outs_that_multiply_with_retries() -> None:
-    """One layer retries: so many attempts as were allowed, and no more."""
+def test_09_timeouts_that_multiply_with_retries() -> None:
+    """Only one layer retries, so there are exactly as many attempts as allowed."""
     with pytest.raises(ore.APITimeoutError) as caught:
         embedded(always("slow-headers", seconds=3600), max_retries=2)
     assert caught.value.usage is not None
@@ -104,20 +104,20 @@ def test_09_time_outs_that_multiply_with_retries() -> None:
 
 
 def test_10_storms_of_429() -> None:
-    """The client learns how fast the service lets it be, and finishes."""
+    """The client learns how fast the service allows it to send, and finishes."""
     result, service = embedded(Fault("rate-limit", per_second=5, burst=2), batch_size=1)
     assert np.array_equal(result.vectors, RIGHT)
     assert service.faults.refused[429] < 12
 
 
-def test_11_caps_that_differ_by_provider() -> None:
-    """Learned from the refusal."""
+def test_11_batch_limits_that_differ_by_provider() -> None:
+    """The client learns each limit from the error."""
     for fault in (Fault("batch-cap", at_most=5), Fault("payload-cap", at_most=200)):
         assert np.array_equal(embedded(fault)[0].vectors, RIGHT)
 
 
-def test_12_one_bad_input_kills_its_batch() -> None:
-    """It is found, and the rest comes."""
+def test_12_one_bad_input_fails_its_batch() -> None:
+    """The client finds the bad input, and returns the others."""
     with pytest.raises(ore.BadRequestError) as caught:
         embedded(Fault("poison", text="text 7"))
     assert caught.value.inputs == (7,)
@@ -126,7 +126,7 @@ def test_12_one_bad_input_kills_its_batch() -> None:
 
 
 def test_13_event_loop_is_closed() -> None:
-    """The blocking client needs no loop, in one or out of one."""
+    """The blocking client needs no event loop, and works inside a running one."""
 
     async def inside() -> ore.EmbeddingResult:
         return ore.Client.local(model="local/hash").embed("a")
@@ -134,8 +134,8 @@ def test_13_event_loop_is_closed() -> None:
     assert len(asyncio.run(inside())) == 1
 
 
-def test_14_cost_lost_on_the_way() -> None:
-    """Exact, and summed over everything that was billed."""
+def test_14_cost_that_is_not_reported() -> None:
+    """The cost is exact and includes everything that was billed."""
     result, service = embedded(Fault("empty-data", requests=[1]), batch_size=5, concurrency=1)
     billed = sum(Decimal(str(bill.cost)) for bill in service.faults.billed)
     assert result.usage.cost == billed > 0
@@ -143,13 +143,13 @@ def test_14_cost_lost_on_the_way() -> None:
 
 
 def test_15_dimensions_ignored() -> None:
-    """Another width than asked for is an error."""
+    """A width other than the requested one raises."""
     with pytest.raises(ore.ResponseError, match="3 dimensions were asked for, 4 came back"):
         Scripted().embed("sync", ["a"], dimensions=3)
 
 
-def test_16_vectors_that_poison_an_index() -> None:
-    """Zero, or of another width: asked for again, and never handed on."""
+def test_16_vectors_that_corrupt_an_index() -> None:
+    """Zero vectors and vectors of another width are requested again, and never returned."""
     for kind in ("zero-vector", "wrong-width"):
         result, _ = embedded(Fault(kind, requests=[0]))
         assert np.array_equal(result.vectors, RIGHT)
@@ -166,7 +166,7 @@ def test_17_nan_or_null_in_vectors() -> None:
 
 
 def test_18_the_same_model_differs_between_providers() -> None:
-    """Who served which rows is kept, and a provider can be pinned."""
+    """The result says which provider served which rows, and a call can pin a provider."""
     service = Scripted(lambda body, n: answer(body["input"], provider=f"P{n}"))
     pinned = {"only": ["acme"], "allow_fallbacks": False}
     result = service.embed("sync", ["a", "b"], batch_size=1, concurrency=1, provider=pinned)
@@ -175,7 +175,7 @@ def test_18_the_same_model_differs_between_providers() -> None:
 
 
 def test_19_images_labelled_with_a_wrong_type() -> None:
-    """The type is told by the bytes; tests/test_images.py has EXIF, shrinking and bounds."""
+    """The bytes decide the media type; tests/test_images.py has EXIF, shrinking and bounds."""
     service = Scripted()
     service.embed("sync", ore.Image(PNG))
     url = service.bodies[0]["input"][0]["content"][0]["image_url"]["url"]
@@ -183,13 +183,13 @@ def test_19_images_labelled_with_a_wrong_type() -> None:
 
 
 def test_20_the_wrong_multimodal_shape() -> None:
-    """The error shows the right one."""
+    """The error shows the right shape."""
     with pytest.raises(ore.InputError, match=r'\{"content": \['):
         ore.Client.local().embed({"type": "text", "text": "a"})
 
 
 def test_21_query_and_document_roles() -> None:
-    """Each has its method."""
+    """Each role has its own method."""
     service = Scripted()
     service.run("sync", lambda client: client.embed_query("a"))
     service.run("sync", lambda client: client.embed_documents(["a"]))
@@ -198,7 +198,7 @@ def test_21_query_and_document_roles() -> None:
 
 
 def test_22_lone_surrogates() -> None:
-    """Refused before anything is sent, with the position."""
+    """A lone surrogate raises before anything is sent, with its position."""
     service = Scripted()
     with pytest.raises(ore.InputError, match="input 1: a lone surrogate") as caught:
         service.embed("sync", ["a", "b\ud800"])
@@ -207,14 +207,14 @@ def test_22_lone_surrogates() -> None:
 
 
 def test_23_which_preference_excluded_everything() -> None:
-    """The service's own words reach the caller, with the preferences that the call had."""
-    said = "No endpoints found matching your data policy (Free model publication)"
-    body = {"error": {"code": 404, "message": said}}
+    """The error has the service's message and the provider preferences of the call."""
+    message = "No endpoints found matching your data policy (Free model publication)"
+    body = {"error": {"code": 404, "message": message}}
     service = Scripted(lambda *_: lambda: httpx.Response(404, json=body))
     with pytest.raises(ore.NotFoundError, match=r"data policy .*of the call: only, zdr\)"):
         service.embed("sync", "a", provider={"zdr": True, "only": ["acme"]})
 
 
-def test_the_right_service_gives_the_expected() -> None:
-    """What the tests above compare with."""
+def test_a_service_without_faults_gives_the_expected_matrix() -> None:
+    """This is the matrix that the tests above compare with."""
     assert np.array_equal(Scripted().embed("sync", TEXTS).vectors, expected(TEXTS))

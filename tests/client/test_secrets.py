@@ -1,4 +1,4 @@
-"""The API key is nowhere to be seen."""
+"""The API key appears in no error, log record, repr or pickle."""
 
 import asyncio
 import io
@@ -22,14 +22,13 @@ from openrouter_embeddings.transport import _asyncio_backend, _sync_backend
 
 from tests.http_service import HTTPService
 from tests.socket_service import responding
-from tests.support import KEY, KINDS, Kind, Service, answer, embed_over
+from tests.support import KEY, Kind, Service, answer, both, embed_over
 
-both = pytest.mark.parametrize("kind", KINDS)
 ECHO = {"error": {"code": 401, "message": f"bad key {KEY}", "metadata": {"raw": f"key {KEY}"}}}
 
 
 def family(error: BaseException) -> Iterator[BaseException]:
-    """An exception and everything it was raised from or during."""
+    """An exception with all its causes and contexts."""
     waiting: list[BaseException | None] = [error]
     while waiting:
         if (one := waiting.pop()) is not None:
@@ -38,20 +37,20 @@ def family(error: BaseException) -> Iterator[BaseException]:
 
 
 def frames(trace: TracebackType | None) -> Iterator[dict[str, Any]]:
-    """The locals of every frame of a traceback, this test's own left out."""
+    """The locals of every frame of a traceback, except those of the tests."""
     for frame, _ in traceback.walk_tb(trace):
         if "/tests/" not in frame.f_code.co_filename:
             yield frame.f_locals
 
 
 def shown(error: BaseException) -> str:
-    """Everything of an error that a log, a crash reporter or a rich traceback could show."""
-    said = []
+    """Everything about an error that a log, a crash reporter or a rich traceback could show."""
+    texts = []
     for one in family(error):
-        said += [repr(one), str(one), repr(vars(one)), "".join(traceback.format_exception(one))]
-        said += [repr(local) for scope in frames(one.__traceback__) for local in scope.values()]
-        said += [repr(vars(x)) for s in frames(one.__traceback__) for x in s.values() if _plain(x)]
-    return "\n".join(said)
+        texts += [repr(one), str(one), repr(vars(one)), "".join(traceback.format_exception(one))]
+        texts += [repr(local) for scope in frames(one.__traceback__) for local in scope.values()]
+        texts += [repr(vars(x)) for s in frames(one.__traceback__) for x in s.values() if _plain(x)]
+    return "\n".join(texts)
 
 
 def _plain(value: Any) -> bool:
@@ -74,18 +73,18 @@ def _plain(value: Any) -> bool:
     ],
 )
 def test_no_error_shows_the_key(kind: Kind, failure: Any) -> None:
-    """Not in its text, fields, causes, nor in any frame's locals; an echo of it neither."""
+    """The text, fields, causes and frame locals of an error have no key, not even an echoed one."""
     with pytest.raises(ore.EmbeddingsError) as caught:
         Service(lambda *_: failure).embed(kind, ["a"], max_retries=1)
-    said = shown(caught.value)
-    assert "transport" in said  # the frames were there to be looked at
-    assert KEY not in said
+    text = shown(caught.value)
+    assert "transport" in text  # proves that frames were searched
+    assert KEY not in text
 
 
 @both
 @pytest.mark.parametrize("answers", [b"", b"HTTP/1.1 200 OK\r\n\r\n{", b"junk\r\n\r\n"])
 def test_a_broken_connection_does_not_show_the_key(kind: Kind, answers: bytes) -> None:
-    """Httpx's own frames hold the headers; they are not behind our error."""
+    """Frames of httpx hold the headers, so the error's traceback does not include them."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -97,24 +96,15 @@ def test_a_broken_connection_does_not_show_the_key(kind: Kind, answers: bytes) -
         thread = threading.Thread(target=serve)
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-        def embed() -> None:
-            with ore.Client(KEY, base_url=url, model="m", max_retries=0) as client:
-                client.embed("a")
-
-        async def embed_async() -> None:
-            async with ore.AsyncClient(KEY, base_url=url, model="m", max_retries=0) as client:
-                await client.embed("a")
-
         with pytest.raises((ore.APIConnectionError, ore.ResponseError)) as caught:
-            embed() if kind == "sync" else asyncio.run(embed_async())
+            embed_over(kind, url, ["a"])
         thread.join()
     assert KEY not in shown(caught.value)
 
 
 @pytest.mark.parametrize("make", [ore.Client, ore.AsyncClient])
-def test_a_refused_client_does_not_show_its_key(make: Any) -> None:
-    """An error while the client is being made, too."""
+def test_an_error_in_the_constructor_does_not_show_the_key(make: Any) -> None:
+    """An error raised in the constructor does not show the key."""
     for wrong in ({"base_url": "http://example.org"}, {"http_client": 5}, {"batch_size": 0}):
         with pytest.raises(ore.InputError) as caught:
             make(KEY, **wrong)
@@ -150,33 +140,33 @@ def _awaited(coroutine: Any) -> None:
         lambda wrong: spark.embed(None, workers=1, column="a", **wrong),
     ],
 )
-def test_a_misspelt_option_is_named_first_and_its_value_is_not_shown(use: Any) -> None:
-    """It may be the key, which nobody expects to find in a report of a misspelt name."""
+def test_a_misspelt_option_is_named_without_its_value(use: Any) -> None:
+    """The value may be the key, so the error and its traceback show only the name."""
     with pytest.raises(TypeError, match=r"^unknown option 'apikey'; ") as caught:
         use({"apikey": KEY})
     assert KEY not in shown(caught.value)
 
 
 @pytest.mark.parametrize("make", [ore.Client, ore.AsyncClient])
-def test_a_misspelt_key_is_told_its_right_name(make: Any) -> None:
-    """Though without it there is no key either."""
+def test_a_misspelt_api_key_argument_gets_a_suggestion(make: Any) -> None:
+    """The error suggests `api_key`, and does not say that the key is missing."""
     with pytest.raises(TypeError, match="unknown option 'apikey'; did you mean 'api_key'\\?"):
         make(apikey=KEY)
 
 
 @pytest.mark.parametrize("make", [ore.Client, ore.AsyncClient])
 def test_a_client_does_not_show_its_key(make: Any) -> None:
-    """repr, str and the inside of it; and it is not pickled."""
+    """repr, str and the attributes do not show the key, and the key cannot be pickled."""
     client = make(KEY, model="m")
     assert KEY not in repr(client) + str(client) + repr(vars(client))
     assert repr(client) == f"{make.__name__}('https://openrouter.ai/api/v1', model='m')"
-    with pytest.raises(TypeError, match="is not pickled"):
+    with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(Secret(KEY))
 
 
 @both
 def test_no_log_record_shows_the_key(kind: Kind) -> None:
-    """At the lowest level of every logger, retries and httpx's own records included."""
+    """No logger shows the key, even at the lowest level; retries and httpx are included."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     root = logging.getLogger()
@@ -199,20 +189,10 @@ def test_no_log_record_shows_the_key(kind: Kind) -> None:
 def test_no_log_record_shows_a_key_that_a_header_echoes(
     kind: Kind, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Httpcore's records show every header that comes."""
+    """Httpcore logs every response header."""
     with HTTPService() as server, caplog.at_level(logging.DEBUG):
         server.start()
-        options: Any = {"base_url": server.url, "model": "echo"}
-        if kind == "sync":
-            with ore.Client(KEY, **options) as client:
-                client.embed("a")
-        else:
-
-            async def run() -> None:
-                async with ore.AsyncClient(KEY, **options) as client:
-                    await client.embed("a")
-
-            asyncio.run(run())
+        embed_over(kind, server.url, ["a"], model="echo")
         server.shutdown()
     assert "X-Echo" in caplog.text
     assert "[API key]" in caplog.text
@@ -221,32 +201,32 @@ def test_no_log_record_shows_a_key_that_a_header_echoes(
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-be", "utf-32"])
 @pytest.mark.parametrize("form", ["{}", "\\u{:04x}", "\\u{:04X}"])
-def test_a_key_that_is_echoed_in_escapes_is_hidden(form: str, encoding: str) -> None:
-    """JSON has many ways to write it."""
+def test_a_key_echoed_in_escapes_is_redacted(form: str, encoding: str) -> None:
+    """JSON escapes and UTF-16 or UTF-32 do not hide the key from the redaction."""
     spelt = "".join(form.format(letter if form == "{}" else ord(letter)) for letter in KEY)
-    said = Secret(KEY).redact(f'{{"message": "bad key {spelt}!"}}'.encode(encoding))
-    assert KEY not in said.replace(b"\0", b"").decode(errors="replace")
-    assert spelt not in said.decode(encoding, errors="replace")
-    assert b"[API key]" in said
+    redacted = Secret(KEY).redact(f'{{"message": "bad key {spelt}!"}}'.encode(encoding))
+    assert KEY not in redacted.replace(b"\0", b"").decode(errors="replace")
+    assert spelt not in redacted.decode(encoding, errors="replace")
+    assert b"[API key]" in redacted
     assert Secret(KEY).redact(b"\\u0041 \0 other") == b"\\u0041 \0 other"
 
 
 @both
 def test_no_result_shows_an_echoed_key(kind: Kind) -> None:
-    """Extra fields are kept, a key among them is not."""
+    """A result keeps extra response fields, with the key redacted."""
     service = Service(lambda body, _: answer(body["input"], debug=f"Bearer {KEY}"))
     result = service.embed(kind, ["a"])
     assert result.served[0].body["debug"] == "Bearer [API key]"
 
 
-def test_a_key_that_is_an_ordinary_word_does_not_spoil_answers() -> None:
-    """The stand-in's key is `local`, and so begin the names of its models."""
+def test_a_short_key_is_not_redacted() -> None:
+    """The stand-in's key is `local`, which the names of its models start with."""
     service = Service(lambda body, _: answer(body["input"], model="local/minilm"))
     assert service.run("sync", lambda c: c.embed("a"), api_key="local").model == "local/minilm"
 
 
-def test_only_the_header_holds_the_key() -> None:
-    """Neither the URL nor the body."""
+def test_the_key_is_only_in_the_authorization_header() -> None:
+    """Neither the URL nor the body nor another header has the key."""
     service = Service()
     service.embed("sync", ["a"])
     (request,) = service.requests
@@ -254,16 +234,16 @@ def test_only_the_header_holds_the_key() -> None:
     assert [n for n, v in request.headers.multi_items() if KEY in v] == ["authorization"]
 
 
-class _Cut(BaseException):
-    """As KeyboardInterrupt, which asyncio and pytest would take for their own."""
+class _Interrupt(BaseException):
+    """Like KeyboardInterrupt, which asyncio and pytest would handle themselves."""
 
 
 @both
-@pytest.mark.parametrize("failure", [TypeError("odd"), _Cut("cut"), asyncio.CancelledError()])
-def test_an_error_that_nobody_expected_does_not_show_the_key(
+@pytest.mark.parametrize("failure", [TypeError("odd"), _Interrupt("cut"), asyncio.CancelledError()])
+def test_an_unexpected_error_does_not_show_the_key(
     kind: Kind, failure: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It stays what it is, without the frames that hold the headers, and without its causes."""
+    """An unexpected error keeps its type, but not its causes nor the frames with the headers."""
 
     def fail(*_: Any, **__: Any) -> Any:
         raise failure from ValueError(KEY)
@@ -279,7 +259,7 @@ def test_an_error_that_nobody_expected_does_not_show_the_key(
         async with ore.AsyncClient(KEY, base_url="http://localhost:1", model="m") as client:
             try:
                 await client.embed("a")
-            except BaseException as error:  # noqa: BLE001 - that is the point
+            except BaseException as error:  # noqa: BLE001 - any error is the point
                 caught.append(error)
 
     if kind == "async":
@@ -305,27 +285,27 @@ def test_an_error_that_nobody_expected_does_not_show_the_key(
         f"HTTP/1.1 200 OK\r\nX-Echo: {KEY}\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx",
     ],
 )
-def test_no_error_behind_an_echoing_header_shows_the_key(kind: Kind, head: str) -> None:
-    """Neither in its message nor among the locals of its traceback."""
+def test_an_error_after_an_echoing_header_does_not_show_the_key(kind: Kind, head: str) -> None:
+    """Neither the message nor the locals of the traceback have the key."""
     with responding(head.encode()) as url, pytest.raises(ore.EmbeddingsError) as caught:
         embed_over(kind, url, ["a"])
     assert KEY not in shown(caught.value)
 
 
-def test_a_slash_in_the_key_may_be_escaped() -> None:
-    """As PHP does."""
+def test_a_key_echoed_with_escaped_slashes_is_redacted() -> None:
+    """PHP escapes slashes in JSON."""
     key = "abcd/EFGH/0123456789"
-    for said in (key, key.replace("/", "\\/"), key.replace("/", "\\u002F")):
-        assert Secret(key).redact(f'"{said}"'.encode()) == b'"[API key]"'
+    for echoed in (key, key.replace("/", "\\/"), key.replace("/", "\\u002F")):
+        assert Secret(key).redact(f'"{echoed}"'.encode()) == b'"[API key]"'
 
 
-def test_other_loggers_that_tell_headers_do_not_show_the_key() -> None:
-    """httpx's, with the reason of a status, and those of HTTP/2; other records stay as they are."""
-    said: list[logging.LogRecord] = []
+def test_loggers_of_httpx_and_http2_do_not_show_the_key() -> None:
+    """Records of httpx and of HTTP/2 are redacted; other records stay unchanged."""
+    records: list[logging.LogRecord] = []
 
     class Kept(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            said.append(record)
+            records.append(record)
 
     handler = Kept()
     kept = ore.Client(KEY, base_url="http://127.0.0.1:9/v1")
@@ -338,5 +318,5 @@ def test_other_loggers_that_tell_headers_do_not_show_the_key() -> None:
         finally:
             logger.removeHandler(handler)
     kept.close()
-    assert [record.getMessage() for record in said[::2]] == ["the reason was Bad [API key]"] * 3
-    assert [record.args for record in said[1::2]] == [(200,)] * 3
+    assert [record.getMessage() for record in records[::2]] == ["the reason was Bad [API key]"] * 3
+    assert [record.args for record in records[1::2]] == [(200,)] * 3

@@ -1,9 +1,7 @@
-"""How calls end before they are done: cancelled, failed, out of money, in another process."""
+"""Calls that end early: cancelled, failed, over budget, closed, interrupted."""
 
 import asyncio
-import contextvars
 import copy
-import gc
 import json
 import pickle
 import socket
@@ -11,7 +9,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Generator, Iterator
-from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from decimal import Decimal
 from typing import Any
@@ -20,21 +17,28 @@ import httpx
 import numpy as np
 import openrouter_embeddings as ore
 import pytest
-from openrouter_embeddings.client import _request
-from openrouter_embeddings.client._workers import Job, Workers
+from openrouter_embeddings.client import _base
 from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.testing import JumpingClock, Service
 
-from tests.support import KEY, KINDS, MODEL, Kind, answer, expected, held_by_another
+from tests.support import (
+    KEY,
+    MODEL,
+    Kind,
+    answer,
+    both,
+    client_of,
+    expected,
+    held_by_another,
+    worker_threads,
+)
 from tests.support import Service as Scripted
-
-both = pytest.mark.parametrize("kind", KINDS)
 
 
 class Silent:
-    """A server that answers a text "first", when three others have come, and nothing else.
+    """A server that answers the text "first" after three other requests, and nothing else.
 
-    It notices when a request is given up.
+    It notices when a client gives up a request.
     """
 
     def __init__(self) -> None:
@@ -56,7 +60,7 @@ class Silent:
     def _hold(self, connection: socket.socket) -> None:
         with connection:
             request = b""
-            while b'"input"' not in request:  # headers and body come by themselves
+            while b'"input"' not in request:  # headers and body arrive separately
                 request += connection.recv(1 << 16)
             if b'"first"' in request:
                 self.wait_for(self.others, 3)
@@ -74,51 +78,33 @@ class Silent:
             self.gone.release()
 
     def wait_for(self, event: threading.Semaphore, times: int) -> None:
-        """Until it has happened so often."""
+        """Wait until the event has happened `times` times."""
         for _ in range(times):
             assert event.acquire(timeout=10)
 
 
 @contextmanager
 def silent() -> Iterator[Silent]:
-    """A silent server."""
+    """A running `Silent` server."""
     server = Silent()
     with closing(server.listener):
         yield server
 
 
-def embed(kind: Kind, service: Service, inputs: list[str], **options: Any) -> ore.EmbeddingResult:
-    """One call of a new client of the service."""
-    if kind == "sync":
-        with service.client() as client:
-            return client.embed(inputs, **options)
-
-    async def run() -> ore.EmbeddingResult:
-        async with service.async_client() as client:
-            return await client.embed(inputs, **options)
-
-    return asyncio.run(run())
-
-
-def our_threads() -> list[threading.Thread]:
-    """Threads of this package that are alive."""
-    return [t for t in threading.enumerate() if t.name == "openrouter-embeddings"]
-
-
-def test_leaving_a_stream_cuts_its_requests() -> None:
-    """No request is under way and no thread alive when it has been left."""
+def test_closing_a_stream_aborts_its_requests() -> None:
+    """Closing a stream leaves no request in flight and no thread alive."""
     with silent() as server, ore.Client(KEY, base_url=server.url, model=MODEL) as client:
         parts = client.embed_stream(["first", *"abc"], batch_size=1, concurrency=4)
         assert isinstance(parts, Generator)
         assert next(parts).start == 0
         server.wait_for(server.came, 3)
         parts.close()
-        assert our_threads() == []
+        assert worker_threads() == []
         server.wait_for(server.gone, 3)
 
 
-def test_leaving_an_asynchronous_stream_cuts_its_requests() -> None:
-    """The same for tasks."""
+def test_closing_an_async_stream_aborts_its_requests() -> None:
+    """Closing an asynchronous stream leaves no request in flight and no task."""
 
     async def run() -> None:
         with silent() as server:
@@ -133,8 +119,8 @@ def test_leaving_an_asynchronous_stream_cuts_its_requests() -> None:
     asyncio.run(run())
 
 
-def test_ctrl_c_cuts_what_is_under_way() -> None:
-    """KeyboardInterrupt reaches the caller at once; no connection and no thread is left."""
+def test_ctrl_c_aborts_the_requests_in_flight() -> None:
+    """KeyboardInterrupt reaches the caller at once and leaves no connection and no thread."""
     code = """
 import signal, sys, threading
 import openrouter_embeddings as ore
@@ -163,8 +149,8 @@ except KeyboardInterrupt:
             process.communicate("", timeout=30)
 
 
-def test_a_cancelled_task_leaves_nothing_under_way() -> None:
-    """Neither a request nor a task."""
+def test_cancelling_a_task_aborts_its_requests() -> None:
+    """A cancelled call leaves no request in flight and no task."""
 
     async def run() -> None:
         with silent() as server:
@@ -180,11 +166,13 @@ def test_a_cancelled_task_leaves_nothing_under_way() -> None:
     asyncio.run(run())
 
 
-def test_a_call_that_ends_in_its_back_off_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other threads do not sleep on: stamina waits by something that can be cut short."""
+def test_a_failing_call_interrupts_the_backoff_of_its_other_requests(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Threads in a backoff of 200 seconds end when the call fails."""
     import stamina
 
-    monkeypatch.setattr(_request, "GRACE", 30.0)
+    monkeypatch.setattr(_base, "GRACE_PERIOD", 30.0)
     retrying = threading.Semaphore(0)
 
     def script(body: dict[str, Any], _: int) -> Any:
@@ -199,13 +187,13 @@ def test_a_call_that_ends_in_its_back_off_ends_at_once(monkeypatch: pytest.Monke
     stamina.set_testing(False)
     with pytest.raises(ore.AuthenticationError):
         Scripted(script).embed("sync", ["a", "b"], batch_size=1, concurrency=2)
-    assert our_threads() == []
+    assert worker_threads() == []
 
 
 @both
 @pytest.mark.parametrize("method", ["embed", "embed_stream"])
-def test_what_is_in_flight_when_a_call_fails_is_handed_over(kind: Kind, method: str) -> None:
-    """It is being paid for; what has not begun is not sent."""
+def test_an_error_has_the_responses_that_were_in_flight(kind: Kind, method: str) -> None:
+    """Requests in flight are finished, because they are billed; no further ones are sent."""
     both_came = threading.Barrier(2, timeout=30)
 
     class Paired(httpx.BaseTransport, httpx.AsyncBaseTransport):
@@ -237,8 +225,8 @@ def test_what_is_in_flight_when_a_call_fails_is_handed_over(kind: Kind, method: 
 
 
 @both
-def test_a_failed_stream_hands_over_what_nobody_has_seen(kind: Kind) -> None:
-    """Parts that were taken are the caller's already."""
+def test_the_error_of_a_stream_does_not_repeat_yielded_parts(kind: Kind) -> None:
+    """`partial` leaves out the parts that the caller already has."""
     service = Service(Fault("status", status=402, requests=[2]))
     seen: list[int] = []
 
@@ -261,12 +249,15 @@ def test_a_failed_stream_hands_over_what_nobody_has_seen(kind: Kind) -> None:
 
 @both
 def test_a_budget_stops_a_call(kind: Kind) -> None:
-    """With what was paid for, and never past it."""
+    """The error has what was paid for, and the cost stays within the budget."""
     service = Service()
     texts = [f"text {i}" for i in range(64)]
     options: Any = {"batch_size": 1, "concurrency": 8, "budget": Decimal("0.000002")}
-    with pytest.raises(ore.BudgetExceededError, match="could pass the budget") as caught:
-        embed(kind, service, texts, **options)
+    with (
+        client_of(service, kind) as client,
+        pytest.raises(ore.BudgetExceededError, match="could pass the budget") as caught,
+    ):
+        client.embed(texts, **options)
     spent = sum(Decimal(str(bill.cost)) for bill in service.faults.billed)
     assert Decimal("0.000001") < spent <= Decimal("0.000002")
     partial = caught.value.partial
@@ -277,48 +268,36 @@ def test_a_budget_stops_a_call(kind: Kind) -> None:
 
 @both
 def test_a_budget_that_suffices_changes_nothing(kind: Kind) -> None:
-    """All rows come."""
-    service = Service()
-    options: Any = {"batch_size": 4, "budget": Decimal(1)}
-    assert len(embed(kind, service, [*"abcdefgh"], **options)) == 8
+    """All rows arrive."""
+    with client_of(Service(), kind) as client:
+        assert len(client.embed([*"abcdefgh"], batch_size=4, budget=Decimal(1))) == 8
 
 
 @both
 @pytest.mark.parametrize("status", [429, 503])
-def test_retry_after_holds_for_every_request_of_the_client(
+def test_retry_after_delays_every_request_of_the_client(
     kind: Kind, status: int, clock: JumpingClock
 ) -> None:
-    """Also for those of another call."""
+    """A Retry-After also delays the requests of other calls."""
     service = Service(Fault("status", status=status, retry_after=20, requests=[0]))
-    embed(kind, service, ["a"])
+    with client_of(service, kind) as client:
+        client.embed(["a"])
     assert 20 <= max(clock.waited) <= 22
 
 
-@both
-def test_a_closed_client_says_so(kind: Kind) -> None:
-    """Whosever httpx client it was; and closing twice is fine."""
-    if kind == "sync":
-        with httpx.Client(transport=httpx.MockTransport(Scripted().handle)) as http:
-            client = ore.Client(KEY, http_client=http, model=MODEL)
-            client.close()
-            client.close()
-            with pytest.raises(ore.InputError, match="the client is closed"):
-                client.embed("a")
-        return
-
-    async def run() -> None:
-        other = ore.AsyncClient.local()
-        await other.close()
-        await other.close()
+def test_a_closed_client_raises_although_its_http_client_is_open() -> None:
+    """The client raises InputError after `close`; closing twice is fine."""
+    with httpx.Client(transport=httpx.MockTransport(Scripted().handle)) as http:
+        client = ore.Client(KEY, http_client=http, model=MODEL)
+        client.close()
+        client.close()
         with pytest.raises(ore.InputError, match="the client is closed"):
-            await other.embed("a")
-
-    asyncio.run(run())
+            client.embed("a")
 
 
 @both
-def test_a_client_is_its_own_copy(kind: Kind) -> None:
-    """Whatever copies what holds one (sklearn's clone, pydantic) goes on with the same client."""
+def test_copying_a_client_returns_the_client(kind: Kind) -> None:
+    """A library that copies an object with a client (sklearn, pydantic) keeps using that client."""
     client = ore.Client(KEY) if kind == "sync" else ore.AsyncClient(KEY)
     assert copy.copy(client) is client
     assert copy.deepcopy({"pipeline": [client]})["pipeline"][0] is client
@@ -326,16 +305,16 @@ def test_a_client_is_its_own_copy(kind: Kind) -> None:
 
 
 @both
-def test_a_client_is_not_pickled(kind: Kind) -> None:
-    """It holds a key, and the error says what to do."""
+def test_a_client_cannot_be_pickled(kind: Kind) -> None:
+    """Pickling raises TypeError and says what to do instead."""
     client = ore.Client(KEY) if kind == "sync" else ore.AsyncClient(KEY)
-    with pytest.raises(TypeError, match="holds an API key and is not pickled; make one in each"):
+    with pytest.raises(TypeError, match=r"cannot be pickled, .* make one in each process"):
         pickle.dumps(client)
     asyncio.run(client.close()) if isinstance(client, ore.AsyncClient) else client.close()
 
 
-def test_an_answer_longer_than_could_be_right_is_not_read_on() -> None:
-    """Memory is bounded by what was asked."""
+def test_an_overlong_response_is_not_read_to_its_end() -> None:
+    """The number of inputs bounds how much of a response is read into memory."""
 
     class Endless(httpx.SyncByteStream):
         sent = 0
@@ -356,14 +335,13 @@ def test_an_answer_longer_than_could_be_right_is_not_read_on() -> None:
     assert Endless.sent <= 3 << 20
 
 
-def test_the_interpreter_ends_though_a_stream_was_left_in_the_middle() -> None:
-    """Its other threads stand still by then, from Python 3.13 on, and are not waited for."""
+def test_the_interpreter_exits_with_a_stream_half_read() -> None:
+    """Exiting does not wait for worker threads, which are frozen by then from Python 3.13."""
     code = """
 import sys
 import openrouter_embeddings as ore
-from openrouter_embeddings.client import _request
-from openrouter_embeddings.client._workers import Job, Workers
-_request.GRACE = 1e6
+from openrouter_embeddings.client import _base
+_base.GRACE_PERIOD = 1e6
 client = ore.Client("k", base_url=sys.argv[1], model="m")
 for part in (parts := client.embed_stream(["first", *"abc"], batch_size=1, concurrency=4)):
     break
@@ -380,12 +358,14 @@ print(part.start)
     assert (ended.stdout, ended.stderr) == ("0\n", "")
 
 
-def test_an_interpreter_that_ends_waits_for_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor for a lock, which a thread that stands still may hold."""
+def test_closing_a_stream_at_exit_waits_for_no_thread_and_no_lock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A frozen thread may hold the lock."""
     with silent() as server, ore.Client(KEY, base_url=server.url, model=MODEL) as client:
         parts: Any = client.embed_stream(["first", *"abc"], batch_size=1, concurrency=4)
         next(parts)
-        threads = our_threads()
+        threads = worker_threads()
         with held_by_another(client._throttle.lock), monkeypatch.context() as patched:
             patched.setattr(sys, "is_finalizing", lambda: True)
             patched.setattr(threading.Thread, "join", lambda *_: pytest.fail("waited"))
@@ -393,88 +373,3 @@ def test_an_interpreter_that_ends_waits_for_no_thread(monkeypatch: pytest.Monkey
         client.close()
         for thread in threads:
             thread.join(30)
-
-
-_who: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
-
-
-@both
-def test_context_variables_reach_every_request(kind: Kind) -> None:
-    """Tracers keep the span there, under which a request is to appear."""
-    seen: list[str] = []
-
-    def script(body: dict[str, Any], _: int) -> Any:
-        seen.append(_who.get())
-        return answer(body["input"])
-
-    token = _who.set("the caller")
-    try:
-        Scripted(script).embed(kind, [*"abcd"], batch_size=2)
-        Scripted(script).embed(kind, ["a"])
-    finally:
-        _who.reset(token)
-    assert seen == ["the caller"] * 3
-
-
-def test_a_worker_sees_the_context_of_its_own_job() -> None:
-    """Not that of whoever made the thread."""
-    workers = Workers[str](1)
-    found: list[str] = []
-    for name in "ab":
-        token = _who.set(name)
-        found.append(workers.result(workers.submit(_who.get)))
-        _who.reset(token)
-    workers.stop()
-    assert found == ["a", "b"]
-
-
-def test_workers_that_nobody_has_end() -> None:
-    """Ctrl-C may come before anybody could stop them."""
-    workers = Workers[int](2)
-    workers.result(workers.submit(int))
-    threads = our_threads()
-    assert threads
-    del workers
-    gc.collect()
-    for thread in threads:
-        thread.join(30)
-    assert not any(thread.is_alive() for thread in threads)
-
-
-def test_a_stop_begins_no_more_jobs() -> None:
-    """What waited is forgotten."""
-    workers, go_on, done = Workers[bool | None](1), threading.Event(), list[int]()
-    first = workers.submit(go_on.wait, 30)
-    workers.submit(done.append, 1)
-    workers.stop()
-    go_on.set()
-    workers.result(first)
-    assert workers.join(30) == []
-    assert done == []
-
-
-def test_no_future_is_waited_for_by_its_own_lock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C in there may leave it held; the thread with the result would wait for ever."""
-
-    def result(job: Job[Any], timeout: float | None = None) -> Any:
-        assert job.has_ended
-        return got(job, timeout)
-
-    got = Future.result
-    monkeypatch.setattr(Future, "result", result)
-    monkeypatch.setattr(Future, "done", lambda _: pytest.fail("asked"))
-    assert len(Scripted().embed("sync", [*"abcdefgh"], batch_size=1)) == 8
-
-
-def test_ctrl_c_while_a_thread_starts_is_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Though Python makes another error of it, where it comes in the middle of a lock."""
-
-    def interrupted(_: threading.Thread) -> None:
-        try:
-            raise KeyboardInterrupt
-        finally:
-            threading.Lock().release()
-
-    monkeypatch.setattr(threading.Thread, "start", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        Workers[int](1).submit(int)

@@ -1,4 +1,4 @@
-"""Streams: in order, bounded, and abandoned without harm."""
+"""`embed_stream`: order, bounded memory, and streams that end early."""
 
 import asyncio
 import gc
@@ -15,11 +15,9 @@ import numpy as np
 import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings.client import _sync
-from openrouter_embeddings.client._workers import Job, Workers
+from openrouter_embeddings.client.workers import WorkerFuture, Workers
 
-from tests.support import KINDS, PNG, Kind, Service, answer, expected
-
-both = pytest.mark.parametrize("kind", KINDS)
+from tests.support import PNG, Kind, Service, answer, both, expected
 
 
 def stream(service: Service, kind: Kind, inputs: Any, **options: Any) -> list[ore.EmbeddingResult]:
@@ -32,7 +30,7 @@ def stream(service: Service, kind: Kind, inputs: Any, **options: Any) -> list[or
 
 @both
 def test_parts_come_in_order(kind: Kind) -> None:
-    """Put together they are what `embed` gives."""
+    """The parts, concatenated, equal the result of `embed`."""
     texts = ["x" * (n % 17 + 1) for n in range(100)]
     parts = stream(Service(), kind, iter(texts), batch_size=7)
     assert np.array_equal(np.concatenate([part.vectors for part in parts]), expected(texts))
@@ -41,8 +39,8 @@ def test_parts_come_in_order(kind: Kind) -> None:
 
 
 @both
-def test_an_endless_input_is_read_no_further_than_needed(kind: Kind) -> None:
-    """At most two batches a request slot are alive."""
+def test_an_endless_iterable_is_read_only_as_far_as_needed(kind: Kind) -> None:
+    """At most `2 × concurrency` batches are read ahead of the parts taken."""
     read = 0
 
     def endless() -> Iterator[str]:
@@ -75,25 +73,25 @@ def test_an_endless_input_is_read_no_further_than_needed(kind: Kind) -> None:
 
 
 class Gated(httpx.BaseTransport, httpx.AsyncBaseTransport):
-    """Answers nothing before its gate is open."""
+    """Responds only after its gate has been opened."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Wait in the thread."""
+        """Wait in this thread."""
         assert self.gate.wait(30)
         return Service().handle(request)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Wait beside the loop."""
+        """Wait in another thread."""
         assert await asyncio.to_thread(self.gate.wait, 30)
         return Service().handle(request)
 
 
 @both
-def test_a_slow_reader_keeps_requests_under_way(kind: Kind) -> None:
-    """Each part that is taken makes room for one more batch, though later parts are done."""
+def test_taking_parts_slowly_does_not_stop_requests(kind: Kind) -> None:
+    """Each part taken makes room for one more batch, even if later parts are complete."""
     read: list[int] = []
     ahead: list[int] = []
     transport = Gated()
@@ -121,8 +119,8 @@ def test_a_slow_reader_keeps_requests_under_way(kind: Kind) -> None:
     assert min(ahead[:16]) >= 4
 
 
-def test_an_abandoned_stream_leaves_no_request_running() -> None:
-    """Requests under way are cancelled, though they would never end by themselves."""
+def test_closing_an_async_stream_cancels_its_requests() -> None:
+    """Closing a stream cancels requests in flight that would never end by themselves."""
     cancelled = 0
 
     class Stuck(httpx.AsyncBaseTransport):
@@ -148,8 +146,8 @@ def test_an_abandoned_stream_leaves_no_request_running() -> None:
     assert cancelled == 2
 
 
-def test_a_source_that_swallows_a_cancel_does_not_keep_its_stream_from_ending() -> None:
-    """As `asyncio.wait_for` does now and then when what it waits for comes at the same time."""
+def test_a_stream_ends_although_its_iterable_swallows_a_cancellation() -> None:
+    """`asyncio.wait_for` swallows a cancellation if its result arrives at the same time."""
 
     async def source() -> AsyncIterator[str]:
         yield "first"
@@ -168,8 +166,8 @@ def test_a_source_that_swallows_a_cancel_does_not_keep_its_stream_from_ending() 
     asyncio.run(asyncio.wait_for(run(), 5))
 
 
-def test_closing_an_async_client_ends_a_stream_whose_source_pauses() -> None:
-    """Another task waits for a part, and hears that the client was closed."""
+def test_closing_an_async_client_ends_a_stream_that_waits_for_inputs() -> None:
+    """A task that waits for the next part gets an error saying that the client was closed."""
 
     async def source(paused: asyncio.Event) -> AsyncIterator[str]:
         yield "first"
@@ -191,38 +189,38 @@ def test_closing_an_async_client_ends_a_stream_whose_source_pauses() -> None:
     asyncio.run(asyncio.wait_for(run(), 5))
 
 
-def test_an_asynchronous_stream_that_the_collector_finds_ends_without_a_word() -> None:
-    """The task that reads its inputs is cancelled, not destroyed while it waits."""
-    said: list[dict[str, Any]] = []
+def test_an_async_stream_can_be_garbage_collected() -> None:
+    """Its reading task is cancelled, and the event loop reports no destroyed pending task."""
+    reports: list[dict[str, Any]] = []
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: said.append(context))
+        loop.set_exception_handler(lambda _, context: reports.append(context))
         async with httpx.AsyncClient(transport=httpx.MockTransport(Service().handle)) as http:
             client = ore.AsyncClient("k", http_client=http, model="m", batch_size=1, concurrency=1)
             holder: list[Any] = [client.embed_stream(["x"] * 9)]
-            holder.append(holder)  # it lives until the collector comes by
+            holder.append(holder)  # only the garbage collector frees it
             await anext(holder[0])
             del holder
             gc.collect()
-            assert client._reading
-            while client._reading:  # noqa: ASYNC110 - nothing tells when a task has ended
+            assert client._readers
+            while client._readers:  # noqa: ASYNC110 - nothing tells when a task has ended
                 await asyncio.sleep(0)
 
     asyncio.run(asyncio.wait_for(run(), 30))
-    assert said == []
+    assert reports == []
 
 
 @both
-def test_nothing_comes_of_nothing(kind: Kind) -> None:
-    """An empty stream has no parts and sends nothing."""
+def test_an_empty_stream_has_no_parts(kind: Kind) -> None:
+    """An empty stream yields nothing and sends nothing."""
     service = Service()
     assert stream(service, kind, []) == []
     assert service.requests == []
 
 
-def test_asynchronous_inputs_are_taken() -> None:
-    """From a queue or a database, say."""
+def test_an_asynchronous_iterable_is_accepted() -> None:
+    """AsyncClient takes an asynchronous iterable, such as a queue or a database cursor."""
 
     async def inputs() -> AsyncIterator[str]:
         for text in ("a", "bb", "ccc"):
@@ -235,8 +233,8 @@ def test_asynchronous_inputs_are_taken() -> None:
 
 
 @both
-def test_a_batch_with_an_image_is_multimodal_and_others_are_not(kind: Kind) -> None:
-    """A stream cannot know what comes later."""
+def test_only_a_batch_with_an_image_is_multimodal(kind: Kind) -> None:
+    """A stream chooses the format batch by batch, because it does not know the later inputs."""
     service = Service()
     stream(service, kind, ["a", "b", "c", ore.Image(PNG)], batch_size=2, concurrency=1)
     first, second = service.bodies
@@ -246,8 +244,8 @@ def test_a_batch_with_an_image_is_multimodal_and_others_are_not(kind: Kind) -> N
 
 @both
 @pytest.mark.parametrize("bad", ["", None, [1], 5, "\udfff", ore.Image(b"junk")])
-def test_a_bad_input_in_a_stream_is_named_by_its_position(kind: Kind, bad: Any) -> None:
-    """What came before it has been sent."""
+def test_an_invalid_input_in_a_stream_is_named_by_its_position(kind: Kind, bad: Any) -> None:
+    """The error has the position of the invalid input; the batches before it have been sent."""
     service = Service()
     with pytest.raises(ore.InputError, match="input 5") as caught:
         stream(service, kind, [*"abcde", bad, "f"], batch_size=2)
@@ -256,8 +254,8 @@ def test_a_bad_input_in_a_stream_is_named_by_its_position(kind: Kind, bad: Any) 
 
 
 @both
-def test_what_was_paid_for_is_handed_over_before_an_error_among_the_inputs(kind: Kind) -> None:
-    """Every answered request's part arrives, then the error; the caller's own errors too."""
+def test_answered_parts_are_yielded_before_an_error_of_the_iterable(kind: Kind) -> None:
+    """Every answered part is yielded before an error that the caller's iterable raised."""
 
     def inputs() -> Iterator[str]:
         yield from "abcdef"
@@ -265,24 +263,24 @@ def test_what_was_paid_for_is_handed_over_before_an_error_among_the_inputs(kind:
 
     async def collect(client: Any) -> None:
         async for part in client.embed_stream(inputs(), batch_size=2):
-            got.extend([part.start])
+            starts.extend([part.start])
 
     def gather(client: Any) -> Any:
         if kind == "async":
             return collect(client)
-        got.extend(part.start for part in client.embed_stream(inputs(), batch_size=2))
+        starts.extend(part.start for part in client.embed_stream(inputs(), batch_size=2))
         return None
 
-    got: list[int] = []
+    starts: list[int] = []
     service = Service()
     with pytest.raises(LookupError, match="the database has gone"):
         service.run(kind, gather)
-    assert got == [0, 2, 4][: len(service.requests)]
+    assert starts == [0, 2, 4][: len(service.requests)]
     assert len(service.requests) >= 2
 
 
-def test_a_part_is_handed_over_while_the_source_pauses() -> None:
-    """An asynchronous source is read in a task of its own."""
+def test_an_async_stream_yields_parts_while_its_iterable_waits() -> None:
+    """An asynchronous iterable is read in its own task, so complete parts need not wait for it."""
     asked: list[int] = []
 
     async def run() -> None:
@@ -290,7 +288,7 @@ def test_a_part_is_handed_over_while_the_source_pauses() -> None:
 
         async def inputs() -> AsyncIterator[str]:
             for number in range(8):
-                if number in (3, 6):  # in the middle of a batch, and between two
+                if number in (3, 6):  # inside a batch and between two
                     await came.wait()
                     came.clear()
                 asked.append(number)
@@ -308,8 +306,8 @@ def test_a_part_is_handed_over_while_the_source_pauses() -> None:
     asyncio.run(asyncio.wait_for(run(), 30))
 
 
-def test_an_asynchronous_source_lives_in_one_task() -> None:
-    """It may hold a time-out or a task group open between its inputs; and it ends in there."""
+def test_an_asynchronous_iterable_runs_in_one_task() -> None:
+    """An asynchronous iterable may hold a timeout or task group open; it also ends in its task."""
     tasks: set[Any] = set()
 
     async def inputs() -> AsyncIterator[str]:
@@ -326,8 +324,8 @@ def test_an_asynchronous_source_lives_in_one_task() -> None:
     assert len(tasks) == 1
 
 
-def test_a_source_that_is_cancelled_does_not_look_finished() -> None:
-    """What it had left would be missing in silence."""
+def test_a_cancelled_iterable_does_not_look_finished() -> None:
+    """CancelledError reaches the caller; otherwise the remaining inputs would be lost silently."""
 
     async def inputs() -> AsyncIterator[str]:
         yield "a"
@@ -337,11 +335,11 @@ def test_a_source_that_is_cancelled_does_not_look_finished() -> None:
         stream(Service(), "async", inputs(), batch_size=1)
 
 
-def _noting_jobs(monkeypatch: pytest.MonkeyPatch) -> list[Job[Any]]:
-    """The jobs of the blocking client, as they are submitted."""
-    submit, jobs = Workers.submit, list[Job[Any]]()
+def _record_futures(monkeypatch: pytest.MonkeyPatch) -> list[WorkerFuture[Any]]:
+    """The futures of the blocking client, in the order of submission."""
+    submit, jobs = Workers.submit, list[WorkerFuture[Any]]()
 
-    def noted(self: Workers[Any], *job: Any) -> Job[Any]:
+    def noted(self: Workers[Any], *job: Any) -> WorkerFuture[Any]:
         jobs.append(submit(self, *job))
         return jobs[-1]
 
@@ -350,12 +348,12 @@ def _noting_jobs(monkeypatch: pytest.MonkeyPatch) -> list[Job[Any]]:
 
 
 @pytest.mark.parametrize("paused", [True, False])
-def test_a_part_waits_for_one_input_of_a_source_that_pauses(
+def test_a_complete_part_waits_for_one_input_or_for_one_batch(
     monkeypatch: pytest.MonkeyPatch, *, paused: bool
 ) -> None:
-    """And from a quick one for a batch, so that requests stay under way."""
-    monkeypatch.setattr(_sync, "PATIENCE", -1.0 if paused else 1e6)
-    jobs = _noting_jobs(monkeypatch)
+    """A part waits for one input of a slow iterable, and for a whole batch of a fast one."""
+    monkeypatch.setattr(_sync, "MAX_READ_TIME", -1.0 if paused else 1e6)
+    jobs = _record_futures(monkeypatch)
     asked: list[int] = []
     transport = Gated()
 
@@ -375,8 +373,8 @@ def test_a_part_waits_for_one_input_of_a_source_that_pauses(
     assert found == [0, 5 if paused else 8, 4, 8]
 
 
-def test_the_source_of_a_blocking_stream_is_read_by_its_caller() -> None:
-    """A cursor of SQLite, or a session of a database, belongs to its thread."""
+def test_a_blocking_stream_reads_its_iterable_in_the_callers_thread() -> None:
+    """An SQLite cursor or a database session can be used only in its own thread."""
     with sqlite3.connect(":memory:") as database:
         database.execute("CREATE TABLE texts AS SELECT 'a' AS text UNION ALL SELECT 'bb'")
         texts = (text for (text,) in database.execute("SELECT text FROM texts"))
@@ -385,9 +383,9 @@ def test_the_source_of_a_blocking_stream_is_read_by_its_caller() -> None:
     assert np.array_equal(np.concatenate([p.vectors for p in parts]), expected(["a", "bb"]))
 
 
-@pytest.mark.parametrize("inputs", ["a generator", "an asynchronous one"])
-def test_a_reader_that_never_waits_keeps_requests_under_way(inputs: str) -> None:
-    """Each part that it takes lets one more batch be read."""
+@pytest.mark.parametrize("inputs", ["a generator", "an asynchronous generator"])
+def test_an_iterable_that_never_waits_does_not_stop_requests(inputs: str) -> None:
+    """Each part taken lets one more batch be read."""
     read: list[int] = []
     ahead: list[int] = []
 
@@ -403,7 +401,7 @@ def test_a_reader_that_never_waits_keeps_requests_under_way(inputs: str) -> None
     async def run() -> None:
         async with httpx.AsyncClient(transport=httpx.MockTransport(Service().handle)) as http:
             client = ore.AsyncClient("k", http_client=http, model="m", batch_size=1, concurrency=2)
-            source: Any = asynchronous() if inputs == "an asynchronous one" else plain()
+            source: Any = asynchronous() if inputs == "an asynchronous generator" else plain()
             async for part in client.embed_stream(source):
                 ahead.extend([len(read) - part.start])
 
@@ -415,8 +413,8 @@ def test_a_reader_that_never_waits_keeps_requests_under_way(inputs: str) -> None
 @pytest.mark.parametrize(
     "wrong", ["hello", b"hello", {"content": []}, {"a", "b"}, None, 3, ore.Image(PNG)]
 )
-def test_one_input_is_no_stream(kind: Kind, wrong: Any) -> None:
-    """A text would give a vector for every letter."""
+def test_a_single_input_is_not_accepted_as_a_stream(kind: Kind, wrong: Any) -> None:
+    """A str would otherwise give one vector per character."""
     service = Service()
     with pytest.raises(ore.InputError):
         stream(service, kind, wrong)
@@ -424,8 +422,8 @@ def test_one_input_is_no_stream(kind: Kind, wrong: Any) -> None:
 
 
 @both
-def test_widths_are_compared_between_parts(kind: Kind) -> None:
-    """A stream is one vector space too."""
+def test_parts_of_different_widths_raise(kind: Kind) -> None:
+    """All parts of a stream must have the same width."""
     service = Service(
         lambda body, _: answer(
             body["input"],
@@ -437,8 +435,8 @@ def test_widths_are_compared_between_parts(kind: Kind) -> None:
 
 
 @both
-def test_wrong_options_are_refused_at_once(kind: Kind) -> None:
-    """Not when the first part is asked for."""
+def test_embed_stream_validates_its_options_when_called(kind: Kind) -> None:
+    """An invalid option raises in `embed_stream` itself, not when the first part is requested."""
     make = ore.Client if kind == "sync" else ore.AsyncClient
     client = make("k")
     with pytest.raises(ore.InputError, match="no model"):
@@ -449,8 +447,8 @@ def test_wrong_options_are_refused_at_once(kind: Kind) -> None:
 @both
 @pytest.mark.parametrize("batch_size", [2, 8])
 @pytest.mark.parametrize("method", ["embed", "embed_stream"])
-def test_what_the_caller_drops_is_freed_at_once(kind: Kind, method: str, batch_size: int) -> None:
-    """No cycle keeps vectors until the garbage collector comes by."""
+def test_a_dropped_result_is_freed_at_once(kind: Kind, method: str, batch_size: int) -> None:
+    """No reference cycle keeps vectors in memory until the garbage collector runs."""
     dropped: list[weakref.ref[Any]] = []
 
     def drop(result: ore.EmbeddingResult) -> None:

@@ -1,6 +1,7 @@
-"""Whoever waits for a turn gets one, whatever becomes of those before."""
+"""`Throttle` and `AsyncThrottle`: every waiting request starts in its turn."""
 
 import asyncio
+import gc
 import math
 import signal
 import threading
@@ -12,7 +13,8 @@ from typing import Any, cast
 import numpy as np
 import openrouter_embeddings as ore
 import pytest
-from openrouter_embeddings.client._request import CallState, RequestState
+from openrouter_embeddings.client import _throttle
+from openrouter_embeddings.client._call import CallState, RequestState
 from openrouter_embeddings.client._throttle import AsyncThrottle, Throttle, _RequestQueue, _Waiter
 from openrouter_embeddings.core.batching import Batch
 from openrouter_embeddings.core.budget import Budget
@@ -24,36 +26,36 @@ from openrouter_embeddings.result import Usage
 from openrouter_embeddings.testing import JumpingClock, Service
 
 from stress.servers import served
-from tests.support import KINDS
+from tests.support import Kind, both, client_of
 
 
-def exchange(model: str = "m", budget: Decimal | None = None) -> RequestState:
-    """One request of a call of its own."""
+def request(model: str = "m", budget: Decimal | None = None) -> RequestState:
+    """One request of its own call."""
     options = Options(model=model, concurrency=1, budget=budget)
     call, batch = CallState(options, ModelLimits()), Batch([0], ["a"])
-    return RequestState(call, call.divide(batch), batch)
+    return RequestState(call, call.splitter(batch), batch)
 
 
-async def pass_through(throttle: AsyncThrottle, one: RequestState, until: asyncio.Event) -> str:
-    """Take a turn, and hold it until an event."""
-    async with throttle.acquire(one):
+async def hold(throttle: AsyncThrottle, waiting: RequestState, until: asyncio.Event) -> str:
+    """Acquire the throttle, and release it after an event."""
+    async with throttle.acquire(waiting):
         await until.wait()
     return "passed"
 
 
-@pytest.mark.parametrize("how", ["its call is over", "its task is cancelled"])
-def test_a_turn_that_is_not_taken_is_passed_on(how: str) -> None:
-    """Two wait; the two that are woken first go away instead, and the third is not forgotten."""
+@pytest.mark.parametrize("how", ["its call has ended", "its task is cancelled"])
+def test_a_request_that_gives_up_lets_the_next_one_start(how: str) -> None:
+    """Of three waiting requests the first two give up when woken, and the third still starts."""
 
     async def run() -> Any:
         throttle, done = AsyncThrottle(1), asyncio.Event()
-        ones = [exchange() for _ in range(4)]
-        tasks = [asyncio.create_task(pass_through(throttle, one, done)) for one in ones]
-        while len(throttle._queue._line("m").waiting) < 3:  # noqa: ASYNC110 - nothing tells when a task waits
+        requests = [request() for _ in range(4)]
+        tasks = [asyncio.create_task(hold(throttle, waiting, done)) for waiting in requests]
+        while len(throttle._queue._model("m").waiting) < 3:  # noqa: ASYNC110 - nothing reports when a task waits
             await asyncio.sleep(0)
-        for one, task in zip(ones[1:3], tasks[1:3], strict=True):
-            if how == "its call is over":
-                one.call.over.set()
+        for waiting, task in zip(requests[1:3], tasks[1:3], strict=True):
+            if how == "its call has ended":
+                waiting.call.ended.set()
             else:
                 task.cancel()
         done.set()
@@ -62,20 +64,20 @@ def test_a_turn_that_is_not_taken_is_passed_on(how: str) -> None:
 
     first, second, third, last = cast("list[Any]", asyncio.run(run()))
     assert (first, last) == ("passed", "passed")
-    gone = ore.EmbeddingsError if how == "its call is over" else asyncio.CancelledError
-    assert isinstance(second, gone)
-    assert isinstance(third, gone)
+    error = ore.EmbeddingsError if how == "its call has ended" else asyncio.CancelledError
+    assert isinstance(second, error)
+    assert isinstance(third, error)
 
 
-def test_first_come_first_served() -> None:
-    """Nobody who comes later slips past somebody who waits."""
+def test_requests_start_in_the_order_of_arrival() -> None:
+    """No later request overtakes a waiting one."""
 
     async def run() -> list[int]:
         throttle, served = AsyncThrottle(2), list[int]()
 
         async def user(number: int) -> None:
             for _ in range(3):
-                async with throttle.acquire(exchange()):
+                async with throttle.acquire(request()):
                     served.append(number)
                     await asyncio.sleep(0)
 
@@ -87,22 +89,22 @@ def test_first_come_first_served() -> None:
         assert sorted(served[start : start + 10]) == [*range(10)]
 
 
-def test_a_call_that_waits_for_its_budget_holds_nobody_up() -> None:
-    """Others have the place that it cannot use."""
+def test_a_call_that_waits_for_its_budget_does_not_delay_others() -> None:
+    """Other calls use the place that a call waiting for its own budget cannot use."""
     passed = []
 
     async def run() -> None:
         throttle, done = AsyncThrottle(2), asyncio.Event()
         call = CallState(Options(model="m", budget=Decimal(1)), ModelLimits())
         careful = [
-            RequestState(call, call.divide(b), b) for b in (Batch([0], "a"), Batch([1], "b"))
+            RequestState(call, call.splitter(b), b) for b in (Batch([0], "a"), Batch([1], "b"))
         ]
-        first = asyncio.create_task(pass_through(throttle, careful[0], done))
+        first = asyncio.create_task(hold(throttle, careful[0], done))
         await asyncio.sleep(0)
-        second = asyncio.create_task(pass_through(throttle, careful[1], done))
+        second = asyncio.create_task(hold(throttle, careful[1], done))
         await asyncio.sleep(0)
         for _ in range(5):
-            async with asyncio.timeout(10), throttle.acquire(exchange()):
+            async with asyncio.timeout(10), throttle.acquire(request()):
                 passed.append(second.done())
         call.spend(Usage(total_tokens=1, cost=Decimal("0.001"), requests=1))
         done.set()
@@ -113,8 +115,8 @@ def test_a_call_that_waits_for_its_budget_holds_nobody_up() -> None:
     assert passed == [False] * 5
 
 
-def test_calls_of_many_threads_leave_each_others_connections_alone() -> None:
-    """A call that ends cuts nothing that a thread of its own once used."""
+def test_threads_do_not_abort_each_others_requests() -> None:
+    """A call that ends does not abort requests on connections that its threads used before."""
     faults = Faults()
     wanted = ore.Client.local(model="local/hash").embed([*"abcdefgh"], dimensions=8).vectors
     wrong: list[object] = []
@@ -141,119 +143,106 @@ def test_calls_of_many_threads_leave_each_others_connections_alone() -> None:
     assert faults.requests == 4 * 25 * 8
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_wait_that_is_refused_is_no_pause_for_others(kind: str, clock: JumpingClock) -> None:
-    """An hour is raised for the request that was told so; the next one begins at once."""
+@both
+def test_a_retry_after_that_is_too_long_does_not_delay_other_requests(
+    kind: Kind, clock: JumpingClock
+) -> None:
+    """A Retry-After of an hour raises for its own request; the next request starts at once."""
     service = Service(Fault("status", status=429, retry_after=3600, requests=[0]))
-
-    async def run() -> None:
-        async with service.async_client() as client:
-            with pytest.raises(ore.RateLimitError):
-                await client.embed("a")
-            await client.embed("a")
-
-    if kind == "async":
-        asyncio.run(run())
-    else:
-        with service.client() as client:
-            with pytest.raises(ore.RateLimitError):
-                client.embed("a")
+    with client_of(service, kind) as client:
+        with pytest.raises(ore.RateLimitError):
             client.embed("a")
+        client.embed("a")
     assert clock.waited == []
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_deadline_and_a_full_turnstile_do_not_spin(kind: str) -> None:
-    """Waiting for another request to end is no waiting for time."""
+@both
+def test_waiting_for_a_place_does_not_use_up_the_deadline(kind: Kind) -> None:
+    """A request that waits for another one to end does not move the clock to its deadline."""
     service = Service(Fault("status", status=503, requests=range(4)))
     options: Any = {"batch_size": 1, "concurrency": 4, "deadline": 60}
-    if kind == "sync":
-        with service.client() as client:
-            assert len(client.embed([*"abcdefgh"], **options)) == 8
-    else:
-        assert len(asyncio.run(service.async_client().embed([*"abcdefgh"], **options))) == 8
+    with client_of(service, kind) as client:
+        assert len(client.embed([*"abcdefgh"], **options)) == 8
 
 
-def test_only_the_next_waits_for_a_time(
+def test_only_the_next_request_waits_for_a_certain_time(
     clock: JumpingClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever stands behind another, or for a budget, is called; he would look again and again."""
+    """Requests behind the next one, or waiting for a budget, are woken; they do not poll."""
     queue, calling = _RequestQueue(8), threading.Event()
-    first, second = (_Waiter(exchange(), calling) for _ in range(2))
+    first, second = (_Waiter(request(), calling) for _ in range(2))
     says = {first: "wait", second: "go"}
-    monkeypatch.setattr(first.exchange, "verdict", lambda: says[first])
-    monkeypatch.setattr(second.exchange, "verdict", lambda: says[second])
+    monkeypatch.setattr(first.request, "readiness", lambda: says[first])
+    monkeypatch.setattr(second.request, "readiness", lambda: says[second])
     queue.limiter("m").overloaded(clock.now(), clock.now(), retry_after=5.0)
-    queue.join(first)
-    queue.join(second)
-    in_time = second.starts
-    assert first.starts == math.inf
+    queue.add(first)
+    queue.add(second)
+    in_time = second.starts_at
+    assert first.starts_at == math.inf
     assert in_time == pytest.approx(clock.now() + 5)
     says[first] = "go"
-    queue.call()
-    assert first.starts == pytest.approx(in_time)
-    assert second.starts == math.inf
+    queue.start_ready()
+    assert first.starts_at == pytest.approx(in_time)
+    assert second.starts_at == math.inf
     says = dict.fromkeys(says, "wait")
-    queue.call()
-    assert {first.starts, second.starts} == {math.inf}
+    queue.start_ready()
+    assert {first.starts_at, second.starts_at} == {math.inf}
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_model_that_must_wait_holds_up_no_other(kind: str, clock: JumpingClock) -> None:
-    """The service limits each model by itself."""
+@both
+def test_a_model_that_has_to_wait_does_not_delay_other_models(
+    kind: Kind, clock: JumpingClock
+) -> None:
+    """The service limits each model separately."""
     service = Service(Fault("status", status=429, retry_after=60, requests=[0]))
-
-    async def run() -> None:
-        async with service.async_client(max_retries=0) as client:
-            with pytest.raises(ore.RateLimitError):
-                await client.embed("a", model="local/visual")
-            await client.embed("a", model="local/hash")
-
-    if kind == "async":
-        asyncio.run(run())
-    else:
-        with service.client(max_retries=0) as client:
-            with pytest.raises(ore.RateLimitError):
-                client.embed("a", model="local/visual")
-            client.embed("a", model="local/hash")
+    with client_of(service, kind, max_retries=0) as client:
+        with pytest.raises(ore.RateLimitError):
+            client.embed("a", model="local/visual")
+        client.embed("a", model="local/hash")
     assert clock.waited == []
 
 
 def test_concurrency_counts_the_requests_of_all_models() -> None:
-    """And a place that is free goes to whoever came first, whatever the model."""
+    """A free place goes to the request that arrived first, whatever its model."""
     queue = _RequestQueue(2)
-    tickets = [_Waiter(exchange(model), threading.Event()) for model in "abcab"]
-    for ticket in tickets:
-        queue.join(ticket)
-    assert [ticket.began is not None for ticket in tickets] == [True, True, False, False, False]
-    queue.leave(tickets[1], None)
-    assert [ticket.began is not None for ticket in tickets[2:]] == [True, False, False]
+    waiters = [_Waiter(request(model), threading.Event()) for model in "abcab"]
+    for waiter in waiters:
+        queue.add(waiter)
+    assert [waiter.started_at is not None for waiter in waiters] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+    queue.remove(waiters[1], None)
+    assert [waiter.started_at is not None for waiter in waiters[2:]] == [True, False, False]
 
 
-@pytest.mark.parametrize("how", ["each is served", "all are given up"])
-def test_a_call_that_waits_costs_the_same_however_many_wait(how: str) -> None:
-    """Steps along the queue, of which each join and end once needed one for each that waits."""
+@pytest.mark.parametrize("how", ["each is answered", "all give up"])
+def test_the_cost_of_queueing_does_not_depend_on_the_queue_length(how: str) -> None:
+    """Adding and removing a request once took one step for every waiting request."""
 
     class Counted(OrderedDict[_Waiter, None]):
         steps = 0
 
         def __iter__(self) -> Iterator[_Waiter]:
-            for ticket in super().__iter__():
+            for waiter in super().__iter__():
                 self.steps += 1
-                yield ticket
+                yield waiter
 
     def cost(calls: int) -> float:
         queue, waiting = _RequestQueue(8), Counted()
-        queue._line("m").waiting = waiting
-        tickets = [_Waiter(exchange(), threading.Event()) for _ in range(calls)]
-        for ticket in tickets:
-            queue.join(ticket)
-        if how == "all are given up":
-            for ticket in tickets:
-                ticket.exchange.call.end()
-            queue.call_everyone()
-        for ticket in tickets:
-            queue.leave(ticket, None)
+        queue._model("m").waiting = waiting
+        waiters = [_Waiter(request(), threading.Event()) for _ in range(calls)]
+        for waiter in waiters:
+            queue.add(waiter)
+        if how == "all give up":
+            for waiter in waiters:
+                waiter.request.call.end()
+            queue.wake_all()
+        for waiter in waiters:
+            queue.remove(waiter, None)
         return waiting.steps / calls
 
     assert cost(1) > 0
@@ -262,13 +251,18 @@ def test_a_call_that_waits_costs_the_same_however_many_wait(how: str) -> None:
 
 @pytest.mark.parametrize(
     "where",
-    [(Limiter, "begin"), (RequestState, "begun"), (_RequestQueue, "call"), (RequestState, "ended")],
+    [
+        (Limiter, "begin"),
+        (RequestState, "on_start"),
+        (_RequestQueue, "start_ready"),
+        (RequestState, "on_end"),
+    ],
 )
 @pytest.mark.parametrize("after", [True, False])
-def test_an_interrupt_anywhere_in_the_queue_keeps_no_place(
+def test_an_interrupt_in_the_queue_leaves_no_request_in_flight(
     where: tuple[type, str], after: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C comes out as it is, and the next request has its turn."""
+    """KeyboardInterrupt reaches the caller, and the next request can start."""
     throttle, (owner, name) = Throttle(1), where
     step, done = getattr(owner, name), False
 
@@ -283,11 +277,11 @@ def test_an_interrupt_anywhere_in_the_queue_keeps_no_place(
         return outcome
 
     monkeypatch.setattr(owner, name, interrupted)
-    with pytest.raises(KeyboardInterrupt), throttle.acquire(exchange()):
+    with pytest.raises(KeyboardInterrupt), throttle.acquire(request()):
         pass
     assert throttle.limiter("m").in_flight == 0
     passed = []
-    with throttle.acquire(exchange()):
+    with throttle.acquire(request()):
         passed.append(throttle.limiter("m").in_flight)
     assert passed == [1]
 
@@ -297,9 +291,9 @@ def test_an_interrupt_anywhere_in_the_queue_keeps_no_place(
 def test_an_interrupt_does_not_strand_the_request_of_another_thread(
     owner: type, after: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever was just being let in by the thread that Ctrl-C came to has its turn all the same."""
-    throttle, other = Throttle(1), _Waiter(exchange(budget=Decimal(1)), threading.Event())
-    name = "begin" if owner is Limiter else "begun"
+    """A request that an interrupted thread was just starting for another thread still starts."""
+    throttle, other = Throttle(1), _Waiter(request(budget=Decimal(1)), threading.Event())
+    name = "begin" if owner is Limiter else "on_start"
     step, done = getattr(owner, name), False
 
     def interrupted(*arguments: Any) -> None:
@@ -311,15 +305,81 @@ def test_an_interrupt_does_not_strand_the_request_of_another_thread(
         if first and after:
             signal.raise_signal(signal.SIGINT)
 
-    own = _Waiter(exchange(), threading.Event())
-    throttle._queue.join(own)
-    throttle._queue.join(other)
+    own = _Waiter(request(), threading.Event())
+    throttle._queue.add(own)
+    throttle._queue.add(other)
     monkeypatch.setattr(owner, name, interrupted)
     with pytest.raises(KeyboardInterrupt):
-        throttle._leave(own, None)
-    assert other.began is not None
-    assert other.called.is_set()
-    throttle._leave(other, None)
-    assert cast("Any", other.exchange.call.purse).budget == Budget(Decimal(1))
-    with throttle.acquire(exchange()):
+        throttle._remove(own, None)
+    assert other.started_at is not None
+    assert other.wakeup.is_set()
+    throttle._remove(other, None)
+    assert cast("Any", other.request.call.shared_budget).budget == Budget(Decimal(1))
+    with throttle.acquire(request()):
         assert throttle.limiter("m").in_flight == 1
+
+
+class _HonestClock(JumpingClock):
+    """Like the real clock, it does not wait if the event is set; it records every wait."""
+
+    def wait(self, event: threading.Event, seconds: float) -> None:
+        super().wait(event, 0 if event.is_set() else seconds)
+
+    async def wait_async(self, event: asyncio.Event, seconds: float) -> None:
+        super()._jump(0 if event.is_set() else seconds)
+
+
+@both
+def test_waiting_for_a_time_does_not_poll(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A waiting request does not wake itself again and again, which would block asyncio's loop."""
+    clock = _HonestClock()
+    monkeypatch.setattr(_throttle, "clock", clock)
+    service = Service(Fault("status", status=429, retry_after=4, requests=[0]))
+
+    async def run() -> None:
+        async with service.async_client() as client:
+            await asyncio.gather(*(client.embed(text) for text in "abc"))
+
+    if kind == "async":
+        asyncio.run(run())
+    else:
+        with service.client() as client:
+            client.embed([*"abc"], batch_size=1, concurrency=1)
+    assert sum(clock.waited) >= 4
+    assert len(clock.waited) < 20
+
+
+def test_a_forgotten_stream_can_be_collected_inside_the_queue(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The collector may close a stream while a thread of the same client is inside the queue."""
+
+    class Forgetful:
+        """Holds a reference to itself, so only the garbage collector frees it."""
+
+        def __init__(self, client: ore.Client) -> None:
+            self.me = self
+            self.parts = client.embed_stream(["x"] * 40, batch_size=1, concurrency=2)
+            next(self.parts)
+
+    call = _throttle._RequestQueue.start_ready
+    outcomes: list[Any] = []
+
+    def collect(queue: Any) -> None:
+        gc.collect()
+        call(queue)
+
+    def work() -> None:
+        with Service().client() as client:
+            gc.disable()
+            try:
+                Forgetful(client)
+                monkeypatch.setattr(_throttle._RequestQueue, "start_ready", collect)
+                outcomes.append(client.embed("a").vectors.shape)
+            finally:
+                gc.enable()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert outcomes == [(1, 256)]

@@ -363,8 +363,8 @@ def test_a_process_exits_although_a_request_hangs() -> None:
     """After an error, the process does not wait for requests in flight."""
     code = """
 import threading, httpx, openrouter_embeddings as ore
-from openrouter_embeddings.client import _request
-_request.GRACE = 0.01
+from openrouter_embeddings.client import _base
+_base.GRACE_PERIOD = 0.01
 in_flight = threading.Event()
 def serve(request):
     if b'"a"' in request.content:

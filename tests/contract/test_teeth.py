@@ -8,7 +8,7 @@ import openrouter_embeddings as ore
 import orjson
 import pytest
 from hypothesis import Phase, given, settings
-from openrouter_embeddings.client import _request
+from openrouter_embeddings.client import _call
 from openrouter_embeddings.core import decode, encode, preferences, result_builder
 
 from tests.contract.calls import CALLS, Call
@@ -29,7 +29,7 @@ def sending(spoil: Callable[[dict[str, Any]], Any]) -> Patch:
             body = json.loads(right(fields, batch))
             return orjson.dumps(spoil(body) or body)
 
-        monkeypatch.setattr(_request, "encode", wrong)
+        monkeypatch.setattr(_call, "encode", wrong)
 
     return plant
 

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openrouter_embeddings import jobs
-from openrouter_embeddings.client._workers import Workers
+from openrouter_embeddings.client.workers import Workers
 from openrouter_embeddings.jobs import _embed
 from openrouter_embeddings.jobs._sources import open_source
 from openrouter_embeddings.local.faults import Fault

@@ -1,4 +1,4 @@
-"""The API key, wrapped so that it shows in no repr, log, traceback or pickle."""
+"""The API key, wrapped so that it appears in no repr, log, traceback or pickle."""
 
 from __future__ import annotations
 
@@ -9,62 +9,66 @@ from .errors import InputError
 
 _SHORTEST = 12
 _MARK = b"[API key]"
-_BLOCK = 1 << 16  # bytes that are looked through for a key in disguise where there is a sign of one
-_LONGEST_LETTER = 24  # bytes: an escape of six letters, in UTF-32
-_WIDE = b"\\x00{0,3}+"  # between letters, in UTF-16 or 32; possessive: no number is tried twice
+_BLOCK = 1 << 16  # bytes that are searched for an escaped key if they have any sign of escaping
+_LONGEST_LETTER = 24  # bytes: a `\u` escape, six letters, in UTF-32
+_WIDE = b"\\x00{0,3}+"  # between the letters of UTF-16 or 32; possessive, so it never backtracks
 
 
-def _ways(letter: str) -> bytes:
-    """How a letter may stand in JSON: itself or escaped, in UTF-8, 16 or 32."""
+def _spellings(letter: str) -> bytes:
+    """A pattern for a letter in JSON: plain or escaped, in UTF-8, 16 or 32."""
     plain, short, long = (
-        _WIDE.join(re.escape(one).encode() for one in way)
-        for way in (letter, f"\\{letter}", f"\\u{ord(letter):04x}")
+        _WIDE.join(re.escape(character).encode() for character in spelling)
+        for spelling in (letter, f"\\{letter}", f"\\u{ord(letter):04x}")
     )
     return b"(?:%b|(?i:%b)%b)" % (plain, long, b"|" + short if letter in '"\\/' else b"")
 
 
 class Secret:
-    """Holds a key; only `reveal` gives it out."""
+    """Holds an API key. Only `reveal` returns it."""
 
     __slots__ = ("__weakref__", "_pattern", "_signs", "_value")
 
     def __init__(self, value: object) -> None:
-        # Nothing is refused here: a traceback would show `value` among this frame's locals, and
-        # the caller's argument among theirs.
-        self._value = value.strip() if isinstance(value, str) else "no text"
-        self._pattern = re.compile(_WIDE.join(map(_ways, self._value)))
+        # This raises nothing: a traceback would show `value` among the locals of this frame, and
+        # the key among those of the caller. `check` validates the key.
+        self._value = value.strip() if isinstance(value, str) else "not a str"
+        self._pattern = re.compile(_WIDE.join(map(_spellings, self._value)))
         has_short = any(letter in '"\\/' for letter in self._value)
         self._signs = (b"\\" if has_short else b"\\u00", b"\0")
 
     def check(self) -> None:
-        """Raise InputError where this can be no key."""
+        """Raise InputError if this cannot be an API key."""
         if not self._value:
             raise InputError(
-                "no API key: set OPENROUTER_API_KEY, or pass api_key=…; Client.local() needs none"
+                "no API key: set OPENROUTER_API_KEY or pass api_key=…; Client.local() needs none"
             )
         if not self._value.isascii() or not self._value.isprintable() or " " in self._value:
-            raise InputError("the API key has characters that no key has; it is not shown here")
+            raise InputError(
+                "the API key must be a str of printable ASCII characters without spaces; check the "
+                "value you set, which is not shown here"
+            )
 
     def __bool__(self) -> bool:
-        """Whether there is a key."""
+        """Whether the key is not empty."""
         return bool(self._value)
 
     def __repr__(self) -> str:
-        """Nothing of the key."""
+        """A placeholder without the key."""
         return "Secret(…)"
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled."""
-        raise TypeError("a client holds an API key and is not pickled; make one in each process")
+        raise TypeError("an API key cannot be pickled")
 
     def reveal(self) -> str:
         """The key itself."""
         return self._value
 
     def redact(self, text: bytes) -> bytes:
-        """`text` without the key, should a server echo it.
+        """`text` without the key, in case a server echoed it.
 
-        A word as short as the stand-in's `local` is no secret, and would be found in model names.
+        Keys as short as the stand-in's `local` stay: they are not secret, and model names contain
+        them.
         """
         if len(self._value) < _SHORTEST:
             return text
@@ -76,7 +80,7 @@ class Secret:
         for at in range(0, len(text), _BLOCK):
             end = at + _BLOCK + reach
             if all(text.find(sign, at, end) < 0 for sign in self._signs):
-                continue  # the search below takes a second for 42 MB
+                continue  # the search below takes a second per 42 MB
             for found in self._pattern.finditer(text, max(done, at - reach), end):
                 pieces += [text[done : found.start()], _MARK]
                 done = found.end()

@@ -119,12 +119,12 @@ class JumpingClock(_throttle.Clock):
         """The sum of all waits, in seconds."""
         return self._now
 
-    def wait(self, called: threading.Event, seconds: float) -> None:  # noqa: ARG002 - as Clock
-        """Jump ahead by so many seconds."""
+    def wait(self, event: threading.Event, seconds: float) -> None:  # noqa: ARG002 - as Clock
+        """Jump."""
         self._jump(seconds)
 
-    async def wait_async(self, called: asyncio.Event, seconds: float) -> None:  # noqa: ARG002 - as Clock
-        """Jump ahead by so many seconds."""
+    async def wait_async(self, event: asyncio.Event, seconds: float) -> None:  # noqa: ARG002 - as Clock
+        """The same for asyncio."""
         self._jump(seconds)
 
     def _jump(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""The two clients: signatures, docstrings and fan-out; every decision is in `core`."""
+"""The two clients: signatures, docstrings and concurrent requests. `core` makes every decision."""
 
 from ._async import AsyncClient
 from ._sync import Client

@@ -1,30 +1,26 @@
-"""The asyncio client: the same decisions, other waiting."""
+"""The asyncio client."""
 
 from __future__ import annotations
 
 import asyncio
-import weakref
 from collections import deque
 from collections.abc import AsyncIterable
 from contextlib import aclosing
 from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import stamina
 
-from openrouter_embeddings._secret import Secret
-from openrouter_embeddings.core.batching import Batcher, split
-from openrouter_embeddings.core.options import check_names
+from openrouter_embeddings.core.batching import Batch, Batcher
 from openrouter_embeddings.core.validate import InputValidator, accept, checked_iterable
 from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.inputs import Content
 from openrouter_embeddings.media import load_content
 from openrouter_embeddings.transport import AsyncTransport
 
-from . import _request, _throttle
-from ._base import LOCAL_KEY, LOCAL_MODEL, LOCAL_URL, BaseClient, Settings, with_role
-from ._request import CallState, RequestState, sleep_by
+from . import _base, _throttle
+from ._base import BaseClient, with_input_type
+from ._call import CallState, RequestState, sleep_with
 from ._throttle import AsyncThrottle
 
 if TYPE_CHECKING:
@@ -34,7 +30,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from openrouter_embeddings.core.batching import Batch
+    from openrouter_embeddings._secret import Secret
     from openrouter_embeddings.core.decode import Decoded
     from openrouter_embeddings.core.options import EmbedOptions
     from openrouter_embeddings.core.validate import Item
@@ -43,101 +39,64 @@ if TYPE_CHECKING:
     from openrouter_embeddings.result import EmbeddingResult
 
 
-# Gives each batch to a function that waits until there is room for another.
-_Take: TypeAlias = "Callable[[Batch], Awaitable[None]]"
-_Feed: TypeAlias = "Callable[[_Take], Awaitable[None]]"
+# Starts a batch, and returns when there is room for another.
+_Submit: TypeAlias = "Callable[[Batch], Awaitable[None]]"
+# Submits all batches of a call.
+_Feed: TypeAlias = "Callable[[_Submit], Awaitable[None]]"
 
 
-class AsyncClient(BaseClient):
-    """`Client` for asyncio: the same methods and options, awaited.
+class AsyncClient(BaseClient["httpx.AsyncClient"]):
+    """The client for asyncio: the methods and options of `Client`, awaited.
 
-    It serves one event loop of asyncio or uvloop at a time, and a new one when the last is closed
-    or the process was forked. Elsewhere, in trio say, its methods raise InputError.
+    It serves one event loop at a time, of asyncio or uvloop, and moves to a new loop when the last
+    one is closed or the process was forked. In other frameworks, such as trio, its methods raise
+    InputError.
 
-    Args:
-        api_key: default: the environment's OPENROUTER_API_KEY.
-        base_url: default: the environment's OPENROUTER_BASE_URL, else the service itself.
-        http_client: an `httpx.AsyncClient` of yours, for proxies, TLS or instrumentation. It stays
-            yours to close. Its time-outs and authentication are replaced for each request.
-        allow_http: send the key over plain http to another machine, in a network that you trust.
-        **defaults: any option of `embed`, for all calls of this client.
-
-    Raises:
-        InputError: no key, a URL that would expose it, or a default that cannot be right.
+    The arguments and errors are those of `Client`, except that `http_client` is your own
+    `httpx.AsyncClient`.
     """
 
-    _said = "AsyncClient(unfinished)"  # what a traceback shows when the constructor fails
-
-    def __init__(
-        self,
-        api_key: str | None = None,
-        *,
-        base_url: str | None = None,
-        http_client: httpx.AsyncClient | None = None,
-        allow_http: bool = False,
-        **defaults: Unpack[EmbedOptions],
-    ) -> None:
-        key = Secret(api_key or "")
-        del api_key  # an error below would show it among the locals of this traceback
-        self._settings = Settings(key, base_url, defaults)
-        self._said = self._settings.describe("AsyncClient")
-        self._transport = AsyncTransport(
-            self._settings.base_url, self._settings.key, http_client, allow_http=allow_http
-        )
-        self._throttle = AsyncThrottle(self._settings.concurrency)
-        self._sending: set[asyncio.Task[EmbeddingResult]] = set()
-        self._reading: set[asyncio.Task[None]] = set()  # the loop would let the collector have them
-        self._calls: weakref.WeakSet[CallState] = weakref.WeakSet()
-        self._closing = asyncio.Event()
+    _transport: AsyncTransport
+    _throttle: AsyncThrottle
 
     @classmethod
     def local(cls, **defaults: Unpack[EmbedOptions]) -> Self:
-        """A client of the stand-in, in this process; see `Client.local`."""
+        """A client of the stand-in, which runs in this process; see `Client.local`."""
         from openrouter_embeddings.local.servers.in_process import async_http_client  # noqa: PLC0415 - behind an extra
 
-        check_names(defaults)
-        if not defaults.get("model"):
-            defaults["model"] = LOCAL_MODEL
-        client = cls(LOCAL_KEY, base_url=LOCAL_URL, http_client=async_http_client(), **defaults)
-        client._transport.make = async_http_client
-        client._said = f"AsyncClient.local(model={defaults.get('model')!r})"
-        return client
+        return cls._local(async_http_client, defaults)
 
     async def embed(self, inputs: EmbedInputs, **options: Unpack[EmbedOptions]) -> EmbeddingResult:
-        """Embed inputs, one row each, in their order; see `Client.embed`."""
-        call = self._call(options)
-        self._throttle_here()
+        """Embed one input or a list of inputs; see `Client.embed`."""
+        call = self._start_call(options)
+        self._bind_to_loop()
         items = accept(inputs, skip=call.options.on_error == "skip")
-        loaded = [
-            item if isinstance(item, str) else await _load(item, position)
-            for position, item in enumerate(items)
-        ]
-        batches = split(loaded, call.options.batch_size)
-        first, second = next(batches), next(batches, None)
-        whole = call.gather(len(items))
-        try:
-            if second is None:
-                return await self._batch(call, first)
-            feed = partial(_feed, chain([first, second], batches))
-            async with aclosing(self._parts(call, feed)) as parts:
+        builder, batches = call.plan(
+            [
+                item if isinstance(item, str) else await _load(item, position)
+                for position, item in enumerate(items)
+            ]
+        )
+        with call.attaching_results():
+            if isinstance(batches, Batch):
+                return await self._embed_batch(call, batches)
+            feed = partial(_submit_all, batches)
+            async with aclosing(self._embed_batches(call, feed)) as parts:
                 async for part in parts:
-                    call.add(whole, part)
-        except EmbeddingsError as error:
-            call.conclude(error)
-            raise
-        return whole.result(call.options.model)
+                    call.add(builder, part)
+        return builder.result(call.options.model)
 
     async def embed_query(
         self, queries: EmbedInputs, **options: Unpack[EmbedOptions]
     ) -> EmbeddingResult:
-        """`embed` with `input_type="search_query"`: for what is searched with."""
-        return await self.embed(queries, **with_role("search_query", options))
+        """Embed search queries: `embed` with `input_type="search_query"`."""
+        return await self.embed(queries, **with_input_type("search_query", options))
 
     async def embed_documents(
         self, documents: EmbedInputs, **options: Unpack[EmbedOptions]
     ) -> EmbeddingResult:
-        """`embed` with `input_type="search_document"`: for what is searched in."""
-        return await self.embed(documents, **with_role("search_document", options))
+        """Embed the documents that are searched: `embed` with `input_type="search_document"`."""
+        return await self.embed(documents, **with_input_type("search_document", options))
 
     def embed_stream(
         self,
@@ -147,30 +106,30 @@ class AsyncClient(BaseClient):
         """Embed any number of inputs in bounded memory; see `Client.embed_stream`.
 
         Args:
-            inputs: any iterable or asynchronous iterable of inputs. It is read in a task of its
-                own, so that a part is handed over although an asynchronous one pauses. A plain one
-                is read in the event loop, which it holds up while it pauses.
-            **options: as for `embed`; a `deadline` counts from now.
+            inputs: an iterable or asynchronous iterable of inputs. A task of its own reads it, so
+                parts are yielded even while an asynchronous iterable waits for its next input. An
+                ordinary iterable is read in the event loop, and blocks the loop while it waits.
+            **options: as for `embed`; a `deadline` starts now.
         """
-        call = self._call(options)
+        call = self._start_call(options)
         if not isinstance(inputs, AsyncIterable):
             inputs = checked_iterable(inputs)
-        return self._parts(call, partial(_feed_inputs, inputs, call.options.batch_size))
+        return self._embed_batches(call, partial(_submit_inputs, inputs, call.options.batch_size))
 
     async def close(self) -> None:
-        """Close the connections, which ends the calls of other tasks with an error.
+        """Close the connections. Calls that other tasks are awaiting fail with an error.
 
-        A client given an `http_client` leaves that one open.
+        An `http_client` that you passed stays open.
         """
-        self._settings.closed = True
-        if self._is_inherited:  # whose loop would end the parent's requests
+        self._closed = True
+        if self._is_inherited:  # its event loop would end the requests of the parent process
             return
         for call in [*self._calls]:
             call.end("the client was closed")
         if not self._transport.loop_is_closed:
             self._closing.set()
-            self._throttle.wake()
-            for reader in self._reading:
+            self._throttle.wake_all()
+            for reader in self._readers:
                 reader.cancel()
         await self._transport.aclose()
 
@@ -187,138 +146,140 @@ class AsyncClient(BaseClient):
         """Close the connections."""
         await self.close()
 
-    def _call(self, options: EmbedOptions) -> CallState:
-        self._settings.check_open()
-        self._ready()
-        call = CallState(self._settings.options(options), self._settings.learned)
-        self._calls.add(call)
-        return call
+    def _connect(
+        self, base_url: str, key: Secret, http_client: httpx.AsyncClient | None, *, allow_http: bool
+    ) -> None:
+        self._transport = AsyncTransport(base_url, key, http_client, allow_http=allow_http)
+        self._throttle = AsyncThrottle(self._default_options.concurrency)
+        self._reset_tasks()
 
-    def _renew(self) -> None:
-        self._transport.renew()
-        self._throttle = self._throttle.anew()
-        self._sending, self._reading = set(), set()
-        self._calls = weakref.WeakSet()
+    def _reset_tasks(self) -> None:
+        self._sending: set[asyncio.Task[EmbeddingResult]] = set()
+        self._readers: set[asyncio.Task[None]] = set()  # the event loop keeps weak references only
         self._closing = asyncio.Event()
 
-    async def _parts(self, call: CallState, feed: _Feed) -> AsyncGenerator[EmbeddingResult]:
-        """Parts in order, with up to `concurrency` requests under way.
+    def _renew(self) -> None:
+        super()._renew()
+        self._reset_tasks()
 
-        The only asynchronous generator of a stream: a loop that ends closes all it knows at once,
-        and one inside another is being closed by that one then.
+    async def _embed_batches(self, call: CallState, feed: _Feed) -> AsyncGenerator[EmbeddingResult]:
+        """Embed batches with up to `concurrency` requests at a time; yield the parts in order.
+
+        A stream is this one asynchronous generator, with no other inside: an event loop that shuts
+        down closes all generators at once, and would find an inner one already being closed.
 
         Args:
-            call: whose requests they are.
-            feed: gives batches to the function that it is called with, in a task of its own.
+            call: the call that the batches belong to.
+            feed: submits them, in a task of its own.
         """
-        self._ready()
-        self._throttle_here()
-        call.begin()
-        self._calls.add(call)
+        self._renew_after_fork()
+        self._bind_to_loop()
+        call.bind_to_process()
+        self._register(call)
         concurrency = call.options.concurrency
-        free = asyncio.Semaphore(concurrency)
-        reserve = asyncio.Semaphore(2 * concurrency - 1)
-        begun: asyncio.Queue[asyncio.Task[EmbeddingResult] | None] = asyncio.Queue()
+        sending = asyncio.Semaphore(concurrency)
+        room = asyncio.Semaphore(2 * concurrency - 1)
+        started: asyncio.Queue[asyncio.Task[EmbeddingResult] | None] = asyncio.Queue()
         pending: deque[asyncio.Task[EmbeddingResult]] = deque()
 
         async def embed(batch: Batch) -> EmbeddingResult:
-            async with free:
-                return await self._batch(call, batch)
+            async with sending:
+                return await self._embed_batch(call, batch)
 
-        async def take(batch: Batch) -> None:
-            call.check_over(batch)  # a source may go on though its reader was cancelled
+        async def submit(batch: Batch) -> None:
+            if call.ended.is_set():  # an iterable may continue although its reader was cancelled
+                raise EmbeddingsError(call.end_reason, inputs=batch.positions)
             pending.append(asyncio.create_task(embed(batch)))
-            begun.put_nowait(pending[-1])
-            await reserve.acquire()
+            started.put_nowait(pending[-1])
+            await room.acquire()
 
-        reader = asyncio.create_task(self._read(call, partial(feed, take), begun))
-        self._reading.add(reader)
-        reader.add_done_callback(self._reading.discard)
+        reader = asyncio.create_task(self._read(call, partial(feed, submit), started))
+        self._readers.add(reader)
+        reader.add_done_callback(self._readers.discard)
         try:
-            while (task := await begun.get()) is not None:
+            while (task := await started.get()) is not None:
                 part = await task
-                reserve.release()
-                await asyncio.sleep(0)  # a reader without an await of its own leaves it this step
+                room.release()
+                await asyncio.sleep(0)  # lets a reader run that never awaits anything itself
                 pending.popleft()
-                call.hand_over(part)
+                call.deliver(part)
                 yield part
                 call.check_process()
-            await reader  # raises what the inputs raised, when the parts before are handed over
+            await reader  # raises the error of the inputs, after the parts before it
         except EmbeddingsError as error:
             if not call.is_forked:
                 call.end()
-                await _cancelled([reader])
-                await self._sent(pending)
-                await _cancelled(pending)
-                if call.whole is None:  # a stream; `embed` has more to do
-                    call.conclude(error)
+                await _cancel([reader])
+                await self._wait_for_sending(pending)
+                await _cancel(pending)
+                if call.builder is None:  # a stream; `embed` attaches the results itself
+                    call.attach_results(error)
             raise
         finally:
             if not call.is_forked:
                 call.end()
-                await _cancelled([reader, *pending])
+                await _cancel([reader, *pending])
 
     async def _read(
-        self, call: CallState, feed: Callable[[], Awaitable[None]], begun: asyncio.Queue[Any]
+        self, call: CallState, feed: Callable[[], Awaitable[None]], started: asyncio.Queue[Any]
     ) -> None:
-        """Read a stream's inputs; None says that no more requests come of them."""
+        """Read the inputs of a call, and put None into `started` when there are no more batches."""
         try:
             await feed()
         except asyncio.CancelledError:
-            if self._closing.is_set():  # the source may pause for long
-                raise EmbeddingsError(call.why_over) from None
+            if self._closing.is_set():  # do not wait for an input that may take long
+                raise EmbeddingsError(call.end_reason) from None
             raise
         finally:
-            begun.put_nowait(None)
+            started.put_nowait(None)
 
-    async def _batch(self, call: CallState, batch: Batch) -> EmbeddingResult:
-        division = call.divide(batch)
-        with call.watched(batch):
-            while (piece := division.next()) is not None:
-                exchange = RequestState(call, division, piece)
+    async def _embed_batch(self, call: CallState, batch: Batch) -> EmbeddingResult:
+        splitter = call.splitter(batch)
+        with call.active(batch):
+            while (piece := splitter.next()) is not None:
+                request = RequestState(call, splitter, piece)
                 try:
-                    decoded = await self._exchange(exchange)
+                    decoded = await self._attempt(request)
                 except EmbeddingsError as error:
-                    division.failed(piece, error, as_base64=exchange.as_base64, proven=call.proven)
+                    request.failed(error)
                 else:
-                    division.succeeded(piece, decoded)
-        return call.part(division)
+                    request.succeeded(decoded)
+        return call.part(splitter)
 
-    async def _exchange(self, exchange: RequestState) -> Decoded:
-        throttle = self._throttle_here()
-        with exchange.with_error_context():
-            async for attempt in stamina.retry_context(**exchange.retrying):
-                sleep_by(attempt, partial(_throttle.clock.wait_async, self._closing))
-                with attempt:
-                    exchange.expect_backoff(attempt.next_wait)
-                    async with throttle.acquire(exchange) as timeout:
-                        return exchange.read(await self._send(exchange, timeout))
+    async def _attempt(self, request: RequestState) -> Decoded:
+        throttle = self._bind_to_loop()
+        async for attempt in stamina.retry_context(**request.retry_options):
+            sleep_with(attempt, partial(_throttle.clock.wait_async, self._closing))
+            with attempt:
+                request.backoff = attempt.next_wait
+                async with throttle.acquire(request) as timeout:
+                    return request.read(await self._send(request, timeout))
         raise AssertionError("stamina ends with a result or an error")
 
-    async def _send(self, exchange: RequestState, timeout: float) -> Reply:  # noqa: ASYNC109
+    async def _send(self, request: RequestState, timeout: float) -> Reply:  # noqa: ASYNC109
         task = cast("asyncio.Task[EmbeddingResult]", asyncio.current_task())
         self._sending.add(task)
         try:
             return await self._transport.send(
-                exchange.body, timeout, exchange.scan(), exchange.may_resend
+                request.body, timeout, request.decoder(), request.may_resend
             )
         finally:
             self._sending.discard(task)
 
-    async def _sent(self, tasks: Iterable[asyncio.Task[EmbeddingResult]]) -> None:
-        """Wait a little for those whose request is in flight."""
+    async def _wait_for_sending(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
+        """Give the tasks whose request is in flight some time to finish."""
         if sending := self._sending.intersection(tasks):
-            await asyncio.wait(sending, timeout=_request.GRACE)
+            await asyncio.wait(sending, timeout=_base.GRACE_PERIOD)
 
-    def _throttle_here(self) -> AsyncThrottle:
-        """The turnstile and the connections of this event loop, made anew when the last closed."""
+    def _bind_to_loop(self) -> AsyncThrottle:
+        """The running event loop's throttle. Replaces it if it belongs to a closed loop."""
         if self._transport.bind():
-            self._throttle = self._throttle.anew()
+            self._throttle = self._throttle.renewed()
             self._closing = asyncio.Event()
         return self._throttle
 
 
-async def _cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
+async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel tasks, and wait until all have ended."""
     for task in tasks:
         task.cancel()
@@ -326,27 +287,26 @@ async def _cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 
 async def _load(item: Item, position: int) -> Loaded:
-    """Files are read in a thread, so that the loop goes on."""
+    """An input with its files, which a thread reads so that the event loop can continue."""
     if isinstance(item, Content):
         return await asyncio.to_thread(load_content, item, position)
     return load_content(item, position)
 
 
-async def _feed(batches: Iterable[Batch], take: _Take) -> None:
+async def _submit_all(batches: Iterable[Batch], submit: _Submit) -> None:
     for batch in batches:
-        await take(batch)
+        await submit(batch)
 
 
-async def _feed_inputs(
-    inputs: Iterable[EmbedInput] | AsyncIterable[EmbedInput], batch_size: int, take: _Take
+async def _submit_inputs(
+    inputs: Iterable[EmbedInput] | AsyncIterable[EmbedInput], batch_size: int, submit: _Submit
 ) -> None:
-    gate, planner = InputValidator(), Batcher(batch_size)
+    validator, batcher = InputValidator(), Batcher(batch_size)
     position = 0
 
     async def add(value: EmbedInput) -> None:
         nonlocal position
-        for batch in planner.add(await _load(gate.admit(value), position)):
-            await take(batch)
+        await _submit_all(batcher.add(await _load(validator.admit(value), position)), submit)
         position += 1
 
     if isinstance(inputs, AsyncIterable):
@@ -355,4 +315,4 @@ async def _feed_inputs(
     else:
         for value in inputs:
             await add(value)
-    await _feed(planner.rest(), take)
+    await _submit_all(batcher.rest(), submit)

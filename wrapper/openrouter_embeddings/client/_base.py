@@ -1,11 +1,12 @@
-"""What both clients are made of: key, address, defaults, and the process that they are in."""
+"""What `Client` and `AsyncClient` share: everything but the lines that wait."""
 
 from __future__ import annotations
 
 import os
 import threading
+import weakref
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.core.options import EmbedOptions, check_names, merged
@@ -13,61 +14,84 @@ from openrouter_embeddings.core.splitting import ModelLimits
 from openrouter_embeddings.errors import InputError
 from openrouter_embeddings.transport import BASE_URL
 
+from ._call import CallState
+
 if TYPE_CHECKING:
-    from typing import Self
+    from collections.abc import Callable
+    from typing import Self, Unpack
 
     from openrouter_embeddings.core.options import Options
 
-LOCAL_URL = "http://127.0.0.1/api/v1"  # never dialled: the in-process transport takes its place
+    from ._call import SharedBudget
+
+# Seconds that requests in flight, which will be billed, may take after another one has failed.
+GRACE_PERIOD = 5.0
+LOCAL_URL = "http://127.0.0.1/api/v1"  # never connected to: the in-process transport answers
 LOCAL_KEY = "local"
 LOCAL_MODEL = "local/minilm"
+HttpClient = TypeVar("HttpClient")  # the caller's: httpx.Client or httpx.AsyncClient
 
 
-class Settings:
-    """A client's key, base URL and default options. Raises InputError."""
+class BaseClient(ABC, Generic[HttpClient]):
+    """A client's configuration, its calls, and the process that uses it.
 
-    def __init__(self, key: Secret, base_url: str | None, defaults: EmbedOptions) -> None:
-        check_names(defaults, client=True)  # first: a misspelt api_key is not missing
-        self.key = key or Secret(os.environ.get("OPENROUTER_API_KEY", ""))
-        self.key.check()
-        if not isinstance(base_url, str | None):
-            raise InputError(f"base_url is a {type(base_url).__name__}, a str is needed")
-        self.base_url = base_url or os.environ.get("OPENROUTER_BASE_URL") or BASE_URL
-        # complains now about what would be wrong in every call
-        self._plain = merged(defaults, {})
-        # the checked copies: what becomes of the caller's mappings later does not matter
-        checked: Any = {name: getattr(self._plain, name) for name in defaults}
-        self._defaults: EmbedOptions = checked
-        self.concurrency = self._plain.concurrency
-        self.learned = ModelLimits()
-        self.closed = False
-        self.process = os.getpid()
-
-    def check_open(self) -> None:
-        """Raise InputError for a client that was closed."""
-        if self.closed:
-            raise InputError("the client is closed; make a new one")
-
-    def options(self, call: EmbedOptions) -> Options:
-        """The defaults, overridden by a call's own options."""
-        return merged(self._defaults, call) if call else self._plain
-
-    def describe(self, name: str) -> str:
-        """For a repr: what is safe to show."""
-        model = self._defaults.get("model")
-        return f"{name}({self.base_url!r}{f', model={model!r}' if model else ''})"
-
-
-class BaseClient(ABC):
-    """What both clients share beside their methods.
-
-    A client is its own copy, deep or not: whoever copies what holds one goes on with its
-    connections and limits. In a forked process it begins anew at its first use: connections,
-    locks and calls under way stay the parent's.
+    A copy of a client, deep or not, is the client itself, so that both share connections and rate
+    limits. A forked process makes its own connections and locks when it first uses the client, and
+    leaves those of the parent alone.
     """
 
-    _said: str
-    _settings: Settings
+    _repr: str = ""  # empty until the constructor has succeeded
+    _transport: Any
+    _throttle: Any
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        base_url: str | None = None,
+        http_client: HttpClient | None = None,
+        allow_http: bool = False,
+        **defaults: Unpack[EmbedOptions],
+    ) -> None:
+        key = Secret(api_key or "")
+        del api_key  # an error below would show it among the locals of its traceback
+        check_names(defaults, client=True)  # first: report a misspelt api_key as such, not missing
+        key = key or Secret(os.environ.get("OPENROUTER_API_KEY", ""))
+        key.check()
+        if not isinstance(base_url, str | None):
+            raise InputError(f"base_url must be a str, got {type(base_url).__name__}")
+        base_url = base_url or os.environ.get("OPENROUTER_BASE_URL") or BASE_URL
+        self._default_options = merged(defaults, {})  # raises now what would fail in every call
+        # the validated copies, which the caller cannot change later
+        validated: Any = {name: getattr(self._default_options, name) for name in defaults}
+        self._defaults: EmbedOptions = validated
+        self._model_limits = ModelLimits()
+        self._closed = False
+        self._process = os.getpid()
+        self._calls: weakref.WeakSet[CallState] = weakref.WeakSet()
+        self._connect(base_url, key, http_client, allow_http=allow_http)
+        model = defaults.get("model")
+        self._repr = f"{type(self).__name__}({base_url!r}{f', model={model!r}' if model else ''})"
+
+    @abstractmethod
+    def _connect(
+        self, base_url: str, key: Secret, http_client: HttpClient | None, *, allow_http: bool
+    ) -> None:
+        """Make the transport, the throttle and what else the client needs in each process."""
+
+    @classmethod
+    def _local(cls, make: Callable[[], HttpClient], defaults: EmbedOptions) -> Self:
+        """A client whose requests the stand-in answers in this process.
+
+        `make` returns an httpx client for that; a forked process calls it again.
+        """
+        check_names(defaults)
+        model = defaults.get("model") or LOCAL_MODEL
+        defaults["model"] = model
+        client = cls(LOCAL_KEY, base_url=LOCAL_URL, http_client=make(), **defaults)
+        client._transport.make = make
+        client._repr = f"{cls.__name__}.local(model={model!r})"
+        return client
 
     def __copy__(self) -> Self:
         """The client itself."""
@@ -77,34 +101,60 @@ class BaseClient(ABC):
         """The client itself."""
         return self
 
-    def __repr__(self) -> str:
-        """Address and model; never the key."""
-        return self._said
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled."""
+        raise TypeError(
+            "a client cannot be pickled, because it holds an API key; make one in each process"
+        )
 
-    def _ready(self) -> None:
-        """Have what belongs to this process. Raises APIConnectionError where that cannot be."""
-        process = os.getpid()
-        if process != self._settings.process:
-            with _locks.setdefault(process, threading.Lock()):
-                if process != self._settings.process:
-                    self._renew()
-                    self._settings.process = process
+    def __repr__(self) -> str:
+        """The base URL and the model; never the key."""
+        return self._repr or f"{type(self).__name__}(unfinished)"
+
+    def _options(self, options: EmbedOptions) -> Options:
+        """The client's defaults, overridden by the options of a call."""
+        return merged(self._defaults, options) if options else self._default_options
+
+    def _start_call(
+        self, options: EmbedOptions, shared_budget: SharedBudget | None = None
+    ) -> CallState:
+        if self._closed:
+            raise InputError("the client is closed; make a new one")
+        self._renew_after_fork()
+        call = CallState(self._options(options), self._model_limits, shared_budget)
+        self._register(call)
+        return call
+
+    def _register(self, call: CallState) -> None:
+        """Remember a call, so that `close` can end it."""
+        self._calls.add(call)
 
     @property
     def _is_inherited(self) -> bool:
-        """Whether all that is here is another process's still."""
-        return os.getpid() != self._settings.process
+        """Whether this process is a fork that has not used the client yet."""
+        return os.getpid() != self._process
 
-    @abstractmethod
+    def _renew_after_fork(self) -> None:
+        """Replace what belongs to the parent process. Raises APIConnectionError if impossible."""
+        if self._is_inherited:
+            process = os.getpid()
+            with _locks.setdefault(process, threading.Lock()):
+                if self._is_inherited:
+                    self._renew()
+                    self._process = process
+
     def _renew(self) -> None:
-        """Make anew what belongs to a process, and touch nothing of the parent's."""
+        """Make new connections, locks and calls, and do not touch those of the parent process."""
+        self._transport.renew()
+        self._throttle = self._throttle.renewed()
+        self._calls = weakref.WeakSet()
 
 
-# By process: another thread may have held the parent's at the fork, and is not there to release it.
+# One for each process: in a fork, the parent's lock may be held by a thread that does not exist.
 _locks: dict[int, threading.Lock] = {}
 
 
-def with_role(role: str, options: EmbedOptions) -> EmbedOptions:
-    """`options` with `input_type`, unless the caller set another."""
-    check_names(options)  # here: the caller's frame keeps its own
-    return {"input_type": role, **options}
+def with_input_type(input_type: str, options: EmbedOptions) -> EmbedOptions:
+    """`options` with `input_type`, unless the caller has set it."""
+    check_names(options)  # here, where the caller's frame still has its own options
+    return {"input_type": input_type, **options}

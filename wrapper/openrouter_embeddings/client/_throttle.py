@@ -1,8 +1,8 @@
-"""Where requests wait for their turn: one turnstile for all calls of a client.
+"""When a request may start: one queue for all calls of a client.
 
-First come, first served, but a model that must wait does not hold up another. Whoever changes
-something lets in those whose turn it is then, so that nobody can slip past a request that has been
-told to go.
+Requests start in the order in which they came, except that a model which has to wait does not delay
+the others. Whoever changes the queue also starts every request that may start now, so that no later
+request can overtake one that was told to start.
 """
 
 from __future__ import annotations
@@ -24,285 +24,294 @@ from openrouter_embeddings.errors import EmbeddingsError, RateLimitError, Respon
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from typing import Self
 
-    from ._request import RequestState
+    from ._call import RequestState
 
-# Clients that are told to wait equally long must not come back together.
+# Clients that were told to wait equally long should not all come back at the same time.
 _JITTER = 0.1
-_MOMENT = 1e-6  # seconds; the same time, though it was computed anew
+_ROUNDING = 1e-6  # seconds between two results for the same time
 
 
 class Clock:
-    """The time, and waiting for it; tests put their own in its place."""
+    """The time, and waiting. Tests replace it."""
 
     def now(self) -> float:
-        """Seconds, from some beginning."""
+        """Seconds since an arbitrary start."""
         return time.monotonic()
 
-    def wait(self, called: threading.Event, seconds: float) -> None:
-        """Until called, or until so much time has passed."""
-        called.wait(seconds)
+    def wait(self, event: threading.Event, seconds: float) -> None:
+        """Wait until the event is set or the time has passed."""
+        event.wait(seconds)
 
-    async def wait_async(self, called: asyncio.Event, seconds: float) -> None:
+    async def wait_async(self, event: asyncio.Event, seconds: float) -> None:
         """The same for asyncio."""
-        await until(called, seconds)
+        await _wait(event, seconds)
 
 
 clock: Clock = Clock()
 
 
 class _Waiter:
-    """One request's place in the queue, and later among those that are under way."""
+    """A request that waits in the queue, or is in flight."""
 
-    def __init__(self, exchange: RequestState, called: threading.Event | asyncio.Event) -> None:
-        self.exchange = exchange
-        self.called = called
-        self.number = 0  # in the order of their coming
-        self.began: float | None = None
-        self.starts = math.inf  # when its time comes; infinite: when somebody else ends
-        self.over = False
+    def __init__(self, request: RequestState, wakeup: threading.Event | asyncio.Event) -> None:
+        self.request = request
+        self.wakeup = wakeup  # set when the request has started, or should check its call again
+        self.number = 0  # in the order of arrival
+        self.started_at: float | None = None
+        self.starts_at = math.inf  # infinite while that depends on other requests
+        self.has_ended = False
+
+    def times(self) -> tuple[float, float]:
+        """Seconds until the start and until the deadline. Raises as `check_can_start`."""
+        wait = self.starts_at - clock.now()
+        return wait, self.request.check_can_start(wait)
 
 
 class _ModelQueue:
-    """The requests for one model: the service limits each by itself."""
+    """The requests for one model: the service limits each model separately."""
 
     def __init__(self, limiter: Limiter) -> None:
         self.limiter = limiter
-        # a dict would step over all that have left to find its first
+        # a dict would step over all removed waiters to find its first
         self.waiting: OrderedDict[_Waiter, None] = OrderedDict()
-        self.under_way: set[_Waiter] = set()
-        self._next: _Waiter | None = None  # waits for a time, and nobody else in the line does
+        self.in_flight: set[_Waiter] = set()
+        self._next: _Waiter | None = None  # the only one that waits for a certain time
 
     def first(self) -> _Waiter | None:
-        """The first that may go. One that waits for its own call's budget holds nobody up."""
-        found, over = None, []
-        for ticket in self.waiting:
-            verdict = ticket.exchange.verdict()
-            if verdict == "go":
-                found = ticket
+        """The first that may start; one that waits for its own call's budget is passed over."""
+        found, stopped = None, []
+        for waiter in self.waiting:
+            readiness = waiter.request.readiness()
+            if readiness == "go":
+                found = waiter
                 break
-            if verdict == "stop":
-                over.append(ticket)
-        for ticket in over:
-            self.waiting.pop(ticket, None)
-            ticket.called.set()  # to hear why
+            if readiness == "stop":
+                stopped.append(waiter)
+        for waiter in stopped:
+            self.waiting.pop(waiter, None)
+            waiter.wakeup.set()  # it raises the reason
         return found
 
-    def expect(self, ticket: _Waiter | None, starts: float) -> None:
-        """Say when the next one begins; those behind it are called when it does."""
-        if self._next is not None and self._next is not ticket:
-            self._next.starts = math.inf
-        self._next = ticket
-        if ticket and not math.isclose(ticket.starts, starts, rel_tol=0, abs_tol=_MOMENT):
-            ticket.called.set()  # to wait anew, till then
-            ticket.starts = starts  # last: an interrupt before it leaves this to be done again
+    def schedule(self, waiter: _Waiter | None, starts_at: float) -> None:
+        """Set when the next one starts. The others are woken when it does."""
+        if self._next is not None and self._next is not waiter:
+            self._next.starts_at = math.inf
+        self._next = waiter
+        if waiter and not math.isclose(waiter.starts_at, starts_at, rel_tol=0, abs_tol=_ROUNDING):
+            waiter.wakeup.set()  # it waits again, until the new time
+            waiter.starts_at = starts_at  # last, so that an interrupt before it repeats the above
 
 
 class _RequestQueue:
-    """What both turnstiles decide alike; the blocking one holds a lock around every call.
+    """The queue of both throttles. The blocking one holds a lock around every call.
 
-    Ctrl-C may end any of this between two steps, also in a thread that lets in another's request.
-    So who is under way is a set, which takes and loses a ticket in one step and may do so twice.
+    Ctrl-C may interrupt any method between two steps, even in a thread that is starting another
+    thread's request. Therefore the requests in flight are a set: adding or removing a waiter is one
+    step, and can be repeated.
     """
 
     def __init__(self, concurrency: int, limiters: dict[str, Limiter] | None = None) -> None:
         self.concurrency = concurrency
-        self._lines = {model: _ModelQueue(limiter) for model, limiter in (limiters or {}).items()}
+        self._models = {model: _ModelQueue(limiter) for model, limiter in (limiters or {}).items()}
         self._numbers = itertools.count()
 
     def limiter(self, model: str) -> Limiter:
-        """What has been learned of a model."""
-        return self._line(model).limiter
+        """The limiter of a model."""
+        return self._model(model).limiter
 
     def limiters(self) -> dict[str, Limiter]:
-        """What has been learned, for a queue in which nothing is under way yet."""
-        return {model: replace(line.limiter, in_flight=0) for model, line in self._lines.items()}
+        """Copies of all limiters, for a queue without requests in flight."""
+        return {model: replace(queue.limiter, in_flight=0) for model, queue in self._models.items()}
 
-    def _line(self, model: str) -> _ModelQueue:
-        if model not in self._lines:
-            self._lines[model] = _ModelQueue(Limiter())
-        return self._lines[model]
+    def _model(self, model: str) -> _ModelQueue:
+        if model not in self._models:
+            self._models[model] = _ModelQueue(Limiter())
+        return self._models[model]
 
-    def join(self, ticket: _Waiter) -> None:
-        """Stand at the end."""
-        ticket.number = next(self._numbers)
-        self._line(ticket.exchange.call.options.model).waiting[ticket] = None
-        self.call()
+    def add(self, waiter: _Waiter) -> None:
+        """Put a waiter at the end."""
+        waiter.number = next(self._numbers)
+        self._model(waiter.request.call.options.model).waiting[waiter] = None
+        self.start_ready()
 
-    def call(self) -> None:
-        """Let in, in order, everyone who may begin now."""
+    def start_ready(self) -> None:
+        """Start, in order, every request that may start now."""
         now = clock.now()
         while ready := [*self._ready(now)]:
-            line, ticket = min(ready, key=lambda each: each[1].number)
+            queue, waiter = min(ready, key=lambda pair: pair[1].number)
             try:
-                self._begin(line, ticket, now)
-            except BaseException:  # Ctrl-C, perhaps in the thread of another's request
-                self._begin(line, ticket, now)
+                self._start(queue, waiter, now)
+            except BaseException:  # Ctrl-C, perhaps while starting another thread's request
+                self._start(queue, waiter, now)
                 raise
 
-    def _begin(self, line: _ModelQueue, ticket: _Waiter, now: float) -> None:
-        """Let one in. Doing so again, where the first time was cut short, is fine."""
-        line.under_way.add(ticket)
-        line.waiting.pop(ticket, None)
-        if ticket.began is None:
-            line.limiter.begin(now)
-            ticket.exchange.begun()
-            ticket.began = now
-        ticket.called.set()
+    def _start(self, queue: _ModelQueue, waiter: _Waiter, now: float) -> None:
+        """Start a request. Safe to repeat after an interrupt."""
+        queue.in_flight.add(waiter)
+        queue.waiting.pop(waiter, None)
+        if waiter.started_at is None:
+            queue.limiter.begin(now)
+            waiter.request.on_start()
+            waiter.started_at = now
+        waiter.wakeup.set()
 
     def _ready(self, now: float) -> Iterator[tuple[_ModelQueue, _Waiter]]:
-        """The first of each line, where it may begin now; the others learn when they may."""
-        under_way = sum(len(line.under_way) for line in self._lines.values())
-        for line in self._lines.values():
-            line.limiter.in_flight = len(line.under_way)
-            if (ticket := line.first()) is None:
-                line.expect(None, math.inf)
+        """The first waiter of each model that may start now; schedules those of the others."""
+        in_flight = sum(len(queue.in_flight) for queue in self._models.values())
+        for queue in self._models.values():
+            queue.limiter.in_flight = len(queue.in_flight)
+            if (waiter := queue.first()) is None:
+                queue.schedule(None, math.inf)
                 continue
-            concurrency = max(self.concurrency, ticket.exchange.call.options.concurrency)
-            wait = math.inf if under_way >= concurrency else line.limiter.wait(now, concurrency)
+            concurrency = max(self.concurrency, waiter.request.call.options.concurrency)
+            wait = math.inf if in_flight >= concurrency else queue.limiter.wait(now, concurrency)
             if wait > 0:
-                line.expect(ticket, now + wait)
+                queue.schedule(waiter, now + wait)
             else:
-                yield line, ticket
+                yield queue, waiter
 
-    def leave(self, ticket: _Waiter, outcome: BaseException | None) -> None:
-        """Give a place back, in the queue or under way. Doing so twice is fine."""
-        line = self._line(ticket.exchange.call.options.model)
-        line.waiting.pop(ticket, None)
-        line.under_way.discard(ticket)
-        if not ticket.over and ticket.began is not None:
-            ticket.over = True
-            self._learn(line.limiter, ticket.began, outcome)
-            ticket.exchange.ended(outcome)
-        self.call()
+    def remove(self, waiter: _Waiter, outcome: BaseException | None) -> None:
+        """Remove a request that waits or has ended. Safe to repeat."""
+        queue = self._model(waiter.request.call.options.model)
+        queue.waiting.pop(waiter, None)
+        queue.in_flight.discard(waiter)
+        if not waiter.has_ended and waiter.started_at is not None:
+            waiter.has_ended = True
+            self._update_limiter(queue.limiter, waiter.started_at, outcome)
+            waiter.request.on_end(outcome)
+        self.start_ready()
 
-    def call_everyone(self) -> None:
-        """Let everyone look whether their call is over."""
-        for line in self._lines.values():
-            for ticket in line.waiting:
-                ticket.called.set()
+    def wake_all(self) -> None:
+        """Let every waiter check whether its call has ended."""
+        for queue in self._models.values():
+            for waiter in queue.waiting:
+                waiter.wakeup.set()
 
-    def _learn(self, limiter: Limiter, began: float, outcome: BaseException | None) -> None:
+    def _update_limiter(
+        self, limiter: Limiter, started_at: float, outcome: BaseException | None
+    ) -> None:
         now = clock.now()
         if outcome is None or isinstance(outcome, ResponseError):
-            limiter.served(now, began)
+            limiter.served(now, started_at)
         if not isinstance(outcome, EmbeddingsError):
             return
         wait = pause(outcome)
         wait = None if wait is None else wait * (1 + random.uniform(0, _JITTER))  # noqa: S311 - no secret
         if isinstance(outcome, RateLimitError):
-            limiter.too_fast(now, began, wait)
+            limiter.too_fast(now, started_at, wait)
         elif is_overload(outcome):
-            limiter.overloaded(now, began, wait)
+            limiter.overloaded(now, started_at, wait)
 
 
-class Throttle:
-    """For threads."""
-
+class _BaseThrottle:
     def __init__(self, concurrency: int, limiters: dict[str, Limiter] | None = None) -> None:
         self._queue = _RequestQueue(concurrency, limiters)
-        # The collector may end a forgotten stream at any time, also of a thread that is in here.
+
+    def renewed(self) -> Self:
+        """A throttle for another event loop or process, with these limits and an empty queue."""
+        return type(self)(self._queue.concurrency, self._queue.limiters())
+
+
+class Throttle(_BaseThrottle):
+    """The throttle for threads.
+
+    Attributes:
+        lock: can be taken again by the thread that holds it, because the garbage collector may
+            close an unused stream at any time, even in the methods below.
+    """
+
+    def __init__(self, concurrency: int, limiters: dict[str, Limiter] | None = None) -> None:
+        super().__init__(concurrency, limiters)
         self.lock = threading.RLock()
 
     def limiter(self, model: str) -> Limiter:
-        """What it has learned of a model's limits."""
+        """The limiter of a model."""
         with self.lock:
             return self._queue.limiter(model)
 
-    def anew(self) -> Throttle:
-        """For another process, in which nothing is under way yet; the service is the same."""
-        return Throttle(self._queue.concurrency, self._queue.limiters())
+    def is_locked_by_this_thread(self) -> bool:
+        """Whether this thread holds the lock.
 
-    def is_mine(self) -> bool:
-        """Whether this thread is in the middle of a look at the queue.
-
-        RLock has no public name for it; a test fails should the private one change.
+        RLock has no public method for this. A test fails if the private name changes.
         """
         return bool(self.lock._is_owned())  # type: ignore[attr-defined] # noqa: SLF001
 
     @contextmanager
-    def acquire(self, exchange: RequestState) -> Iterator[float]:
-        """Around one attempt, when its turn has come; gives the seconds that it may take."""
-        exchange.check(0.0)
-        called = threading.Event()
-        ticket = _Waiter(exchange, called)
+    def acquire(self, request: RequestState) -> Iterator[float]:
+        """Around one attempt: waits until it may start, and gives the seconds it may take."""
+        request.check_can_start(0.0)
+        wakeup = threading.Event()
+        waiter = _Waiter(request, wakeup)
         outcome: BaseException | None = None
         try:
             with self.lock:
-                self._queue.join(ticket)
-            while ticket.began is None:
-                wait = ticket.starts - clock.now()
-                remaining = exchange.check(wait)
+                self._queue.add(waiter)
+            while waiter.started_at is None:
+                wait, remaining = waiter.times()
                 if math.isfinite(wait):
-                    clock.wait(called, max(0.0, min(wait, remaining)))
+                    clock.wait(wakeup, max(0.0, min(wait, remaining)))
                 else:
-                    called.wait(remaining if math.isfinite(remaining) else None)
-                called.clear()
+                    wakeup.wait(remaining if math.isfinite(remaining) else None)
+                wakeup.clear()
                 with self.lock:
-                    self._queue.call()
-            yield exchange.timeout()
+                    self._queue.start_ready()
+            yield request.timeout()
         except BaseException as error:
             outcome = error
             raise
         finally:
             try:
-                self._leave(ticket, outcome)
-            except KeyboardInterrupt:  # in here, of all places
-                self._leave(ticket, outcome)
+                self._remove(waiter, outcome)
+            except KeyboardInterrupt:  # inside `_remove` itself
+                self._remove(waiter, outcome)
                 raise
 
-    def _leave(self, ticket: _Waiter, outcome: BaseException | None) -> None:
+    def _remove(self, waiter: _Waiter, outcome: BaseException | None) -> None:
         with self.lock:
-            self._queue.leave(ticket, outcome)
+            self._queue.remove(waiter, outcome)
 
-    def wake(self) -> None:
-        """Let everyone look whether their call is over."""
+    def wake_all(self) -> None:
+        """Let every waiter check whether its call has ended."""
         with self.lock:
-            self._queue.call_everyone()
+            self._queue.wake_all()
 
 
-class AsyncThrottle:
-    """For tasks."""
-
-    def __init__(self, concurrency: int, limiters: dict[str, Limiter] | None = None) -> None:
-        self._queue = _RequestQueue(concurrency, limiters)
-
-    def anew(self) -> AsyncThrottle:
-        """For another event loop or process, in which nothing is under way yet."""
-        return AsyncThrottle(self._queue.concurrency, self._queue.limiters())
+class AsyncThrottle(_BaseThrottle):
+    """The throttle for tasks."""
 
     @asynccontextmanager
-    async def acquire(self, exchange: RequestState) -> AsyncIterator[float]:
-        """As `Throttle.turn`."""
-        exchange.check(0.0)
-        called = asyncio.Event()
-        ticket = _Waiter(exchange, called)
-        self._queue.join(ticket)
+    async def acquire(self, request: RequestState) -> AsyncIterator[float]:
+        """See `Throttle.acquire`."""
+        request.check_can_start(0.0)
+        wakeup = asyncio.Event()
+        waiter = _Waiter(request, wakeup)
+        self._queue.add(waiter)
         outcome: BaseException | None = None
         try:
-            while ticket.began is None:
-                wait = ticket.starts - clock.now()
-                remaining = exchange.check(wait)
+            while waiter.started_at is None:
+                wait, remaining = waiter.times()
                 if math.isfinite(wait):
-                    await clock.wait_async(called, max(0.0, min(wait, remaining)))
+                    await clock.wait_async(wakeup, max(0.0, min(wait, remaining)))
                 else:
-                    await until(called, remaining)
-                called.clear()
-                self._queue.call()
-            yield exchange.timeout()
+                    await _wait(wakeup, remaining)
+                wakeup.clear()
+                self._queue.start_ready()
+            yield request.timeout()
         except BaseException as error:
             outcome = error
             raise
         finally:
-            self._queue.leave(ticket, outcome)
+            self._queue.remove(waiter, outcome)
 
-    def wake(self) -> None:
-        """As `Throttle.wake`."""
-        self._queue.call_everyone()
+    def wake_all(self) -> None:
+        """Let every waiter check whether its call has ended."""
+        self._queue.wake_all()
 
 
-async def until(event: asyncio.Event, seconds: float) -> None:
-    """Wait for an event, or so many seconds; without end where they are infinite."""
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Wait until the event is set or the time, which may be infinite, has passed."""
     try:
         async with asyncio.timeout(seconds if math.isfinite(seconds) else None):
             await event.wait()

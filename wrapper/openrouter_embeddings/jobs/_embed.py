@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from openrouter_embeddings.client._request import SharedBudget
-from openrouter_embeddings.client._workers import Job, Workers
+from openrouter_embeddings.client.job_session import JobSession, resolve_options
+from openrouter_embeddings.client.workers import WorkerFuture
 from openrouter_embeddings.core.batching import MAX_TEXT_BYTES
 from openrouter_embeddings.core.budget import Budget
 from openrouter_embeddings.errors import EmbeddingsError
@@ -60,16 +59,11 @@ class Embedding:
         watch: ProgressReporter,
         max_errors: int | None,
     ) -> None:
-        plain = client._settings.options(options)  # noqa: SLF001 - of the same package
-        self._client = client
-        client._ready()  # noqa: SLF001 - of the same package
-        self._limiter = client._throttle.limiter(plain.model)  # noqa: SLF001 - of the same package
-        self._options: Any = {**options, "on_error": "skip", "budget": None}
+        plain = resolve_options(client, options)
+        budget = None if plain.budget is None else _budget(plain.budget, store)
+        self._session = JobSession(client, {**options, "on_error": "skip", "budget": None}, budget)
         self._batch_size, self._concurrency = plain.batch_size, plain.concurrency
         self._store, self._cache = store, cache
-        self._purse: SharedBudget | None = None
-        if plain.budget is not None:
-            self._purse = SharedBudget(_budget(plain.budget, store), threading.Lock())
         self._watch = watch
         self._max_errors = max_errors
         self._pending: dict[Future[EmbeddingResult], list[Row]] = {}
@@ -112,20 +106,19 @@ class Embedding:
     @property
     def in_flight(self) -> int:
         """Requests under way."""
-        return self._limiter.in_flight
+        return self._session.limiter.in_flight
 
     @property
     def concurrency(self) -> int:
         """Requests that may be."""
-        return max(1, math.floor(min(self._limiter.window, self._concurrency)))
+        return max(1, math.floor(min(self._session.limiter.window, self._concurrency)))
 
     def run(self, batches: Iterator[list[Row]]) -> None:
         """Until every input is kept or refused."""
         self._check_errors()
-        workers: Workers[EmbeddingResult] = Workers(self._concurrency)
         try:
             for rows in self._new(batches):
-                self._submit(workers, rows)
+                self._submit(rows)
             while self._pending:
                 self._collect()
         except BaseException:
@@ -135,7 +128,7 @@ class Embedding:
             self._drain()
             raise
         finally:
-            workers.stop()
+            self._session.stop()
 
     def _new(self, batches: Iterator[list[Row]]) -> Iterator[list[Row]]:
         """Inputs that nobody has embedded yet, in lists of a request's size."""
@@ -193,16 +186,14 @@ class Embedding:
         for digest in found:
             del new[digest]
 
-    def _submit(self, workers: Workers[EmbeddingResult], rows: list[Row]) -> None:
+    def _submit(self, rows: list[Row]) -> None:
         self._has_asked = True
         while len(self._pending) >= self._at_once:
             self._collect()
-        inputs: Any = [row.value for row in rows]
-        call = self._client._call(self._options, self._purse)  # noqa: SLF001 - of the same package
-        future: Job[EmbeddingResult] = Job()
+        future: WorkerFuture[EmbeddingResult] = WorkerFuture()
         try:  # Ctrl-C may come at any time, and what has begun is waited for
             self._pending[future] = rows
-            workers.put(future, self._client._embed, call, inputs)  # noqa: SLF001 - as above
+            self._session.submit(future, [row.value for row in rows])
         except BaseException:
             if future.cancel():
                 self._pending.pop(future, None)
@@ -211,7 +202,8 @@ class Embedding:
     @property
     def _at_once(self) -> int:
         """Calls: one, until an answer has told the price that a budget has to know."""
-        is_blind = self._purse is not None and self._purse.budget.needs_price
+        shared = self._session.shared_budget
+        is_blind = shared is not None and shared.budget.needs_price
         return 1 if is_blind else self._concurrency
 
     def _collect(self) -> None:
@@ -268,10 +260,10 @@ class Embedding:
     def _spend(self, usage: Usage) -> None:
         """What was paid for counts for the budget of the next run, too."""
         self.usage += usage
-        if self._purse is None:
+        if self._session.shared_budget is None:
             self._store.note("spent", str(self._store.spent + (usage.cost or 0)))
             return
-        budget, lock = self._purse
+        budget, lock = self._session.shared_budget
         with lock:
             self._store.note("spent", str(budget.spent))
             self._store.note("unpriced", budget.unpriced)

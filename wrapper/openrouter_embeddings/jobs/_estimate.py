@@ -10,7 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from openrouter_embeddings.client._workers import Workers
+from openrouter_embeddings.client.job_session import resolve_options
+from openrouter_embeddings.client.workers import Workers
 from openrouter_embeddings.core.options import EmbedOptions, check_names, merged
 from openrouter_embeddings.errors import InputError
 
@@ -161,7 +162,7 @@ def _probed(
     by_size: bool,
 ) -> Estimate:
     """With what some inputs cost, and how long that takes."""
-    concurrency = client._settings.options(options).concurrency  # noqa: SLF001 - one package
+    concurrency = resolve_options(client, options).concurrency
     asked = _asked(client, options, [row for one in strata for row in one.rows], concurrency)
     usages = [usage for usage, _ in asked]
     tokens = _measured(strata, [usage.prompt_tokens for usage in usages], by_size=by_size)

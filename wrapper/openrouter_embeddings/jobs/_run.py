@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 
 from openrouter_embeddings._version import __version__
+from openrouter_embeddings.client.job_session import resolve_options
 from openrouter_embeddings.core.options import EmbedOptions, check_names, merged
 from openrouter_embeddings.errors import InputError
 from openrouter_embeddings.local.contract import contract
@@ -108,7 +109,7 @@ def embed_file(
     schema = rows.schema.empty_table().select(chosen).schema
     with ExitStack() as stack:
         client = stack.enter_context(given_or_own(client))
-        asked = client._settings.options(options)  # noqa: SLF001 - one package
+        asked = resolve_options(client, options)
         fields = asked.request_fields()
         space = {n: fields.get(n) for n in ("model", "input_type", "provider")}
         space["asked_dimensions"] = fields.get("dimensions")

@@ -1,4 +1,4 @@
-"""What threads of one call share."""
+"""`CallState` and `RequestState`, as the threads of one call share them."""
 
 import threading
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import openrouter_embeddings as ore
 import pytest
-from openrouter_embeddings.client._request import CallState, RequestState
+from openrouter_embeddings.client._call import CallState, RequestState
 from openrouter_embeddings.core.batching import split
 from openrouter_embeddings.core.result_builder import ResultBuilder
 from openrouter_embeddings.errors import EmbeddingsError
@@ -17,21 +17,21 @@ ROWS = np.arange(8, dtype=np.float32).reshape(4, 2)
 
 @pytest.fixture
 def call() -> CallState:
-    """One call of four inputs, in batches of two."""
-    return ore.Client.local()._call({})
+    """A call of four inputs in batches of two."""
+    return ore.Client.local()._start_call({})
 
 
-def exchanges(call: CallState) -> list[RequestState]:
-    """A request for each batch."""
-    return [RequestState(call, call.divide(batch), batch) for batch in split([*"abcd"], 2)]
+def requests(call: CallState) -> list[RequestState]:
+    """One request per batch."""
+    return [RequestState(call, call.splitter(batch), batch) for batch in split([*"abcd"], 2)]
 
 
-def test_a_part_is_put_to_its_place_while_another_thread_looks_for_its_own(
+def test_one_thread_adds_a_part_while_another_reserves_rows(
     call: CallState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The matrix is begun once, whichever of them comes first; neither loses its rows."""
-    whole = call.gather(4)
-    second = exchanges(call)[1]
+    """The matrix is allocated once, and neither thread loses its rows."""
+    builder, _ = call.plan([*"abcd"])
+    second = requests(call)[1]
     begins, go_on = threading.Event(), threading.Event()
     begin = ResultBuilder._begin
 
@@ -50,28 +50,28 @@ def test_a_part_is_put_to_its_place_while_another_thread_looks_for_its_own(
     monkeypatch.setattr(ResultBuilder, "_begin", slow)
     looking = threading.Thread(target=look)
     first = EmbeddingResult(ROWS[:2].copy(), Usage(), "m", (), start=0)
-    adding = threading.Thread(target=call.add, args=[whole, first])
+    adding = threading.Thread(target=call.add, args=[builder, first])
     looking.start()
     assert begins.wait(20)
     adding.start()
-    adding.join(0.1)  # it waits, or has gone wrong by now
+    adding.join(0.1)  # by now it waits, or the test fails
     go_on.set()
     adding.join(20)
     looking.join(20)
-    call.add(whole, EmbeddingResult(places[0], Usage(), "m", (), start=2))
-    assert np.array_equal(whole.result("m").vectors, ROWS)
+    call.add(builder, EmbeddingResult(places[0], Usage(), "m", (), start=2))
+    assert np.array_equal(builder.result("m").vectors, ROWS)
 
 
-def test_what_a_failed_call_hands_over_is_written_to_by_nobody(call: CallState) -> None:
-    """Not by a thread whose request could not be cut in time."""
-    whole = call.gather(4)
-    first, second = exchanges(call)
+def test_the_partial_result_of_a_failed_call_is_not_written_to(call: CallState) -> None:
+    """A thread whose request could not be aborted in time does not change `error.partial`."""
+    builder, _ = call.plan([*"abcd"])
+    first, second = requests(call)
     places: Any = first._reserve(2), second._reserve(2)
     places[0][:] = ROWS[:2]
-    call.add(whole, EmbeddingResult(places[0], Usage(), "m", (), start=0))
-    with call.watched(second._piece):
+    call.add(builder, EmbeddingResult(places[0], Usage(), "m", (), start=0))
+    with call.active(second._piece):
         error = EmbeddingsError("it failed")
-        call.conclude(error)
+        call.attach_results(error)
         for place in places:
             place[:] = -1
     assert error.partial is not None

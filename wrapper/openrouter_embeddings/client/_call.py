@@ -1,0 +1,422 @@
+"""The state of one call of `embed` or `embed_stream`, and of each of its requests."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import threading
+import weakref
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from openrouter_embeddings.core import result_builder
+from openrouter_embeddings.core.batching import Batch, longest_reply, split
+from openrouter_embeddings.core.budget import Budget
+from openrouter_embeddings.core.decode import decode
+from openrouter_embeddings.core.encode import encode
+from openrouter_embeddings.core.retry_policy import can_retry, maybe_billed
+from openrouter_embeddings.core.splitting import BatchSplitter
+from openrouter_embeddings.core.streaming import StreamDecoder
+from openrouter_embeddings.errors import (
+    APIConnectionError,
+    BudgetExceededError,
+    DeadlineExceededError,
+    EmbeddingsError,
+    NotFoundError,
+    ResponseError,
+)
+from openrouter_embeddings.result import Usage
+
+from . import _throttle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import stamina
+
+    from openrouter_embeddings.core.decode import Decoded
+    from openrouter_embeddings.core.options import Options
+    from openrouter_embeddings.core.splitting import ModelLimits
+    from openrouter_embeddings.core.wire import Reply
+    from openrouter_embeddings.inputs import Loaded
+    from openrouter_embeddings.result import EmbeddingResult, Matrix
+
+_JITTER = 1.0  # seconds, at most, that stamina adds to a backoff
+
+
+class SharedBudget(NamedTuple):
+    """A budget that threads share, of one call or of all calls of a job, and its lock."""
+
+    budget: Budget
+    lock: threading.Lock
+
+
+class CallState:
+    """One call: its options, its deadline, what it has cost, and whether it has ended.
+
+    Args:
+        options: of the call.
+        model_limits: of the client.
+        shared_budget: of a job; a call whose options have a budget makes its own.
+    """
+
+    def __init__(
+        self, options: Options, model_limits: ModelLimits, shared_budget: SharedBudget | None = None
+    ) -> None:
+        self.options = options
+        self.fields = options.request_fields()
+        self.model_limits = model_limits
+        self.ended = threading.Event()
+        self.end_reason = "the call ended before this request was sent"
+        if options.budget is not None:
+            shared_budget = SharedBudget(Budget(options.budget), threading.Lock())
+        self.shared_budget = shared_budget
+        self.lock = threading.Lock()
+        self.builder: result_builder.ResultBuilder | None = None  # None for a stream
+        self._splitters: dict[int, BatchSplitter] = {}  # by position; not delivered yet
+        self._first_failed = math.inf  # position of a batch
+        self._active_batches = 0
+        self._usage = Usage()
+        self._width: int | None = None
+        deadline = options.deadline
+        self._ends_at = None if deadline is None else _throttle.clock.now() + deadline
+        self._process = os.getpid()
+
+    def bind_to_process(self) -> None:
+        """Belong to this process: a stream starts when its first part is requested."""
+        self._process = os.getpid()
+
+    @property
+    def is_forked(self) -> bool:
+        """Whether this process is a fork of the one that the call's requests and locks are in."""
+        return os.getpid() != self._process
+
+    def check_process(self) -> None:
+        """Raise APIConnectionError in a fork of the process in which the stream started."""
+        if self.is_forked:
+            raise APIConnectionError(
+                "the stream began in another process, before a fork, and its responses arrive "
+                "there; start a new stream in this process"
+            )
+
+    def end(self, reason: str = "") -> None:
+        """Send no more requests of this call."""
+        self.end_reason = reason or self.end_reason
+        self.ended.set()
+
+    def remaining(self) -> float:
+        """Seconds until the deadline; infinite without one."""
+        return math.inf if self._ends_at is None else self._ends_at - _throttle.clock.now()
+
+    def spend(self, usage: Usage) -> None:
+        """Count what a response cost, valid or not. Any thread may call this."""
+        with self.lock:
+            self._usage += usage
+        if self.shared_budget is not None:
+            with self.shared_budget.lock:
+                self.shared_budget.budget.spend(usage)
+
+    def usage(self) -> Usage | None:
+        """What the call has used so far; None before the first response."""
+        usage = self._usage
+        return usage if usage.requests or usage.unanswered else None
+
+    @property
+    def has_succeeded(self) -> bool:
+        """Whether the service has accepted a request of this call."""
+        return self._usage.requests > 0
+
+    def splitter(self, batch: Batch) -> BatchSplitter:
+        """The splitter of a new batch."""
+        shared_budget = self.shared_budget  # a lambda with `self` would be a reference cycle
+        splitter = BatchSplitter(
+            batch,
+            self.model_limits,
+            self.options.model,
+            skip=self.options.on_error == "skip",
+            ask_again=self.options.max_retries > 0,
+            cautious=lambda: shared_budget is not None and shared_budget.budget.needs_price,
+        )
+        self._splitters[batch.positions[0]] = splitter
+        return splitter
+
+    @contextmanager
+    def active(self, batch: Batch) -> Iterator[None]:
+        """Around a batch. If it fails, later batches send no more requests; earlier ones do."""
+        with self.lock:
+            self._active_batches += 1
+        try:
+            yield
+        except EmbeddingsError:
+            with self.lock:
+                self._first_failed = min(self._first_failed, batch.positions[0])
+            raise
+        finally:
+            with self.lock:
+                self._active_batches -= 1
+
+    def needs(self, piece: Batch) -> bool:
+        """Whether requests for a piece should still be sent."""
+        return not self.ended.is_set() and piece.positions[0] <= self._first_failed
+
+    def part(self, splitter: BatchSplitter) -> EmbeddingResult:
+        """The result of a batch."""
+        return result_builder.part(splitter, self.options.model)
+
+    def deliver(self, part: EmbeddingResult) -> None:
+        """Record that the caller gets a part. Raises ResponseError if its width is a new one."""
+        if len(part):
+            positions = range(part.start, part.start + len(part) + len(part.missing))
+            self._width = result_builder.same_width(self._width, part.vectors, positions)
+        del self._splitters[part.start]
+
+    def plan(
+        self, inputs: list[Loaded]
+    ) -> tuple[result_builder.ResultBuilder, Batch | Iterator[Batch]]:
+        """For `embed`: the builder of its matrix, and its only batch or all of them."""
+        self.builder = result_builder.ResultBuilder(len(inputs))
+        batches = split(inputs, self.options.batch_size)
+        first, second = next(batches), next(batches, None)
+        return self.builder, first if second is None else chain([first, second], batches)
+
+    def add(self, builder: result_builder.ResultBuilder, part: EmbeddingResult) -> None:
+        """Add a part to the matrix, while other threads reserve rows in it."""
+        with self.lock:
+            builder.add(part)
+
+    @contextmanager
+    def attaching_results(self) -> Iterator[None]:
+        """Around a call: an error that ends it gets the results of the call."""
+        try:
+            yield
+        except EmbeddingsError as error:
+            if not self.is_forked:
+                self.attach_results(error)
+            raise
+
+    def attach_results(self, error: EmbeddingsError) -> None:
+        """Set an error's `usage`, and its `partial`: the vectors that the call has received.
+
+        For a stream, `partial` has those that the caller has not received yet.
+        """
+        splitters = sorted(self._splitters.items())
+        with self.lock:
+            builder, self.builder = self.builder, None
+            if builder is not None and self._active_batches:  # requests that could not be aborted
+                builder.leave()
+        if builder is None:
+            inputs = sum(len(splitter.batch.items) for _, splitter in splitters)
+            builder = result_builder.ResultBuilder(inputs, splitters[0][0] if splitters else 0)
+        for _, splitter in splitters:
+            part = self.part(splitter)
+            if len(part):
+                if self._width not in (None, part.vectors.shape[1]):
+                    continue
+                self._width = part.vectors.shape[1]
+            builder.add(part)
+        result = builder.result(self.options.model)
+        error.partial = result if len(result) or result.errors else None
+        error.usage = self.usage()
+
+
+class RequestState:
+    """One request: its body, its attempts, and what they come to.
+
+    Attributes:
+        body: as JSON.
+        as_base64: whether the body asks for base64.
+        backoff: seconds, without jitter, that stamina will wait if the current attempt fails.
+    """
+
+    def __init__(self, call: CallState, splitter: BatchSplitter, piece: Batch) -> None:
+        self.call = call
+        self.backoff = 0.0
+        self._splitter = splitter
+        self._piece = piece
+        self._retries = 0
+        self._invalid_responses = 0
+        self._out_of_time = False
+        self._has_response = False  # the current attempt
+        self._has_reserved = False  # `_max_tokens` of the budget
+        self._max_tokens = piece.most_tokens if call.shared_budget is not None else 0
+        fields = call.fields
+        self.as_base64 = fields["encoding_format"] == "base64"
+        if self.as_base64 and call.options.model in call.model_limits.floats:
+            self.as_base64 = False
+            fields = {**fields, "encoding_format": "float"}
+        self.body = encode(fields, piece)
+
+    def decoder(self) -> StreamDecoder:
+        """A decoder for one response, which writes its vectors to their rows in the matrix."""
+        inputs = len(self._piece.items)
+        return StreamDecoder(inputs, longest_reply(inputs), self._reserve)
+
+    def _reserve(self, width: int) -> Matrix | None:
+        if self.call.options.dimensions not in (None, width):
+            return None
+        with self.call.lock:
+            builder = self.call.builder
+            return None if builder is None else builder.reserve(self._piece.positions, width)
+
+    @property
+    def retry_options(self) -> dict[str, Any]:
+        """Arguments for `stamina.retry_context`."""
+        # stamina's iterator is a reference cycle: with `self` in it, each matrix would stay in
+        # memory until the garbage collector runs
+        weak_self = weakref.ref(self)
+
+        def wait_before_retry(error: Exception) -> bool | float:
+            request = weak_self()
+            return request is not None and request._wait_before_retry(error)  # noqa: SLF001
+
+        return {
+            "on": wait_before_retry,
+            "attempts": self.call.options.max_retries + 1,
+            "timeout": None,  # this class keeps the deadline
+            "wait_initial": 0.5,
+            "wait_max": 30.0,
+            "wait_jitter": _JITTER,
+        }
+
+    def readiness(self) -> Literal["go", "wait", "stop"]:
+        """Whether the call and its budget let the request start now."""
+        if not self.call.needs(self._piece):
+            return "stop"
+        if self.call.shared_budget is None:
+            return "go"
+        budget, lock = self.call.shared_budget
+        with lock:
+            return budget.verdict(self._max_tokens)
+
+    def check_can_start(self, wait: float) -> float:
+        """Seconds until the deadline, for a request that may start in `wait` seconds.
+
+        Raises DeadlineExceededError, BudgetExceededError, or EmbeddingsError if the call has ended.
+        """
+        if not self.call.needs(self._piece):
+            raise EmbeddingsError(self.call.end_reason)
+        if self.call.shared_budget is not None:
+            budget, lock = self.call.shared_budget
+            with lock:
+                if budget.verdict(self._max_tokens) == "stop":
+                    raise BudgetExceededError(budget.reason, inputs=self._piece.positions)
+        remaining = self.call.remaining()
+        if remaining <= 0 or remaining < wait < math.inf:
+            raise self._deadline_error()
+        return remaining
+
+    def on_start(self) -> None:
+        """An attempt starts. Safe to repeat after an interrupt."""
+        self._has_response = False
+        if self.call.shared_budget is not None and not self._has_reserved:
+            self._has_reserved = True
+            with self.call.shared_budget.lock:
+                self.call.shared_budget.budget.begin(self._max_tokens)
+
+    def on_end(self, outcome: BaseException | None) -> None:
+        """The attempt has ended with this error, or with none."""
+        aborted = isinstance(outcome, ResponseError | asyncio.CancelledError)
+        unanswered = (aborted and not self._has_response) or maybe_billed(outcome)
+        if unanswered:
+            self._count(Usage(unanswered=1))
+        if self.call.shared_budget is not None:
+            self._has_reserved = False
+            with self.call.shared_budget.lock:
+                self.call.shared_budget.budget.end(self._max_tokens, maybe_billed=unanswered)
+
+    def may_resend(self) -> bool:
+        """Whether to resend at once a request that may have been billed; counts it if so.
+
+        With a budget the attempt fails instead, because the next one has to ask the budget.
+        """
+        if self.call.shared_budget is not None or not self.call.needs(self._piece):
+            return False
+        self._count(Usage(unanswered=1))
+        return True
+
+    def timeout(self) -> float:
+        """Seconds that the attempt may take."""
+        return max(min(self.call.options.timeout, self.call.remaining()), 1e-3)
+
+    def read(self, reply: Reply) -> Decoded:
+        """The vectors of a response. Counts what the response cost, valid or not."""
+        self._has_response = True
+        try:
+            decoded = decode(reply, self._piece, self.call.options.dimensions)
+        except ResponseError as error:
+            self._count(error.usage, refused=len(self._piece.items))
+            raise
+        except EmbeddingsError as error:
+            self._count(error.usage)
+            raise
+        refused = len(decoded.refused.inputs) if decoded.refused else 0
+        self._count(decoded.served.usage, refused=refused)
+        return decoded
+
+    def _count(self, usage: Usage | None, refused: int = 0) -> None:
+        if usage is not None:
+            if refused:
+                usage = replace(usage, refused=refused)
+            self._splitter.usage += usage
+            self.call.spend(usage)
+
+    def succeeded(self, decoded: Decoded) -> None:
+        """Tell the splitter about the vectors. May raise the error that ends the batch."""
+        self._splitter.succeeded(self._piece, decoded)
+
+    def failed(self, error: EmbeddingsError) -> None:
+        """Tell the splitter about the last attempt's error. May raise it, which ends the batch."""
+        error.inputs = error.inputs or tuple(self._piece.positions)
+        error.usage = self.call.usage()
+        if isinstance(error, NotFoundError) and (names := self.call.fields.get("provider")):
+            error.message += f" (provider preferences of the call: {', '.join(names)})"
+        if self._out_of_time:
+            last, error = error, self._deadline_error(error)
+            error.__cause__ = last
+        self._splitter.failed(
+            self._piece, error, as_base64=self.as_base64, proven=self.call.has_succeeded
+        )
+
+    def _wait_before_retry(self, error: Exception) -> bool | float:
+        """For stamina: False to give up, True to wait `backoff` and jitter, or seconds to wait."""
+        if not isinstance(error, EmbeddingsError) or not self.call.needs(self._piece):
+            return False
+        if not can_retry(error, self._invalid_responses):
+            return False
+        if self.call.remaining() <= 0:
+            self._out_of_time = True
+            return False
+        if self._retries == self.call.options.max_retries:
+            return False
+        self._retries += 1
+        self._invalid_responses += isinstance(error, ResponseError)
+        remaining = self.call.remaining()
+        wait = max(self.backoff, error.retry_after or 0.0)
+        if wait >= remaining:
+            self._out_of_time = True
+            return False
+        self._count(Usage(retries=1))
+        return True if wait == self.backoff and wait + _JITTER < remaining else wait
+
+    def _deadline_error(self, last: EmbeddingsError | None = None) -> DeadlineExceededError:
+        deadline = f"the deadline of {self.call.options.deadline:g} s"
+        if last is None:
+            message = f"{deadline} leaves no time to send a request"
+            return DeadlineExceededError(message, inputs=self._piece.positions)
+        names = ("status", "code", "provider", "request_id", "retry_after", "body", "usage")
+        return DeadlineExceededError(
+            f"{deadline} leaves no time for another attempt; the last one failed: {last.message}",
+            **{name: getattr(last, name) for name in names},
+            inputs=self._piece.positions,
+        )
+
+
+def sleep_with(attempt: stamina.Attempt, sleep: Callable[[float], object]) -> None:
+    """Make stamina wait before a retry with `sleep`, which the end of the call interrupts.
+
+    stamina has no public setting for this. A test fails if the private name changes.
+    """
+    attempt._t_attempt.retry_state.retry_object.sleep = sleep  # type: ignore[assignment] # noqa: SLF001
