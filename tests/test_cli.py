@@ -73,7 +73,7 @@ def test_a_failed_call_leaves_the_old_file(tmp_path: Path) -> None:
         (["serve", "--port", "99999"], 2, "'99999' is no port"),
         (["embed", "--local", "-"], 2, "orembed: standard input is empty"),
         (["embed", "--local", ""], 2, "orembed: input 0: the text is empty"),
-        (["embed", "--local", "--dimensions", "0", "a"], 2, "orembed: dimensions is 0"),
+        (["embed", "--local", "--dimensions", "0", "a"], 2, "orembed: dimensions: expected an"),
         (["embed", "--local", "--model", "nope", "a"], 1, "orembed: Not Found: No endpoints"),
         (["embed", "--local", "--output", "/no/where.npy", "a"], 1, "No such file or directory"),
         (["embed"], 2, "the following arguments are required: TEXT"),
@@ -81,9 +81,9 @@ def test_a_failed_call_leaves_the_old_file(tmp_path: Path) -> None:
         (["embed", "--provider", "zdr", "a"], 2, "'zdr' is neither KEY=VALUE nor a JSON object"),
         (["embed", "--provider", "a..b=1", "a"], 2, "'a..b=1' is neither KEY=VALUE"),
         (["embed", "--provider", "{zdr", "a"], 2, "'{zdr' is no JSON object"),
-        (["embed", "--local", "--provider", "zdrr=true", "a"], 2, "provider: zdrr is not known"),
+        (["embed", "--local", "--provider", "zdrr=true", "a"], 2, "provider: unknown key zdrr"),
         (["embed", "--local", "--provider", "only=azure", "a"], 2, "provider: only"),
-        (["embed", "--local", "--timeout", "0", "a"], 2, "orembed: timeout is 0.0"),
+        (["embed", "--local", "--timeout", "0", "a"], 2, "orembed: timeout: expected a"),
         (["embed", "--local", "--budget", "much", "a"], 2, "'much' is no amount of credits"),
         ([], 2, "the following arguments are required: COMMAND"),
         (["serve", "--host", "999.0.0.1"], 1, "orembed: "),
@@ -315,7 +315,7 @@ def test_a_job_is_told_apart_by_what_changes_its_vectors(tmp_path: Path) -> None
         (["--provider", '{"zdr": true}', "--input-type", "search_document"], "nothing was asked"),
         (["--input-type", "search_query", "--provider", "zdr=true"], "input_type: 'search_docum"),
         (["--input-type", "search_document"], "provider: {'zdr': True}, now None"),
-        (["--input-type", "search_document", "--provider", "zdrr=true"], "zdrr is not known"),
+        (["--input-type", "search_document", "--provider", "zdrr=true"], "unknown key zdrr"),
     ]:
         assert words in orembed(*job, *options, cwd=tmp_path).stderr
 

@@ -89,7 +89,7 @@ def test_a_worker_gives_vectors_of_one_width(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(HashModel, "embed", lambda me, given, _: embed(me, given, next(widths)))
     work = Embed(client=Service().client, workers=1, model="local/hash")
     work(pa.table({"text": ["a"]}))
-    with pytest.raises(ore.ResponseError, match="vectors of 5 dimensions came back, and of 4"):
+    with pytest.raises(ore.ResponseError, match="vectors of 5 dimensions, but of 4"):
         work(pa.table({"text": ["b"]}))
 
 

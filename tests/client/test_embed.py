@@ -221,7 +221,7 @@ def test_one_width_in_a_result(kind: Kind) -> None:
             data=[{"object": "embedding", "embedding": rows[body["input"] == ["b"]]}],
         )
     )
-    with pytest.raises(ore.ResponseError, match="3 dimensions came back, and of 2") as caught:
+    with pytest.raises(ore.ResponseError, match="3 dimensions, but of 2") as caught:
         service.embed(kind, ["a", "b"], batch_size=1)
     assert caught.value.inputs == (1,)
 
@@ -275,8 +275,8 @@ def test_key_and_address_come_from_the_environment(monkeypatch: pytest.MonkeyPat
         ({"base_url": 5}, "base_url is a int, a str"),
         ({"api_key": 5}, "not shown here"),
         ({"http_client": object()}, "http_client is object"),
-        ({"dimensions": 0}, "dimensions is 0"),
-        ({"extra_body": {"model": "m"}}, "extra_body has 'model'.* use the option model"),
+        ({"dimensions": 0}, "dimensions: expected an integer from 1 to 2³¹-1, got 0"),
+        ({"extra_body": {"model": "m"}}, "extra_body must not have 'model'; use the option model"),
     ],
 )
 def test_a_client_that_cannot_work_is_not_made(
@@ -398,5 +398,5 @@ def test_a_stream_goes_on_without_missing_values(kind: Kind) -> None:
         (2, [True, True]),
         (4, [False]),
     ]
-    with pytest.raises(ore.InputError, match="input 1: missing value; leave it out"):
+    with pytest.raises(ore.InputError, match="input 1: missing value; remove it"):
         Service().run(kind, lambda c: c.embed_stream(column, batch_size=1))

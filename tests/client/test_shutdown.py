@@ -265,7 +265,7 @@ def test_a_budget_stops_a_call(kind: Kind) -> None:
     service = Service()
     texts = [f"text {i}" for i in range(64)]
     options: Any = {"batch_size": 1, "concurrency": 8, "budget": Decimal("0.000002")}
-    with pytest.raises(ore.BudgetExceededError, match="could pass the budget") as caught:
+    with pytest.raises(ore.BudgetExceededError, match="might exceed the budget") as caught:
         embed(kind, service, texts, **options)
     spent = sum(Decimal(str(bill.cost)) for bill in service.faults.billed)
     assert Decimal("0.000001") < spent <= Decimal("0.000002")

@@ -111,8 +111,8 @@ def test_every_success_that_the_contract_allows_is_read(
 
 
 def _all_of(decoded: Decoded) -> None:
-    if decoded.refused is not None:
-        raise decoded.refused
+    if decoded.error is not None:
+        raise decoded.error
 
 
 def _cannot_be_trusted(body: Any) -> bool:

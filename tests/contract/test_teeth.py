@@ -122,8 +122,8 @@ def _at_the_front(whole: result_builder.ResultBuilder, part: ore.EmbeddingResult
 
 
 READING: dict[str, Patch] = {
-    "index ignored": lambda m: m.setattr(decode, "_items", _by_position),
-    "missing vectors padded": lambda m: m.setattr(decode, "_items", _padded),
+    "index ignored": lambda m: m.setattr(decode, "_embeddings", _by_position),
+    "missing vectors padded": lambda m: m.setattr(decode, "_embeddings", _padded),
     "errors inside a 200 overlooked": lambda m: m.setattr(
         decode, "_status_error", lambda *_: KeyError("overlooked")
     ),

@@ -112,7 +112,7 @@ def streamed(
     for start, stop in pairwise([0, *sorted(cuts), len(body)]):
         scan.add(body[start:stop])
     left, cut = scan.end()
-    return Reply(200, {}, left, cut=cut)
+    return Reply(200, {}, left, extracted=cut)
 
 
 def outcome(reply: Reply, count: int, dimensions: int | None) -> Verdict:
@@ -121,7 +121,7 @@ def outcome(reply: Reply, count: int, dimensions: int | None) -> Verdict:
         decoded = decode(reply, Batch(range(10, 10 + count), ["a"] * count), dimensions)
     except ore.EmbeddingsError as error:
         return _said(error)
-    refused = decoded.refused and _said(decoded.refused)
+    refused = decoded.error and _said(decoded.error)
     served = decoded.served
     vectors = (decoded.matrix.shape, decoded.matrix.tobytes(), [*served.positions])
     return (vectors, served.usage, repr(served.body), refused)

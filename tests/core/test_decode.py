@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openrouter_embeddings.core.batching import Batch
 from openrouter_embeddings.core.decode import Decoded, decode
-from openrouter_embeddings.core.retry_policy import named_cap
+from openrouter_embeddings.core.retry_policy import stated_limit
 from openrouter_embeddings.core.wire import Reply
 
 from tests.support import answer, expected, items_of
@@ -27,8 +27,8 @@ def read(
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     decoded = decode(Reply(status, named, raw), Batch(range(start, start + 3), INPUTS), dimensions)
-    if decoded.refused is not None:
-        raise decoded.refused
+    if decoded.error is not None:
+        raise decoded.error
     return decoded
 
 
@@ -80,15 +80,15 @@ ONES = [1.0, 1.0]
         (b'{"data": [', "not JSON", (10, 11, 12)),
         (b"\xff\xfe", "not JSON", (10, 11, 12)),
         (b"[" * 100_000, "not JSON", (10, 11, 12)),
-        (b"null", "no JSON object", (10, 11, 12)),
-        ([], "no JSON object", (10, 11, 12)),
-        ({}, "without a list", (10, 11, 12)),
-        (answer(INPUTS, data=None), "without a list", (10, 11, 12)),
-        (answer(INPUTS, data=[]), "0 embeddings came back for 3 inputs", (10, 11, 12)),
-        (answer(INPUTS[:2]), "2 embeddings came back for 3 inputs", (10, 11, 12)),
-        (answer([*INPUTS, "d"]), "4 embeddings came back for 3 inputs", (10, 11, 12)),
-        (answer(INPUTS, data=[1, {}, None]), "no object", (10, 12)),
-        (with_indices(0, 1, 1), "1 comes twice", (10, 11, 12)),
+        (b"null", "not a JSON object", (10, 11, 12)),
+        ([], "not a JSON object", (10, 11, 12)),
+        ({}, "no list of embeddings", (10, 11, 12)),
+        (answer(INPUTS, data=None), "no list of embeddings", (10, 11, 12)),
+        (answer(INPUTS, data=[]), "0 embeddings for 3 inputs", (10, 11, 12)),
+        (answer(INPUTS[:2]), "2 embeddings for 3 inputs", (10, 11, 12)),
+        (answer([*INPUTS, "d"]), "4 embeddings for 3 inputs", (10, 11, 12)),
+        (answer(INPUTS, data=[1, {}, None]), "not an object", (10, 12)),
+        (with_indices(0, 1, 1), "1 occurs twice", (10, 11, 12)),
         (with_indices(1, 2, 3), "one is 3", (10, 11, 12)),
         (with_indices(-1, 0, 1), "one is -1", (10, 11, 12)),
         (with_indices(0, None, 2), "one is missing", (10, 11, 12)),
@@ -98,14 +98,14 @@ ONES = [1.0, 1.0]
         (answer(INPUTS, data=items_of(None, ONES, "?")), "null where.*not base64", (10, 12)),
         (
             answer(INPUTS, data=items_of([1.0], ONES, ONES)),
-            "a vector of 1 dimensions, not 2",
+            "a vector of 1 dimensions instead of 2",
             (10,),
         ),
         (answer(INPUTS, data=items_of(ONES, [1.0, None], ONES)), "null among", (11,)),
         (answer(INPUTS, data=items_of(ONES, ONES, "???")), "not base64", (12,)),
         (
             answer(INPUTS, data=items_of(ONES, [1.0], ONES)),
-            "a vector of 1 dimensions, not 2",
+            "a vector of 1 dimensions instead of 2",
             (11,),
         ),
         (answer(INPUTS, data=items_of([0, 0], ONES, [0, 0])), "a zero vector", (10, 12)),
@@ -133,18 +133,18 @@ def test_rows_are_named_by_input_even_when_shuffled() -> None:
 def test_another_width_than_asked_for_is_refused() -> None:
     """`dimensions` is a promise."""
     assert read(answer(INPUTS), dimensions=4).matrix.shape == (3, 4)
-    with pytest.raises(ore.ResponseError, match="5 dimensions were asked for, 4 came back"):
+    with pytest.raises(ore.ResponseError, match="requested 5 dimensions, got 4"):
         read(answer(INPUTS), dimensions=5)
 
 
 def test_the_rows_of_the_wrong_width_are_named() -> None:
     """Those that are not as asked for, wherever they stand."""
     body = answer(INPUTS, data=items_of([1.0], ONES, [1.0]))
-    with pytest.raises(ore.ResponseError, match="a vector of 1 dimensions, not 2") as caught:
+    with pytest.raises(ore.ResponseError, match="a vector of 1 dimensions instead of 2") as caught:
         read(body, dimensions=2)
     assert caught.value.inputs == (10, 12)
     body = answer(INPUTS, data=items_of([1.0], [1.0], [1.0]))
-    with pytest.raises(ore.ResponseError, match="2 dimensions were asked for, 1 came"):
+    with pytest.raises(ore.ResponseError, match="requested 2 dimensions, got 1"):
         read(body, dimensions=2)
 
 
@@ -440,7 +440,7 @@ def test_an_error_in_another_services_form_has_its_reason(body: Any) -> None:
     """What FastAPI, Mistral, Voyage, Cohere and others send; the cap that it names counts."""
     with pytest.raises(ore.BadRequestError, match="Too many inputs") as caught:
         read(body, status=400)
-    assert named_cap(caught.value) == 7
+    assert stated_limit(caught.value) == 7
 
 
 def test_an_error_that_is_nested_without_end_is_an_error() -> None:

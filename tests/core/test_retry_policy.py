@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openrouter_embeddings.core.retry_policy import (
-    LONGEST_WAIT,
+    MAX_WAIT,
     can_retry,
     error_class,
+    exceeded_limit,
     retry_after,
-    too_much,
 )
 from openrouter_embeddings.core.wire import Reply
 
@@ -21,13 +21,13 @@ from openrouter_embeddings.core.wire import Reply
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529])
 def test_passing_faults_are_retried(status: int) -> None:
     """What can go away by itself is asked again, however often it was."""
-    assert can_retry(error_class(status)("x", status=status), refused_so_far=3)
+    assert can_retry(error_class(status)("x", status=status), invalid_so_far=3)
 
 
 @pytest.mark.parametrize("status", [200, 302, 400, 401, 402, 403, 404, 405, 413, 422, 499, 501])
 def test_lasting_faults_are_not(status: int) -> None:
     """What would only fail again is not asked again."""
-    assert not can_retry(error_class(status)("x", status=status), refused_so_far=0)
+    assert not can_retry(error_class(status)("x", status=status), invalid_so_far=0)
 
 
 def test_broken_connections_and_slow_answers_are_retried() -> None:
@@ -45,8 +45,8 @@ def test_a_bad_success_is_retried_once() -> None:
 
 def test_who_asks_to_wait_for_an_hour_is_not_waited_for() -> None:
     """The caller gets `retry_after` instead of a silent hour."""
-    assert can_retry(ore.RateLimitError("x", status=429, retry_after=LONGEST_WAIT), 0)
-    assert not can_retry(ore.RateLimitError("x", status=429, retry_after=LONGEST_WAIT + 1), 0)
+    assert can_retry(ore.RateLimitError("x", status=429, retry_after=MAX_WAIT), 0)
+    assert not can_retry(ore.RateLimitError("x", status=429, retry_after=MAX_WAIT + 1), 0)
 
 
 @given(st.integers(0, 10**6))
@@ -99,4 +99,4 @@ def test_a_date_is_held_against_the_services_own_clock(skew: int) -> None:
 )
 def test_a_batch_that_merely_failed_was_not_too_much(message: str, what: str | None) -> None:
     """A cap that is learned is kept for the client's life."""
-    assert too_much(ore.BadRequestError(message, status=400)) == what
+    assert exceeded_limit(ore.BadRequestError(message, status=400)) == what

@@ -11,8 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openrouter_embeddings.core.batching import Batch
 from openrouter_embeddings.core.decode import Decoded
-from openrouter_embeddings.core.retry_policy import can_divide, named_cap, refuses_base64, too_much
-from openrouter_embeddings.core.splitting import BatchSplitter, Cap, ModelLimits
+from openrouter_embeddings.core.retry_policy import (
+    can_split,
+    exceeded_limit,
+    rejects_base64,
+    stated_limit,
+)
+from openrouter_embeddings.core.splitting import BatchSplitter, Limit, ModelLimits
 from openrouter_embeddings.result import Served, Usage
 
 Service = Callable[[list[str]], ore.EmbeddingsError | set[int]]
@@ -35,14 +40,14 @@ class Run:
         skip: bool = False,
         proven: bool = False,
         learned: ModelLimits | None = None,
-        ask_again: bool = True,
+        retry: bool = True,
     ) -> None:
         texts = [*texts]
         self.sent: list[list[str]] = []
         self.accepted: Counter[str] = Counter()
         self.learned = learned or ModelLimits()
         batch = Batch(range(10, 10 + len(texts)), texts)
-        self.division = BatchSplitter(batch, self.learned, "m", skip=skip, ask_again=ask_again)
+        self.division = BatchSplitter(batch, self.learned, "m", skip=skip, retry=retry)
         while (piece := self.division.next()) is not None:
             asked = [str(item) for item in piece.items]
             self.sent.append(asked)
@@ -125,7 +130,7 @@ def test_a_cap_that_is_named_is_kept_to_at_once() -> None:
 
     run = Run(map(str, range(64)), service)
     assert [len(sent) for sent in run.sent] == [64, 30, 30, 4]
-    assert run.learned.counts["m"].most == 30
+    assert run.learned.counts["m"].value == 30
 
 
 def test_a_payload_cap_is_learned_in_bytes() -> None:
@@ -137,7 +142,7 @@ def test_a_payload_cap_is_learned_in_bytes() -> None:
 
     run = Run(["x" * 30] * 8, service)
     assert run.learned.counts == {}
-    assert run.learned.weights["m"].most == 60
+    assert run.learned.sizes["m"].value == 60
     assert [len(sent) for sent in Run(["x"] * 50, service, learned=run.learned).sent] == [50]
     assert len(Run(["x" * 30] * 8, service, learned=run.learned).sent) == 4
 
@@ -198,8 +203,8 @@ def test_a_cap_that_stays_is_tried_ever_less_often(what: str) -> None:
         assert run.came == [*range(10, 74)]
         refused += sum(len(sent) > 8 for sent in run.sent)
     assert 0 < refused < 10
-    caps = learned.weights if what == "size" else learned.counts
-    assert caps["m"].most == (32 if what == "size" else 8)
+    caps = learned.sizes if what == "size" else learned.counts
+    assert caps["m"].value == (32 if what == "size" else 8)
 
 
 def test_a_bad_input_teaches_no_cap() -> None:
@@ -262,14 +267,14 @@ def test_where_the_price_is_unknown_the_first_input_goes_alone() -> None:
         ModelLimits(),
         "m",
         skip=False,
-        ask_again=True,
-        cautious=lambda: True,
+        retry=True,
+        price_unknown=lambda: True,
     )
     assert (division.next() or Batch([], [])).items == ["a"]
 
 
 def test_inputs_that_are_all_bad_are_skipped_once_others_were_accepted() -> None:
-    """The service has shown that it takes such requests."""
+    """The service has short_repr that it takes such requests."""
     run = Run("abcd", picky({*"abcd"}), skip=True, proven=True)
     assert {*run.division.errors} == {10, 11, 12, 13}
 
@@ -304,7 +309,7 @@ def test_rows_without_a_vector_are_asked_for_again_alone() -> None:
 def test_without_retries_nothing_is_asked_again() -> None:
     """`max_retries=0` means one request."""
     with pytest.raises(ore.ResponseError):
-        Run("ab", lambda _: {1}, ask_again=False)
+        Run("ab", lambda _: {1}, retry=False)
 
 
 def test_base64_is_given_up_once() -> None:
@@ -315,7 +320,7 @@ def test_base64_is_given_up_once() -> None:
     ]
     run = Run("ab", lambda _: said.pop(0))
     assert run.sent == [["a", "b"], ["a", "b"]]
-    assert run.learned.floats == {"m"}
+    assert run.learned.float_only == {"m"}
 
 
 @pytest.mark.parametrize(
@@ -342,34 +347,40 @@ def test_base64_is_given_up_once() -> None:
 )
 def test_a_cap_is_read_from_what_providers_say(message: str, cap: int | None) -> None:
     """Numbers of inputs, not of tokens or characters."""
-    assert named_cap(ore.BadRequestError(message)) == cap
+    assert stated_limit(ore.BadRequestError(message)) == cap
 
 
 def test_what_an_error_is_about() -> None:
     """Too many inputs, too many bytes or tokens, the encoding, an input."""
-    assert too_much(ore.PayloadTooLargeError("no")) == "size"
-    assert too_much(ore.BadRequestError("Requested 310000 tokens, max 300000 tokens per request"))
-    assert too_much(ore.BadRequestError("Too many inputs")) == "count"
+    assert exceeded_limit(ore.PayloadTooLargeError("no")) == "size"
+    assert exceeded_limit(
+        ore.BadRequestError("Requested 310000 tokens, max 300000 tokens per request")
+    )
+    assert exceeded_limit(ore.BadRequestError("Too many inputs")) == "count"
     mistral = "Too many tokens overall, split into more batches."
     voyage = "The max allowed tokens per submitted batch is 120000. Your batch has 131072 tokens."
     for said in (mistral, voyage, "Requested 900 tokens, max 300 tokens per request"):
-        assert too_much(ore.BadRequestError(said)) == "size"
+        assert exceeded_limit(ore.BadRequestError(said)) == "size"
     both = "batch size 200 is too large: at most 128 inputs of 512 tokens each"
-    assert (too_much(ore.BadRequestError(both)), named_cap(ore.BadRequestError(both))) == (
+    assert (exceeded_limit(ore.BadRequestError(both)), stated_limit(ore.BadRequestError(both))) == (
         "count",
         128,
     )
-    assert too_much(ore.BadRequestError("cannot process")) is None
-    assert refuses_base64(ore.BadRequestError("unknown field encoding_format"))
-    assert not refuses_base64(ore.RateLimitError("base64"))
-    assert can_divide(ore.PermissionDeniedError("no", body='{"flagged_input": "x"}'))
-    assert not can_divide(ore.PermissionDeniedError("this key may not"))
+    assert exceeded_limit(ore.BadRequestError("cannot process")) is None
+    assert rejects_base64(ore.BadRequestError("unknown field encoding_format"))
+    assert not rejects_base64(ore.RateLimitError("base64"))
+    assert can_split(ore.PermissionDeniedError("no", body='{"flagged_input": "x"}'))
+    assert not can_split(ore.PermissionDeniedError("this key may not"))
 
 
 def test_pieces_of_another_width_are_refused() -> None:
     """One call, one vector space."""
     division = BatchSplitter(
-        Batch([0, 1], ["a", "b"]), ModelLimits({"m": Cap(1)}), "m", skip=True, ask_again=True
+        Batch([0, 1], ["a", "b"]),
+        ModelLimits({"m": Limit(1)}),
+        "m",
+        skip=True,
+        retry=True,
     )
     for width in (2, 3):
         piece = division.next()
@@ -379,7 +390,7 @@ def test_pieces_of_another_width_are_refused() -> None:
         if width == 2:
             division.succeeded(piece, decoded)
         else:
-            with pytest.raises(ore.ResponseError, match=r"3 dimensions .* of 2 for other"):
+            with pytest.raises(ore.ResponseError, match=r"3 dimensions, .* of 2 for other"):
                 division.succeeded(piece, decoded)
 
 
@@ -388,7 +399,7 @@ def test_missing_values_are_never_sent(there: list[bool], most: int) -> None:
     """The others are, in their order, whatever a request may hold; each has an error."""
     items = [f"text {n}" if is_there else () for n, is_there in enumerate(there)]
     batch = Batch(range(len(items)), items)
-    division = BatchSplitter(batch, ModelLimits({"m": Cap(most)}), "m", skip=True, ask_again=False)
+    division = BatchSplitter(batch, ModelLimits({"m": Limit(most)}), "m", skip=True, retry=False)
     sent: list[tuple[int, Any]] = []
     while (piece := division.next()) is not None:
         assert piece.items
@@ -403,8 +414,12 @@ def test_missing_values_are_never_sent(there: list[bool], most: int) -> None:
 def test_a_missing_value_ends_a_batch_before_anything_of_it_is_sent() -> None:
     """Where it is not skipped."""
     division = BatchSplitter(
-        Batch([7, 8], ["a", ()]), ModelLimits({"m": Cap(1)}), "m", skip=False, ask_again=False
+        Batch([7, 8], ["a", ()]),
+        ModelLimits({"m": Limit(1)}),
+        "m",
+        skip=False,
+        retry=False,
     )
-    with pytest.raises(ore.InputError, match="input 8: missing value; leave it out") as caught:
+    with pytest.raises(ore.InputError, match="input 8: missing value; remove it") as caught:
         division.next()
     assert caught.value.inputs == (8,)

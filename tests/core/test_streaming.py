@@ -127,23 +127,23 @@ def test_the_answer_as_it_came_can_be_restored() -> None:
     """Bit by bit, for the text of an error."""
     raw = body()
     reply = streamed(raw, [50, 100], 3)
-    assert reply.cut is not None
+    assert reply.extracted is not None
     assert VECTOR not in reply.body
-    assert reply.cut.restore(reply.body) == raw
+    assert reply.extracted.restore(reply.body) == raw
 
 
 def test_an_answer_longer_than_asked_for_is_refused_while_it_comes() -> None:
     """Memory is bounded by the request, not by the server."""
     scan = StreamDecoder(3, 100)
     scan.add(b" " * 100)
-    with pytest.raises(ore.ResponseError, match="more than 100 bytes"):
+    with pytest.raises(ore.ResponseError, match="exceeds 100 bytes"):
         scan.add(b" ")
 
 
 def test_no_more_rows_are_made_than_were_asked_for() -> None:
     """Surplus vectors stay in the text, and the count is refused."""
     reply = streamed(body(), [], 2)
-    assert reply.cut is not None
-    assert reply.cut.matrix.shape == (2, 3)
-    with pytest.raises(ore.ResponseError, match="3 embeddings came back for 2 inputs"):
+    assert reply.extracted is not None
+    assert reply.extracted.matrix.shape == (2, 3)
+    with pytest.raises(ore.ResponseError, match="3 embeddings for 2 inputs"):
         decode(reply, Batch(range(2), ["", ""]), None)

@@ -63,7 +63,7 @@ def test_the_readmes_code_runs(
     said = capsys.readouterr().out
     assert "900 (100, 256)" in said
     assert "\n2 384 6\n" in said
-    assert "input 1: the text is empty; every provider refuses that, leave it out\n(1,)\n" in said
+    assert "input 1: the text is empty, which every provider rejects; remove it\n(1,)\n" in said
     assert said.endswith("402 Local None None\n")
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from openrouter_embeddings._extras import need
-from openrouter_embeddings.core.options import EmbedOptions, merged
-from openrouter_embeddings.core.result_builder import same_width
+from openrouter_embeddings.core.options import EmbedOptions, merge_options
+from openrouter_embeddings.core.result_builder import check_width
 from openrouter_embeddings.errors import InputError
 from openrouter_embeddings.jobs._rows import Reader
 
@@ -111,7 +111,7 @@ class Embedder:
         result = self._client.embed(inputs)
         if len(result.vectors):
             positions = np.flatnonzero(result.mask).tolist()
-            self._width = same_width(self._width, result.vectors, positions)
+            self._width = check_width(self._width, result.vectors, positions)
         reasons |= {asked[at].digest: error.message for at, error in result.errors.items()}
         there = [asked[at].digest for at in np.flatnonzero(result.mask)]
         return dict(zip(there, result.vectors, strict=True)), reasons
@@ -134,7 +134,7 @@ def _share(workers: int, options: EmbedOptions) -> EmbedOptions:
         raise InputError(
             "budget counts for one client, and every worker has one; set a limit on the API key"
         )
-    concurrency = merged(EmbedOptions(), options).concurrency
+    concurrency = merge_options(EmbedOptions(), options).concurrency
     if workers < 1 or concurrency < workers:
         raise InputError(
             f"concurrency {concurrency} over {workers} workers leaves some without a request; "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from openrouter_embeddings._extras import need
 from openrouter_embeddings.client import Client
-from openrouter_embeddings.core.options import check_names
+from openrouter_embeddings.core.options import check_option_names
 
 from ._arrow import DEFAULT_OUTPUT, Embedder, check_output, reasons_column
 
@@ -36,7 +36,7 @@ def embed(
     Every task makes one client. Arguments and errors are those of `adapters.ray.Embed`, with
     `workers` for how many tasks run at a time, and the extra `spark`.
     """
-    check_names(options)  # here, and not first where the tasks run
+    check_option_names(options)  # here, and not first where the tasks run
     check_output(frame.columns, output, skips=options.get("on_error") == "skip")
     types = need("pyspark.sql.types", "spark")
     schema = types.StructType([*frame.schema.fields])  # `add` would change the frame's own

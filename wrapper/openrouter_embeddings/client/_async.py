@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import stamina
 
 from openrouter_embeddings._secret import Secret
-from openrouter_embeddings.core.batching import Batcher, split
-from openrouter_embeddings.core.options import check_names
-from openrouter_embeddings.core.validate import InputValidator, accept, checked_iterable
+from openrouter_embeddings.core.batching import Batcher, batched
+from openrouter_embeddings.core.options import check_option_names
+from openrouter_embeddings.core.validate import InputValidator, validate_inputs, validate_stream
 from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.inputs import Content
 from openrouter_embeddings.media import load_content
@@ -95,7 +95,7 @@ class AsyncClient(BaseClient):
         """A client of the stand-in, in this process; see `Client.local`."""
         from openrouter_embeddings.local.servers.in_process import async_http_client  # noqa: PLC0415 - behind an extra
 
-        check_names(defaults)
+        check_option_names(defaults)
         if not defaults.get("model"):
             defaults["model"] = LOCAL_MODEL
         client = cls(LOCAL_KEY, base_url=LOCAL_URL, http_client=async_http_client(), **defaults)
@@ -107,12 +107,12 @@ class AsyncClient(BaseClient):
         """Embed inputs, one row each, in their order; see `Client.embed`."""
         call = self._call(options)
         self._throttle_here()
-        items = accept(inputs, skip=call.options.on_error == "skip")
+        items = validate_inputs(inputs, skip=call.options.on_error == "skip")
         loaded = [
             item if isinstance(item, str) else await _load(item, position)
             for position, item in enumerate(items)
         ]
-        batches = split(loaded, call.options.batch_size)
+        batches = batched(loaded, call.options.batch_size)
         first, second = next(batches), next(batches, None)
         whole = call.gather(len(items))
         try:
@@ -154,7 +154,7 @@ class AsyncClient(BaseClient):
         """
         call = self._call(options)
         if not isinstance(inputs, AsyncIterable):
-            inputs = checked_iterable(inputs)
+            inputs = validate_stream(inputs)
         return self._parts(call, partial(_feed_inputs, inputs, call.options.batch_size))
 
     async def close(self) -> None:
@@ -345,7 +345,7 @@ async def _feed_inputs(
 
     async def add(value: EmbedInput) -> None:
         nonlocal position
-        for batch in planner.add(await _load(gate.admit(value), position)):
+        for batch in planner.add(await _load(gate.validate(value), position)):
             await take(batch)
         position += 1
 
@@ -355,4 +355,4 @@ async def _feed_inputs(
     else:
         for value in inputs:
             await add(value)
-    await _feed(planner.rest(), take)
+    await _feed(planner.flush(), take)

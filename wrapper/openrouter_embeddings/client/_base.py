@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from openrouter_embeddings._secret import Secret
-from openrouter_embeddings.core.options import EmbedOptions, check_names, merged
+from openrouter_embeddings.core.options import EmbedOptions, check_option_names, merge_options
 from openrouter_embeddings.core.splitting import ModelLimits
 from openrouter_embeddings.errors import InputError
 from openrouter_embeddings.transport import BASE_URL
@@ -27,14 +27,14 @@ class Settings:
     """A client's key, base URL and default options. Raises InputError."""
 
     def __init__(self, key: Secret, base_url: str | None, defaults: EmbedOptions) -> None:
-        check_names(defaults, client=True)  # first: a misspelt api_key is not missing
+        check_option_names(defaults, client=True)  # first: a misspelt api_key is not missing
         self.key = key or Secret(os.environ.get("OPENROUTER_API_KEY", ""))
         self.key.check()
         if not isinstance(base_url, str | None):
             raise InputError(f"base_url is a {type(base_url).__name__}, a str is needed")
         self.base_url = base_url or os.environ.get("OPENROUTER_BASE_URL") or BASE_URL
         # complains now about what would be wrong in every call
-        self._plain = merged(defaults, {})
+        self._plain = merge_options(defaults, {})
         # the checked copies: what becomes of the caller's mappings later does not matter
         checked: Any = {name: getattr(self._plain, name) for name in defaults}
         self._defaults: EmbedOptions = checked
@@ -50,7 +50,7 @@ class Settings:
 
     def options(self, call: EmbedOptions) -> Options:
         """The defaults, overridden by a call's own options."""
-        return merged(self._defaults, call) if call else self._plain
+        return merge_options(self._defaults, call) if call else self._plain
 
     def describe(self, name: str) -> str:
         """For a repr: what is safe to show."""
@@ -106,5 +106,5 @@ _locks: dict[int, threading.Lock] = {}
 
 def with_role(role: str, options: EmbedOptions) -> EmbedOptions:
     """`options` with `input_type`, unless the caller set another."""
-    check_names(options)  # here: the caller's frame keeps its own
+    check_option_names(options)  # here: the caller's frame keeps its own
     return {"input_type": role, **options}

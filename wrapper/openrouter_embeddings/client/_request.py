@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
 from openrouter_embeddings.core import result_builder
-from openrouter_embeddings.core.batching import longest_reply
+from openrouter_embeddings.core.batching import max_reply_bytes
 from openrouter_embeddings.core.budget import Budget
 from openrouter_embeddings.core.decode import decode
 from openrouter_embeddings.core.encode import encode
@@ -155,21 +155,21 @@ class CallState:
             self.learned,
             self.options.model,
             skip=self.options.on_error == "skip",
-            ask_again=self.options.max_retries > 0,
-            cautious=lambda: purse is not None and purse.budget.needs_price,
+            retry=self.options.max_retries > 0,
+            price_unknown=lambda: purse is not None and purse.budget.needs_price,
         )
         self._divisions[batch.positions[0]] = division
         return division
 
     def part(self, division: BatchSplitter) -> EmbeddingResult:
         """A batch that is done, as a result."""
-        return result_builder.part(division, self.options.model)
+        return division.result()
 
     def hand_over(self, part: EmbeddingResult) -> None:
         """A part goes to the caller. Raises ResponseError where it is of another width."""
         if len(part):
             positions = range(part.start, part.start + len(part) + len(part.missing))
-            self._width = result_builder.same_width(self._width, part.vectors, positions)
+            self._width = result_builder.check_width(self._width, part.vectors, positions)
         del self._divisions[part.start]
 
     def gather(self, inputs: int) -> result_builder.ResultBuilder:
@@ -191,7 +191,7 @@ class CallState:
         with self.lock:
             handed_over, self.whole = self.whole, None
             if handed_over is not None and self._running:  # requests that could not be cut
-                handed_over.leave()
+                handed_over.reallocate()
         if handed_over is None:
             inputs = sum(len(division.batch.items) for _, division in begun)
             handed_over = result_builder.ResultBuilder(inputs, begun[0][0] if begun else 0)
@@ -229,10 +229,10 @@ class RequestState:
         self._out_of_time = False
         self._has_read = False  # the answer of the attempt that is under way
         self._is_promised = False  # what it may cost, to the budget
-        self._tokens = piece.most_tokens if call.purse is not None else 0
+        self._tokens = piece.max_tokens if call.purse is not None else 0
         fields = call.fields
         self.as_base64 = fields["encoding_format"] == "base64"
-        if self.as_base64 and call.options.model in call.learned.floats:
+        if self.as_base64 and call.options.model in call.learned.float_only:
             self.as_base64 = False
             fields = {**fields, "encoding_format": "float"}
         self.body = encode(fields, piece)
@@ -240,7 +240,7 @@ class RequestState:
     def scan(self) -> StreamDecoder:
         """What takes an attempt's answer, and puts its vectors where they belong."""
         inputs = len(self._piece.items)
-        return StreamDecoder(inputs, longest_reply(inputs), self._reserve)
+        return StreamDecoder(inputs, max_reply_bytes(inputs), self._reserve)
 
     def _reserve(self, width: int) -> Matrix | None:
         if self.call.options.dimensions not in (None, width):
@@ -344,7 +344,7 @@ class RequestState:
         except EmbeddingsError as error:
             self._count(error.usage)
             raise
-        refused = len(decoded.refused.inputs) if decoded.refused else 0
+        refused = len(decoded.error.inputs) if decoded.error else 0
         self._count(decoded.served.usage, refused=refused)
         return decoded
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import stamina
 
 from openrouter_embeddings._secret import Secret
-from openrouter_embeddings.core.batching import Batcher, split
-from openrouter_embeddings.core.options import check_names
-from openrouter_embeddings.core.validate import InputValidator, accept, checked_iterable
+from openrouter_embeddings.core.batching import Batcher, batched
+from openrouter_embeddings.core.options import check_option_names
+from openrouter_embeddings.core.validate import InputValidator, validate_inputs, validate_stream
 from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.media import load_content
 from openrouter_embeddings.transport import Transport
@@ -93,7 +93,7 @@ class Client(BaseClient):
         """
         from openrouter_embeddings.local.servers.in_process import http_client  # noqa: PLC0415 - behind an extra
 
-        check_names(defaults)
+        check_option_names(defaults)
         if not defaults.get("model"):
             defaults["model"] = LOCAL_MODEL
         client = cls(LOCAL_KEY, base_url=LOCAL_URL, http_client=http_client(), **defaults)
@@ -122,12 +122,12 @@ class Client(BaseClient):
         return self._embed(self._call(options), inputs)
 
     def _embed(self, call: CallState, inputs: EmbedInputs) -> EmbeddingResult:
-        items = accept(inputs, skip=call.options.on_error == "skip")
+        items = validate_inputs(inputs, skip=call.options.on_error == "skip")
         loaded = [
             item if isinstance(item, str) else load_content(item, position)
             for position, item in enumerate(items)
         ]
-        batches = split(loaded, call.options.batch_size)
+        batches = batched(loaded, call.options.batch_size)
         first, second = next(batches), next(batches, None)
         whole = call.gather(len(items))
         try:
@@ -170,7 +170,7 @@ class Client(BaseClient):
             began before this process was forked.
         """
         call = self._call(options)
-        return self._stream(call, _batches(checked_iterable(inputs), call.options.batch_size))
+        return self._stream(call, _batches(validate_stream(inputs), call.options.batch_size))
 
     def close(self) -> None:
         """Close the connections, which ends the calls of other threads with an error.
@@ -340,5 +340,5 @@ def _batches(inputs: Iterable[EmbedInput], batch_size: int) -> Iterator[Batch | 
     """Batches, and None after each input that has not filled one."""
     gate, planner = InputValidator(), Batcher(batch_size)
     for position, value in enumerate(inputs):
-        yield from planner.add(load_content(gate.admit(value), position)) or (None,)
-    yield from planner.rest()
+        yield from planner.add(load_content(gate.validate(value), position)) or (None,)
+    yield from planner.flush()
