@@ -350,7 +350,7 @@ def test_an_answer_longer_than_could_be_right_is_not_read_on() -> None:
 
     with (
         httpx.Client(transport=httpx.MockTransport(handle)) as http,
-        pytest.raises(ore.ResponseError, match="more than 1,448,576 bytes"),
+        pytest.raises(ore.ResponseError, match="exceeds 1,448,576 bytes"),
     ):
         ore.Client(KEY, http_client=http, model=MODEL, max_retries=0).embed("a")
     assert Endless.sent <= 3 << 20
