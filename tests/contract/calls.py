@@ -1,4 +1,4 @@
-"""Random calls of the public face, each with what it means on the wire."""
+"""Random calls of the public interface, each with the requests it should send."""
 
 import base64
 import re
@@ -28,7 +28,7 @@ DATA_URLS = {
 
 @dataclass
 class Call:
-    """Inputs and options as a person gives them, and the wire's `input` and fields they mean."""
+    """Inputs and options as a caller passes them, and the `input` and fields they should become."""
 
     inputs: Any
     wire: list[Any]
@@ -92,7 +92,7 @@ def _mixed(items: list[tuple[Any, Any]]) -> Call:
 
 
 def inputs_of(parts: st.SearchStrategy[tuple[Any, Any]]) -> st.SearchStrategy[Call]:
-    """Every form of input, with such parts in what is multimodal."""
+    """Every form of input, with `parts` in the multimodal ones."""
     content = st.lists(parts, min_size=1, max_size=3).map(_content)
     files = parts.filter(lambda part: not isinstance(part[0], str | dict))
     alone = files.map(lambda part: (part[0], {"content": [part[1]]}))
@@ -122,7 +122,7 @@ _KNOWN = Reader(contract()).paths(_provider_schema())
 
 
 def _known_only(value: Any, path: str = "") -> Any:
-    """Without keys that the contract does not name: the wrapper refuses those in a mapping."""
+    """The preferences without keys outside the contract, which the wrapper rejects."""
     prefix = f"{path}.".lstrip(".")
     if not isinstance(value, dict) or not any(name.startswith(prefix) for name in _KNOWN):
         return value
@@ -130,7 +130,7 @@ def _known_only(value: Any, path: str = "") -> Any:
 
 
 def _ordinary(preferences: Any) -> bool:
-    """Without what the client refuses before anything is sent: prices that are none, 2⁶⁴."""
+    """Whether the client accepts the preferences: no invalid prices, no integer of 2⁶⁴."""
     try:
         orjson.dumps(preferences)
     except TypeError:
@@ -176,14 +176,14 @@ NEWEST_CALLS: st.SearchStrategy[Call] = calls_of(inputs_of(PARTS | FILE_PARTS | 
 
 
 def without_nulls(value: Any) -> Any:
-    """A preference that is null says what leaving it out says."""
+    """The preferences without nulls, which mean the same as absent keys."""
     if isinstance(value, dict):
         return {k: without_nulls(v) for k, v in value.items() if v is not None}
     return [*map(without_nulls, value)] if isinstance(value, list) else value
 
 
 def same_preferences(sent: Any, meant: Any) -> bool:
-    """Whether they say the same: without nulls, and with numbers as prices written as decimals."""
+    """Whether both mean the same: nulls are dropped, and prices are decimal text."""
     meant = without_nulls(meant)
     for name, price in (meant.get("max_price") or {}).items():
         if isinstance(price, int | float):
@@ -195,5 +195,5 @@ def same_preferences(sent: Any, meant: Any) -> bool:
 
 
 def has_null(value: Any) -> bool:
-    """Whether a request holds a null anywhere."""
+    """Whether a request has a null anywhere."""
     return any(True for _ in nulls(value))

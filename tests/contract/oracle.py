@@ -1,4 +1,4 @@
-"""The repaired contract as an oracle: what it allows, generated; what breaks it, said."""
+"""The repaired contract as an oracle: generates what it allows, and reports what breaks it."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -28,12 +28,12 @@ F = TypeVar("F", bound=Callable[..., None])
 
 
 def examined(test: F) -> F:
-    """Run a property as often as was asked for."""
+    """Run a property with the number of examples that was asked for."""
     return settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=SLOW)(test)
 
 
 def schema_of(*path: str, of: Contract | None = None) -> dict[str, Any]:
-    """A schema below the operation, with the components that it refers to."""
+    """A schema of the operation, with the components that it refers to."""
     of = of or shipped()
     found: Any = of.operation
     for key in (*path, "content", "application/json", "schema"):
@@ -53,13 +53,13 @@ def load(app: Any = None) -> Any:
 
 
 def cases(mode: GenerationMode, app: Any = None) -> st.SearchStrategy[Request]:
-    """Requests that the contract allows, or refuses."""
+    """Requests that the contract allows, or rejects."""
     strategy: st.SearchStrategy[Request] = load(app).as_strategy(mode)
     return strategy
 
 
 def bodies(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
-    """Anything that a schema allows: schemathesis makes it the body of a made-up operation."""
+    """Anything that a schema allows, as the body of a made-up operation of schemathesis."""
     components = schema["components"]
     bare = {key: value for key, value in schema.items() if key != "components"}
     made_up = {
@@ -84,7 +84,7 @@ def bodies(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
 
 
 def nulls(value: Any) -> Iterable[str]:
-    """The places in a request that hold a null."""
+    """The keys in a request whose value is null."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if inner is None:

@@ -1,4 +1,4 @@
-"""The client sends only what the contract allows, and reads all that it allows."""
+"""The client sends only what the contract allows, and reads everything that it allows."""
 
 import json
 import unicodedata
@@ -27,7 +27,7 @@ TUNING = {"batch_size", "concurrency"}
 def check_sent(
     call: Call, sent: list[dict[str, Any]], check: Callable[[Any], None] = REQUEST.validate
 ) -> None:
-    """Requests keep the contract, mean what the caller meant, and hold no null of ours."""
+    """Check that requests follow the contract, match the call, and add no null."""
     for body in sent:
         check(body)
         assert has_null(body["input"]) <= has_null(call.wire)
@@ -52,20 +52,20 @@ def _text(value: Any) -> str:
 
 @examined
 @given(CALLS, st.sampled_from(KINDS))
-def test_only_what_the_contract_allows_is_sent(call: Call, kind: Kind) -> None:
+def test_requests_follow_the_contract(call: Call, kind: Kind) -> None:
     """All forms of input, images, options and every provider preference."""
     check_sent(call, sent_by(call, kind))
 
 
 @examined
 @given(NEWEST_CALLS, st.sampled_from(KINDS))
-def test_only_what_the_newest_contract_allows_is_sent(call: Call, kind: Kind) -> None:
-    """Audio, video, files and parts in the API's own form, whatever contract ships."""
+def test_requests_follow_the_newest_contract(call: Call, kind: Kind) -> None:
+    """Audio, video, files and raw parts, whatever contract ships."""
     check_sent(call, sent_by(call, kind), newest().check_request)
 
 
 def sent_by(call: Call, kind: Kind) -> list[dict[str, Any]]:
-    """The requests of a call, which comes back whole."""
+    """The requests of a call, which returns every vector."""
     width = call.options.get("dimensions", 4)
     service = Service(
         lambda body, _: answer(
@@ -84,10 +84,10 @@ SUCCESSES = st.one_of(
 
 @examined
 @given(SUCCESSES)
-def test_every_success_that_the_contract_allows_is_read(
+def test_every_200_response_that_the_contract_allows_is_read(
     body: Any,
 ) -> None:
-    """Nothing is lost; what is refused is refused for vectors that cannot be trusted."""
+    """Nothing is lost, and only untrustworthy vectors are rejected."""
     count = max(1, len(body["data"]))
     batch = Batch(range(count), ["a"] * count)
     reply = Reply(200, {}, json.dumps(body).encode())
@@ -116,7 +116,10 @@ def _all_of(decoded: Decoded) -> None:
 
 
 def _cannot_be_trusted(body: Any) -> bool:
-    """The contract allows empty answers, any index and any text for a vector; we do not."""
+    """Whether the client must reject a body that the contract allows.
+
+    The contract allows empty responses, any index, and any text as a vector.
+    """
     data = body["data"]
     indices = [item.get("index") for item in data]
     given_ = [index for index in indices if index is not None]
@@ -129,7 +132,7 @@ def _cannot_be_trusted(body: Any) -> bool:
 
 
 def _plain(embedding: Any) -> np.ndarray[Any, np.dtype[np.float32]] | None:
-    """A vector by the standard library alone; None where it is none."""
+    """A vector decoded with the standard library alone; None if it is invalid."""
     import base64
     import binascii
 
@@ -161,15 +164,15 @@ DOCUMENTED = [status for status in operation()["responses"] if status != "200"]
 ERRORS = {status: bodies(schema_of("responses", status)) for status in DOCUMENTED}
 
 
-def test_every_documented_error_is_tried() -> None:
-    """A status that a new edition brings is missed here."""
+def test_every_documented_status_has_an_exception() -> None:
+    """A status that a new edition adds fails here."""
     assert {*DOCUMENTED} <= {*EXCEPTIONS}
 
 
 @examined
 @given(st.sampled_from(sorted(ERRORS)).flatmap(lambda s: st.tuples(st.just(s), ERRORS[s])))
-def test_every_error_that_the_contract_allows_is_its_exception(answer: tuple[str, Any]) -> None:
-    """With status, code and message, which commands no terminal; whatever its metadata holds."""
+def test_every_error_that_the_contract_allows_raises_its_exception(answer: tuple[str, Any]) -> None:
+    """The exception has status, code and message, without control characters."""
     status, body = answer
     with pytest.raises(ore.APIStatusError) as caught:
         decode(Reply(int(status), {}, json.dumps(body).encode()), Batch([3], ["a"]), None)
@@ -197,8 +200,8 @@ HOSTILE = st.one_of(
 
 @examined
 @given(st.integers(400, 599) | st.just(200), HOSTILE, st.sampled_from(KINDS))
-def test_any_body_is_a_typed_error(status: int, body: bytes, kind: Kind) -> None:
-    """Through the whole client: never an exception from outside the tree."""
+def test_any_body_raises_a_typed_error(status: int, body: bytes, kind: Kind) -> None:
+    """The whole client raises no exception from outside the tree."""
     service = Service(lambda *_: lambda: httpx.Response(status, content=body))
     with pytest.raises(ore.APIStatusError if status >= 400 else ore.EmbeddingsError) as caught:
         service.embed(kind, ["a"], max_retries=0)
@@ -206,8 +209,8 @@ def test_any_body_is_a_typed_error(status: int, body: bytes, kind: Kind) -> None
 
 
 @pytest.mark.parametrize("status", [200, 400, 502])
-def test_fifty_megabytes_of_nothing_are_a_typed_error(status: int) -> None:
-    """And its text stays short."""
+def test_fifty_megabytes_raise_a_typed_error(status: int) -> None:
+    """The text of the error stays short."""
     service = Service(lambda *_: lambda: httpx.Response(status, content=b"x" * 50_000_000))
     with pytest.raises(ore.EmbeddingsError) as caught:
         service.embed("sync", ["a"], max_retries=0)

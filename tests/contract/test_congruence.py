@@ -1,4 +1,4 @@
-"""The same call gives the same vectors, whichever way it goes."""
+"""The same call returns the same vectors through every client and transport."""
 
 import asyncio
 import json
@@ -28,13 +28,13 @@ pytestmark = pytest.mark.filterwarnings(r"ignore:ast\.\w+ is deprecated:Deprecat
 
 @pytest.fixture(scope="module")
 def low_level(server: str) -> Iterator[AuthenticatedClient]:
-    """The generated client by itself."""
+    """The generated client on its own."""
     with AuthenticatedClient(base_url=server, token="local") as client:
         yield client
 
 
 def by_the_generated_client(client: AuthenticatedClient, call: Call) -> Any:
-    """The wire's form of a call through the low-level client."""
+    """The vectors of a call through the generated client."""
     fields = {k: v for k, v in call.options.items() if k not in ("batch_size", "concurrency")}
     body = models.EmbeddingRequest.from_dict({"input": call.wire, "model": MODEL, **fields})
     found = create_embeddings.sync(client=client, body=body)
@@ -44,14 +44,14 @@ def by_the_generated_client(client: AuthenticatedClient, call: Call) -> Any:
 
 
 async def by_the_async_client(client: ore.AsyncClient, call: Call) -> Any:
-    """The call through the asyncio client."""
+    """The vectors of a call through the asyncio client."""
     async with client:
         return (await client.embed(call.inputs, **call.options)).vectors
 
 
 @examined
 @given(call=CALLS)
-def test_every_way_gives_the_same_vectors(
+def test_every_client_returns_the_same_vectors(
     server: str, low_level: AuthenticatedClient, call: Call
 ) -> None:
     """In process and over a socket, blocking and asyncio, wrapped and generated."""
@@ -72,8 +72,8 @@ def test_every_way_gives_the_same_vectors(
 
 @examined
 @given(call=NEWEST_CALLS)
-def test_the_newest_parts_give_the_same_vectors_everywhere(call: Call) -> None:
-    """Blocking, asyncio and in a stream, of a service whose contract has them."""
+def test_every_client_returns_the_same_vectors_for_the_newest_parts(call: Call) -> None:
+    """Blocking, asyncio and streamed, from a service whose contract has those parts."""
     service = Service(contract=newest().document)
     with service.client() as client:
         wanted = client.embed(call.inputs, **call.options).vectors
@@ -92,8 +92,8 @@ def test_the_newest_parts_give_the_same_vectors_everywhere(call: Call) -> None:
 
 
 @pytest.mark.parametrize("form", ["float", "base64", None])
-def test_the_official_sdk(server: str, form: Any) -> None:
-    """`openrouter`, in each encoding; its vectors are ours."""
+def test_the_official_sdk_returns_the_same_vectors(server: str, form: Any) -> None:
+    """`openrouter`, with each encoding."""
     texts = ["a cat", "a dog"]
     options = {} if form is None else {"encoding_format": form}
     with openrouter.OpenRouter(api_key="local", server_url=server) as client:
@@ -108,7 +108,7 @@ def test_the_official_sdk(server: str, form: Any) -> None:
 @examined
 @given(texts=st.lists(TEXT, min_size=1, max_size=5))
 def test_batching_changes_no_vector(texts: list[str]) -> None:
-    """One request or one for each input."""
+    """One request for all inputs and one per input return the same vectors."""
     with ore.Client.local(model=MODEL) as client:
         one, many = client.embed(texts), client.embed(texts, batch_size=1)
     assert np.array_equal(one.vectors, many.vectors)
@@ -116,7 +116,7 @@ def test_batching_changes_no_vector(texts: list[str]) -> None:
 
 
 def test_the_official_sdk_reads_the_list_of_models(server: str) -> None:
-    """Its classes are those of the service's list, which the contract here leaves out."""
+    """Its classes are made from the service's list, which the contract here leaves out."""
     with openrouter.OpenRouter(api_key="local", server_url=server) as client:
         lists = [client.embeddings.list_models(), client.models.list()]
     for found in lists:

@@ -1,4 +1,4 @@
-"""Batches: bounded, in order, complete."""
+"""Grouping inputs into batches."""
 
 import pytest
 from hypothesis import given
@@ -20,21 +20,21 @@ ITEMS = st.lists(
 
 
 @given(ITEMS, st.integers(1, 7))
-def test_no_input_is_lost_moved_or_repeated(items: list[Loaded], batch_size: int) -> None:
-    """Batches put together are the inputs, and each knows where it starts."""
+def test_batches_hold_every_input_once_and_in_order(items: list[Loaded], batch_size: int) -> None:
+    """Concatenated batches are the inputs, and positions count from 0."""
     batches = [*batched(items, batch_size)]
     assert [item for batch in batches for item in batch.items] == items
     assert [p for batch in batches for p in batch.positions] == [*range(len(items))]
     assert all(1 <= len(batch.items) <= batch_size for batch in batches)
 
 
-def test_many_small_texts_fill_batches_by_count() -> None:
-    """Without large inputs only the count matters."""
+def test_small_texts_fill_batches_to_the_batch_size() -> None:
+    """Without large inputs only the count limits a batch."""
     assert [len(batch.items) for batch in batched(["a"] * 300, 128)] == [128, 128, 44]
 
 
 def test_large_texts_make_smaller_batches() -> None:
-    """A request stays below what providers take, and a huge text travels alone."""
+    """Batches stay below the size limit, and a larger text gets its own."""
     half = "x" * (batching.MAX_TEXT_BYTES // 2)
     huge = "x" * (batching.MAX_TEXT_BYTES * 3)
     batches = [*batched([half, half, "a", huge, "b"], 128)]
@@ -47,7 +47,7 @@ def test_large_texts_make_smaller_batches() -> None:
 
 
 def test_after_a_large_text_batches_are_full_again() -> None:
-    """The bounds are those of one batch."""
+    """The size limit applies to each batch separately."""
     huge = "x" * (batching.MAX_TEXT_BYTES + 1)
     assert [len(batch.items) for batch in batched([huge, *["a"] * 9], 4)] == [1, 4, 4, 1]
 
@@ -64,14 +64,14 @@ def test_after_a_large_text_batches_are_full_again() -> None:
     ids=lambda part: getattr(part, "kind", "raw"),
 )
 def test_large_files_make_smaller_batches(part: LoadedMedia | RawPart) -> None:
-    """Images and the like are bounded by their bytes."""
+    """Media are limited by their bytes, in a list and in a stream."""
     assert [len(batch.items) for batch in batched([(part,)] * 4, 128)] == [3, 1]
     assert [len(batch.items) for batch in batched(iter([(part,)] * 4), 128)] == [3, 1]
 
 
 @given(ITEMS.filter(len))
-def test_no_input_has_more_tokens_than_a_budget_counts(items: list[Loaded]) -> None:
-    """A byte of text is one at most; a file has not more than the longest context of any model."""
+def test_max_tokens_is_an_upper_bound(items: list[Loaded]) -> None:
+    """A byte of text is at most one token, and media have a maximum by kind."""
     counted = batching.Batch(range(len(items)), items).max_tokens
     least = 0
     for item in items:
@@ -90,8 +90,8 @@ def test_no_input_has_more_tokens_than_a_budget_counts(items: list[Loaded]) -> N
 @pytest.mark.parametrize(
     ("kind", "most"), [("image", 8192), ("audio", 131_072), ("video", 131_072), ("file", 131_072)]
 )
-def test_a_file_in_the_apis_own_form_counts_as_any_other(kind: Kind, most: int) -> None:
-    """Its base64 is no text, what stands beside it is."""
+def test_raw_parts_have_the_same_max_tokens_as_typed_parts(kind: Kind, most: int) -> None:
+    """The base64 in a raw part does not count as text, its other fields do."""
     data = "A" * 10**6
     raw = RawPart(b"12345" + data.encode(), kind, data)
     for part, more in ((raw, 5), (LoadedMedia(kind, data.encode()), 0)):

@@ -1,4 +1,4 @@
-"""What is taken as input, what is refused, and in which words."""
+"""Checking and converting inputs, and the errors for invalid ones."""
 
 import json
 import math
@@ -25,8 +25,8 @@ TOKENS = st.lists(st.integers(0, 2**31 - 1), min_size=1)
 
 
 @given(st.lists(TEXT, min_size=1))
-def test_texts_pass_unchanged(texts: list[str]) -> None:
-    """A list of texts is what it was."""
+def test_texts_are_unchanged(texts: list[str]) -> None:
+    """A list of texts is returned as it is."""
     assert validate_inputs(texts) == texts
 
 
@@ -40,8 +40,8 @@ def test_one_list_of_integers_is_one_input(tokens: list[int]) -> None:
 
 
 @given(st.lists(TOKENS, min_size=1))
-def test_token_lists_pass_unchanged(tokens: list[list[int]]) -> None:
-    """A list of token lists is an input each."""
+def test_token_lists_are_unchanged(tokens: list[list[int]]) -> None:
+    """Each token list of a list is an input."""
     assert validate_inputs(tokens) == tokens
 
 
@@ -73,21 +73,21 @@ def test_token_lists_pass_unchanged(tokens: list[list[int]]) -> None:
         (pd.Series([[101, 7], [8]]), [[101, 7], [8]]),
     ],
 )
-def test_equivalents_of_lists_are_taken(given_: Any, right: list[Any]) -> None:
-    """Tuples, generators, ranges and arrays mean what the equal list means."""
+def test_equivalents_of_lists_are_accepted(given_: Any, right: list[Any]) -> None:
+    """Tuples, generators, ranges, arrays and columns mean the same as the equal list."""
     assert validate_inputs(given_) == right
 
 
 @pytest.mark.parametrize("made", [Image, Audio, Video, File])
-def test_one_file_makes_every_input_multimodal(made: type[Image | Audio | Video | File]) -> None:
-    """The API wants one kind of input in a request."""
+def test_one_media_input_makes_all_multimodal(made: type[Image | Audio | Video | File]) -> None:
+    """The API requires one kind of input per request."""
     image = made(b"")
     both = Content("red", image)
     assert validate_inputs(["a", image, both]) == [Content("a"), Content(image), both]
 
 
-def test_the_wire_form_is_taken() -> None:
-    """A mapping in the API's own shape is the Content it describes."""
+def test_the_apis_own_form_is_accepted() -> None:
+    """A mapping in the API's form becomes the `Content` it describes."""
     url = "https://example.org/cat.png"
     parts = [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": url}}]
     (content,) = validate_inputs({"content": parts})
@@ -110,10 +110,8 @@ JSON = st.recursive(
 
 
 @given(TEXT.filter(lambda kind: kind not in ("text", "image_url")), st.dictionaries(TEXT, JSON))
-def test_a_part_that_nobody_here_knows_is_passed_on_as_it_is(
-    kind: str, fields: dict[str, Any]
-) -> None:
-    """In a Content and in the API's own form; what becomes of the mapping later does not matter."""
+def test_unknown_parts_are_sent_unchanged(kind: str, fields: dict[str, Any]) -> None:
+    """In a `Content` and in the API's form; later changes to the mapping have no effect."""
     part = {**fields, "type": kind}
     wanted = json.dumps(part, sort_keys=True)
     (alone,) = validate_inputs(Content(part))
@@ -134,8 +132,8 @@ def test_a_part_that_nobody_here_knows_is_passed_on_as_it_is(
         {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}},
     ],
 )
-def test_fields_that_a_part_may_have_one_day_are_kept(part: dict[str, Any]) -> None:
-    """A known part with a new field goes on as it is."""
+def test_new_fields_of_known_parts_are_kept(part: dict[str, Any]) -> None:
+    """The part is sent unchanged."""
     (content,) = validate_inputs([Content(part)])
     assert isinstance(content, Content)
     (raw,) = content.parts
@@ -156,10 +154,10 @@ def test_fields_that_a_part_may_have_one_day_are_kept(part: dict[str, Any]) -> N
         ({"type": "smell"}, "", ""),
     ],
 )
-def test_what_a_part_holds_is_known_to_those_who_check_and_count(
+def test_kind_and_source_of_raw_parts_are_known(
     part: dict[str, Any], kind: str, source: str
 ) -> None:
-    """As far as this package knows such parts."""
+    """Media checks and token estimates use them; for unknown parts they are empty."""
     (content,) = validate_inputs([Content(part)])
     assert isinstance(content, Content)
     (raw,) = content.parts
@@ -167,8 +165,8 @@ def test_what_a_part_holds_is_known_to_those_who_check_and_count(
     assert (raw.kind, raw.source) == (kind, source)
 
 
-def test_a_message_about_long_keys_is_short() -> None:
-    """It names their beginning."""
+def test_long_keys_are_truncated_in_the_error() -> None:
+    """The error has only the beginning of each key."""
     with pytest.raises(InputError, match="with the keys 'kkk") as caught:
         validate_inputs({"k" * 200_000: 1})
     assert len(str(caught.value)) < 500
@@ -204,7 +202,7 @@ WIRE = '{"content": [{"type": "text", "text": "…"}, {"type": "image_url", "ima
         ([Content("a", "\udc00")], 0, "part 1: UTF-8 cannot encode the lone surrogate U+DC00"),
         ([Content()], 0, "the Content is empty"),
         ([Content("")], 0, "part 0: the text is empty"),
-        ([Content(5)], 0, "got 5"),  # type: ignore[arg-type]
+        ([Content(5)], 0, "part 0: expected a text, an Image"),  # type: ignore[arg-type]
         (["a", {"type": "text", "text": "b"}], 1, WIRE),
         ([{"content": "a"}], 0, WIRE),
         ([{"content": [], "x": 1}], 0, WIRE),
@@ -220,21 +218,9 @@ WIRE = '{"content": [{"type": "text", "text": "…"}, {"type": "image_url", "ima
         ([Content({"type": ""})], 0, 'part 0 has no "type"'),
         ([Content({"type": 5})], 0, 'part 0 has no "type"'),
         ([Content({"type": "x", "y": float("nan")})], 0, "part 0.y: JSON cannot represent nan"),
-        (
-            [Content({"type": "x", "y": [{5: 1}]})],
-            0,
-            "part 0.y[0]: expected keys of type str, got 5",
-        ),
-        (
-            [Content({"type": "x", "y": "\ud800"})],
-            0,
-            "part 0.y: UTF-8 cannot encode the lone surrogate U+D800",
-        ),
-        (
-            [Content({"type": "x", "y": b"a"})],
-            0,
-            "part 0.y: JSON cannot represent a value of type bytes",
-        ),
+        ([Content({"type": "x", "y": [{5: 1}]})], 0, "part 0.y[0]: expected keys of type str"),
+        ([Content({"type": "x", "y": "\ud800"})], 0, "part 0.y: UTF-8 cannot encode the lone"),
+        ([Content({"type": "x", "y": b"a"})], 0, "part 0.y: JSON cannot represent bytes"),
         ([[1], "a"], 1, "text or media after tokens"),
         ([Image(b""), [1]], 1, "tokens after text or media"),
         ([Audio(b""), [1]], 1, "tokens after text or media"),
@@ -248,11 +234,7 @@ WIRE = '{"content": [{"type": "text", "text": "…"}, {"type": "image_url", "ima
         (array("B", b"text"), 0, "got bytes"),
         ([array("b", b"text")], 0, "got bytes"),
         ([HUGE], 0, "token 0: expected an integer from 0 to 2³¹-1, got <int too long to print>"),
-        (
-            [[1], [2, -HUGE]],
-            1,
-            "token 1: expected an integer from 0 to 2³¹-1, got <int too long to print>",
-        ),
+        ([[1], [2, -HUGE]], 1, "from 0 to 2³¹-1, got <int too long to print>"),
         (["a", HUGE], 1, "got a number; pass tokens as a list"),
         (["a", {HUGE: 1}], 1, "<int too long to print>"),
         (
@@ -263,10 +245,8 @@ WIRE = '{"content": [{"type": "text", "text": "…"}, {"type": "image_url", "ima
         ([Path("cat.png")], 0, "wrap it in Image(…) if it is an image"),
     ],
 )
-def test_refusals_name_the_position_and_what_would_be_right(
-    wrong: Any, position: int, words: str
-) -> None:
-    """An input that cannot be right is refused by position, in words that help."""
+def test_invalid_inputs_are_rejected_by_position(wrong: Any, position: int, words: str) -> None:
+    """The error says what is expected instead."""
     with pytest.raises(InputError) as caught:
         validate_inputs(wrong)
     assert caught.value.inputs == (position,)
@@ -276,16 +256,10 @@ def test_refusals_name_the_position_and_what_would_be_right(
 
 @pytest.mark.parametrize(
     ("wrong", "words"),
-    [
-        ([], "empty"),
-        ((), "empty"),
-        ({"a", "b"}, "no order"),
-        (5, "got int"),
-        (object(), "got object"),
-    ],
+    [([], "empty"), ((), "empty"), ({"a", "b"}, "no order"), (5, "got int"), (object(), "object")],
 )
-def test_what_is_no_list_of_inputs_is_refused(wrong: Any, words: str) -> None:
-    """What has no positions is refused as a whole."""
+def test_values_that_are_no_list_of_inputs_are_rejected(wrong: Any, words: str) -> None:
+    """Without an order there is no position to name."""
     with pytest.raises(InputError, match=words):
         validate_inputs(wrong)
 
@@ -303,8 +277,8 @@ def test_what_is_no_list_of_inputs_is_refused(wrong: Any, words: str) -> None:
         max_leaves=12,
     )
 )
-def test_anything_is_either_uniform_or_refused(anything: Any) -> None:
-    """Whatever comes in, the outcome is one kind of input or an InputError."""
+def test_any_value_gives_one_form_or_an_input_error(anything: Any) -> None:
+    """The items are all text, all tokens or all `Content`."""
     try:
         items = validate_inputs(anything)
     except InputError:
@@ -314,7 +288,7 @@ def test_anything_is_either_uniform_or_refused(anything: Any) -> None:
 
 
 class Table:
-    """As pandas and Polars have them: iterating gives the names of the columns."""
+    """Like a table of pandas or Polars: iterating over it gives the names of its columns."""
 
     columns = ("title", "text")
 
@@ -322,8 +296,8 @@ class Table:
         return iter(self.columns)
 
 
-def test_a_table_is_refused() -> None:
-    """Its column names would be embedded, and billed."""
+def test_tables_are_rejected() -> None:
+    """Otherwise their column names would be embedded and billed."""
     with pytest.raises(InputError, match=r"got a table \(Table\); pass one of its columns"):
         validate_inputs(Table())
     with pytest.raises(InputError, match="pass one of its columns"):
@@ -333,8 +307,8 @@ def test_a_table_is_refused() -> None:
 @pytest.mark.parametrize(
     "table", [pa.table({"a": ["b"]}), pd.DataFrame({"a": ["b"]}), pl.DataFrame({"a": ["b"]})]
 )
-def test_tables_of_known_libraries_are_refused(table: Any) -> None:
-    """Each of them, though Arrow's gives its rows as a list."""
+def test_tables_of_known_libraries_are_rejected(table: Any) -> None:
+    """Arrow's tables as well, although they convert to a list of rows."""
     with pytest.raises(InputError, match=r"got a table .* pass one of its columns"):
         validate_inputs(table)
     with pytest.raises(InputError, match=r"Content, got (DataFrame|Table)"):
@@ -354,8 +328,8 @@ def test_tables_of_known_libraries_are_refused(table: Any) -> None:
         ((value for value in ["a", np.float32("nan"), "b"]), "NaN"),
     ],
 )
-def test_a_missing_value_of_a_column_is_named(values: Any, name: str) -> None:
-    """With its position; or it is marked, for whoever goes on without it."""
+def test_a_missing_value_is_rejected_by_position_or_marked(values: Any, name: str) -> None:
+    """The error names it; with `skip` it becomes `MISSING`."""
     values = values if hasattr(values, "__len__") else [*values]
     with pytest.raises(InputError, match=rf"^input 1: missing value \({name}\); ") as caught:
         validate_inputs(values)
@@ -364,34 +338,34 @@ def test_a_missing_value_of_a_column_is_named(values: Any, name: str) -> None:
 
 
 def test_missing_values_mix_with_every_kind_of_input() -> None:
-    """They make no call multimodal, and tokens are not mixed by them."""
+    """They neither make a call multimodal nor count as text among tokens."""
     image = Image(b"")
     assert validate_inputs(["a", None, image], skip=True) == [Content("a"), MISSING, Content(image)]
     assert validate_inputs([None, [101], None], skip=True) == [MISSING, [101], MISSING]
     assert validate_inputs([None, math.nan], skip=True) == [MISSING, MISSING]
-    gate = InputValidator()
-    assert [*map(gate.validate, [None, "a", pd.NA])] == [MISSING, "a", MISSING]
+    validator = InputValidator()
+    assert [*map(validator.validate, [None, "a", pd.NA])] == [MISSING, "a", MISSING]
     with pytest.raises(InputError, match="input 3: got tokens after text or media"):
-        gate.validate([101])
+        validator.validate([101])
 
 
 @pytest.mark.parametrize("alone", [None, math.nan, pd.NA])
-def test_a_missing_value_alone_is_no_list(alone: Any) -> None:
-    """There is nothing else to go on with."""
+def test_a_single_missing_value_is_rejected(alone: Any) -> None:
+    """With `skip` as well, because no input is left."""
     with pytest.raises(InputError, match="expected a text, "):
         validate_inputs(alone, skip=True)
 
 
 @pytest.mark.parametrize("bare", [Path("cat.png"), PIL.Image.new("L", (1, 1))])
-def test_a_bare_image_says_how_it_is_given(bare: Any) -> None:
-    """Alone and in a list."""
+def test_a_bare_image_is_rejected_with_a_hint(bare: Any) -> None:
+    """The hint is the same for a single input and in a list."""
     for given_ in (bare, [bare]):
         with pytest.raises(InputError, match=r"input 0: got \w+; wrap it in Image\(…\)"):
             validate_inputs(given_)
 
 
 @pytest.mark.parametrize("buffer", [b"text", bytearray(b"x"), memoryview(b"x"), array("B", b"x")])
-def test_bytes_are_no_stream(buffer: Any) -> None:
-    """A stream of them would be one of numbers; the error says what bytes are good for."""
+def test_a_stream_of_bytes_is_rejected(buffer: Any) -> None:
+    """Iterating over bytes would give numbers, so the error says what to do with bytes."""
     with pytest.raises(InputError, match="got bytes; decode them if they are text, wrap them"):
         validate_stream(buffer)

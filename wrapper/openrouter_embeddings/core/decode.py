@@ -72,12 +72,12 @@ def decode(reply: Reply, batch: Batch, dimensions: int | None) -> Decoded:
         if (decoded := _decode_extracted(reply, extracted, batch, dimensions)) is not None:
             return decoded
         reply = replace(reply, body=extracted.restore(reply.body), extracted=None)
-    answer = _parse(reply.body)
-    if not 200 <= reply.status <= 299 or (isinstance(answer, dict) and answer.get("error")):
-        raise _status_error(reply, answer, batch)
-    served = _served(_mapping(answer), batch.positions)
+    payload = _parse(reply.body)
+    if not 200 <= reply.status <= 299 or (isinstance(payload, dict) and payload.get("error")):
+        raise _status_error(reply, payload, batch)
+    served = _served(_mapping(payload), batch.positions)
     try:
-        matrix, unusable = _matrix(_embeddings(answer, len(batch.items)), dimensions)
+        matrix, unusable = _matrix(_embeddings(payload, len(batch.items)), dimensions)
     except _InvalidError as invalid:
         raise _response_error(invalid.reason, invalid.rows, reply, batch, served) from None
     if not unusable:
@@ -96,11 +96,11 @@ def _decode_extracted(
     if extracted.doubtful or matrix.shape != (count, dimensions or matrix.shape[1]):
         return None
     try:
-        answer = orjson.loads(reply.body)
-        placeholders = _embeddings(answer, count)
+        payload = orjson.loads(reply.body)
+        placeholders = _embeddings(payload, count)
     except (orjson.JSONDecodeError, _InvalidError):
         return None
-    if answer.get("error") or not 200 <= reply.status <= 299:
+    if payload.get("error") or not 200 <= reply.status <= 299:
         return None
     if {*map(type, placeholders)} != {int}:  # by type: a float may equal a placeholder
         return None
@@ -109,7 +109,7 @@ def _decode_extracted(
         if sorted(rows) != inputs:
             return None
         matrix[:] = matrix[rows]
-    return Decoded(matrix, _served(answer, batch.positions))
+    return Decoded(matrix, _served(payload, batch.positions))
 
 
 def _response_error(
@@ -154,12 +154,12 @@ def _parse(body: bytes) -> Any:
 _NOT_JSON = object()
 
 
-def _embeddings(answer: Any, count: int) -> list[Any]:
+def _embeddings(payload: Any, count: int) -> list[Any]:
     """The embeddings in the order of the inputs: by `index`, or as they come if none has one."""
-    if not isinstance(answer, dict):
-        what = "not JSON" if answer is _NOT_JSON else "not a JSON object"
+    if not isinstance(payload, dict):
+        what = "not JSON" if payload is _NOT_JSON else "not a JSON object"
         raise _InvalidError(f"the service returned a body that is {what}")
-    items = answer.get("data")
+    items = payload.get("data")
     if not isinstance(items, list):
         raise _InvalidError("the service returned no list of embeddings in `data`")
     if len(items) != count:
@@ -226,15 +226,15 @@ def _vectors(embeddings: list[Any]) -> tuple[dict[int, Matrix], dict[int, str]]:
     return vectors, unreadable
 
 
-def _served(answer: dict[str, Any], positions: Sequence[int]) -> Served:
+def _served(payload: dict[str, Any], positions: Sequence[int]) -> Served:
     """The response without its vectors. Missing and malformed fields are ignored."""
     return Served(
         positions=positions,
-        model=_text(answer.get("model")),
-        provider=_text(answer.get("provider")),
-        id=_text(answer.get("id")),
-        usage=_usage(answer.get("usage")),
-        body={key: value for key, value in answer.items() if key != "data"},
+        model=_text(payload.get("model")),
+        provider=_text(payload.get("provider")),
+        id=_text(payload.get("id")),
+        usage=_usage(payload.get("usage")),
+        body={key: value for key, value in payload.items() if key != "data"},
     )
 
 
@@ -280,41 +280,43 @@ def _cost(value: Any) -> Decimal | None:
     return EXACT.plus(cost)
 
 
-def _status_error(reply: Reply, answer: Any, batch: Batch) -> APIStatusError:
-    answer = _mapping(answer)
-    error = answer.get("error")
-    error = error if isinstance(error, dict) else answer
+def _status_error(reply: Reply, payload: Any, batch: Batch) -> APIStatusError:
+    payload = _mapping(payload)
+    error = payload.get("error")
+    error = error if isinstance(error, dict) else payload
     metadata = _mapping(error.get("metadata"))
     code = _code(error.get("code"))
     status = reply.status
     if 200 <= status <= 299 and isinstance(code, int) and 400 <= code <= 599:
         status = code
     return error_class(status)(
-        _message(status, _reason(answer), metadata),
+        _message(status, _reason(payload), metadata),
         status=status,
         code=code,
-        provider=_text(metadata.get("provider_name")) or _text(answer.get("provider")),
-        request_id=_text(answer.get("id")) or _id_from_headers(reply),
+        provider=_text(metadata.get("provider_name")) or _text(payload.get("provider")),
+        request_id=_text(payload.get("id")) or _id_from_headers(reply),
         retry_after=retry_after(reply),
         body=_snippet(reply.body),
         inputs=batch.positions,
-        usage=_usage(answer["usage"]) if isinstance(answer.get("usage"), dict) else None,
+        usage=_usage(payload["usage"]) if isinstance(payload.get("usage"), dict) else None,
     )
 
 
-def _reason(answer: Any, depth: int = 4) -> str | None:
+def _reason(payload: Any, depth: int = 4) -> str | None:
     """The reason in an error response, in any of the forms that services use.
 
     These are `{"error": {"message": …}}`, `{"error": …}`, `{"message": …}` and FastAPI's
     `{"detail": …}`, which may be a list.
     """
-    if isinstance(answer, str):
-        return _text(answer)
-    if isinstance(answer, list) and depth:
-        return _text("; ".join(filter(None, (_reason(part, depth - 1) for part in answer[:8]))))
-    if not isinstance(answer, dict) or not depth:
+    if isinstance(payload, str):
+        return _text(payload)
+    if isinstance(payload, list) and depth:
+        return _text("; ".join(filter(None, (_reason(part, depth - 1) for part in payload[:8]))))
+    if not isinstance(payload, dict) or not depth:
         return None
-    found = (_reason(answer.get(name), depth - 1) for name in ("error", "message", "detail", "msg"))
+    found = (
+        _reason(payload.get(name), depth - 1) for name in ("error", "message", "detail", "msg")
+    )
     return next(filter(None, found), None)
 
 

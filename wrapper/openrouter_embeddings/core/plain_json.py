@@ -70,9 +70,7 @@ def _plain_scalar(value: Any, place: str) -> Any:
         if not math.isfinite(value):
             raise ValueError(f"{place}: JSON cannot represent {float(value)}; use null or a number")
         return float(value)
-    raise ValueError(
-        f"{place}: JSON cannot represent a value of type {type(value).__name__}; convert it first"
-    )
+    raise ValueError(f"{place}: JSON cannot represent {type(value).__name__}; convert it first")
 
 
 def _key(key: Any, place: str) -> str:

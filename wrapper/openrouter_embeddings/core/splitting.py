@@ -147,14 +147,14 @@ class BatchSplitter:
         return None
 
     def result(self) -> EmbeddingResult:
-        """The vectors that came, in the order of the inputs, with the usage of all responses."""
+        """The vectors received, in the order of the inputs, with the usage of all responses."""
         positions = self.batch.positions
         done = [decoded for decoded in self.done if len(decoded.matrix)]
-        came = [position for decoded in done for position in decoded.served.positions]
+        received = [position for decoded in done for position in decoded.served.positions]
         if len(done) == 1:
             matrix = done[0].matrix
         elif done:
-            matrix = np.concatenate([decoded.matrix for decoded in done])[np.argsort(came)]
+            matrix = np.concatenate([decoded.matrix for decoded in done])[np.argsort(received)]
         else:
             matrix = np.empty((0, 0), np.float32)
         return EmbeddingResult(
@@ -163,7 +163,9 @@ class BatchSplitter:
             self._model,
             tuple(decoded.served for decoded in done),
             start=positions[0],
-            missing=tuple(sorted({*positions} - {*came})) if len(came) < len(positions) else (),
+            missing=tuple(sorted({*positions} - {*received}))
+            if len(received) < len(positions)
+            else (),
             errors=self.errors,
         )
 
