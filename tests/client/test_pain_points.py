@@ -200,9 +200,7 @@ def test_21_query_and_document_roles() -> None:
 def test_22_lone_surrogates() -> None:
     """Refused before anything is sent, with the position."""
     service = Scripted()
-    with pytest.raises(
-        ore.InputError, match="input 1: UTF-8 cannot encode the lone surrogate"
-    ) as caught:
+    with pytest.raises(ore.InputError, match="input 1: UTF-8 cannot encode the lone") as caught:
         service.embed("sync", ["a", "b\ud800"])
     assert caught.value.inputs == (1,)
     assert service.requests == []

@@ -52,7 +52,7 @@ IMAGE_PARTS = st.one_of(
     URL.map(lambda url: (ore.Image(url), image_part(url))),
 )
 PARTS = TEXT_PARTS | IMAGE_PARTS
-# what each kind of file begins with, and the name and the media type of its format
+# The first bytes of a file of each kind, and the name and media type of its format.
 FILES: dict[Any, list[tuple[bytes, str, str]]] = {
     ore.Audio: [
         (b"RIFF\0\0\0\0WAVE", "wav", "audio/wav"),
@@ -63,32 +63,32 @@ FILES: dict[Any, list[tuple[bytes, str, str]]] = {
 }
 
 
-def _file_parts(made: Any) -> st.SearchStrategy[tuple[Any, Any]]:
-    kind = f"input_{made.__name__.lower()}"
+def _file_parts(media: Any) -> st.SearchStrategy[tuple[Any, Any]]:
+    kind = f"input_{media.__name__.lower()}"
 
     def of_data(file: tuple[bytes, str, str]) -> tuple[Any, Any]:
         data, name, media_type = file
         url = f"data:{media_type};base64,{base64.b64encode(data).decode()}"
-        return made(data), {"type": kind, kind: {"data": url, "format": name}}
+        return media(data), {"type": kind, kind: {"data": url, "format": name}}
 
     def of_url(url: str) -> tuple[Any, Any]:
-        return made(url), {"type": kind, kind: {"data": url}}
+        return media(url), {"type": kind, kind: {"data": url}}
 
-    return st.sampled_from(FILES[made]).map(of_data) | URL.map(of_url)
+    return st.sampled_from(FILES[media]).map(of_data) | URL.map(of_url)
 
 
 FILE_PARTS = st.one_of(*map(_file_parts, FILES))
-# in the API's own form, with a field that nobody has heard of
+# In the API's own form, with a field that does not exist yet.
 NEW = {"new": [1.5, None]}
 RAW_PARTS = FILE_PARTS.map(lambda part: ({**part[1], **NEW}, {**part[1], **NEW}))
 
 
 def _content(parts: list[tuple[Any, Any]]) -> tuple[Any, Any]:
-    return ore.Content(*(given for given, _ in parts)), {"content": [wire for _, wire in parts]}
+    return ore.Content(*(value for value, _ in parts)), {"content": [wire for _, wire in parts]}
 
 
 def _mixed(items: list[tuple[Any, Any]]) -> Call:
-    return Call([given for given, _ in items], [wire for _, wire in items])
+    return Call([value for value, _ in items], [wire for _, wire in items])
 
 
 def inputs_of(parts: st.SearchStrategy[tuple[Any, Any]]) -> st.SearchStrategy[Call]:
@@ -97,10 +97,10 @@ def inputs_of(parts: st.SearchStrategy[tuple[Any, Any]]) -> st.SearchStrategy[Ca
     files = parts.filter(lambda part: not isinstance(part[0], str | dict))
     alone = files.map(lambda part: (part[0], {"content": [part[1]]}))
     text_alone = TEXT_PARTS.map(lambda part: (part[0], {"content": [part[1]]}))
-    # the API's own form, as it stands in the answer of some other program
+    # the API's own form, as other programs may print it
     wire = content.map(lambda pair: (pair[1], pair[1]))
     multimodal = st.lists(content | alone | text_alone | wire, min_size=1, max_size=5).filter(
-        lambda items: not all(isinstance(given, str) for given, _ in items)
+        lambda items: not all(isinstance(value, str) for value, _ in items)
     )
     return st.one_of(
         TEXT.map(lambda text: Call(text, [text])),
@@ -144,7 +144,7 @@ def _ordinary(preferences: Any) -> bool:
 
 PROVIDER = bodies(_provider_schema()).map(_known_only).filter(_ordinary)
 PRICES = st.integers(0, 9) | st.floats(0, 9) | st.decimals(0, 9, places=4).map(str)
-# with prices that every edition takes
+# With prices that every edition accepts.
 PRICED = st.builds(
     lambda preferences, prices: {**preferences, "max_price": prices},
     PROVIDER,
@@ -171,7 +171,7 @@ def calls_of(inputs: st.SearchStrategy[Call], provider: st.SearchStrategy[Any]) 
 
 
 CALLS: st.SearchStrategy[Call] = calls_of(inputs_of(PARTS), PROVIDER)
-# with parts that the contract which ships may lack
+# With parts that the shipped contract may lack.
 NEWEST_CALLS: st.SearchStrategy[Call] = calls_of(inputs_of(PARTS | FILE_PARTS | RAW_PARTS), PRICED)
 
 

@@ -15,13 +15,13 @@ from schemathesis.specs.openapi.checks import ignored_auth
 
 from tools import contract_hooks  # noqa: F401 - registers a hook
 
-# `make contract` asks for 1,000; `make test` tries a few, so that nobody waits.
+# `make contract` tries 1,000; `make test` tries a few, to be quick.
 EXAMPLES = int(os.environ.get("CONTRACT_EXAMPLES", "40"))
-# what schemathesis generates is large, and made with many tries
+# schemathesis generates large values and discards many
 SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
 AUTH = {"Authorization": "Bearer contract"}
-# The stand-in takes any key, so that clients with a key of their own work against it. That it
-# refuses a missing one is held by tests/local/test_respond.py.
+# The stand-in accepts any key, so that clients with a real key work against it. That it rejects a
+# missing key is tested in tests/local/test_respond.py.
 EXCLUDED = [ignored_auth]
 Request: TypeAlias = "Case[Any]"
 F = TypeVar("F", bound=Callable[..., None])

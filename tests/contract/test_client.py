@@ -35,14 +35,14 @@ def check_sent(
     fields = {k: v for k, v in call.options.items() if k not in TUNING}
     fields.setdefault("encoding_format", "base64")
     provider = fields.pop("provider", None)
-    wanted = {**fields, "model": MODEL}
+    expected = {**fields, "model": MODEL}
     for body in sent:
-        assert {k: v for k, v in body.items() if k not in ("input", "provider")} == wanted
+        assert {k: v for k, v in body.items() if k not in ("input", "provider")} == expected
         assert ("provider" in body) == (provider is not None)
         assert provider is None or same_preferences(body["provider"], provider)
-    most = call.options.get("batch_size", 128)
-    batches = [call.wire[at : at + most] for at in range(0, len(call.wire), most)]
-    # concurrent requests arrive in any order; as text, so that integers are still integers
+    batch_size = call.options.get("batch_size", 128)
+    batches = [call.wire[at : at + batch_size] for at in range(0, len(call.wire), batch_size)]
+    # concurrent requests arrive in any order; compare texts, which distinguish 1 from 1.0
     assert sorted(_text(body["input"]) for body in sent) == sorted(map(_text, batches))
 
 
@@ -84,15 +84,13 @@ SUCCESSES = st.one_of(
 
 @examined
 @given(SUCCESSES)
-def test_every_200_response_that_the_contract_allows_is_read(
-    body: Any,
-) -> None:
+def test_every_200_response_that_the_contract_allows_is_read(body: Any) -> None:
     """Nothing is lost, and only untrustworthy vectors are rejected."""
     count = max(1, len(body["data"]))
     batch = Batch(range(count), ["a"] * count)
     reply = Reply(200, {}, json.dumps(body).encode())
     if body.get("error"):
-        return  # an extra field that says the request failed: an error, see tests/core
+        return  # an additional field that means failure: see tests/core
     if _cannot_be_trusted(body):
         with pytest.raises(ore.ResponseError):
             _all_of(decode(reply, batch, None))
@@ -104,10 +102,10 @@ def test_every_200_response_that_the_contract_allows_is_read(
     assert decoded.served.model == ("".join(map(_shown, body["model"])) or None)
     usage = body.get("usage") or {}
     if isinstance(usage, dict):
-        found = decoded.served.usage
-        assert found.prompt_tokens == max(0, usage.get("prompt_tokens", 0))
-        assert found.is_byok is usage.get("is_byok", None) or type(usage["is_byok"]) is not bool
-        assert {*found.cost_details} <= {*(usage.get("cost_details") or ())}
+        parsed = decoded.served.usage
+        assert parsed.prompt_tokens == max(0, usage.get("prompt_tokens", 0))
+        assert parsed.is_byok is usage.get("is_byok", None) or type(usage["is_byok"]) is not bool
+        assert {*parsed.cost_details} <= {*(usage.get("cost_details") or ())}
 
 
 def _all_of(decoded: Decoded) -> None:
@@ -116,10 +114,7 @@ def _all_of(decoded: Decoded) -> None:
 
 
 def _cannot_be_trusted(body: Any) -> bool:
-    """Whether the client must reject a body that the contract allows.
-
-    The contract allows empty responses, any index, and any text as a vector.
-    """
+    """Whether a body is invalid. The contract allows empty data, any index and any vector."""
     data = body["data"]
     indices = [item.get("index") for item in data]
     given_ = [index for index in indices if index is not None]

@@ -22,7 +22,7 @@ from tests.contract.oracle import examined
 from tests.newest import newest
 
 MODEL = "local/hash"
-# the official SDK looks at names that Python 3.12 and 3.13 warn of
+# the official SDK uses names that are deprecated in Python 3.12 and 3.13
 pytestmark = pytest.mark.filterwarnings(r"ignore:ast\.\w+ is deprecated:DeprecationWarning")
 
 
@@ -55,19 +55,19 @@ def test_every_client_returns_the_same_vectors(
     server: str, low_level: AuthenticatedClient, call: Call
 ) -> None:
     """In process and over a socket, blocking and asyncio, wrapped and generated."""
-    call.options.pop("provider", None)  # a null in it is dropped by one way and sent by the other
+    call.options.pop("provider", None)  # only the generated client sends nulls in it
     with ore.Client.local(model=MODEL) as client:
-        wanted = client.embed(call.inputs, **call.options).vectors
+        expected = client.embed(call.inputs, **call.options).vectors
     with ore.Client("local", base_url=server, model=MODEL) as client:
-        assert np.array_equal(client.embed(call.inputs, **call.options).vectors, wanted)
+        assert np.array_equal(client.embed(call.inputs, **call.options).vectors, expected)
     local = ore.AsyncClient.local(model=MODEL)
-    assert np.array_equal(asyncio.run(by_the_async_client(local, call)), wanted)
+    assert np.array_equal(asyncio.run(by_the_async_client(local, call)), expected)
     remote = ore.AsyncClient("local", base_url=server, model=MODEL)
-    assert np.array_equal(asyncio.run(by_the_async_client(remote, call)), wanted)
+    assert np.array_equal(asyncio.run(by_the_async_client(remote, call)), expected)
     if call.options.get("encoding_format") != "float":
         call.options["encoding_format"] = "base64"
     found = by_the_generated_client(low_level, call)
-    assert np.array_equal(found.astype(np.float32), wanted)
+    assert np.array_equal(found.astype(np.float32), expected)
 
 
 @examined
@@ -76,19 +76,19 @@ def test_every_client_returns_the_same_vectors_for_the_newest_parts(call: Call) 
     """Blocking, asyncio and streamed, from a service whose contract has those parts."""
     service = Service(contract=newest().document)
     with service.client() as client:
-        wanted = client.embed(call.inputs, **call.options).vectors
+        expected = client.embed(call.inputs, **call.options).vectors
         if isinstance(call.inputs, list) and not isinstance(call.inputs[0], int):
             parts = [*client.embed_stream(iter(call.inputs), **call.options)]
-            # a batch without a file goes as plain text, whose vector is the same
-            assert np.array_equal(np.concatenate([part.vectors for part in parts]), wanted)
+            # a batch without media is sent as plain text, with the same vectors
+            assert np.array_equal(np.concatenate([part.vectors for part in parts]), expected)
     found = asyncio.run(by_the_async_client(service.async_client(), call))
-    assert np.array_equal(found, wanted)
-    # by another way altogether: one request, made by hand
+    assert np.array_equal(found, expected)
+    # and through a single request, encoded here
     fields = {k: v for k, v in call.options.items() if k in ("dimensions", "input_type", "user")}
     request = json.dumps({"input": call.wire, "model": MODEL, **fields}).encode()
     answer = json.loads(respond(request, {"authorization": "Bearer k"}, newest()).body)
     by_hand = np.array([item["embedding"] for item in answer["data"]], np.float32)
-    assert np.array_equal(by_hand, wanted)
+    assert np.array_equal(by_hand, expected)
 
 
 @pytest.mark.parametrize("form", ["float", "base64", None])
@@ -101,8 +101,8 @@ def test_the_official_sdk_returns_the_same_vectors(server: str, form: Any) -> No
     assert not isinstance(found, str)
     rows = [item.embedding for item in found.data]
     vectors = [ore.decode_base64(row) if isinstance(row, str) else row for row in rows]
-    wanted = ore.Client.local(model=MODEL).embed(texts).vectors
-    assert np.array_equal(np.array(vectors, np.float32), wanted)
+    expected = ore.Client.local(model=MODEL).embed(texts).vectors
+    assert np.array_equal(np.array(vectors, np.float32), expected)
 
 
 @examined

@@ -48,7 +48,7 @@ def test_a_new_edition_reports_its_gaps(name: str) -> None:
     assert {gap.key for gap in _gaps_of(name)} - before == {*EDITIONS[name].gaps}
 
 
-# One of each class, tried with every real edition as today's.
+# One of each kind of change, applied to every real edition.
 PLANTED = [
     *("an optional request field", "a required request field", "a request field removed"),
     *("a limit on the request", "a value added to a request", "null for a field"),
@@ -74,7 +74,7 @@ def test_acceptances_apply_to_every_real_edition(base: str) -> None:
     """Some match nothing in an edition; none accepts what the wrapper offers."""
     drifted = judge(findings(real_editions.edition(base).contract), read_accepted())
     assert drifted.idle == []
-    # what is still open: values that a client generated from that edition would know
+    # open gaps: values that a client generated from that edition would have
     assert [f.key for f in drifted.open if not f.key.startswith("request value provider.")] == []
 
 

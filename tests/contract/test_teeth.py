@@ -83,7 +83,7 @@ def test_bugs_in_requests_are_caught(bug: str | None, monkeypatch: pytest.Monkey
         max_examples=200,
         deadline=None,
         database=None,
-        phases=[Phase.generate],  # that it is found matters, not the smallest example
+        phases=[Phase.generate],  # no need to shrink the example
         suppress_health_check=SLOW,
     )
     @given(CALLS)

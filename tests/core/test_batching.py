@@ -88,13 +88,13 @@ def test_max_tokens_is_an_upper_bound(items: list[Loaded]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "most"), [("image", 8192), ("audio", 131_072), ("video", 131_072), ("file", 131_072)]
+    ("kind", "base"), [("image", 8192), ("audio", 131_072), ("video", 131_072), ("file", 131_072)]
 )
-def test_raw_parts_have_the_same_max_tokens_as_typed_parts(kind: Kind, most: int) -> None:
+def test_raw_parts_have_the_same_max_tokens_as_typed_parts(kind: Kind, base: int) -> None:
     """The base64 in a raw part does not count as text, its other fields do."""
     data = "A" * 10**6
     raw = RawPart(b"12345" + data.encode(), kind, data)
     for part, more in ((raw, 5), (LoadedMedia(kind, data.encode()), 0)):
-        assert batching.Batch([0], [(part,)]).max_tokens == most + more + batching.FRAME_TOKENS
+        assert batching.Batch([0], [(part,)]).max_tokens == base + more + batching.FRAME_TOKENS
     text = RawPart(b"12345", "text")
     assert batching.Batch([0], [(text,)]).max_tokens == 5 + batching.FRAME_TOKENS

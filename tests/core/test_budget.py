@@ -22,13 +22,13 @@ def test_the_budget_is_never_exceeded(requests: list[tuple[int, int]], total: in
     """It holds for any requests if the price is constant and token counts are upper bounds."""
     budget = Budget(Decimal(total))
     spent = 0
-    for most, really in requests:
-        if spent and budget.verdict(most) != "go":
+    for reserved, used in requests:
+        if spent and budget.verdict(reserved) != "go":
             continue
-        tokens = min(most, really)
-        budget.begin(most)
+        tokens = min(reserved, used)
+        budget.begin(reserved)
         budget.spend(usage(tokens, str(tokens)))
-        budget.end(most, maybe_billed=False)
+        budget.end(reserved, maybe_billed=False)
         first = not spent
         spent += tokens
         assert first or spent <= total

@@ -315,7 +315,7 @@ def test_further_fields_of_an_error_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "byok", "costs"),
+    ("more", "byok", "costs"),
     [
         ({}, None, {}),
         ({"is_byok": None, "cost_details": None}, None, {}),
@@ -332,10 +332,10 @@ def test_further_fields_of_an_error_are_kept() -> None:
     ],
 )
 def test_is_byok_and_cost_details_are_read(
-    said: dict[str, Any], byok: bool | None, costs: dict[str, Decimal]
+    more: dict[str, Any], byok: bool | None, costs: dict[str, Decimal]
 ) -> None:
     """Costs are exact and have the API's names; null and malformed values are ignored."""
-    usage = read(answer(INPUTS, usage={"prompt_tokens": 1, "total_tokens": 1, **said})).served.usage
+    usage = read(answer(INPUTS, usage={"prompt_tokens": 1, "total_tokens": 1, **more})).served.usage
     assert usage.is_byok is byok
     assert usage.cost_details == costs
 
@@ -368,8 +368,8 @@ def test_the_cost_is_exact_or_unknown(usage: Any, cost: Decimal | None) -> None:
 def test_no_digit_of_a_cost_is_lost(digits: int, exponent: int) -> None:
     """Sixty digits are more than any price has."""
     cost = Decimal(f"{digits}e{exponent}")
-    found = read(answer(INPUTS, usage={"cost": f"{cost:f}"})).served.usage.cost
-    assert found == (cost if abs(cost.adjusted()) <= 20 else None)
+    parsed = read(answer(INPUTS, usage={"cost": f"{cost:f}"})).served.usage.cost
+    assert parsed == (cost if abs(cost.adjusted()) <= 20 else None)
 
 
 @pytest.mark.parametrize("depth", [1, 900, 1000, 1015, 5000])
@@ -414,9 +414,9 @@ def test_every_text_of_an_error_is_cleaned_and_truncated() -> None:
     reply = Reply(400, {"x-request-id": "a\x9bb"}, json.dumps(body).encode())
     with pytest.raises(ore.BadRequestError) as caught:
         decode(reply, Batch([0], ["a"]), None)
-    said = f"{caught.value} {caught.value.body}"
-    assert len(said) < 6000
-    assert not {*said} & {"\x1b", "\x9b", "\ud800"}
+    text = f"{caught.value} {caught.value.body}"
+    assert len(text) < 6000
+    assert not {*text} & {"\x1b", "\x9b", "\ud800"}
     assert caught.value.request_id == "a\N{REPLACEMENT CHARACTER}b"
 
 

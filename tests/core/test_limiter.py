@@ -18,8 +18,8 @@ class Outcome:
     """The result of a simulation."""
 
     answered: int = 0
-    refused: int = 0  # by the service's limit
-    unlucky: int = 0  # whatever the pace
+    refused: int = 0  # because of the rate limit
+    unlucky: int = 0  # at any pace
 
     @property
     def share(self) -> float:

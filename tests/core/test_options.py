@@ -46,8 +46,8 @@ def test_every_option_is_sent_under_its_api_name() -> None:
 
 def test_numpy_numbers_are_accepted() -> None:
     """They are converted to Python's, as for `dimensions=matrix.shape[1]`."""
-    given: Any = {"dimensions": np.int64(3), "batch_size": np.uint8(5), "timeout": np.float32(2)}
-    options = merge_options({"model": "m"}, given)
+    numbers: Any = {"dimensions": np.int64(3), "batch_size": np.uint8(5), "timeout": np.float32(2)}
+    options = merge_options({"model": "m"}, numbers)
     assert type(options.request_fields()["dimensions"]) is int
     assert (options.batch_size, options.timeout) == (5, 2.0)
 
@@ -139,11 +139,11 @@ JSON = st.recursive(
 def test_extra_body_is_sent_unchanged(extra: dict[str, Any]) -> None:
     """Nulls are kept, and later changes to the mapping have no effect."""
     options = Options(model="m", extra_body=extra)
-    wanted = copy.deepcopy(extra)
+    expected = copy.deepcopy(extra)
     extra["changed"] = 1
     sent = options.request_fields()
-    assert {name: value for name, value in sent.items() if name in wanted} == wanted
-    assert sent.keys() - wanted.keys() == {"input", "model", "encoding_format"}
+    assert {name: value for name, value in sent.items() if name in expected} == expected
+    assert sent.keys() - expected.keys() == {"input", "model", "encoding_format"}
 
 
 def test_a_calls_extra_body_replaces_the_clients() -> None:

@@ -197,7 +197,7 @@ def test_both_forms_of_preferences_send_the_same() -> None:
         "data_collection": "deny",
         "zdr": False,
     }
-    wanted = {
+    expected = {
         "order": ["OpenAI", "somebody-new"],
         "sort": {"by": "price"},
         "max_price": {"prompt": "0.02", "image": "1", "request": "0.5", "audio": "0.1"},
@@ -205,10 +205,10 @@ def test_both_forms_of_preferences_send_the_same() -> None:
         "data_collection": "deny",
         "zdr": False,
     }
-    assert Options(model="m", provider=mapping).request_fields()["provider"] == wanted
-    typed = ProviderPreferences.from_dict({**wanted, "only": None})
+    assert Options(model="m", provider=mapping).request_fields()["provider"] == expected
+    typed = ProviderPreferences.from_dict({**expected, "only": None})
     sent = Options(model="m", provider=typed).request_fields()["provider"]
-    assert sent == wanted
+    assert sent == expected
     assert [*sent] == sorted(sent)  # equal preferences are equal bytes
     backwards = {name: mapping[name] for name in reversed(mapping)}
     assert str(Options(model="m", provider=backwards).request_fields()["provider"]) == str(sent)
@@ -301,8 +301,8 @@ def test_classes_of_other_editions_are_used_for_checks(
     """Closed classes, unions of objects, open keys and prices of another type."""
     monkeypatch.setattr(preferences, "ProviderPreferences", Closed)
     if words is None:
-        wanted = given_ if "max_price" not in given_ else {"max_price": {"prompt": "0.5"}}
-        assert checked_preferences(given_) == wanted
+        expected = given_ if "max_price" not in given_ else {"max_price": {"prompt": "0.5"}}
+        assert checked_preferences(given_) == expected
     else:
         with pytest.raises(InputError, match=words):
             checked_preferences(given_)

@@ -169,9 +169,9 @@ def test_a_limit_that_is_gone_is_forgotten(what: str) -> None:
     def service(limit: int) -> Service:
         if what == "size":
             return counting_tokens(limit)
-        named = f": at most {limit} inputs" if what == "named count" else ""
+        stated = f": at most {limit} inputs" if what == "named count" else ""
         return lambda texts: (
-            ore.BadRequestError(f"Too many inputs{named}") if len(texts) > limit else set()
+            ore.BadRequestError(f"Too many inputs{stated}") if len(texts) > limit else set()
         )
 
     limits, texts = ModelLimits(), ["word"] * 64
@@ -188,8 +188,8 @@ def test_a_lasting_limit_is_tried_ever_less_often(what: str) -> None:
     def service(texts: list[str]) -> ore.EmbeddingsError | set[int]:
         if what == "size":
             return counting_tokens(8)(texts)
-        named = ": at most 8 inputs" if what == "named count" else ""
-        return ore.BadRequestError(f"Too many inputs{named}") if len(texts) > 8 else set()
+        stated = ": at most 8 inputs" if what == "named count" else ""
+        return ore.BadRequestError(f"Too many inputs{stated}") if len(texts) > 8 else set()
 
     limits, texts, refused = ModelLimits(), ["word"] * 64, 0
     Run(texts, service, limits=limits)
@@ -386,11 +386,11 @@ def test_pieces_of_different_widths_are_rejected() -> None:
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=9), st.integers(1, 4))
-def test_missing_values_are_never_sent(there: list[bool], most: int) -> None:
+def test_missing_values_are_never_sent(present: list[bool], limit: int) -> None:
     """The others are sent in order, within the limit, and each missing one has an error."""
-    items = [f"text {n}" if is_there else () for n, is_there in enumerate(there)]
+    items = [f"text {n}" if is_present else () for n, is_present in enumerate(present)]
     batch = Batch(range(len(items)), items)
-    splitter = BatchSplitter(batch, ModelLimits({"m": Limit(most)}), "m", skip=True, retry=False)
+    splitter = BatchSplitter(batch, ModelLimits({"m": Limit(limit)}), "m", skip=True, retry=False)
     sent: list[tuple[int, Any]] = []
     while (piece := splitter.next()) is not None:
         assert piece.items

@@ -20,7 +20,7 @@ from openrouter_embeddings.core.validate import InputValidator, validate_inputs,
 from openrouter_embeddings.inputs import MISSING, RawPart
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
-HUGE = 10**5000  # Python writes no integer of more than 4,300 digits
+HUGE = 10**5000  # Python prints no integer of more than 4,300 digits
 TOKENS = st.lists(st.integers(0, 2**31 - 1), min_size=1)
 
 
@@ -78,10 +78,10 @@ def test_equivalents_of_lists_are_accepted(given_: Any, right: list[Any]) -> Non
     assert validate_inputs(given_) == right
 
 
-@pytest.mark.parametrize("made", [Image, Audio, Video, File])
-def test_one_media_input_makes_all_multimodal(made: type[Image | Audio | Video | File]) -> None:
+@pytest.mark.parametrize("kind", [Image, Audio, Video, File])
+def test_one_media_input_makes_all_multimodal(kind: type[Image | Audio | Video | File]) -> None:
     """The API requires one kind of input per request."""
-    image = made(b"")
+    image = kind(b"")
     both = Content("red", image)
     assert validate_inputs(["a", image, both]) == [Content("a"), Content(image), both]
 
@@ -113,7 +113,7 @@ JSON = st.recursive(
 def test_unknown_parts_are_sent_unchanged(kind: str, fields: dict[str, Any]) -> None:
     """In a `Content` and in the API's form; later changes to the mapping have no effect."""
     part = {**fields, "type": kind}
-    wanted = json.dumps(part, sort_keys=True)
+    expected = json.dumps(part, sort_keys=True)
     (alone,) = validate_inputs(Content(part))
     (wire,) = validate_inputs({"content": [part]})
     part["type"] = "other"
@@ -121,7 +121,7 @@ def test_unknown_parts_are_sent_unchanged(kind: str, fields: dict[str, Any]) -> 
         assert isinstance(content, Content)
         (raw,) = content.parts
         assert isinstance(raw, RawPart)
-        assert json.dumps(json.loads(raw.json), sort_keys=True) == wanted
+        assert json.dumps(json.loads(raw.json), sort_keys=True) == expected
 
 
 @pytest.mark.parametrize(

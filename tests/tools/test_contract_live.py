@@ -72,10 +72,7 @@ def _wide(request: dict[str, Any], body: Any) -> Any:
     ("deviation", "line"),
     [
         (_if_success(lambda _, b: {**b, "model": 5}), "one text: status 200: model: "),
-        (
-            _if_success(lambda _, b: {**b, "data": b["data"][:1]}),
-            "three texts in order: the service returned 1 embed",
-        ),
+        (_if_success(lambda _, b: {**b, "data": b["data"][:1]}), "three texts in order: got 1 emb"),
         (_if_success(_of_other_texts), "three texts in order: is not the vector of 'one text'"),
         (_if_success(_wide), "64 dimensions: requested 64 dimensions, got 2"),
         (

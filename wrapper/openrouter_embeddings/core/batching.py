@@ -1,7 +1,7 @@
 """Groups inputs into batches, one per request, and bounds a batch's tokens and its response.
 
-A batch is limited by the number of its inputs and by their bytes, since providers limit both. The
-API documents no limits; those here are from providers' documentation and stay below all of it.
+A batch is limited by the number of its inputs and by their bytes, because providers limit both. The
+API documents no limits; the one for text stays below what providers document.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Decides before each request whether the budget of a call or a job still covers it.
 
-The API lists no price that holds for every provider, so the price of a token is learned from the
+The price of a token depends on the provider that serves the request, so it is learned from the
 `usage.cost` of responses.
 """
 

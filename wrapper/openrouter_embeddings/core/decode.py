@@ -163,7 +163,7 @@ def _embeddings(payload: Any, count: int) -> list[Any]:
     if not isinstance(items, list):
         raise _InvalidError("the service returned no list of embeddings in `data`")
     if len(items) != count:
-        raise _InvalidError(f"the service returned {len(items)} embeddings for {count} inputs")
+        raise _InvalidError(f"got {len(items)} embeddings for {count} inputs")
     if wrong := [row for row, item in enumerate(items) if not isinstance(item, dict)]:
         raise _InvalidError("the service returned an item of `data` that is not an object", wrong)
     indices = [item.get("index") for item in items]
@@ -314,10 +314,8 @@ def _reason(payload: Any, depth: int = 4) -> str | None:
         return _text("; ".join(filter(None, (_reason(part, depth - 1) for part in payload[:8]))))
     if not isinstance(payload, dict) or not depth:
         return None
-    found = (
-        _reason(payload.get(name), depth - 1) for name in ("error", "message", "detail", "msg")
-    )
-    return next(filter(None, found), None)
+    fields = map(payload.get, ("error", "message", "detail", "msg"))
+    return next(filter(None, (_reason(field, depth - 1) for field in fields)), None)
 
 
 def _code(code: Any) -> int | str | None:

@@ -110,8 +110,8 @@ class Limiter:
             if self._paused_until > self._since:  # the measured pace includes pauses
                 rate = min(rate, max(1.0, self._measured(now)))
             self._change_pace(now, rate * (1 + self._growth))
-            most = _FASTEST if math.isfinite(self._limit) else _SEARCH
-            self._growth = min(most, 2 * self._growth)
+            max_growth = _FASTEST if math.isfinite(self._limit) else _SEARCH
+            self._growth = min(max_growth, 2 * self._growth)
 
     def _has_shown_enough(self, now: float) -> bool:
         """Whether there is enough evidence to try a faster pace."""

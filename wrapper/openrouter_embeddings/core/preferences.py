@@ -207,7 +207,7 @@ def decimal_text(number: float | Decimal) -> str:
 
 def _problems(model: Any, mapping: dict[str, Any], path: str, *, extras: bool) -> Iterator[str]:
     """Where a mapping does not fit the annotations of a generated class."""
-    wanted = _annotations(model)
+    annotations = _annotations(model)
     known = [field.name for field in attrs.fields(model) if field.init]
     if not known:  # the specification allows any key
         return
@@ -216,13 +216,13 @@ def _problems(model: Any, mapping: dict[str, Any], path: str, *, extras: bool) -
             if not extras:
                 yield f"unknown key {path}{name:.60}; expected one of {', '.join(known)}"
             continue
-        nested = [a for a in (wanted[name], *get_args(wanted[name])) if attrs.has(a)]
+        nested = [a for a in (annotations[name], *get_args(annotations[name])) if attrs.has(a)]
         if isinstance(value, dict) and nested:
             below = f"{path}{name}."
-            found = [[*_problems(one, value, below, extras=extras)] for one in nested]
-            yield from min(found, key=len)
-        elif not _fits(value, wanted[name]):
-            yield f"{path}{name}: expected {_describe(wanted[name])}, got {value!r:.60}"
+            alternatives = [[*_problems(one, value, below, extras=extras)] for one in nested]
+            yield from min(alternatives, key=len)
+        elif not _fits(value, annotations[name]):
+            yield f"{path}{name}: expected {_describe(annotations[name])}, got {value!r:.60}"
 
 
 @cache
@@ -230,10 +230,10 @@ def _annotations(model: Any) -> dict[str, Any]:
     return get_type_hints(model, localns=vars(models))
 
 
-def _fits(value: Any, wanted: Any) -> bool:
-    if wanted is Any or isinstance(value, _Price):
+def _fits(value: Any, annotation: Any) -> bool:
+    if annotation is Any or isinstance(value, _Price):
         return True
-    arguments, origin = get_args(wanted), get_origin(wanted)
+    arguments, origin = get_args(annotation), get_origin(annotation)
     if origin is Literal:
         return value in arguments
     if origin is list:
@@ -241,24 +241,24 @@ def _fits(value: Any, wanted: Any) -> bool:
     if arguments:
         return any(_fits(value, alternative) for alternative in arguments)
     if isinstance(value, bool):
-        return wanted is bool
-    if wanted is float:
+        return annotation is bool
+    if annotation is float:
         return isinstance(value, int | float) and math.isfinite(value)
-    return isinstance(value, wanted)
+    return isinstance(value, annotation)
 
 
-def _describe(wanted: Any) -> str:
+def _describe(annotation: Any) -> str:
     """An annotation in the words of the API's documentation."""
-    if get_origin(wanted) is Literal:
-        return " or ".join(sorted(map(repr, get_args(wanted))))
-    if get_origin(wanted) is list:
-        return f"a list of {_describe(get_args(wanted)[0])}"
-    if arguments := [a for a in get_args(wanted) if a not in (Unset, type(None))]:
+    if get_origin(annotation) is Literal:
+        return " or ".join(sorted(map(repr, get_args(annotation))))
+    if get_origin(annotation) is list:
+        return f"a list of {_describe(get_args(annotation)[0])}"
+    if arguments := [a for a in get_args(annotation) if a not in (Unset, type(None))]:
         # a union of known names and str accepts any string
         return "str" if str in arguments else " or ".join(map(_describe, arguments))
-    if wanted is bool:
+    if annotation is bool:
         return "true or false"
-    return "an object" if attrs.has(wanted) else str(wanted.__name__)
+    return "an object" if attrs.has(annotation) else str(annotation.__name__)
 
 
 def _without_nulls(value: Any) -> Any:

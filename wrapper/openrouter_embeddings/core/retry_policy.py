@@ -39,8 +39,7 @@ if TYPE_CHECKING:
 
 RETRYABLE = frozenset({408, 429, 500, 502, 503, 504, *range(520, 525), 529})
 _GATEWAY_GAVE_UP = frozenset({408, 504, 520, 524})
-# A 200 response that fails validation was billed. One retry may reach another provider; more would
-# only cost.
+# An invalid 200 response was billed: one retry may reach another provider, more would only cost.
 RESPONSE_RETRIES = 1
 # A longer `Retry-After` raises an error instead of blocking the caller.
 MAX_WAIT = 300.0
@@ -110,9 +109,7 @@ _INPUTS = re.compile(
     r"|received",
     re.IGNORECASE,
 )
-_QUOTED = re.compile(
-    r"'[^']{12,}'|\"[^\"]*\"|`[^`]*`"
-)  # the caller's texts, repeated by the service
+_QUOTED = re.compile(r"'[^']{12,}'|\"[^\"]*\"|`[^`]*`")  # texts of the caller
 _FLAGGED = re.compile(r"flagged_input|moderation", re.IGNORECASE)
 _ENCODING = re.compile(r"encoding[_ ]format|base64", re.IGNORECASE)
 
@@ -120,7 +117,7 @@ _ENCODING = re.compile(r"encoding[_ ]format|base64", re.IGNORECASE)
 def can_split(error: EmbeddingsError) -> bool:
     """Whether the service may accept some of the request's inputs without the others."""
     if isinstance(error, PermissionDeniedError):
-        return _FLAGGED.search(_message_and_body(error)) is not None
+        return _FLAGGED.search(_full_text(error)) is not None
     return isinstance(error, BadRequestError | PayloadTooLargeError)
 
 
@@ -156,9 +153,7 @@ def _numbers_of_inputs(message: str) -> list[int]:
 
 def rejects_base64(error: EmbeddingsError) -> bool:
     """Whether the service rejects the `encoding_format` of a request without files."""
-    if not isinstance(error, BadRequestError):
-        return False
-    return _ENCODING.search(_message_and_body(error)) is not None
+    return isinstance(error, BadRequestError) and _ENCODING.search(_full_text(error)) is not None
 
 
 def is_overload(error: EmbeddingsError) -> bool:
@@ -189,7 +184,7 @@ def maybe_billed(error: BaseException | None) -> bool:
     return isinstance(error, APIConnectionError) and error.maybe_billed
 
 
-def _message_and_body(error: EmbeddingsError) -> str:
+def _full_text(error: EmbeddingsError) -> str:
     return f"{error.message} {error.body}"
 
 

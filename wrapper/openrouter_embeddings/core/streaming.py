@@ -153,11 +153,11 @@ class StreamDecoder:
             return
         find, key, length, view = data.find, self._key, self._length, memoryview(data)
         ahead, last = len(key), len(data) - length - 1
-        wanted = self._rows - len(self._texts)
+        remaining = self._rows - len(self._texts)
         vectors: list[memoryview] = []
         texts: list[bytes] = []
         position = start
-        while len(vectors) < wanted and (at := find(key, position)) >= 0:
+        while len(vectors) < remaining and (at := find(key, position)) >= 0:
             begin = at + ahead
             if begin > last or data[begin + length] != _QUOTE:
                 break

@@ -40,11 +40,7 @@ _SHAPE = (
     '{"type": "image_url", "image_url": {"url": "https://… or data:…"}}]}'
 )
 MAX_INT32 = 2**31 - 1  # the largest integer that tokenizers and JSON readers surely accept
-_MISSING = {
-    "NoneType": "None",
-    "NAType": "NA",
-    "NaTType": "NaT",
-}  # pandas' types, without importing it
+_MISSING = {"NoneType": "None", "NAType": "NA", "NaTType": "NaT"}  # by type, without pandas
 SKIP_HINT = 'remove it, or set on_error="skip" to skip it'
 _INPUT = "a text, a list of tokens, an Image, Audio, Video, File or Content"
 _INTEGER = "an integer from 0 to 2³¹-1"

@@ -80,7 +80,7 @@ def _from_numbers(values: list[Any]) -> Matrix:
         array = np.array(values, np.float64)
     except OverflowError:  # an integer of hundreds of digits
         raise ValueError("an embedding with a number far too large for float32") from None
-    with np.errstate(over="ignore"):  # too large becomes inf, which is rejected later
+    with np.errstate(over="ignore"):  # too large a number becomes inf, which is rejected later
         return array.astype(np.float32)
 
 
