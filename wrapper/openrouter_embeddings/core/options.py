@@ -51,9 +51,8 @@ class EmbedOptions(TypedDict, total=False):
         batch_size: maximum number of inputs per request; default 128. Large inputs make smaller
             batches.
         concurrency: maximum number of requests in flight; default 8. A client's value limits all
-            its calls together; a call's value limits that call and may exceed the client's. The
-            client lowers it while the service is overloaded or limits the rate, then raises it
-            again.
+            its calls together; a call's value limits that call, and raises the client's limit while
+            the call runs. Fewer are sent while the service is overloaded or limits the rate.
         timeout: seconds that one attempt may take; default 180 (the slowest recorded responses took
             127).
         deadline: seconds that the whole call may take, including retries and waiting; default: no
@@ -70,7 +69,7 @@ class EmbedOptions(TypedDict, total=False):
             a call may end below its budget. Only the very first input, sent alone to learn the
             price, can exceed it.
 
-    None resets an option to no value if the client has a default for it.
+    Pass None to drop a default of the client, for options that accept None.
     """
 
     model: str
