@@ -101,15 +101,15 @@ lock: .venv/.ready ## write requirements/*.txt anew from pyproject.toml
 .PHONY: contract
 contract: .venv/.ready ## conformance of server and client, a thousand examples each, and over a socket
 	@CONTRACT_EXAMPLES=1000 $(BIN)/python -m pytest tests/contract
-	@$(BIN)/python -m tools.contract_over_socket
+	@$(BIN)/python -m tests.contract.over_socket
 
 .PHONY: contract-live
 contract-live: .venv/.ready ## MODEL=… PRICE=… : does the service keep the contract? Says first the most it can cost
-	@$(BIN)/python -m tools.contract_live $(if $(MODEL),--model "$(MODEL)") $(if $(PRICE),--price "$(PRICE)")
+	@$(BIN)/python -m tests.contract.live $(if $(MODEL),--model "$(MODEL)") $(if $(PRICE),--price "$(PRICE)")
 
-.venv/prism/.ready: .venv/.ready tools/prism/package-lock.json
+.venv/prism/.ready: .venv/.ready tests/contract/prism/package-lock.json
 	@command -v npm >/dev/null || { echo "contract-prism needs node and npm, which are not here: nothing was tested"; exit 2; }
-	@mkdir -p .venv/prism && cp tools/prism/package*.json .venv/prism/
+	@mkdir -p .venv/prism && cp tests/contract/prism/package*.json .venv/prism/
 	@npm ci --prefix .venv/prism --silent --no-audit --no-fund --ignore-scripts
 	@touch $@
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tools.pages import fill
+from benchmarks.pages import fill
 
 from . import report
 from .alone import MILLION

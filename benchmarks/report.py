@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tools.pages import fill
+from benchmarks.pages import fill
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
