@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openrouter_embeddings import Audio, Content, File, Image, InputError, Video, media
 from openrouter_embeddings._data_urls import read_data_url
-from openrouter_embeddings.core.validate import accept
+from openrouter_embeddings.core.validate import validate_inputs
 from openrouter_embeddings.inputs import Kind, LoadedMedia
 from openrouter_embeddings.media import load, load_content
 
@@ -129,7 +129,7 @@ def test_reprs_are_short(kind: Kind) -> None:
     part = {"type": "input_audio", "input_audio": {"data": "A" * 999}}
     whole = Content("a", made("cat.x"), part)
     assert repr(whole) == f"Content('a', {name}('cat.x'), <mapping of type 'input_audio'>)"
-    assert "AAA" not in repr(accept(Content(part)))
+    assert "AAA" not in repr(validate_inputs(Content(part)))
     assert repr(Image("cat.png", max_side=5)) == "Image('cat.png', 5)"
 
 
@@ -324,11 +324,11 @@ def test_an_image_with_further_fields_is_checked_as_an_image(
     url: str, words: str, more: dict[str, str]
 ) -> None:
     """Fields such as `detail` do not change the checks of its URL."""
-    (content,) = accept(Content({"type": "image_url", "image_url": {"url": url, **more}}))
+    (content,) = validate_inputs(Content({"type": "image_url", "image_url": {"url": url, **more}}))
     with pytest.raises(InputError, match=words):
         load_content(content, 0)
     part = {"type": "image_url", "image_url": {"url": DATA_URL, "detail": "low"}}
-    (content,) = accept(Content(part))
+    (content,) = validate_inputs(Content(part))
     (loaded,) = cast("tuple[Any]", load_content(content, 0))
     assert json.loads(loaded.json) == part
 
@@ -342,7 +342,7 @@ def test_a_raw_part_has_the_size_limit_of_a_file(
     large = "data:;base64," + base64.b64encode(PNG + bytes(100_000)).decode()
     for url, is_fine in ((DATA_URL, True), (large, False)):
         part = {"type": kind, kind: {"url": url, "data": url, "more": 1}}
-        (content,) = accept(Content(part))
+        (content,) = validate_inputs(Content(part))
         if is_fine:
             assert load_content(content, 0)
             continue

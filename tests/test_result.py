@@ -1,4 +1,4 @@
-"""What a call gives back: usage that adds up."""
+"""Results: adding up usage."""
 
 from decimal import Decimal, localcontext
 from functools import reduce
@@ -28,7 +28,7 @@ USAGES = st.lists(
 
 @given(USAGES)
 def test_usage_is_summed_by_name(usages: list[ore.Usage]) -> None:
-    """What only some answers name is theirs; what none names is unknown."""
+    """A name that only some responses have is summed over those; others are absent."""
     whole = reduce(add, usages, ore.Usage())
     assert whole.total_tokens == sum(usage.total_tokens for usage in usages)
     costs = [usage.cost for usage in usages if usage.cost is not None]
@@ -50,15 +50,15 @@ def test_usage_is_summed_by_name(usages: list[ore.Usage]) -> None:
         ([False, True, None], True),
     ],
 )
-def test_a_key_of_ones_own_was_used_where_any_answer_says_so(
+def test_is_byok_is_true_if_any_response_says_so(
     said: list[bool | None], whole: bool | None
 ) -> None:
-    """None where nobody said."""
+    """It is None if no response says."""
     usages = [ore.Usage(is_byok=each) for each in said]
     assert reduce(add, usages, ore.Usage()).is_byok is whole
 
 
-def test_costs_add_up_whatever_the_callers_precision() -> None:
+def test_costs_add_up_exactly_in_any_decimal_context() -> None:
     """A decimal context of three digits does not round them."""
     cost = Decimal("1.23456789e-7")
     one = ore.Usage(cost=cost, cost_details={"upstream_inference_cost": cost})

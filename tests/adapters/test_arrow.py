@@ -91,7 +91,7 @@ def test_all_vectors_of_a_worker_have_one_width(monkeypatch: pytest.MonkeyPatch)
     )
     work = Embed(client=Service().client, workers=1, model="local/hash")
     work(pa.table({"text": ["a"]}))
-    with pytest.raises(ore.ResponseError, match="vectors of 5 dimensions came back, and of 4"):
+    with pytest.raises(ore.ResponseError, match="vectors of 5 dimensions, but of 4"):
         work(pa.table({"text": ["b"]}))
 
 

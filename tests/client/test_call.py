@@ -7,7 +7,7 @@ import numpy as np
 import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings.client._call import CallState, RequestState
-from openrouter_embeddings.core.batching import split
+from openrouter_embeddings.core.batching import batched
 from openrouter_embeddings.core.result_builder import ResultBuilder
 from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.result import EmbeddingResult, Usage
@@ -23,7 +23,7 @@ def call() -> CallState:
 
 def requests(call: CallState) -> list[RequestState]:
     """One request per batch."""
-    return [RequestState(call, call.splitter(batch), batch) for batch in split([*"abcd"], 2)]
+    return [RequestState(call, call.splitter(batch), batch) for batch in batched([*"abcd"], 2)]
 
 
 def test_one_thread_adds_a_part_while_another_reserves_rows(
@@ -33,7 +33,7 @@ def test_one_thread_adds_a_part_while_another_reserves_rows(
     builder, _ = call.plan([*"abcd"])
     second = requests(call)[1]
     begins, go_on = threading.Event(), threading.Event()
-    begin = ResultBuilder._begin
+    begin = ResultBuilder._allocate
 
     def slow(self: ResultBuilder, width: int) -> None:
         if threading.current_thread() is looking:
@@ -47,7 +47,7 @@ def test_one_thread_adds_a_part_while_another_reserves_rows(
         places.append(second._reserve(2))
         places[0][:] = ROWS[2:]
 
-    monkeypatch.setattr(ResultBuilder, "_begin", slow)
+    monkeypatch.setattr(ResultBuilder, "_allocate", slow)
     looking = threading.Thread(target=look)
     first = EmbeddingResult(ROWS[:2].copy(), Usage(), "m", (), start=0)
     adding = threading.Thread(target=call.add, args=[builder, first])

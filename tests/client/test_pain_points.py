@@ -38,7 +38,7 @@ def test_01_no_embedding_data_received() -> None:
     assert (caught.value.code, caught.value.provider) == (400, "Acme")
     assert caught.value.request_id == "gen-9"
     assert "Acme" in (caught.value.body or "")
-    with pytest.raises(ore.ResponseError, match="0 embeddings came back for 1 inputs"):
+    with pytest.raises(ore.ResponseError, match="0 embeddings for 1 inputs"):
         Scripted(lambda *_: answer([])).embed("sync", "a")
 
 
@@ -70,13 +70,13 @@ def test_05_vectors_in_another_order() -> None:
     assert np.array_equal(embedded(always("shuffled"))[0].vectors, RIGHT)
     assert np.array_equal(embedded(always("no-index"))[0].vectors, RIGHT)
     for kind in ("some-indices", "duplicate-index", "index-out-of-range"):
-        with pytest.raises(ore.ResponseError, match="no permutation"):
+        with pytest.raises(ore.ResponseError, match="indices other than"):
             embedded(always(kind))
 
 
 def test_06_fewer_vectors_than_inputs() -> None:
     """A short response raises; rows are neither padded nor dropped."""
-    with pytest.raises(ore.ResponseError, match="11 embeddings came back for 12 inputs"):
+    with pytest.raises(ore.ResponseError, match="11 embeddings for 12 inputs"):
         embedded(always("missing-item"))
 
 
@@ -144,7 +144,7 @@ def test_14_cost_that_is_not_reported() -> None:
 
 def test_15_dimensions_ignored() -> None:
     """A width other than the requested one raises."""
-    with pytest.raises(ore.ResponseError, match="3 dimensions were asked for, 4 came back"):
+    with pytest.raises(ore.ResponseError, match="requested 3 dimensions, got 4"):
         Scripted().embed("sync", ["a"], dimensions=3)
 
 
@@ -200,7 +200,7 @@ def test_21_query_and_document_roles() -> None:
 def test_22_lone_surrogates() -> None:
     """A lone surrogate raises before anything is sent, with its position."""
     service = Scripted()
-    with pytest.raises(ore.InputError, match="input 1: a lone surrogate") as caught:
+    with pytest.raises(ore.InputError, match="input 1: UTF-8 cannot encode the lone") as caught:
         service.embed("sync", ["a", "b\ud800"])
     assert caught.value.inputs == (1,)
     assert service.requests == []

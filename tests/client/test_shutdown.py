@@ -255,7 +255,7 @@ def test_a_budget_stops_a_call(kind: Kind) -> None:
     options: Any = {"batch_size": 1, "concurrency": 8, "budget": Decimal("0.000002")}
     with (
         client_of(service, kind) as client,
-        pytest.raises(ore.BudgetExceededError, match="could pass the budget") as caught,
+        pytest.raises(ore.BudgetExceededError, match="might exceed the budget") as caught,
     ):
         client.embed(texts, **options)
     spent = sum(Decimal(str(bill.cost)) for bill in service.faults.billed)
@@ -329,7 +329,7 @@ def test_an_overlong_response_is_not_read_to_its_end() -> None:
 
     with (
         httpx.Client(transport=httpx.MockTransport(handle)) as http,
-        pytest.raises(ore.ResponseError, match="more than 1,448,576 bytes"),
+        pytest.raises(ore.ResponseError, match="exceeds 1,448,576 bytes"),
     ):
         ore.Client(KEY, http_client=http, model=MODEL, max_retries=0).embed("a")
     assert Endless.sent <= 3 << 20

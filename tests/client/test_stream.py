@@ -430,7 +430,7 @@ def test_parts_of_different_widths_raise(kind: Kind) -> None:
             data=[{"object": "embedding", "embedding": [1.0] * len(body["input"][0])}],
         )
     )
-    with pytest.raises(ore.ResponseError, match="2 dimensions came back, and of 1"):
+    with pytest.raises(ore.ResponseError, match="2 dimensions, but of 1"):
         stream(service, kind, ["a", "bb"], batch_size=1)
 
 

@@ -1,4 +1,4 @@
-"""Random calls of the public face, each with what it means on the wire."""
+"""Random calls of the public interface, each with the requests it should send."""
 
 import base64
 import re
@@ -28,7 +28,7 @@ DATA_URLS = {
 
 @dataclass
 class Call:
-    """Inputs and options as a person gives them, and the wire's `input` and fields they mean."""
+    """Inputs and options as a caller passes them, and the `input` and fields they should become."""
 
     inputs: Any
     wire: list[Any]
@@ -52,7 +52,7 @@ IMAGE_PARTS = st.one_of(
     URL.map(lambda url: (ore.Image(url), image_part(url))),
 )
 PARTS = TEXT_PARTS | IMAGE_PARTS
-# what each kind of file begins with, and the name and the media type of its format
+# The first bytes of a file of each kind, and the name and media type of its format.
 FILES: dict[Any, list[tuple[bytes, str, str]]] = {
     ore.Audio: [
         (b"RIFF\0\0\0\0WAVE", "wav", "audio/wav"),
@@ -63,44 +63,44 @@ FILES: dict[Any, list[tuple[bytes, str, str]]] = {
 }
 
 
-def _file_parts(made: Any) -> st.SearchStrategy[tuple[Any, Any]]:
-    kind = f"input_{made.__name__.lower()}"
+def _file_parts(media: Any) -> st.SearchStrategy[tuple[Any, Any]]:
+    kind = f"input_{media.__name__.lower()}"
 
     def of_data(file: tuple[bytes, str, str]) -> tuple[Any, Any]:
         data, name, media_type = file
         url = f"data:{media_type};base64,{base64.b64encode(data).decode()}"
-        return made(data), {"type": kind, kind: {"data": url, "format": name}}
+        return media(data), {"type": kind, kind: {"data": url, "format": name}}
 
     def of_url(url: str) -> tuple[Any, Any]:
-        return made(url), {"type": kind, kind: {"data": url}}
+        return media(url), {"type": kind, kind: {"data": url}}
 
-    return st.sampled_from(FILES[made]).map(of_data) | URL.map(of_url)
+    return st.sampled_from(FILES[media]).map(of_data) | URL.map(of_url)
 
 
 FILE_PARTS = st.one_of(*map(_file_parts, FILES))
-# in the API's own form, with a field that nobody has heard of
+# In the API's own form, with a field that does not exist yet.
 NEW = {"new": [1.5, None]}
 RAW_PARTS = FILE_PARTS.map(lambda part: ({**part[1], **NEW}, {**part[1], **NEW}))
 
 
 def _content(parts: list[tuple[Any, Any]]) -> tuple[Any, Any]:
-    return ore.Content(*(given for given, _ in parts)), {"content": [wire for _, wire in parts]}
+    return ore.Content(*(value for value, _ in parts)), {"content": [wire for _, wire in parts]}
 
 
 def _mixed(items: list[tuple[Any, Any]]) -> Call:
-    return Call([given for given, _ in items], [wire for _, wire in items])
+    return Call([value for value, _ in items], [wire for _, wire in items])
 
 
 def inputs_of(parts: st.SearchStrategy[tuple[Any, Any]]) -> st.SearchStrategy[Call]:
-    """Every form of input, with such parts in what is multimodal."""
+    """Every form of input, with `parts` in the multimodal ones."""
     content = st.lists(parts, min_size=1, max_size=3).map(_content)
     files = parts.filter(lambda part: not isinstance(part[0], str | dict))
     alone = files.map(lambda part: (part[0], {"content": [part[1]]}))
     text_alone = TEXT_PARTS.map(lambda part: (part[0], {"content": [part[1]]}))
-    # the API's own form, as it stands in the answer of some other program
+    # the API's own form, as other programs may print it
     wire = content.map(lambda pair: (pair[1], pair[1]))
     multimodal = st.lists(content | alone | text_alone | wire, min_size=1, max_size=5).filter(
-        lambda items: not all(isinstance(given, str) for given, _ in items)
+        lambda items: not all(isinstance(value, str) for value, _ in items)
     )
     return st.one_of(
         TEXT.map(lambda text: Call(text, [text])),
@@ -122,7 +122,7 @@ _KNOWN = Reader(contract()).paths(_provider_schema())
 
 
 def _known_only(value: Any, path: str = "") -> Any:
-    """Without keys that the contract does not name: the wrapper refuses those in a mapping."""
+    """The preferences without keys outside the contract, which the wrapper rejects."""
     prefix = f"{path}.".lstrip(".")
     if not isinstance(value, dict) or not any(name.startswith(prefix) for name in _KNOWN):
         return value
@@ -130,7 +130,7 @@ def _known_only(value: Any, path: str = "") -> Any:
 
 
 def _ordinary(preferences: Any) -> bool:
-    """Without what the client refuses before anything is sent: prices that are none, 2⁶⁴."""
+    """Whether the client accepts the preferences: no invalid prices, no integer of 2⁶⁴."""
     try:
         orjson.dumps(preferences)
     except TypeError:
@@ -144,7 +144,7 @@ def _ordinary(preferences: Any) -> bool:
 
 PROVIDER = bodies(_provider_schema()).map(_known_only).filter(_ordinary)
 PRICES = st.integers(0, 9) | st.floats(0, 9) | st.decimals(0, 9, places=4).map(str)
-# with prices that every edition takes
+# With prices that every edition accepts.
 PRICED = st.builds(
     lambda preferences, prices: {**preferences, "max_price": prices},
     PROVIDER,
@@ -171,19 +171,19 @@ def calls_of(inputs: st.SearchStrategy[Call], provider: st.SearchStrategy[Any]) 
 
 
 CALLS: st.SearchStrategy[Call] = calls_of(inputs_of(PARTS), PROVIDER)
-# with parts that the contract which ships may lack
+# With parts that the shipped contract may lack.
 NEWEST_CALLS: st.SearchStrategy[Call] = calls_of(inputs_of(PARTS | FILE_PARTS | RAW_PARTS), PRICED)
 
 
 def without_nulls(value: Any) -> Any:
-    """A preference that is null says what leaving it out says."""
+    """The preferences without nulls, which mean the same as absent keys."""
     if isinstance(value, dict):
         return {k: without_nulls(v) for k, v in value.items() if v is not None}
     return [*map(without_nulls, value)] if isinstance(value, list) else value
 
 
 def same_preferences(sent: Any, meant: Any) -> bool:
-    """Whether they say the same: without nulls, and with numbers as prices written as decimals."""
+    """Whether both mean the same: nulls are dropped, and prices are decimal text."""
     meant = without_nulls(meant)
     for name, price in (meant.get("max_price") or {}).items():
         if isinstance(price, int | float):
@@ -195,5 +195,5 @@ def same_preferences(sent: Any, meant: Any) -> bool:
 
 
 def has_null(value: Any) -> bool:
-    """Whether a request holds a null anywhere."""
+    """Whether a request has a null anywhere."""
     return any(True for _ in nulls(value))

@@ -1,4 +1,4 @@
-"""The repaired contract as an oracle: what it allows, generated; what breaks it, said."""
+"""The repaired contract as an oracle: generates what it allows, and reports what breaks it."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -15,25 +15,25 @@ from schemathesis.specs.openapi.checks import ignored_auth
 
 from tests.contract import schemathesis_hooks  # noqa: F401 - registers a hook
 
-# `make contract` asks for 1,000; `make test` tries a few, so that nobody waits.
+# `make contract` tries 1,000; `make test` tries a few, to be quick.
 EXAMPLES = int(os.environ.get("CONTRACT_EXAMPLES", "40"))
-# what schemathesis generates is large, and made with many tries
+# schemathesis generates large values and discards many
 SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
 AUTH = {"Authorization": "Bearer contract"}
-# The stand-in takes any key, so that clients with a key of their own work against it. That it
-# refuses a missing one is held by tests/local/test_respond.py.
+# The stand-in accepts any key, so that clients with a real key work against it. That it rejects a
+# missing key is tested in tests/local/test_respond.py.
 EXCLUDED = [ignored_auth]
 Request: TypeAlias = "Case[Any]"
 F = TypeVar("F", bound=Callable[..., None])
 
 
 def examined(test: F) -> F:
-    """Run a property as often as was asked for."""
+    """Run a property with the number of examples that was asked for."""
     return settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=SLOW)(test)
 
 
 def schema_of(*path: str, of: Contract | None = None) -> dict[str, Any]:
-    """A schema below the operation, with the components that it refers to."""
+    """A schema of the operation, with the components that it refers to."""
     of = of or shipped()
     found: Any = of.operation
     for key in (*path, "content", "application/json", "schema"):
@@ -53,13 +53,13 @@ def load(app: Any = None) -> Any:
 
 
 def cases(mode: GenerationMode, app: Any = None) -> st.SearchStrategy[Request]:
-    """Requests that the contract allows, or refuses."""
+    """Requests that the contract allows, or rejects."""
     strategy: st.SearchStrategy[Request] = load(app).as_strategy(mode)
     return strategy
 
 
 def bodies(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
-    """Anything that a schema allows: schemathesis makes it the body of a made-up operation."""
+    """Anything that a schema allows, as the body of a made-up operation of schemathesis."""
     components = schema["components"]
     bare = {key: value for key, value in schema.items() if key != "components"}
     made_up = {
@@ -84,7 +84,7 @@ def bodies(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
 
 
 def nulls(value: Any) -> Iterable[str]:
-    """The places in a request that hold a null."""
+    """The keys in a request whose value is null."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if inner is None:

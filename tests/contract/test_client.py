@@ -1,4 +1,4 @@
-"""The client sends only what the contract allows, and reads all that it allows."""
+"""The client sends only what the contract allows, and reads everything that it allows."""
 
 import json
 import unicodedata
@@ -27,7 +27,7 @@ TUNING = {"batch_size", "concurrency"}
 def check_sent(
     call: Call, sent: list[dict[str, Any]], check: Callable[[Any], None] = REQUEST.validate
 ) -> None:
-    """Requests keep the contract, mean what the caller meant, and hold no null of ours."""
+    """Check that requests follow the contract, match the call, and add no null."""
     for body in sent:
         check(body)
         assert has_null(body["input"]) <= has_null(call.wire)
@@ -35,14 +35,14 @@ def check_sent(
     fields = {k: v for k, v in call.options.items() if k not in TUNING}
     fields.setdefault("encoding_format", "base64")
     provider = fields.pop("provider", None)
-    wanted = {**fields, "model": MODEL}
+    expected = {**fields, "model": MODEL}
     for body in sent:
-        assert {k: v for k, v in body.items() if k not in ("input", "provider")} == wanted
+        assert {k: v for k, v in body.items() if k not in ("input", "provider")} == expected
         assert ("provider" in body) == (provider is not None)
         assert provider is None or same_preferences(body["provider"], provider)
-    most = call.options.get("batch_size", 128)
-    batches = [call.wire[at : at + most] for at in range(0, len(call.wire), most)]
-    # concurrent requests arrive in any order; as text, so that integers are still integers
+    batch_size = call.options.get("batch_size", 128)
+    batches = [call.wire[at : at + batch_size] for at in range(0, len(call.wire), batch_size)]
+    # concurrent requests arrive in any order; compare texts, which distinguish 1 from 1.0
     assert sorted(_text(body["input"]) for body in sent) == sorted(map(_text, batches))
 
 
@@ -52,20 +52,20 @@ def _text(value: Any) -> str:
 
 @examined
 @given(CALLS, st.sampled_from(KINDS))
-def test_only_what_the_contract_allows_is_sent(call: Call, kind: Kind) -> None:
+def test_requests_follow_the_contract(call: Call, kind: Kind) -> None:
     """All forms of input, images, options and every provider preference."""
     check_sent(call, sent_by(call, kind))
 
 
 @examined
 @given(NEWEST_CALLS, st.sampled_from(KINDS))
-def test_only_what_the_newest_contract_allows_is_sent(call: Call, kind: Kind) -> None:
-    """Audio, video, files and parts in the API's own form, whatever contract ships."""
+def test_requests_follow_the_newest_contract(call: Call, kind: Kind) -> None:
+    """Audio, video, files and raw parts, whatever contract ships."""
     check_sent(call, sent_by(call, kind), newest().check_request)
 
 
 def sent_by(call: Call, kind: Kind) -> list[dict[str, Any]]:
-    """The requests of a call, which comes back whole."""
+    """The requests of a call, which returns every vector."""
     width = call.options.get("dimensions", 4)
     service = Service(
         lambda body, _: answer(
@@ -84,15 +84,13 @@ SUCCESSES = st.one_of(
 
 @examined
 @given(SUCCESSES)
-def test_every_success_that_the_contract_allows_is_read(
-    body: Any,
-) -> None:
-    """Nothing is lost; what is refused is refused for vectors that cannot be trusted."""
+def test_every_200_response_that_the_contract_allows_is_read(body: Any) -> None:
+    """Nothing is lost, and only untrustworthy vectors are rejected."""
     count = max(1, len(body["data"]))
     batch = Batch(range(count), ["a"] * count)
     reply = Reply(200, {}, json.dumps(body).encode())
     if body.get("error"):
-        return  # an extra field that says the request failed: an error, see tests/core
+        return  # an additional field that means failure: see tests/core
     if _cannot_be_trusted(body):
         with pytest.raises(ore.ResponseError):
             _all_of(decode(reply, batch, None))
@@ -104,19 +102,19 @@ def test_every_success_that_the_contract_allows_is_read(
     assert decoded.served.model == ("".join(map(_shown, body["model"])) or None)
     usage = body.get("usage") or {}
     if isinstance(usage, dict):
-        found = decoded.served.usage
-        assert found.prompt_tokens == max(0, usage.get("prompt_tokens", 0))
-        assert found.is_byok is usage.get("is_byok", None) or type(usage["is_byok"]) is not bool
-        assert {*found.cost_details} <= {*(usage.get("cost_details") or ())}
+        parsed = decoded.served.usage
+        assert parsed.prompt_tokens == max(0, usage.get("prompt_tokens", 0))
+        assert parsed.is_byok is usage.get("is_byok", None) or type(usage["is_byok"]) is not bool
+        assert {*parsed.cost_details} <= {*(usage.get("cost_details") or ())}
 
 
 def _all_of(decoded: Decoded) -> None:
-    if decoded.refused is not None:
-        raise decoded.refused
+    if decoded.error is not None:
+        raise decoded.error
 
 
 def _cannot_be_trusted(body: Any) -> bool:
-    """The contract allows empty answers, any index and any text for a vector; we do not."""
+    """Whether a body is invalid. The contract allows empty data, any index and any vector."""
     data = body["data"]
     indices = [item.get("index") for item in data]
     given_ = [index for index in indices if index is not None]
@@ -129,7 +127,7 @@ def _cannot_be_trusted(body: Any) -> bool:
 
 
 def _plain(embedding: Any) -> np.ndarray[Any, np.dtype[np.float32]] | None:
-    """A vector by the standard library alone; None where it is none."""
+    """A vector decoded with the standard library alone; None if it is invalid."""
     import base64
     import binascii
 
@@ -161,15 +159,15 @@ DOCUMENTED = [status for status in operation()["responses"] if status != "200"]
 ERRORS = {status: bodies(schema_of("responses", status)) for status in DOCUMENTED}
 
 
-def test_every_documented_error_is_tried() -> None:
-    """A status that a new edition brings is missed here."""
+def test_every_documented_status_has_an_exception() -> None:
+    """A status that a new edition adds fails here."""
     assert {*DOCUMENTED} <= {*EXCEPTIONS}
 
 
 @examined
 @given(st.sampled_from(sorted(ERRORS)).flatmap(lambda s: st.tuples(st.just(s), ERRORS[s])))
-def test_every_error_that_the_contract_allows_is_its_exception(answer: tuple[str, Any]) -> None:
-    """With status, code and message, which commands no terminal; whatever its metadata holds."""
+def test_every_error_that_the_contract_allows_raises_its_exception(answer: tuple[str, Any]) -> None:
+    """The exception has status, code and message, without control characters."""
     status, body = answer
     with pytest.raises(ore.APIStatusError) as caught:
         decode(Reply(int(status), {}, json.dumps(body).encode()), Batch([3], ["a"]), None)
@@ -197,8 +195,8 @@ HOSTILE = st.one_of(
 
 @examined
 @given(st.integers(400, 599) | st.just(200), HOSTILE, st.sampled_from(KINDS))
-def test_any_body_is_a_typed_error(status: int, body: bytes, kind: Kind) -> None:
-    """Through the whole client: never an exception from outside the tree."""
+def test_any_body_raises_a_typed_error(status: int, body: bytes, kind: Kind) -> None:
+    """The whole client raises no exception from outside the tree."""
     service = Service(lambda *_: lambda: httpx.Response(status, content=body))
     with pytest.raises(ore.APIStatusError if status >= 400 else ore.EmbeddingsError) as caught:
         service.embed(kind, ["a"], max_retries=0)
@@ -206,8 +204,8 @@ def test_any_body_is_a_typed_error(status: int, body: bytes, kind: Kind) -> None
 
 
 @pytest.mark.parametrize("status", [200, 400, 502])
-def test_fifty_megabytes_of_nothing_are_a_typed_error(status: int) -> None:
-    """And its text stays short."""
+def test_fifty_megabytes_raise_a_typed_error(status: int) -> None:
+    """The text of the error stays short."""
     service = Service(lambda *_: lambda: httpx.Response(status, content=b"x" * 50_000_000))
     with pytest.raises(ore.EmbeddingsError) as caught:
         service.embed("sync", ["a"], max_retries=0)

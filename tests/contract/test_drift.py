@@ -1,4 +1,4 @@
-"""What the wrapper lacks of the contract is said a line each, or accepted in tools/gaps.toml."""
+"""Every part of the contract that the wrapper lacks is reported or accepted in tools/gaps.toml."""
 
 import re
 from functools import cache
@@ -23,18 +23,18 @@ TODAY = Side(apply(PUBLISHED, contract.RULES), is_former_form(PUBLISHED))
 
 @cache
 def today() -> list[Finding]:
-    """What is found of the project's own edition."""
+    """The findings for the project's own edition."""
     return findings(TODAY.contract)
 
 
 @cache
 def lacking(name: str) -> frozenset[str]:
-    """The gaps of a real edition, by their keys."""
+    """The keys of the gaps of a real edition."""
     return frozenset(gap.key for gap in gaps(real_editions.edition(name).contract))
 
 
 def test_every_gap_is_accepted_with_a_reason() -> None:
-    """And nothing is accepted that the wrapper offers."""
+    """Nothing is accepted that the wrapper offers."""
     accepted = read_accepted()
     if lines := judge(findings(shipped()), accepted).problems():
         pytest.fail("\n".join(lines), pytrace=False)
@@ -42,13 +42,13 @@ def test_every_gap_is_accepted_with_a_reason() -> None:
 
 
 @pytest.mark.parametrize("name", EDITIONS)
-def test_what_a_new_edition_brings_is_said(name: str) -> None:
-    """In a line for each gap, and nothing else."""
+def test_a_new_edition_reports_its_gaps(name: str) -> None:
+    """One finding for each gap, and nothing else."""
     before = {finding.key for finding in today() if not finding.is_offered}
     assert {gap.key for gap in _gaps_of(name)} - before == {*EDITIONS[name].gaps}
 
 
-# One of each class, tried with every real edition as today's.
+# One of each kind of change, applied to every real edition.
 PLANTED = [
     *("an optional request field", "a required request field", "a request field removed"),
     *("a limit on the request", "a value added to a request", "null for a field"),
@@ -58,8 +58,8 @@ PLANTED = [
 
 
 @pytest.mark.parametrize("base", [SPEC.name, *real_editions.PAGES])
-def test_it_is_said_in_every_real_edition(base: str) -> None:
-    """Whatever its form and the names in it."""
+def test_every_real_edition_reports_its_gaps(base: str) -> None:
+    """Its form and its names do not matter."""
     document = real_editions.edition(base).document
     wrong = []
     for name in PLANTED:
@@ -70,17 +70,17 @@ def test_it_is_said_in_every_real_edition(base: str) -> None:
 
 
 @pytest.mark.parametrize("base", [SPEC.name, *real_editions.PAGES])
-def test_acceptances_serve_every_real_edition(base: str) -> None:
-    """Some are moot in some of them; none is for what the wrapper offers."""
+def test_acceptances_apply_to_every_real_edition(base: str) -> None:
+    """Some match nothing in an edition; none accepts what the wrapper offers."""
     drifted = judge(findings(real_editions.edition(base).contract), read_accepted())
     assert drifted.idle == []
-    # what is still open: values that a client generated from that edition would know
+    # open gaps: values that a client generated from that edition would have
     assert [f.key for f in drifted.open if not f.key.startswith("request value provider.")] == []
 
 
 @pytest.mark.parametrize("name", [n for n, e in EDITIONS.items() if e.breaks])
-def test_what_breaks_and_the_wrapper_keeps_is_told_apart(name: str) -> None:
-    """By trying it: a limit, a field that is always sent, an answer that is read all the same."""
+def test_breaking_changes_that_the_wrapper_already_handles_are_recognised(name: str) -> None:
+    """They are tried out: a limit, a field that is always sent, a response that is read anyway."""
     document = EDITIONS[name].today()
     repaired = apply(document, contract.RULES)
     changes = compare(TODAY, Side(repaired, is_former_form(document)))
@@ -89,8 +89,8 @@ def test_what_breaks_and_the_wrapper_keeps_is_told_apart(name: str) -> None:
     assert all(keeps(change, found) for change in breaking) == EDITIONS[name].kept
 
 
-def test_a_type_that_the_wrapper_sends_anyway_is_kept() -> None:
-    """Prices could be anything; the wrapper has always made texts of them."""
+def test_a_type_that_the_wrapper_sends_anyway_does_not_break() -> None:
+    """Prices could be anything; the wrapper has always sent them as text."""
     priced = "request.provider.max_price.{}"
     kinds = {"audio": {"type": "string"}, "image": {"type": "integer"}}
     edits = [e.anew(priced.format(name), kind) for name, kind in kinds.items()]
@@ -103,12 +103,12 @@ def test_a_type_that_the_wrapper_sends_anyway_is_kept() -> None:
 
 
 def finding(key: str, *, is_offered: bool = False) -> Finding:
-    """Something that was found."""
+    """A finding."""
     return Finding(key, "request", "x", "because", "x.py", is_offered)
 
 
 def test_a_gap_is_a_line_that_names_the_file() -> None:
-    """And what the wrapper says of it."""
+    """The line also has the wrapper's own message."""
     (gap,) = [g for g in _gaps_of("a new preference") if g.key == "request field provider.region"]
     line = str(gap)
     assert line.startswith("request field provider.region: the wrapper refuses it: provider: ")
@@ -122,37 +122,37 @@ def _gaps_of(name: str) -> list[Finding]:
 
 @pytest.mark.parametrize("name", [n for n, e in EDITIONS.items() if e.gaps])
 def test_the_file_to_change_exists(name: str) -> None:
-    """Of every gap."""
+    """Every gap names an existing file."""
     for gap in _gaps_of(name):
         assert (ROOT / gap.file).is_file(), gap.file
 
 
-def test_an_acceptance_may_stand_for_many() -> None:
-    """`*` is anything; every other character is itself."""
+def test_an_acceptance_may_match_many_gaps() -> None:
+    """`*` matches anything; every other character matches itself."""
     found = [finding("field a[].b"), finding("field a[].c"), finding("field ab")]
     drifted = judge(found, {"field a[].*": "because"})
     assert [gap.key for gap in drifted.open] == ["field ab"]
     assert [gap.key for gap, _ in drifted.accepted] == ["field a[].b", "field a[].c"]
 
 
-def test_an_acceptance_of_what_is_offered_is_a_problem() -> None:
-    """One of what the edition does not have is not, nor one that is right for some."""
+def test_accepting_what_the_wrapper_offers_is_a_problem() -> None:
+    """Unless the edition lacks it, or the acceptance is right for another finding."""
     found = [finding("a", is_offered=True), finding("b.x", is_offered=True), finding("b.y")]
     drifted = judge(found, {"a": "because", "b.*": "because", "c": "because"})
     assert drifted.idle == ["a"]
     assert drifted.problems() == ["a: the wrapper offers it → tools/gaps.toml"]
 
 
-def test_a_change_finds_what_concerns_it() -> None:
-    """And what is in a field that is new."""
+def test_a_change_is_linked_to_its_findings() -> None:
+    """This includes findings inside a new field."""
     repaired = apply(EDITIONS["a new preference"].today(), contract.RULES)
     (change,) = compare(TODAY, Side(repaired, TODAY.former))
     about = concerning(change, findings(repaired))
     assert [(f.key, f.is_offered) for f in about] == [("request field provider.region", False)]
 
 
-def test_of_two_limits_in_one_place_each_is_tried() -> None:
-    """One that the wrapper keeps says nothing of another."""
+def test_two_limits_in_one_place_are_tried_separately() -> None:
+    """Handling one does not imply handling the other."""
     single = e.set_keys("request.input:string", minLength=2)  # which is sent as a list of one
     document = edited(PUBLISHED, single, *EDITIONS["a limit on the request"].edits)
     repaired = apply(document, contract.RULES)
@@ -162,8 +162,8 @@ def test_of_two_limits_in_one_place_each_is_tried() -> None:
     assert kept == {("minLength", 2): True, ("maxItems", 64): False}
 
 
-def test_what_is_offered_is_found_by_calling() -> None:
-    """Every option, part and value of the edition that there is, and where answers go."""
+def test_offered_features_are_found_by_calling_the_wrapper() -> None:
+    """Every option, part and value of the edition, and where responses end up."""
     keys = {finding.key for finding in offered(TODAY.contract)}
     assert keys >= {
         *("request field dimensions", "request field user", "request field provider.sort.by"),
@@ -184,33 +184,33 @@ def test_what_is_offered_is_found_by_calling() -> None:
     ],
 )
 def test_values_are_found_by_their_path(path: str, values: list[Any]) -> None:
-    """Through lists of lists; where there is none, there is none."""
+    """Paths lead through lists of lists; a path that does not exist gives nothing."""
     message = {"a": [{"b": 1}, {"b": 2}, 3], "c": [[4], [5, 6]]}
     assert [*values_at(message, path)] == values
 
 
-def test_the_command_says_what_is_to_do(
+def test_the_command_lists_what_to_do(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A line each, and 1; or that nothing is, and 0."""
+    """It exits with 1 and a line per gap, or with 0 if there is none."""
     assert drift.main([]) == 0
-    assert re.fullmatch(r"0 to do; \d+ gaps are accepted in tools/gaps\.toml\n", _said(capsys))
+    assert re.fullmatch(r"0 to do; \d+ gaps are accepted in tools/gaps\.toml\n", _output(capsys))
     monkeypatch.setattr(drift, "read_accepted", dict)
     assert drift.main([]) == 1
-    lines = _said(capsys).splitlines()
+    lines = _output(capsys).splitlines()
     (line,) = [line for line in lines if line.startswith("response field object: ")]
     assert line.endswith("→ wrapper/openrouter_embeddings/result.py")
     monkeypatch.undo()
     assert drift.main(["--accepted"]) == 0
-    assert "  response field object: a tag that is always the same" in _said(capsys)
+    assert "  response field object: a tag that is always the same" in _output(capsys)
 
 
-def _said(capsys: pytest.CaptureFixture[str]) -> str:
+def _output(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
-def test_an_edition_that_an_edit_does_not_fit_says_why() -> None:
-    """Editions in which there is nothing to edit are told from those that were forgotten."""
+def test_an_edit_that_does_not_apply_says_why() -> None:
+    """So editions with nothing to edit differ from forgotten ones."""
     limited = EDITIONS["a limit on the request"].today()
     with pytest.raises(Moot, match="this edition is so already"):
         EDITIONS["a limit on the request"].of(limited)

@@ -72,9 +72,9 @@ def _wide(request: dict[str, Any], body: Any) -> Any:
     ("deviation", "line"),
     [
         (_if_success(lambda _, b: {**b, "model": 5}), "one text: status 200: model: "),
-        (_if_success(lambda _, b: {**b, "data": b["data"][:1]}), "three texts in order: 1 embed"),
+        (_if_success(lambda _, b: {**b, "data": b["data"][:1]}), "three texts in order: got 1 emb"),
         (_if_success(_of_other_texts), "three texts in order: the vector is not that of"),
-        (_if_success(_wide), "64 dimensions: 64 dimensions were asked for, 2 came back"),
+        (_if_success(_wide), "64 dimensions: requested 64 dimensions, got 2"),
         (
             lambda r, s, b: (
                 (400, {"error": {"code": 400, "message": "?"}}) if "user" in r else (s, b)

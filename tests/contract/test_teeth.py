@@ -1,4 +1,4 @@
-"""The checks on the client can fail: each planted client bug is caught by one of them."""
+"""The checks of the client can fail: each planted bug is caught by one of them."""
 
 import json
 from collections.abc import Callable
@@ -19,15 +19,15 @@ from tests.support import Service, answer, expected
 Patch = Callable[[pytest.MonkeyPatch], None]
 
 
-def sending(spoil: Callable[[dict[str, Any]], Any]) -> Patch:
-    """A bug in what is sent: the right request, spoilt."""
+def sending(corrupt: Callable[[dict[str, Any]], Any]) -> Patch:
+    """A bug that corrupts a correct request before it is sent."""
 
     def plant(monkeypatch: pytest.MonkeyPatch) -> None:
         right = encode.encode
 
         def wrong(fields: Any, batch: Any) -> bytes:
             body = json.loads(right(fields, batch))
-            return orjson.dumps(spoil(body) or body)
+            return orjson.dumps(corrupt(body) or body)
 
         monkeypatch.setattr(_call, "encode", wrong)
 
@@ -74,8 +74,8 @@ SENDING: dict[str, Patch] = {
 
 
 @pytest.mark.parametrize("bug", [None, *SENDING])
-def test_a_bug_in_what_is_sent_is_caught(bug: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the check that random calls are held to; without a bug it passes."""
+def test_bugs_in_requests_are_caught(bug: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check of random calls fails with a bug and passes without one."""
     if bug:
         SENDING[bug](monkeypatch)
 
@@ -83,7 +83,7 @@ def test_a_bug_in_what_is_sent_is_caught(bug: str | None, monkeypatch: pytest.Mo
         max_examples=200,
         deadline=None,
         database=None,
-        phases=[Phase.generate],  # that it is found matters, not the smallest example
+        phases=[Phase.generate],  # no need to shrink the example
         suppress_health_check=SLOW,
     )
     @given(CALLS)
@@ -122,8 +122,8 @@ def _at_the_front(whole: result_builder.ResultBuilder, part: ore.EmbeddingResult
 
 
 READING: dict[str, Patch] = {
-    "index ignored": lambda m: m.setattr(decode, "_items", _by_position),
-    "missing vectors padded": lambda m: m.setattr(decode, "_items", _padded),
+    "index ignored": lambda m: m.setattr(decode, "_embeddings", _by_position),
+    "missing vectors padded": lambda m: m.setattr(decode, "_embeddings", _padded),
     "errors inside a 200 overlooked": lambda m: m.setattr(
         decode, "_status_error", lambda *_: KeyError("overlooked")
     ),
@@ -135,8 +135,8 @@ READING: dict[str, Patch] = {
 }
 
 
-def read_as_it_should_be() -> None:
-    """What a client has to make of five answers."""
+def check_reading() -> None:
+    """Check what a client makes of five responses."""
     texts = ["a", "bb", "ccc"]
     body = answer(texts)
     shuffled = Service(lambda *_: {**body, "data": body["data"][::-1]})
@@ -155,12 +155,12 @@ def read_as_it_should_be() -> None:
 
 
 @pytest.mark.parametrize("bug", [None, *READING])
-def test_a_bug_in_what_is_read_is_caught(bug: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By what every answer is held to; without a bug it passes."""
+def test_bugs_in_reading_are_caught(bug: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check of five responses fails with a bug and passes without one."""
     if bug is None:
-        read_as_it_should_be()
+        check_reading()
         return
     READING[bug](monkeypatch)
     caught = (AssertionError, KeyError, AttributeError, pytest.fail.Exception)
     with pytest.raises(caught):
-        read_as_it_should_be()
+        check_reading()

@@ -1,6 +1,6 @@
-"""The plainest decoder that could be right: standard library, one value after another.
+"""The simplest correct decoder: standard library only, one value after another.
 
-tests/core/test_fuzz.py and `make fuzz` hold what `core/decode.py` makes of an answer to this.
+tests/core/test_fuzz.py and `make fuzz` compare `core/decode.py` with it.
 """
 
 import binascii
@@ -30,7 +30,7 @@ Verdict = tuple[Any, ...]
 
 
 def reference(body: bytes, count: int, dimensions: int | None) -> Verdict:
-    """("vectors", {row: values}), ("refused",) or ("error",): what an answer of 200 means."""
+    """("vectors", {row: values}), ("refused",) or ("error",): the meaning of a 200 response."""
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
@@ -64,7 +64,7 @@ def reference(body: bytes, count: int, dimensions: int | None) -> Verdict:
 
 
 def _values(embedding: Any) -> list[float]:
-    """As float32; empty where there are none."""
+    """The float32 values of an embedding; empty if it has none."""
     if isinstance(embedding, str):
         if not _BASE64.fullmatch(embedding):
             return []
@@ -87,7 +87,7 @@ def _float32(value: float) -> float:
 
 
 def verdict(body: bytes, count: int, dimensions: int | None) -> Verdict:
-    """The same of the decoder under test."""
+    """The same from the decoder under test."""
     try:
         decoded = decode(Reply(200, {}, body), Batch(range(count), ["a"] * count), dimensions)
     except ore.APIStatusError:
@@ -103,37 +103,37 @@ def verdict(body: bytes, count: int, dimensions: int | None) -> Verdict:
 
 def streamed(
     body: bytes,
-    cuts: Iterable[int],
+    ends: Iterable[int],
     rows: int,
-    place: Callable[[int], Matrix | None] = lambda _: None,
+    reserve: Callable[[int], Matrix | None] = lambda _: None,
 ) -> Reply:
-    """The answer as it is after coming in pieces that end at `cuts`."""
-    scan = StreamDecoder(rows, len(body), place)
-    for start, stop in pairwise([0, *sorted(cuts), len(body)]):
-        scan.add(body[start:stop])
-    left, cut = scan.end()
-    return Reply(200, {}, left, cut=cut)
+    """The reply after a body has arrived in chunks that end at `ends`."""
+    decoder = StreamDecoder(rows, len(body), reserve)
+    for start, stop in pairwise([0, *sorted(ends), len(body)]):
+        decoder.add(body[start:stop])
+    text, extracted = decoder.end()
+    return Reply(200, {}, text, extracted=extracted)
 
 
 def outcome(reply: Reply, count: int, dimensions: int | None) -> Verdict:
-    """All that an answer comes to: each bit of each vector, or each word of the error."""
+    """Everything a reply decodes to: each bit of each vector, or each word of the error."""
     try:
         decoded = decode(reply, Batch(range(10, 10 + count), ["a"] * count), dimensions)
     except ore.EmbeddingsError as error:
-        return _said(error)
-    refused = decoded.refused and _said(decoded.refused)
+        return _details(error)
+    refused = decoded.error and _details(decoded.error)
     served = decoded.served
     vectors = (decoded.matrix.shape, decoded.matrix.tobytes(), [*served.positions])
     return (vectors, served.usage, repr(served.body), refused)
 
 
-def _said(error: ore.EmbeddingsError) -> Verdict:
+def _details(error: ore.EmbeddingsError) -> Verdict:
     return type(error), repr(error), repr({**vars(error), "inputs": [*error.inputs]})
 
 
-def changed_by_streaming(body: bytes, cuts: Iterable[int], count: int, width: int | None) -> bool:
-    """Whether an answer in pieces comes to anything else than the same answer whole."""
-    in_pieces = streamed(body, cuts, count)
+def changed_by_streaming(body: bytes, ends: Iterable[int], count: int, width: int | None) -> bool:
+    """Whether a body in chunks decodes differently than the same body as a whole."""
+    in_pieces = streamed(body, ends, count)
     return outcome(in_pieces, count, width) != outcome(Reply(200, {}, body), count, width)
 
 
@@ -155,7 +155,7 @@ _TOKENS += [
 
 
 def mutated(chance: random.Random) -> tuple[bytes, int, int | None]:
-    """A right answer with a few places changed, the inputs it is for, and the width asked for."""
+    """A valid body with a few changes, the number of its inputs, and the width requested."""
     count, width = chance.randint(1, 4), chance.randint(1, 4)
     base64 = chance.choice([0.7, 1.0])
     values = chance.choice([[0.5, -1.0, 0.25], [0.0, 0.5, -1.0, 3e38, 1e-45]])
@@ -195,14 +195,14 @@ def mutated(chance: random.Random) -> tuple[bytes, int, int | None]:
 
 
 def differing(seed: int, bodies: int) -> tuple[bytes, int, int | None] | None:
-    """The first of so many mutated bodies on which two of the decoders differ."""
+    """The first of `bodies` mutated bodies on which two decoders differ."""
     chance = random.Random(seed)
     for _ in range(bodies):
         case = mutated(chance)
         body, count, width = case
         if verdict(*case) != reference(*case):
             return case
-        cuts = [chance.randrange(len(body) + 1) for _ in range(chance.choice([0, 1, 2, 9]))]
-        if changed_by_streaming(body, cuts, count, width):
+        ends = [chance.randrange(len(body) + 1) for _ in range(chance.choice([0, 1, 2, 9]))]
+        if changed_by_streaming(body, ends, count, width):
             return case
     return None

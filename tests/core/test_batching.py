@@ -1,10 +1,10 @@
-"""Batches: bounded, in order, complete."""
+"""Grouping inputs into batches."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openrouter_embeddings.core import batching
-from openrouter_embeddings.core.batching import split
+from openrouter_embeddings.core.batching import batched
 from openrouter_embeddings.inputs import Kind, Loaded, LoadedMedia, RawPart
 
 KINDS: tuple[Kind, ...] = ("image", "audio", "video", "file")
@@ -20,24 +20,24 @@ ITEMS = st.lists(
 
 
 @given(ITEMS, st.integers(1, 7))
-def test_no_input_is_lost_moved_or_repeated(items: list[Loaded], batch_size: int) -> None:
-    """Batches put together are the inputs, and each knows where it starts."""
-    batches = [*split(items, batch_size)]
+def test_batches_hold_every_input_once_and_in_order(items: list[Loaded], batch_size: int) -> None:
+    """Concatenated batches are the inputs, and positions count from 0."""
+    batches = [*batched(items, batch_size)]
     assert [item for batch in batches for item in batch.items] == items
     assert [p for batch in batches for p in batch.positions] == [*range(len(items))]
     assert all(1 <= len(batch.items) <= batch_size for batch in batches)
 
 
-def test_many_small_texts_fill_batches_by_count() -> None:
-    """Without large inputs only the count matters."""
-    assert [len(batch.items) for batch in split(["a"] * 300, 128)] == [128, 128, 44]
+def test_small_texts_fill_batches_to_the_batch_size() -> None:
+    """Without large inputs only the count limits a batch."""
+    assert [len(batch.items) for batch in batched(["a"] * 300, 128)] == [128, 128, 44]
 
 
 def test_large_texts_make_smaller_batches() -> None:
-    """A request stays below what providers take, and a huge text travels alone."""
+    """Batches stay below the size limit, and a larger text gets its own."""
     half = "x" * (batching.MAX_TEXT_BYTES // 2)
     huge = "x" * (batching.MAX_TEXT_BYTES * 3)
-    batches = [*split([half, half, "a", huge, "b"], 128)]
+    batches = [*batched([half, half, "a", huge, "b"], 128)]
     assert [batch.positions for batch in batches] == [
         range(2),
         range(2, 3),
@@ -47,9 +47,9 @@ def test_large_texts_make_smaller_batches() -> None:
 
 
 def test_after_a_large_text_batches_are_full_again() -> None:
-    """The bounds are those of one batch."""
+    """The size limit applies to each batch separately."""
     huge = "x" * (batching.MAX_TEXT_BYTES + 1)
-    assert [len(batch.items) for batch in split([huge, *["a"] * 9], 4)] == [1, 4, 4, 1]
+    assert [len(batch.items) for batch in batched([huge, *["a"] * 9], 4)] == [1, 4, 4, 1]
 
 
 @pytest.mark.parametrize(
@@ -64,15 +64,15 @@ def test_after_a_large_text_batches_are_full_again() -> None:
     ids=lambda part: getattr(part, "kind", "raw"),
 )
 def test_large_files_make_smaller_batches(part: LoadedMedia | RawPart) -> None:
-    """Images and the like are bounded by their bytes."""
-    assert [len(batch.items) for batch in split([(part,)] * 4, 128)] == [3, 1]
-    assert [len(batch.items) for batch in split(iter([(part,)] * 4), 128)] == [3, 1]
+    """Media are limited by their bytes, in a list and in a stream."""
+    assert [len(batch.items) for batch in batched([(part,)] * 4, 128)] == [3, 1]
+    assert [len(batch.items) for batch in batched(iter([(part,)] * 4), 128)] == [3, 1]
 
 
 @given(ITEMS.filter(len))
-def test_no_input_has_more_tokens_than_a_budget_counts(items: list[Loaded]) -> None:
-    """A byte of text is one at most; a file has not more than the longest context of any model."""
-    counted = batching.Batch(range(len(items)), items).most_tokens
+def test_max_tokens_is_an_upper_bound(items: list[Loaded]) -> None:
+    """A byte of text is at most one token, and media have a maximum by kind."""
+    counted = batching.Batch(range(len(items)), items).max_tokens
     least = 0
     for item in items:
         parts = item if isinstance(item, tuple) else (item,)
@@ -88,13 +88,13 @@ def test_no_input_has_more_tokens_than_a_budget_counts(items: list[Loaded]) -> N
 
 
 @pytest.mark.parametrize(
-    ("kind", "most"), [("image", 8192), ("audio", 131_072), ("video", 131_072), ("file", 131_072)]
+    ("kind", "base"), [("image", 8192), ("audio", 131_072), ("video", 131_072), ("file", 131_072)]
 )
-def test_a_file_in_the_apis_own_form_counts_as_any_other(kind: Kind, most: int) -> None:
-    """Its base64 is no text, what stands beside it is."""
+def test_raw_parts_have_the_same_max_tokens_as_typed_parts(kind: Kind, base: int) -> None:
+    """The base64 in a raw part does not count as text, its other fields do."""
     data = "A" * 10**6
     raw = RawPart(b"12345" + data.encode(), kind, data)
     for part, more in ((raw, 5), (LoadedMedia(kind, data.encode()), 0)):
-        assert batching.Batch([0], [(part,)]).most_tokens == most + more + batching.FRAME_TOKENS
+        assert batching.Batch([0], [(part,)]).max_tokens == base + more + batching.FRAME_TOKENS
     text = RawPart(b"12345", "text")
-    assert batching.Batch([0], [(text,)]).most_tokens == 5 + batching.FRAME_TOKENS
+    assert batching.Batch([0], [(text,)]).max_tokens == 5 + batching.FRAME_TOKENS

@@ -1,4 +1,4 @@
-"""The budget of a call, decided before each request."""
+"""The budget of a call, checked before each request."""
 
 from decimal import Decimal
 
@@ -9,7 +9,7 @@ from openrouter_embeddings.result import Usage
 
 
 def usage(tokens: int, cost: str | None) -> Usage:
-    """What an answer reports."""
+    """What a response reports."""
     money = None if cost is None else Decimal(cost)
     return Usage(prompt_tokens=tokens, total_tokens=tokens, cost=money, requests=1)
 
@@ -18,24 +18,24 @@ def usage(tokens: int, cost: str | None) -> Usage:
     st.lists(st.tuples(st.integers(1, 100), st.integers(0, 100)), max_size=40),
     st.integers(1, 400),
 )
-def test_it_is_never_passed(requests: list[tuple[int, int]], total: int) -> None:
-    """Whatever the requests weigh, as long as the price holds and no token is missed."""
+def test_the_budget_is_never_exceeded(requests: list[tuple[int, int]], total: int) -> None:
+    """It holds for any requests if the price is constant and token counts are upper bounds."""
     budget = Budget(Decimal(total))
     spent = 0
-    for most, really in requests:
-        if spent and budget.verdict(most) != "go":
+    for reserved, used in requests:
+        if spent and budget.verdict(reserved) != "go":
             continue
-        tokens = min(most, really)
-        budget.begin(most)
+        tokens = min(reserved, used)
+        budget.begin(reserved)
         budget.spend(usage(tokens, str(tokens)))
-        budget.end(most, maybe_billed=False)
+        budget.end(reserved, maybe_billed=False)
         first = not spent
         spent += tokens
         assert first or spent <= total
 
 
 def test_the_first_request_goes_alone() -> None:
-    """There is no price yet."""
+    """No second request starts while the price is unknown."""
     budget = Budget(Decimal(1))
     assert budget.verdict(10) == "go"
     budget.begin(10)
@@ -46,8 +46,8 @@ def test_the_first_request_goes_alone() -> None:
     assert budget.verdict(91) == "stop"
 
 
-def test_what_is_in_flight_counts() -> None:
-    """It may still cost as much as it can; when it is done there may be room."""
+def test_requests_in_flight_count_with_their_maximum_cost() -> None:
+    """A request may have to wait until another ends and costs less than reserved."""
     budget = Budget(Decimal(1))
     budget.begin(10)
     budget.spend(usage(10, "0.1"))
@@ -59,8 +59,8 @@ def test_what_is_in_flight_counts() -> None:
     assert budget.verdict(40) == "go"
 
 
-def test_a_request_without_an_answer_may_have_been_billed() -> None:
-    """It counts as much as it can have cost."""
+def test_a_request_without_a_response_counts_with_its_maximum_cost() -> None:
+    """It may have been billed."""
     budget = Budget(Decimal(1))
     budget.begin(10)
     budget.spend(usage(10, "0.1"))
@@ -70,8 +70,8 @@ def test_a_request_without_an_answer_may_have_been_billed() -> None:
     assert budget.spent == Decimal("0.6")
 
 
-def test_an_answer_without_a_cost_ends_it() -> None:
-    """A budget that cannot be kept is not pretended."""
+def test_a_response_without_a_cost_stops_the_call() -> None:
+    """A budget that cannot be enforced allows no further request."""
     budget = Budget(Decimal(1))
     budget.begin(10)
     budget.spend(usage(10, None))
@@ -80,13 +80,13 @@ def test_an_answer_without_a_cost_ends_it() -> None:
     assert "no cost" in budget.reason
 
 
-def test_nothing_may_be_spent() -> None:
-    """Not even a first request."""
+def test_a_budget_of_zero_allows_no_request() -> None:
+    """Not even the first request starts."""
     assert Budget(Decimal(0)).verdict(1) == "stop"
 
 
-def test_attempts_without_an_answer_are_charged_when_there_is_a_price() -> None:
-    """They may have been billed before anybody knew how dearly."""
+def test_unpriced_attempts_are_charged_once_a_price_is_known() -> None:
+    """Attempts without a response count as soon as a response shows the price."""
     budget = Budget(Decimal(1))
     for _ in range(3):
         budget.begin(20)

@@ -1,4 +1,4 @@
-"""What every answer is held to, and how each failure is said."""
+"""Decoding responses, and the error for each kind of invalid one."""
 
 import base64
 import json
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openrouter_embeddings.core.batching import Batch
 from openrouter_embeddings.core.decode import Decoded, decode
-from openrouter_embeddings.core.retry_policy import named_cap
+from openrouter_embeddings.core.retry_policy import stated_limit
 from openrouter_embeddings.core.wire import Reply
 
 from tests.support import answer, expected, items_of
@@ -23,23 +23,23 @@ INPUTS = ["a", "bb", "ccc"]
 def read(
     body: Any, *, status: int = 200, dimensions: int | None = None, start: int = 10, **headers: str
 ) -> Decoded:
-    """Decode a body for three inputs at positions 10 to 12; raise where one has no vector."""
+    """Decode a body for three inputs at positions 10 to 12; raise if one has no vector."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     decoded = decode(Reply(status, named, raw), Batch(range(start, start + 3), INPUTS), dimensions)
-    if decoded.refused is not None:
-        raise decoded.refused
+    if decoded.error is not None:
+        raise decoded.error
     return decoded
 
 
-def test_vectors_come_in_the_order_of_the_inputs() -> None:
-    """The plain case: base64, indices in order."""
+def test_vectors_are_in_the_order_of_the_inputs() -> None:
+    """The simple case: base64, with indices in order."""
     assert np.array_equal(read(answer(INPUTS)).matrix, expected(INPUTS))
 
 
 @given(st.permutations(range(3)), st.booleans())
-def test_shuffled_answers_are_put_in_order(order: list[int], floats: bool) -> None:
-    """`index` decides, whatever the order on the wire and whichever form each item has."""
+def test_shuffled_items_are_sorted_by_index(order: list[int], floats: bool) -> None:
+    """`index` decides in any order, for base64 and for floats."""
     data = answer(INPUTS)["data"]
     if floats:
         data[1]["embedding"] = ore.decode_base64(data[1]["embedding"]).tolist()
@@ -47,7 +47,7 @@ def test_shuffled_answers_are_put_in_order(order: list[int], floats: bool) -> No
     assert np.array_equal(read(shuffled).matrix, expected(INPUTS))
 
 
-def test_without_any_index_the_position_decides() -> None:
+def test_items_without_index_keep_their_order() -> None:
     """`index` is optional in the specification."""
     body = answer(INPUTS)
     for item in body["data"]:
@@ -55,14 +55,14 @@ def test_without_any_index_the_position_decides() -> None:
     assert np.array_equal(read(body).matrix, expected(INPUTS))
 
 
-def test_leading_white_space_is_no_fault() -> None:
-    """The service keeps the line alive with it."""
+def test_leading_white_space_is_ignored() -> None:
+    """The service sends it to keep the connection alive."""
     body = b"\n        \n" + json.dumps(answer(INPUTS)).encode()
     assert np.array_equal(read(body).matrix, expected(INPUTS))
 
 
 def with_indices(*indices: Any) -> dict[str, Any]:
-    """An answer with these indices."""
+    """A response with these indices."""
     body = answer(INPUTS)
     for item, index in zip(body["data"], indices, strict=True):
         item["index"] = index
@@ -80,15 +80,15 @@ ONES = [1.0, 1.0]
         (b'{"data": [', "not JSON", (10, 11, 12)),
         (b"\xff\xfe", "not JSON", (10, 11, 12)),
         (b"[" * 100_000, "not JSON", (10, 11, 12)),
-        (b"null", "no JSON object", (10, 11, 12)),
-        ([], "no JSON object", (10, 11, 12)),
-        ({}, "without a list", (10, 11, 12)),
-        (answer(INPUTS, data=None), "without a list", (10, 11, 12)),
-        (answer(INPUTS, data=[]), "0 embeddings came back for 3 inputs", (10, 11, 12)),
-        (answer(INPUTS[:2]), "2 embeddings came back for 3 inputs", (10, 11, 12)),
-        (answer([*INPUTS, "d"]), "4 embeddings came back for 3 inputs", (10, 11, 12)),
-        (answer(INPUTS, data=[1, {}, None]), "no object", (10, 12)),
-        (with_indices(0, 1, 1), "1 comes twice", (10, 11, 12)),
+        (b"null", "not a JSON object", (10, 11, 12)),
+        ([], "not a JSON object", (10, 11, 12)),
+        ({}, "no list of embeddings", (10, 11, 12)),
+        (answer(INPUTS, data=None), "no list of embeddings", (10, 11, 12)),
+        (answer(INPUTS, data=[]), "0 embeddings for 3 inputs", (10, 11, 12)),
+        (answer(INPUTS[:2]), "2 embeddings for 3 inputs", (10, 11, 12)),
+        (answer([*INPUTS, "d"]), "4 embeddings for 3 inputs", (10, 11, 12)),
+        (answer(INPUTS, data=[1, {}, None]), "not an object", (10, 12)),
+        (with_indices(0, 1, 1), "1 occurs twice", (10, 11, 12)),
         (with_indices(1, 2, 3), "one is 3", (10, 11, 12)),
         (with_indices(-1, 0, 1), "one is -1", (10, 11, 12)),
         (with_indices(0, None, 2), "one is missing", (10, 11, 12)),
@@ -98,14 +98,14 @@ ONES = [1.0, 1.0]
         (answer(INPUTS, data=items_of(None, ONES, "?")), "null where.*not base64", (10, 12)),
         (
             answer(INPUTS, data=items_of([1.0], ONES, ONES)),
-            "a vector of 1 dimensions, not 2",
+            "a vector of 1 dimensions instead of 2",
             (10,),
         ),
         (answer(INPUTS, data=items_of(ONES, [1.0, None], ONES)), "null among", (11,)),
         (answer(INPUTS, data=items_of(ONES, ONES, "???")), "not base64", (12,)),
         (
             answer(INPUTS, data=items_of(ONES, [1.0], ONES)),
-            "a vector of 1 dimensions, not 2",
+            "a vector of 1 dimensions instead of 2",
             (11,),
         ),
         (answer(INPUTS, data=items_of([0, 0], ONES, [0, 0])), "a zero vector", (10, 12)),
@@ -113,51 +113,51 @@ ONES = [1.0, 1.0]
         (answer(INPUTS, data=items_of(ONES, ONES, [1e300, 1])), "not finite", (12,)),
     ],
 )
-def test_a_success_that_is_none_names_the_inputs(
+def test_an_invalid_200_response_names_the_inputs(
     body: Any, words: str, inputs: tuple[int, ...]
 ) -> None:
-    """ResponseError, with the positions in what the caller gave."""
+    """ResponseError has the positions in what the caller passed."""
     with pytest.raises(ore.ResponseError, match=words) as caught:
         read(body)
     assert caught.value.inputs == inputs
 
 
-def test_rows_are_named_by_input_even_when_shuffled() -> None:
-    """A bad vector's input is told by its index, not by its place on the wire."""
+def test_errors_name_inputs_by_index_if_items_are_shuffled() -> None:
+    """The index identifies a bad vector's input, not its place in the response."""
     data = items_of(ONES, ONES, [0, 0])[::-1]
     with pytest.raises(ore.ResponseError) as caught:
         read(answer(INPUTS, data=data))
     assert caught.value.inputs == (12,)
 
 
-def test_another_width_than_asked_for_is_refused() -> None:
-    """`dimensions` is a promise."""
+def test_a_width_other_than_requested_is_rejected() -> None:
+    """The vectors must have `dimensions` values."""
     assert read(answer(INPUTS), dimensions=4).matrix.shape == (3, 4)
-    with pytest.raises(ore.ResponseError, match="5 dimensions were asked for, 4 came back"):
+    with pytest.raises(ore.ResponseError, match="requested 5 dimensions, got 4"):
         read(answer(INPUTS), dimensions=5)
 
 
-def test_the_rows_of_the_wrong_width_are_named() -> None:
-    """Those that are not as asked for, wherever they stand."""
+def test_inputs_with_the_wrong_width_are_named() -> None:
+    """Only vectors that differ from the requested width are rejected."""
     body = answer(INPUTS, data=items_of([1.0], ONES, [1.0]))
-    with pytest.raises(ore.ResponseError, match="a vector of 1 dimensions, not 2") as caught:
+    with pytest.raises(ore.ResponseError, match="a vector of 1 dimensions instead of 2") as caught:
         read(body, dimensions=2)
     assert caught.value.inputs == (10, 12)
     body = answer(INPUTS, data=items_of([1.0], [1.0], [1.0]))
-    with pytest.raises(ore.ResponseError, match="2 dimensions were asked for, 1 came"):
+    with pytest.raises(ore.ResponseError, match="requested 2 dimensions, got 1"):
         read(body, dimensions=2)
 
 
 @pytest.mark.parametrize("bits", ["0100807f", "010080ff", "0000c07f"])
-def test_a_nan_of_any_kind_is_refused_in_silence(bits: str) -> None:
-    """Signalling ones too: numpy's warning is no way to say so."""
+def test_nan_is_rejected_without_a_numpy_warning(bits: str) -> None:
+    """Signalling NaNs raise the same error."""
     signalling = base64.b64encode(bytes.fromhex(bits) + bytes.fromhex("0000803f")).decode()
     with pytest.raises(ore.ResponseError, match="a value that is not finite"):
         read(answer(INPUTS, data=items_of(signalling, signalling, signalling)))
 
 
-def test_a_refused_success_tells_what_it_cost() -> None:
-    """It was billed, so its usage is on the error."""
+def test_an_invalid_response_reports_its_cost() -> None:
+    """It was billed, so the error has its usage."""
     with pytest.raises(ore.ResponseError) as caught:
         read(answer(INPUTS, data=[]))
     assert caught.value.usage is not None
@@ -191,7 +191,7 @@ def test_a_refused_success_tells_what_it_cost() -> None:
     ],
 )
 def test_each_status_has_its_exception(status: int, kind: type[ore.APIStatusError]) -> None:
-    """The type by status, with the service's code, message, provider and id."""
+    """The exception has the service's status, code, message, provider and request id."""
     error = {"code": status, "message": "because", "metadata": {"provider_name": "Acme"}}
     with pytest.raises(ore.APIStatusError, match="because") as caught:
         read({"error": error}, status=status, x_generation_id="gen-9")
@@ -202,8 +202,8 @@ def test_each_status_has_its_exception(status: int, kind: type[ore.APIStatusErro
 
 
 @pytest.mark.parametrize("code", [429, "429", 429.0])
-def test_an_error_inside_a_200_counts_by_its_code(code: Any) -> None:
-    """The service had already committed the status when it failed."""
+def test_an_error_inside_a_200_response_raises_by_its_code(code: Any) -> None:
+    """The service had already sent the status when it failed."""
     body = b"\n   \n" + json.dumps({"error": {"code": code, "message": "slow down"}}).encode()
     with pytest.raises(ore.RateLimitError, match="slow down") as caught:
         read(body)
@@ -213,8 +213,8 @@ def test_an_error_inside_a_200_counts_by_its_code(code: Any) -> None:
 @pytest.mark.parametrize(
     "error", ["flat", {"message": "flat"}, {"code": "weird", "message": "flat"}]
 )
-def test_an_error_inside_a_200_without_a_usable_code_is_still_one(error: Any) -> None:
-    """A bare string, too: the vectors beside it are not trusted."""
+def test_an_error_inside_a_200_response_needs_no_code(error: Any) -> None:
+    """Vectors beside any error are not trusted."""
     with pytest.raises(ore.APIStatusError, match=r"^Error: flat") as caught:
         read(answer(INPUTS, error=error))
     assert caught.value.status == 200
@@ -222,14 +222,14 @@ def test_an_error_inside_a_200_without_a_usable_code_is_still_one(error: Any) ->
     assert caught.value.usage.cost == Decimal("1.4e-7")
 
 
-def test_a_null_error_beside_data_is_none() -> None:
-    """`error: null` says that all went well."""
+def test_a_null_error_is_ignored() -> None:
+    """`error: null` means success."""
     assert len(read(answer(INPUTS, error=None)).matrix) == 3
 
 
 @given(st.integers(400, 599), st.binary(max_size=200))
-def test_any_body_of_an_error_status_is_a_typed_error(status: int, body: bytes) -> None:
-    """HTML, empty, truncated: the status alone suffices."""
+def test_any_body_of_an_error_status_raises_a_typed_error(status: int, body: bytes) -> None:
+    """The status alone suffices, whatever the body is."""
     with pytest.raises(ore.APIStatusError) as caught:
         read(body, status=status)
     assert caught.value.status == status
@@ -248,8 +248,8 @@ JSON = st.recursive(
     )
     | JSON
 )
-def test_any_json_is_vectors_or_a_typed_error(body: Any) -> None:
-    """No success body leads to anything but a result or an error of the tree."""
+def test_any_json_gives_vectors_or_a_typed_error(body: Any) -> None:
+    """No 200 response leads to another exception."""
     try:
         decoded = read(body)
     except (ore.ResponseError, ore.APIStatusError):
@@ -257,15 +257,15 @@ def test_any_json_is_vectors_or_a_typed_error(body: Any) -> None:
     assert len(decoded.matrix) == 3
 
 
-def test_the_message_of_a_provider_is_passed_on() -> None:
-    """`metadata.raw` often holds the real reason."""
+def test_the_providers_message_is_included() -> None:
+    """`metadata.raw` often has the real reason."""
     error = {"code": 502, "message": "Provider error", "metadata": {"raw": "model is loading"}}
     with pytest.raises(ore.BadGatewayError, match="model is loading"):
         read({"error": error}, status=502)
 
 
-def test_bodies_and_messages_are_cut() -> None:
-    """A megabyte of HTML does not end in a log."""
+def test_bodies_and_messages_are_truncated() -> None:
+    """A megabyte of HTML must not end up in a log."""
     with pytest.raises(ore.APIStatusError) as caught:
         read({"error": {"code": 500, "message": "x" * 10**6}}, status=500)
     assert len(str(caught.value)) < 1000
@@ -274,15 +274,15 @@ def test_bodies_and_messages_are_cut() -> None:
 
 
 def test_token_counts_are_whole_numbers() -> None:
-    """Sent as floats, too; without a total the prompt's count stands for it."""
+    """Floats are converted, and a missing total is the prompt's count."""
     usage = read(answer(INPUTS, usage={"prompt_tokens": 5.0})).served.usage
     assert (usage.prompt_tokens, usage.total_tokens) == (5, 5)
     usage = read(answer(INPUTS, usage={"prompt_tokens": -5, "total_tokens": "x"})).served.usage
     assert (usage.prompt_tokens, usage.total_tokens) == (0, 0)
 
 
-def test_what_the_specification_does_not_list_is_kept() -> None:
-    """Whatever comes next, in `usage` as well."""
+def test_fields_outside_the_specification_are_kept() -> None:
+    """`served.body` has every field except `data`."""
     usage = {
         "prompt_tokens": 7,
         "total_tokens": 9,
@@ -301,8 +301,8 @@ def test_what_the_specification_does_not_list_is_kept() -> None:
     assert (served.usage.prompt_tokens, served.usage.total_tokens) == (7, 9)
 
 
-def test_what_an_error_says_besides_is_kept() -> None:
-    """`openrouter_metadata` and the like, in `body`."""
+def test_further_fields_of_an_error_are_kept() -> None:
+    """`openrouter_metadata` and the like are in `body`."""
     body = {
         "error": {"code": 524, "message": "slow"},
         "openrouter_metadata": {"attempt": 3},
@@ -315,7 +315,7 @@ def test_what_an_error_says_besides_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "byok", "costs"),
+    ("more", "byok", "costs"),
     [
         ({}, None, {}),
         ({"is_byok": None, "cost_details": None}, None, {}),
@@ -331,11 +331,11 @@ def test_what_an_error_says_besides_is_kept() -> None:
         ),
     ],
 )
-def test_whose_key_was_used_and_what_the_cost_is_made_of(
-    said: dict[str, Any], byok: bool | None, costs: dict[str, Decimal]
+def test_is_byok_and_cost_details_are_read(
+    more: dict[str, Any], byok: bool | None, costs: dict[str, Decimal]
 ) -> None:
-    """By the API's names and exact; what is null, or nobody knows how to read, is left out."""
-    usage = read(answer(INPUTS, usage={"prompt_tokens": 1, "total_tokens": 1, **said})).served.usage
+    """Costs are exact and have the API's names; null and malformed values are ignored."""
+    usage = read(answer(INPUTS, usage={"prompt_tokens": 1, "total_tokens": 1, **more})).served.usage
     assert usage.is_byok is byok
     assert usage.cost_details == costs
 
@@ -360,22 +360,22 @@ def test_whose_key_was_used_and_what_the_cost_is_made_of(
     ],
 )
 def test_the_cost_is_exact_or_unknown(usage: Any, cost: Decimal | None) -> None:
-    """A Decimal of what was sent; None where nothing usable was, and the vectors are kept."""
+    """A usable cost becomes a Decimal; any other is None, and the vectors are kept."""
     assert read(answer(INPUTS, usage=usage)).served.usage.cost == cost
 
 
 @given(st.integers(0, 10**60 - 1), st.integers(-60, 0))
 def test_no_digit_of_a_cost_is_lost(digits: int, exponent: int) -> None:
-    """Up to sixty, which is more than any price has."""
+    """Sixty digits are more than any price has."""
     cost = Decimal(f"{digits}e{exponent}")
-    found = read(answer(INPUTS, usage={"cost": f"{cost:f}"})).served.usage.cost
-    assert found == (cost if abs(cost.adjusted()) <= 20 else None)
+    parsed = read(answer(INPUTS, usage={"cost": f"{cost:f}"})).served.usage.cost
+    assert parsed == (cost if abs(cost.adjusted()) <= 20 else None)
 
 
 @pytest.mark.parametrize("depth", [1, 900, 1000, 1015, 5000])
 @pytest.mark.parametrize("brackets", [("[", "]"), ('{"a":', "}")])
-def test_an_index_of_any_depth_is_a_typed_error(depth: int, brackets: tuple[str, str]) -> None:
-    """Though Python can neither print nor, deeper still, read it."""
+def test_a_deeply_nested_index_raises_a_typed_error(depth: int, brackets: tuple[str, str]) -> None:
+    """Even if Python cannot print or parse it."""
     begin, end = brackets
     whole = json.dumps(with_indices(0, 1, "here"))
     body = whole.replace('"here"', f"{begin * depth}1{end * depth}").encode()
@@ -384,22 +384,22 @@ def test_an_index_of_any_depth_is_a_typed_error(depth: int, brackets: tuple[str,
     assert len(str(caught.value)) < 300
 
 
-def test_a_code_of_many_digits_is_none() -> None:
-    """The error would be as long."""
+def test_a_code_of_many_digits_is_ignored() -> None:
+    """It would make the error just as long."""
     with pytest.raises(ore.APIStatusError) as caught:
         read({"error": {"code": 1e300, "message": "no"}}, status=400)
     assert caught.value.code is None
 
 
 @pytest.mark.parametrize("tokens", [1e300, 10**15, -1, "7", True, 1.5])
-def test_tokens_that_nobody_counted_count_as_none(tokens: Any) -> None:
-    """They would make the price of one nothing, and a budget endless."""
+def test_impossible_token_counts_are_ignored(tokens: Any) -> None:
+    """They would make the price per token zero and a budget endless."""
     usage = {"prompt_tokens": 7, "total_tokens": tokens}
     assert read(answer(INPUTS, usage=usage)).served.usage.total_tokens == 7
 
 
-def test_text_of_the_service_commands_no_terminal() -> None:
-    """Nor is there any that cannot be written."""
+def test_control_characters_in_messages_are_replaced() -> None:
+    """Escape sequences and lone surrogates are replaced."""
     error = {"code": 400, "message": "\x1b[2Jbad\r\n\ud800", "metadata": {"provider_name": "A\x07"}}
     with pytest.raises(ore.BadRequestError) as caught:
         read({"error": error}, status=400)
@@ -407,16 +407,16 @@ def test_text_of_the_service_commands_no_terminal() -> None:
     assert caught.value.provider == "A\ufffd"
 
 
-def test_nothing_of_an_error_commands_a_terminal_or_has_no_end() -> None:
-    """Its code, provider and identifier as little as its message."""
+def test_every_text_of_an_error_is_cleaned_and_truncated() -> None:
+    """This covers the code, the provider and the request id as well."""
     strange = "\x1b]0;\ud800" + "x" * 500_000
     body = {"error": {"code": strange, "message": "no", "metadata": {"provider_name": strange}}}
     reply = Reply(400, {"x-request-id": "a\x9bb"}, json.dumps(body).encode())
     with pytest.raises(ore.BadRequestError) as caught:
         decode(reply, Batch([0], ["a"]), None)
-    said = f"{caught.value} {caught.value.body}"
-    assert len(said) < 6000
-    assert not {*said} & {"\x1b", "\x9b", "\ud800"}
+    text = f"{caught.value} {caught.value.body}"
+    assert len(text) < 6000
+    assert not {*text} & {"\x1b", "\x9b", "\ud800"}
     assert caught.value.request_id == "a\N{REPLACEMENT CHARACTER}b"
 
 
@@ -436,15 +436,15 @@ def test_nothing_of_an_error_commands_a_terminal_or_has_no_end() -> None:
         },
     ],
 )
-def test_an_error_in_another_services_form_has_its_reason(body: Any) -> None:
-    """What FastAPI, Mistral, Voyage, Cohere and others send; the cap that it names counts."""
+def test_errors_in_the_forms_of_other_services_are_read(body: Any) -> None:
+    """FastAPI, Mistral, Voyage and Cohere have forms of their own; a stated limit counts."""
     with pytest.raises(ore.BadRequestError, match="Too many inputs") as caught:
         read(body, status=400)
-    assert named_cap(caught.value) == 7
+    assert stated_limit(caught.value) == 7
 
 
-def test_an_error_that_is_nested_without_end_is_an_error() -> None:
-    """It has no reason, and that is all."""
+def test_a_deeply_nested_error_has_no_reason() -> None:
+    """It raises all the same."""
     body: Any = "deep"
     for _ in range(100):
         body = {"error": [body]}

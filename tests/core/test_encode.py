@@ -1,4 +1,4 @@
-"""Batches to request bodies, held to the contract of an edition that has every kind of part."""
+"""Encoding batches as request bodies, checked against a contract with every kind of part."""
 
 import base64
 import json
@@ -18,7 +18,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
 
 def sent(items: list[Loaded]) -> Any:
-    """`input` as a server reads it, after the whole request was held to the contract."""
+    """`input` as a server parses it, after the request was checked against the contract."""
     body = json.loads(encode(FIELDS, Batch(range(len(items)), items)))
     newest().check_request(body)
     return body["input"]
@@ -26,14 +26,14 @@ def sent(items: list[Loaded]) -> Any:
 
 @given(st.lists(TEXT, min_size=1) | st.lists(st.lists(st.integers(0, 2**31 - 1), min_size=1)))
 def test_texts_and_tokens_arrive_unchanged(items: list[Any]) -> None:
-    """What a server parses is what was given; integers have no decimal point."""
+    """The server parses the same values, and integers have no decimal point."""
     assert sent(items) == items
     assert b"." not in encode({}, Batch([0], [[101, 7]]))
 
 
 @given(st.binary(min_size=1), TEXT)
 def test_images_arrive_as_data_urls(data: bytes, text: str) -> None:
-    """The very bytes, labelled with the type that they have; texts become objects beside them."""
+    """Images keep their bytes and media type; texts beside them become objects."""
     image = LoadedMedia("image", data, "image/webp", "webp")
     alone, mixed = sent([text, (text, image)])
     assert alone == {"content": [{"type": "text", "text": text}]}
@@ -44,14 +44,14 @@ def test_images_arrive_as_data_urls(data: bytes, text: str) -> None:
 
 
 def decoded(url: str) -> tuple[str, bytes]:
-    """What a data: URL says, and what it holds."""
+    """The header of a data: URL, and its bytes."""
     head, _, payload = url.partition(",")
     return head, base64.b64decode(payload, validate=True)
 
 
 @given(st.sampled_from(["audio", "video", "file"]), st.binary(min_size=1))
 def test_other_files_arrive_as_data_urls_with_their_format(kind: Kind, data: bytes) -> None:
-    """Under the name of their kind, as the API has it."""
+    """Audio, video and files are sent under the name of their kind, with their format."""
     (only,) = sent([(LoadedMedia(kind, data, "a/b", "c"),)])
     (part,) = only["content"]
     assert part.keys() == {"type", f"input_{kind}"}
@@ -61,8 +61,8 @@ def test_other_files_arrive_as_data_urls_with_their_format(kind: Kind, data: byt
     assert decoded(part[f"input_{kind}"]["data"]) == ("data:a/b;base64", data)
 
 
-def test_urls_are_passed_on() -> None:
-    """The provider fetches them; nobody here knows their format, and none is said."""
+def test_urls_are_sent_unchanged() -> None:
+    """The provider fetches them, so they have no format."""
     url = "https://example.org/cat"
     kinds: tuple[Kind, ...] = ("image", "audio", "video", "file")
     (only,) = sent([tuple(LoadedMedia(kind, url=url) for kind in kinds)])
@@ -74,16 +74,16 @@ def test_urls_are_passed_on() -> None:
     ]
 
 
-def test_a_part_in_the_apis_form_is_sent_as_it_is() -> None:
-    """Beside parts of ours."""
+def test_a_raw_part_is_sent_unchanged() -> None:
+    """It may stand beside typed parts."""
     raw = b'{"type":"input_audio","input_audio":{"data":"x","rate":8000}}'
     assert sent([("a", RawPart(raw))]) == [
         {"content": [{"type": "text", "text": "a"}, json.loads(raw)]}
     ]
 
 
-def test_the_order_of_keys_is_always_the_same() -> None:
-    """The service's cache tells requests apart by their bytes."""
+def test_keys_are_always_in_the_same_order() -> None:
+    """The service's cache compares requests byte by byte."""
     audio = LoadedMedia("audio", b"abc", "audio/wav", "wav")
     assert encode({**FIELDS, "user": "u"}, Batch([0], [("a", audio)])) == (
         b'{"input":[{"content":[{"type":"text","text":"a"},{"type":"input_audio","input_audio":'
@@ -91,8 +91,8 @@ def test_the_order_of_keys_is_always_the_same() -> None:
     )
 
 
-def test_the_contract_would_notice_a_wrong_shape() -> None:
-    """The check these tests rest on can fail."""
+def test_the_contract_rejects_malformed_inputs() -> None:
+    """The check that these tests rely on can fail."""
     flat = {"type": "text", "text": "flat"}
     media = {"content": [{"type": "input_audio", "input_audio": {"url": "x"}}]}
     for wrong in (flat, media):

@@ -1,4 +1,4 @@
-"""The decoder against the plain reference, on bodies that are almost right."""
+"""The decoder compared with a simple reference, on slightly corrupted responses."""
 
 import pytest
 
@@ -6,13 +6,13 @@ from tests.core.reference import differing, reference, verdict
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_almost_right_bodies_mean_the_same_to_both_decoders(seed: int) -> None:
-    """Vectors, row by row and bit by bit; refused; or an error inside a 200."""
+def test_the_decoder_agrees_with_the_reference(seed: int) -> None:
+    """Both give the same vectors bit by bit, reject the body, or find an error in it."""
     assert differing(seed, 1500) is None
 
 
-def test_the_reference_tells_verdicts_apart() -> None:
-    """Or nothing would be compared."""
+def test_the_reference_gives_every_verdict() -> None:
+    """The comparison covers vectors, rejected bodies, errors and unusable vectors."""
     right = b'{"data":[{"index":0,"embedding":"AACAPw=="}]}'
     assert reference(right, 1, None) == ("vectors", {0: (1.0,)}) == verdict(right, 1, None)
     assert reference(right, 2, None) == ("refused",)

@@ -1,4 +1,4 @@
-"""The limiter against simulated services: no clock, no socket, the same every time."""
+"""The limiter in simulations of services, without a clock or a socket."""
 
 import heapq
 import itertools
@@ -15,15 +15,15 @@ from openrouter_embeddings.local.fault_kinds import Bucket
 
 @dataclass
 class Outcome:
-    """What came of a simulation."""
+    """The result of a simulation."""
 
     answered: int = 0
-    refused: int = 0  # by the service's limit
-    unlucky: int = 0  # whatever the pace
+    refused: int = 0  # because of the rate limit
+    unlucky: int = 0  # at any pace
 
     @property
     def share(self) -> float:
-        """Of all requests, those that the limit refused."""
+        """The share of all requests that the limit refused."""
         return self.refused / (self.answered + self.refused + self.unlucky)
 
 
@@ -37,9 +37,9 @@ def simulate(
     seconds: float = 240.0,
     seed: int = 1,
 ) -> Outcome:
-    """Always more to send, to a service with a limit (None: without) that moves with time.
+    """Send without pause to a service whose rate limit (None: no limit) depends on the time.
 
-    `unlucky` is the share that is refused whatever the pace, and does not count for the limit.
+    `unlucky` is the share refused at any pace; such requests do not count for the limit.
     """
     now, outcome, chance, limiter = 0.0, Outcome(), random.Random(seed), Limiter()
     bucket = None if limit is None else Bucket(limit(0.0), limit(0.0), 0.0)
@@ -76,10 +76,10 @@ def simulate(
 @pytest.mark.parametrize("concurrency", [8, 32])
 @pytest.mark.parametrize("latency", [0.01, 0.1])
 @pytest.mark.parametrize("rate", [10, 50, 200])
-def test_a_service_that_counts_requests_is_used_and_not_pestered(
+def test_a_rate_limit_is_used_fully_with_few_refusals(
     rate: float, latency: float, concurrency: int, retry_after: float | None
 ) -> None:
-    """At least 90 % of what it allows, from a cold start, and at most 5 % refused."""
+    """From a cold start, at least 90 % of the limit are used and at most 5 % refused."""
     outcome = simulate(lambda _: rate, latency, concurrency, retry_after=retry_after)
     possible = min(rate * 240 + rate, concurrency / latency * 240)
     assert outcome.answered >= 0.9 * possible
@@ -91,7 +91,7 @@ def test_a_service_that_counts_requests_is_used_and_not_pestered(
 def test_a_constant_share_of_429s_does_not_slow_it_down(
     unlucky: float, latency: float, concurrency: int
 ) -> None:
-    """Going slower would not help, so the rest comes nearly as fast as without a limit."""
+    """Slowing down would not help, so the rest is almost as fast as without refusals."""
     outcome = simulate(None, latency, concurrency, unlucky=unlucky)
     assert outcome.unlucky > 0
     assert outcome.answered >= 0.9 * (1 - unlucky) * concurrency / latency * 240
@@ -100,7 +100,7 @@ def test_a_constant_share_of_429s_does_not_slow_it_down(
 @pytest.mark.parametrize("unlucky", [0.01, 0.02, 0.05, 0.1])
 @pytest.mark.parametrize("rate", [50, 200])
 def test_a_limit_is_found_behind_a_constant_share_of_429s(rate: float, unlucky: float) -> None:
-    """Both at once: 90 % of the limit are used, and the limit itself refuses little."""
+    """With both, 90 % of the limit are used, and the limit itself refuses little."""
     for seed in range(3):
         outcome = simulate(lambda _: rate, 0.1, 32, unlucky=unlucky, seed=seed)
         assert outcome.answered >= 0.9 * min(rate, 32 / 0.1 * (1 - unlucky)) * 240
@@ -111,10 +111,10 @@ def test_a_limit_is_found_behind_a_constant_share_of_429s(rate: float, unlucky: 
     ("low", "high", "goodput"), [(20, 50, 0.8), (40, 50, 0.9), (20, 100, 0.65)]
 )
 @pytest.mark.parametrize("unlucky", [0.0, 0.02])
-def test_a_limit_that_moves_is_followed(
+def test_a_changing_limit_is_followed(
     low: float, high: float, goodput: float, unlucky: float
 ) -> None:
-    """Every 20 seconds, in both directions, within a few seconds each time."""
+    """It changes every 20 seconds in both directions."""
 
     def limit(now: float) -> float:
         return low if now // 20 % 2 else high
@@ -126,7 +126,7 @@ def test_a_limit_that_moves_is_followed(
 
 @pytest.mark.parametrize("rate", [20.0, 200.0, 2000.0])
 def test_threads_that_wake_up_late_keep_the_pace(rate: float) -> None:
-    """What begins 2 ms too late lets the next begin sooner, and no more begin than allowed."""
+    """A start that is 2 ms late lets the next request start sooner, within the limit."""
     limiter, now, begun = Limiter(rate=rate), 0.0, 0
     while now < 10:
         wait = limiter.wait(now, 10**6)
@@ -138,7 +138,7 @@ def test_threads_that_wake_up_late_keep_the_pace(rate: float) -> None:
 
 
 def full(concurrency: int) -> Limiter:
-    """A limiter with as many requests under way as are allowed."""
+    """A limiter with as many requests in flight as allowed."""
     limiter = Limiter()
     for _ in range(concurrency):
         assert limiter.wait(0.0, concurrency) == 0
@@ -146,8 +146,8 @@ def full(concurrency: int) -> Limiter:
     return limiter
 
 
-def test_no_more_are_under_way_than_allowed() -> None:
-    """Another has to end first."""
+def test_no_more_requests_are_in_flight_than_allowed() -> None:
+    """Another request has to end first."""
     limiter = full(8)
     assert limiter.wait(0.0, 8) == math.inf
     assert limiter.wait(0.0, 9) == 0
@@ -155,8 +155,8 @@ def test_no_more_are_under_way_than_allowed() -> None:
     assert limiter.wait(0.0, 8) == 0
 
 
-def test_overload_halves_what_is_under_way_once_a_round() -> None:
-    """The other refusals of the same round say nothing new."""
+def test_overload_halves_the_window_once_per_round() -> None:
+    """Further refusals of the same round carry no new information."""
     limiter = full(16)
     for _ in range(4):
         limiter.overloaded(1.0, 0.0, None)
@@ -172,8 +172,8 @@ def test_overload_halves_what_is_under_way_once_a_round() -> None:
     assert limiter.window == 4
 
 
-def test_it_climbs_back_by_one_a_round() -> None:
-    """Additive increase: as many answers as the window is wide make it wider by one."""
+def test_the_window_grows_by_one_per_round() -> None:
+    """Additive increase: one more request after as many responses as the window is wide."""
     limiter = full(16)
     limiter.overloaded(1.0, 0.0, None)
     for _ in range(8):
@@ -182,7 +182,7 @@ def test_it_climbs_back_by_one_a_round() -> None:
 
 
 def test_the_window_never_closes() -> None:
-    """One request at a time is always tried."""
+    """One request at a time is always allowed."""
     limiter = full(1)
     for second in range(9):
         limiter.overloaded(second, second, None)
@@ -191,8 +191,8 @@ def test_the_window_never_closes() -> None:
 
 
 @pytest.mark.parametrize("refuse", [Limiter.overloaded, Limiter.too_fast])
-def test_everyone_waits_as_long_as_the_service_asks(refuse: object) -> None:
-    """Retry-After holds for every request that has not begun."""
+def test_retry_after_delays_every_request(refuse: object) -> None:
+    """It applies to every request that has not started."""
     limiter = full(4)
     assert callable(refuse)
     refuse(limiter, 1.0, 0.0, 7.0)
@@ -202,8 +202,8 @@ def test_everyone_waits_as_long_as_the_service_asks(refuse: object) -> None:
     assert limiter.wait(2.0, 4) == 6.0
 
 
-def test_after_a_pause_for_too_many_requests_they_begin_one_by_one() -> None:
-    """No storm: as many as were under way begin over a second."""
+def test_requests_start_one_by_one_after_a_rate_limit_pause() -> None:
+    """As many as were in flight start over the course of a second."""
     limiter = full(4)
     limiter.too_fast(1.0, 0.0, 7.0)
     for _ in range(4):
@@ -213,8 +213,8 @@ def test_after_a_pause_for_too_many_requests_they_begin_one_by_one() -> None:
     assert limiter.wait(8.0, 4) == pytest.approx(0.25, abs=0.01)
 
 
-def test_after_a_pause_for_overload_they_do_not_begin_together() -> None:
-    """What is left of the window begins over a second."""
+def test_requests_start_one_by_one_after_an_overload_pause() -> None:
+    """The remaining window starts over the course of a second."""
     limiter = full(16)
     limiter.overloaded(1.0, 0.0, 7.0)
     for _ in range(16):
@@ -230,7 +230,7 @@ def test_after_a_pause_for_overload_they_do_not_begin_together() -> None:
 
 
 def test_a_limit_that_is_gone_is_forgotten() -> None:
-    """Ten minutes of answers later nothing is held back any more."""
+    """After ten minutes of responses nothing is held back any more."""
     limiter, now = full(8), 1.0
     for _ in range(8):
         limiter.too_fast(now, 0.0, None)
@@ -245,8 +245,8 @@ def test_a_limit_that_is_gone_is_forgotten() -> None:
     assert math.isinf(limiter.rate)
 
 
-def test_one_429_is_no_limit() -> None:
-    """It may have been another's fault; a pace is judged by several."""
+def test_a_single_429_sets_no_rate() -> None:
+    """It may be another client's fault; a pace is judged by several refusals."""
     limiter = full(4)
     limiter.too_fast(1.0, 0.0, None)
     limiter.in_flight -= 1
@@ -254,8 +254,8 @@ def test_one_429_is_no_limit() -> None:
     assert limiter.wait(1.0, 4) == 0
 
 
-def test_an_outage_is_not_taken_for_a_rate() -> None:
-    """After ten minutes of nothing but refusals the next answers soon come as before."""
+def test_an_outage_sets_no_rate() -> None:
+    """After ten minutes of refusals, requests soon run at full speed again."""
     limiter, now = Limiter(), 0.0
     while now < 600:
         now += limiter.wait(now, 8)

@@ -1,4 +1,4 @@
-"""Options: checked, merged, and never sent unset."""
+"""Checking and merging options, and the request fields they set."""
 
 import copy
 import re
@@ -10,19 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openrouter_embeddings import InputError
-from openrouter_embeddings.core.options import Options, merged
+from openrouter_embeddings.core.options import Options, merge_options
 
 API_FIELDS = ("model", "dimensions", "encoding_format", "input_type", "provider", "user")
 
 
-def test_only_what_was_set_is_sent() -> None:
-    """An unset field is absent, never null; base64 is asked for by default."""
+def test_unset_options_are_not_sent() -> None:
+    """An unset field is absent, never null; base64 is the default."""
     fields = Options(model="m").request_fields()
     assert fields == {"input": [], "model": "m", "encoding_format": "base64"}
 
 
-def test_everything_that_was_set_is_sent() -> None:
-    """Each option of the API under the API's name."""
+def test_every_option_is_sent_under_its_api_name() -> None:
+    """Each option of the API keeps the API's name."""
     fields = Options(
         model="m",
         dimensions=64,
@@ -44,52 +44,52 @@ def test_everything_that_was_set_is_sent() -> None:
     }
 
 
-def test_numbers_of_numpy_are_numbers() -> None:
-    """`dimensions=matrix.shape[1]` and the like; what is sent is plain."""
-    given: Any = {"dimensions": np.int64(3), "batch_size": np.uint8(5), "timeout": np.float32(2)}
-    options = merged({"model": "m"}, given)
+def test_numpy_numbers_are_accepted() -> None:
+    """They are converted to Python's, as for `dimensions=matrix.shape[1]`."""
+    numbers: Any = {"dimensions": np.int64(3), "batch_size": np.uint8(5), "timeout": np.float32(2)}
+    options = merge_options({"model": "m"}, numbers)
     assert type(options.request_fields()["dimensions"]) is int
     assert (options.batch_size, options.timeout) == (5, 2.0)
 
 
 def test_a_call_overrides_the_client() -> None:
-    """None takes a default of the client back."""
-    options = merged({"model": "m", "dimensions": 64, "user": "u"}, {"dimensions": None})
+    """None resets a default of the client."""
+    options = merge_options({"model": "m", "dimensions": 64, "user": "u"}, {"dimensions": None})
     assert (options.model, options.dimensions, options.user) == ("m", None, "u")
 
 
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"dimensions": 0}, "dimensions is 0, an integer from 1 to"),
-        ({"dimensions": True}, "dimensions is True"),
-        ({"dimensions": 1.5}, "dimensions is 1.5"),
-        ({"dimensions": 10**30}, "dimensions is 1000"),
-        ({"batch_size": 0}, "batch_size is 0, an integer from 1 to"),
-        ({"concurrency": 0}, "concurrency is 0, an integer from 1 to"),
-        ({"max_retries": -1}, "max_retries is -1, an integer from 0 to"),
-        ({"timeout": 0}, "timeout is 0, a number of seconds > 0"),
-        ({"timeout": float("nan")}, "timeout is nan"),
-        ({"timeout": None}, "timeout is None"),
-        ({"deadline": float("inf")}, "deadline is inf"),
+        ({"dimensions": 0}, "dimensions: expected an integer from 1 to 2³¹-1, got 0"),
+        ({"dimensions": True}, "dimensions: .* got True"),
+        ({"dimensions": 1.5}, "dimensions: .* got 1.5"),
+        ({"dimensions": 10**30}, "dimensions: .* got 1000"),
+        ({"batch_size": 0}, "batch_size: expected an integer from 1 to 2³¹-1, got 0"),
+        ({"concurrency": 0}, "concurrency: expected an integer from 1 to 2³¹-1, got 0"),
+        ({"max_retries": -1}, "max_retries: expected an integer from 0 to 2³¹-1, got -1"),
+        ({"timeout": 0}, "timeout: expected a number of seconds > 0 .* got 0"),
+        ({"timeout": float("nan")}, "timeout: .* got nan"),
+        ({"timeout": None}, "timeout: .* got None"),
+        ({"deadline": float("inf")}, "deadline: .* got inf"),
         ({"timeout": 1e10}, "up to 10⁶"),
-        ({"timeout": 10**400}, "timeout is 1000"),
-        ({"timeout": 10**5000}, "timeout is <int too long to print>"),
-        ({"batch_size": 10**5000}, "batch_size is <int too long to print>"),
-        ({"model": 10**5000}, "model is <int too long to print>"),
-        ({"deadline": True}, "deadline is True"),
-        ({"model": 5}, "model is 5, a str"),
-        ({"user": 5}, "user is 5, a str"),
-        ({"input_type": b"x"}, "input_type is b'x', a str"),
-        ({"encoding_format": "base32"}, '"base64" and "float" are known'),
-        ({"extra_body": [1]}, "extra_body is a list; a mapping is needed"),
-        ({"extra_body": {1: 2}}, "extra_body has the key 1; keys are str"),
-        ({"extra_body": {"a": {"b": float("inf")}}}, "extra_body.a.b is inf"),
-        ({"extra_body": {"a": [object()]}}, r"extra_body.a\[0\] is a object"),
+        ({"timeout": 10**400}, "timeout: .* got 1000"),
+        ({"timeout": 10**5000}, "timeout: .* got <int too long to print>"),
+        ({"batch_size": 10**5000}, "batch_size: .* got <int too long to print>"),
+        ({"model": 10**5000}, "model: .* got <int too long to print>"),
+        ({"deadline": True}, "deadline: .* got True"),
+        ({"model": 5}, "model: expected a str, got 5"),
+        ({"user": 5}, "user: expected a str, got 5"),
+        ({"input_type": b"x"}, "input_type: expected a str, got b'x'"),
+        ({"encoding_format": "base32"}, 'expected "base64" or "float", got'),
+        ({"extra_body": [1]}, "extra_body: expected a mapping, got list"),
+        ({"extra_body": {1: 2}}, "extra_body: expected keys of type str, got 1"),
+        ({"extra_body": {"a": {"b": float("inf")}}}, "extra_body.a.b: JSON cannot represent inf"),
+        ({"extra_body": {"a": [object()]}}, r"extra_body.a\[0\]: JSON cannot represent object"),
     ],
 )
-def test_an_option_that_cannot_be_right_is_refused(wrong: dict[str, Any], words: str) -> None:
-    """By name, with what would be right."""
+def test_invalid_options_are_rejected(wrong: dict[str, Any], words: str) -> None:
+    """The error names the option and what is expected."""
     with pytest.raises(InputError, match=words):
         Options(**wrong)
 
@@ -99,32 +99,32 @@ def test_an_option_that_cannot_be_right_is_refused(wrong: dict[str, Any], words:
     [
         ("dimension", "did you mean 'dimensions'?"),
         ("modle", "did you mean 'model'?"),
-        ("api_key", "it belongs to the client itself: Client(api_key=…)"),
-        ("x", "known are model, "),
+        ("api_key", "pass it to the client: Client(api_key=…)"),
+        ("x", "expected one of model, "),
     ],
 )
-def test_an_unknown_option_is_a_type_error_that_helps(name: str, words: str) -> None:
-    """As Python does for keywords, with the nearest name."""
+def test_an_unknown_option_is_a_type_error_with_a_hint(name: str, words: str) -> None:
+    """Python raises the same type for unknown keywords."""
     with pytest.raises(TypeError, match=f"^unknown option '{name}'; {re.escape(words)}"):
-        merged({}, {name: 1})  # type: ignore[misc]
+        merge_options({}, {name: 1})  # type: ignore[misc]
 
 
-def test_a_call_without_a_model_is_refused() -> None:
+def test_a_call_without_a_model_is_rejected() -> None:
     """The API has no default model."""
-    with pytest.raises(InputError, match="no model; say model="):
+    with pytest.raises(InputError, match=r"no model given; .* model="):
         Options().request_fields()
 
 
 @pytest.mark.parametrize("own", [f.name for f in fields(Options) if f.name in API_FIELDS])
-def test_extra_fields_cannot_replace_our_own(own: str) -> None:
-    """Set or not: each of them has an option, and answers are checked by it."""
-    with pytest.raises(InputError, match=f"extra_body has '{own}', .*; use the option {own}"):
+def test_extra_body_cannot_replace_an_option(own: str) -> None:
+    """Options must be set as options, because responses are checked against them."""
+    with pytest.raises(InputError, match=f"extra_body must not have '{own}'; use the option {own}"):
         Options(model="m", extra_body={own: None})
 
 
-def test_extra_fields_cannot_be_the_inputs() -> None:
-    """Those are what a call is given."""
-    with pytest.raises(InputError, match=r"extra_body has 'input', .*give the inputs to the call"):
+def test_extra_body_cannot_have_the_inputs() -> None:
+    """The inputs are an argument of the call."""
+    with pytest.raises(InputError, match="extra_body must not have 'input'; pass the inputs to"):
         Options(extra_body={"input": ["a"]})
 
 
@@ -136,19 +136,19 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(st.text("xyz", min_size=1), JSON))
-def test_extra_fields_are_sent_as_they_are(extra: dict[str, Any]) -> None:
-    """Nulls, too; what becomes of the mapping later does not matter."""
+def test_extra_body_is_sent_unchanged(extra: dict[str, Any]) -> None:
+    """Nulls are kept, and later changes to the mapping have no effect."""
     options = Options(model="m", extra_body=extra)
-    wanted = copy.deepcopy(extra)
+    expected = copy.deepcopy(extra)
     extra["changed"] = 1
     sent = options.request_fields()
-    assert {name: value for name, value in sent.items() if name in wanted} == wanted
-    assert sent.keys() - wanted.keys() == {"input", "model", "encoding_format"}
+    assert {name: value for name, value in sent.items() if name in expected} == expected
+    assert sent.keys() - expected.keys() == {"input", "model", "encoding_format"}
 
 
-def test_a_calls_extra_fields_replace_the_clients() -> None:
-    """As every option does; None takes them back."""
+def test_a_calls_extra_body_replaces_the_clients() -> None:
+    """They are not merged, and None resets the client's."""
     client: Any = {"model": "m", "extra_body": {"a": 1, "b": 2}}
-    assert merged(client, {"extra_body": {"c": 3}}).extra_body == {"c": 3}
-    assert merged(client, {"extra_body": None}).extra_body is None
-    assert merged(client, {"user": "u"}).extra_body == {"a": 1, "b": 2}
+    assert merge_options(client, {"extra_body": {"c": 3}}).extra_body == {"c": 3}
+    assert merge_options(client, {"extra_body": None}).extra_body is None
+    assert merge_options(client, {"user": "u"}).extra_body == {"a": 1, "b": 2}

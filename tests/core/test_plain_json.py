@@ -1,4 +1,4 @@
-"""What a caller passes on as JSON: copied as it is, or refused by its place."""
+"""Values passed on as JSON: copied, or rejected with their place."""
 
 import json
 from enum import IntEnum, StrEnum
@@ -23,30 +23,30 @@ JSON = st.recursive(
 
 
 def dumped(value: Any) -> str:
-    """As text, which tells 1 from 1.0 and from True."""
+    """JSON text, which distinguishes 1, 1.0 and True."""
     return json.dumps(value, sort_keys=True)
 
 
 @given(JSON)
-def test_json_is_what_it_was(value: Any) -> None:
-    """Every value that JSON has a form for."""
+def test_json_values_are_copied_unchanged(value: Any) -> None:
+    """Every value that JSON can represent stays the same."""
     assert dumped(plain_json(value, "x")) == dumped(value)
 
 
 class Colour(StrEnum):
-    """Texts with names."""
+    """Named strings."""
 
     RED = "red"
 
 
 class Size(IntEnum):
-    """Numbers with names."""
+    """Named integers."""
 
     SMALL = 1
 
 
-def test_equivalents_become_plain() -> None:
-    """Tuples, other mappings, enums, and numpy's floats, which are Python's as well."""
+def test_equivalent_types_become_plain_ones() -> None:
+    """Tuples, other mappings, enums and numpy's float64 become plain Python values."""
     given_ = MappingProxyType({"a": (Colour.RED, Size.SMALL), "b": np.float64(0.5)})
     plain = plain_json(given_, "x")
     assert plain == {"a": ["red", 1], "b": 0.5}
@@ -54,7 +54,7 @@ def test_equivalents_become_plain() -> None:
 
 
 def endless() -> list[Any]:
-    """A list in itself."""
+    """A list that contains itself."""
     inner: list[Any] = []
     inner.append(inner)
     return inner
@@ -63,27 +63,27 @@ def endless() -> list[Any]:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (float("nan"), "x is nan, which JSON has no form for"),
-        ({"a": [1, float("-inf")]}, r"x\.a\[1\] is -inf"),
-        ({"a": {2: 3}}, r"x\.a has the key 2; keys are str"),
-        ({"\ud800": 3}, r"a key of x has a lone surrogate \(U\+D800\) at character 0"),
-        (["a", "b\udc00"], r"x\[1\] has a lone surrogate \(U\+DC00\) at character 1"),
-        (2**64, "x is an integer of more than 64 bits"),
-        (-(2**63) - 1, "x is an integer of more than 64 bits"),
-        (b"a", "x is a bytes"),
-        ({"a": {1}}, r"x\.a is a set"),
-        (np.zeros(2), "x is a ndarray"),
+        (float("nan"), "x: JSON cannot represent nan"),
+        ({"a": [1, float("-inf")]}, r"x\.a\[1\]: JSON cannot represent -inf"),
+        ({"a": {2: 3}}, r"x\.a: expected keys of type str, got 2"),
+        ({"\ud800": 3}, r"a key of x: .* the lone surrogate U\+D800 at character 0"),
+        (["a", "b\udc00"], r"x\[1\]: .* the lone surrogate U\+DC00 at character 1"),
+        (2**64, "x: expected an integer of at most 64 bits"),
+        (-(2**63) - 1, "x: expected an integer of at most 64 bits"),
+        (b"a", "x: JSON cannot represent bytes"),
+        ({"a": {1}}, r"x\.a: JSON cannot represent set"),
+        (np.zeros(2), "x: JSON cannot represent ndarray"),
         (endless(), "levels deep"),
     ],
 )
-def test_what_json_has_no_form_for_is_refused_by_its_place(wrong: Any, words: str) -> None:
-    """As a ValueError that says what it is."""
+def test_values_that_json_cannot_represent_are_rejected(wrong: Any, words: str) -> None:
+    """The error names the value and its place."""
     with pytest.raises(ValueError, match=words):
         plain_json(wrong, "x")
 
 
-def test_what_doubles_at_every_level_is_refused_in_time() -> None:
-    """It is two million values to a reader."""
+def test_lists_that_grow_exponentially_are_rejected() -> None:
+    """Two million values are rejected; a million are accepted."""
     value: list[Any] = [1]
     for _ in range(21):
         value = [value, value]
@@ -95,7 +95,7 @@ def test_what_doubles_at_every_level_is_refused_in_time() -> None:
 
 @pytest.mark.parametrize("inner", [float("nan"), [float("nan")], {5: 1}, "\ud800", {"\ud800": 1}])
 def test_messages_are_short(inner: Any) -> None:
-    """Whatever keys there are."""
+    """Long keys are truncated in the error."""
     value = {"k" * 200_000: {"l" * 200_000: {"m" * 200_000: {"n" * 200_000: inner}}}}
     with pytest.raises(ValueError, match=r"x\.kkk") as caught:
         plain_json(value, "x")

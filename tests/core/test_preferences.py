@@ -1,4 +1,4 @@
-"""Provider preferences: checked by the generated class, sent as plain JSON."""
+"""Provider preferences: checked against the generated class, sent as plain JSON."""
 
 import re
 from decimal import Decimal, FloatOperation, Inexact, localcontext
@@ -32,8 +32,8 @@ PRICES = st.one_of(
 
 
 @given(PRICES)
-def test_a_price_is_sent_as_the_decimal_that_it_is(price: float | Decimal) -> None:
-    """Digits and a point, whatever precision the caller works with; read back, the same number."""
+def test_decimal_text_has_every_digit(price: float | Decimal) -> None:
+    """It reads back as the same number, in any decimal context."""
     with localcontext(prec=3):
         text = decimal_text(price)
     assert re.fullmatch(r"\d+(\.\d+)?", text)
@@ -60,8 +60,8 @@ def test_a_price_is_sent_as_the_decimal_that_it_is(price: float | Decimal) -> No
         (np.float64(0.25), "0.25"),
     ],
 )
-def test_prices_are_written_as_a_person_would(price: float | Decimal, text: str) -> None:
-    """Equal numbers alike; of a float, the shortest decimal that is that float; no exponent."""
+def test_prices_are_written_without_an_exponent(price: float | Decimal, text: str) -> None:
+    """Equal numbers give equal texts; a float gives its shortest decimal."""
     sent = Options(model="m", provider={"max_price": {"prompt": price}}).request_fields()
     assert sent["provider"] == {"max_price": {"prompt": text}}
 
@@ -86,17 +86,17 @@ def test_prices_are_written_as_a_person_would(price: float | Decimal, text: str)
     ids=lambda wrong: type(wrong).__name__,
 )
 @pytest.mark.parametrize("name", ["prompt", "image"])
-def test_a_price_that_cannot_be_right_is_refused(wrong: Any, name: str) -> None:
+def test_invalid_prices_are_rejected(wrong: Any, name: str) -> None:
     """Whatever the annotations of an edition allow."""
-    with pytest.raises(InputError, match=rf"max_price\.{name} is .*; a number of US dollars ≥ 0"):
+    with pytest.raises(InputError, match=rf"max_price\.{name}: expected US dollars ≥ 0, got"):
         checked_preferences({"max_price": {name: wrong}})
 
 
 @pytest.mark.parametrize(
     "wrong", [{"max_price": 1}, {"sort": 5}, {"zdr": "yes"}, {"order": "OpenAI"}]
 )
-def test_the_generated_model_is_checked_too(wrong: dict[str, Any]) -> None:
-    """It takes anything when it is made; fields that it does not know yet are passed on."""
+def test_the_generated_class_is_checked_as_well(wrong: dict[str, Any]) -> None:
+    """It accepts any value when it is made; its additional fields are sent."""
     with pytest.raises(InputError, match="provider: "):
         Options(model="m", provider=ProviderPreferences(**wrong)).request_fields()
     new = ProviderPreferences(zdr=True)
@@ -113,33 +113,33 @@ def test_the_generated_model_is_checked_too(wrong: dict[str, Any]) -> None:
         (1j, "complex"),
     ],
 )
-def test_a_price_of_another_type_of_number_is_refused_in_words(price: Any, kind: str) -> None:
-    """It has no decimal, or not the one that is meant."""
-    with pytest.raises(InputError, match=rf"image is a {kind}; give an int, a float or a Decimal"):
+def test_other_types_of_numbers_are_rejected_as_prices(price: Any, kind: str) -> None:
+    """They have no exact decimal, or not the intended one."""
+    with pytest.raises(InputError, match=rf"image: expected an int, float or Decimal, got {kind}"):
         checked_preferences({"max_price": {"image": price}})
 
 
 @pytest.mark.parametrize("price", [float("nan"), -1.23456789, True, Decimal("sNaN")])
 def test_a_callers_decimal_context_does_not_matter(price: Any) -> None:
-    """Whatever its traps are."""
+    """The context's precision and traps have no effect."""
     with localcontext(prec=3) as context:
         context.traps[FloatOperation] = context.traps[Inexact] = True
         assert checked_preferences({"max_price": {"image": 0.123456789}}) == {
             "max_price": {"image": "0.123456789"}
         }
-        with pytest.raises(InputError, match="a number of US dollars ≥ 0"):
+        with pytest.raises(InputError, match="expected US dollars ≥ 0"):
             checked_preferences({"max_price": {"image": price}})
 
 
 def endless() -> dict[str, Any]:
-    """Preferences that hold themselves."""
+    """Preferences that contain themselves."""
     order: list[Any] = []
     order.append(order)
     return {"order": order}
 
 
 def deep() -> dict[str, Any]:
-    """Preferences that are nested thousands of levels deep."""
+    """Preferences nested thousands of levels deep."""
     whole: dict[str, Any] = {}
     inner = whole
     for _ in range(5000):
@@ -152,15 +152,15 @@ def deep() -> dict[str, Any]:
     [
         (endless(), "nested more than 100 levels"),
         (deep(), "nested more than 100 levels"),
-        ({"sort": np.array(["price", "x"])}, "provider.sort is a ndarray"),
-        ({"order": np.array(["a", "b"])}, "provider.order is a ndarray"),
-        ({"max_price": np.zeros(2)}, "provider.max_price is a ndarray"),
-        ({"max_price": {1: 2}}, "provider.max_price has the key 1"),
-        ({1: 2}, "provider has the key 1"),
+        ({"sort": np.array(["price", "x"])}, "provider.sort: JSON cannot represent ndarray"),
+        ({"order": np.array(["a", "b"])}, "provider.order: JSON cannot represent ndarray"),
+        ({"max_price": np.zeros(2)}, "provider.max_price: JSON cannot represent ndarray"),
+        ({"max_price": {1: 2}}, "provider.max_price: expected keys of type str, got 1"),
+        ({1: 2}, "provider: expected keys of type str, got 1"),
     ],
 )
-def test_what_json_has_no_form_for_is_refused(wrong: dict[Any, Any], words: str) -> None:
-    """Before anything is compared with annotations; of the generated class as of a mapping."""
+def test_values_that_json_cannot_represent_are_rejected(wrong: dict[Any, Any], words: str) -> None:
+    """This is checked first, for the generated class and for a mapping."""
     with pytest.raises(InputError, match=words):
         checked_preferences(wrong)
     if all(isinstance(name, str) for name in wrong):
@@ -169,25 +169,25 @@ def test_what_json_has_no_form_for_is_refused(wrong: dict[Any, Any], words: str)
 
 
 def test_a_field_of_the_generated_class_may_be_a_mapping() -> None:
-    """It is sent as from a mapping, and stays as the caller made it."""
+    """It is sent like a mapping and not modified."""
     prices: Any = {"prompt": 1e-7}
     typed = ProviderPreferences(max_price=prices)
     assert checked_preferences(typed) == checked_preferences({"max_price": prices})
     assert typed.max_price is prices
-    with pytest.raises(InputError, match=r"max_price\.prompt is -1"):
+    with pytest.raises(InputError, match=r"max_price\.prompt: expected US dollars ≥ 0, got -1"):
         checked_preferences(ProviderPreferences(max_price={"prompt": -1}))  # type: ignore[arg-type]
 
 
-def test_preferences_are_a_copy() -> None:
-    """What becomes of the caller's mapping later does not matter."""
+def test_preferences_are_copied() -> None:
+    """Later changes to the caller's mapping have no effect."""
     order = ["a"]
     options = Options(model="m", provider={"order": order})
     order.append("b")
     assert options.request_fields()["provider"] == {"order": ["a"]}
 
 
-def test_provider_preferences_pass_in_either_form() -> None:
-    """The generated model and the equal mapping send the same; nulls send nothing."""
+def test_both_forms_of_preferences_send_the_same() -> None:
+    """The generated class and the equal mapping agree; nulls are not sent."""
     mapping = {
         "order": ("OpenAI", "somebody-new"),
         "only": None,
@@ -197,7 +197,7 @@ def test_provider_preferences_pass_in_either_form() -> None:
         "data_collection": "deny",
         "zdr": False,
     }
-    wanted = {
+    expected = {
         "order": ["OpenAI", "somebody-new"],
         "sort": {"by": "price"},
         "max_price": {"prompt": "0.02", "image": "1", "request": "0.5", "audio": "0.1"},
@@ -205,10 +205,10 @@ def test_provider_preferences_pass_in_either_form() -> None:
         "data_collection": "deny",
         "zdr": False,
     }
-    assert Options(model="m", provider=mapping).request_fields()["provider"] == wanted
-    typed = ProviderPreferences.from_dict({**wanted, "only": None})
+    assert Options(model="m", provider=mapping).request_fields()["provider"] == expected
+    typed = ProviderPreferences.from_dict({**expected, "only": None})
     sent = Options(model="m", provider=typed).request_fields()["provider"]
-    assert sent == wanted
+    assert sent == expected
     assert [*sent] == sorted(sent)  # equal preferences are equal bytes
     backwards = {name: mapping[name] for name in reversed(mapping)}
     assert str(Options(model="m", provider=backwards).request_fields()["provider"]) == str(sent)
@@ -217,33 +217,33 @@ def test_provider_preferences_pass_in_either_form() -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"zrd": True}, "zrd is not known; known are .*zdr"),
-        ({"max_price": {"promt": "1"}}, "max_price.promt is not known; known are .*prompt"),
-        ({"preferred_max_latency": {"p51": 1}}, "preferred_max_latency.p51 is not known"),
-        ({"sort": {"order": "price"}}, "sort.order is not known"),
-        ({"data_collection": "denny"}, "'denny', 'allow' or 'deny' is needed"),
-        ({"sort": "cheapest"}, "sort is 'cheapest'"),
-        ({"quantizations": ["int3"]}, r"quantizations is \['int3'\]"),
-        ({"order": "OpenAI"}, "order is 'OpenAI', a list of str is needed"),
-        ({"zdr": "yes"}, "zdr is 'yes', true or false is needed"),
-        ({"preferred_min_throughput": float("nan")}, "preferred_min_throughput is nan"),
-        ({"preferred_min_throughput": True}, "preferred_min_throughput is True"),
-        ({"max_price": 5}, "max_price is 5, an object is needed"),
-        ({"max_price": {"image": object()}}, "max_price.image is "),
+        ({"zrd": True}, "unknown key zrd; expected one of .*zdr"),
+        ({"max_price": {"promt": "1"}}, "unknown key max_price.promt; expected one of .*prompt"),
+        ({"preferred_max_latency": {"p51": 1}}, "unknown key preferred_max_latency.p51"),
+        ({"sort": {"order": "price"}}, "unknown key sort.order"),
+        ({"data_collection": "denny"}, "expected 'allow' or 'deny', got 'denny'"),
+        ({"sort": "cheapest"}, "sort: .* got 'cheapest'"),
+        ({"quantizations": ["int3"]}, r"quantizations: .* got \['int3'\]"),
+        ({"order": "OpenAI"}, "order: expected a list of str, got 'OpenAI'"),
+        ({"zdr": "yes"}, "zdr: expected true or false, got 'yes'"),
+        ({"preferred_min_throughput": float("nan")}, "throughput: JSON cannot represent nan"),
+        ({"preferred_min_throughput": True}, "preferred_min_throughput: .* got True"),
+        ({"max_price": 5}, "max_price: expected an object, got 5"),
+        ({"max_price": {"image": object()}}, "max_price.image: "),
         ({"max_price": {"image": [float("nan")]}}, "max_price.image"),
-        ({"sort": 5}, "sort is 5, .* or an object is needed"),
-        ([("zdr", True)], "provider is a list; a mapping is needed"),
+        ({"sort": 5}, "sort: expected .* or an object, got 5"),
+        ([("zdr", True)], "provider: expected a mapping, got list"),
     ],
 )
-def test_a_preference_that_cannot_be_right_is_refused(wrong: Any, words: str) -> None:
-    """The service ignores what it does not know: a misspelt `zdr` would send data anywhere."""
+def test_invalid_preferences_are_rejected(wrong: Any, words: str) -> None:
+    """The service would ignore them, and a misspelt `zdr` would send data anywhere."""
     with pytest.raises(InputError, match=words):
         Options(model="m", provider=wrong).request_fields()
 
 
 @attrs.define
 class Limits:
-    """Of another edition: an object whose keys are open."""
+    """Of another edition: an object that allows any key."""
 
     additional_properties: dict[str, int] = attrs.field(init=False, factory=dict)
 
@@ -257,21 +257,21 @@ class Sorting:
 
 @attrs.define
 class Latency:
-    """Of another edition, as the other alternative of a field."""
+    """Of another edition: the other alternative of a field."""
 
     p50: float = 0.0
 
 
 @attrs.define
 class Prices:
-    """Of another edition, which says that a price is a number."""
+    """Of another edition, where a price is a number."""
 
     prompt: float | None = None
 
 
 @attrs.define
 class Closed:
-    """Preferences of another edition, which has no fields beyond these."""
+    """Preferences of another edition that allows no other fields."""
 
     zdr: bool | None = None
     sort: Sorting | Latency | None = None
@@ -279,7 +279,7 @@ class Closed:
     max_price: Prices | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """As generated classes do."""
+        """As the generated classes have it."""
         return {name: value for name, value in attrs.asdict(self).items() if value is not None}
 
 
@@ -290,27 +290,27 @@ class Closed:
         ({"sort": {"p50": 2}}, None),
         ({"limits": {"anything": 3}}, None),
         ({"max_price": {"prompt": 0.5}}, None),
-        ({"max_price": {"promt": 0.5}}, "max_price.promt is not known"),
-        ({"sort": {"p51": 2}}, "sort.p51 is not known"),
-        ({"zrd": True}, "zrd is not known; known are zdr, sort, limits, max_price"),
+        ({"max_price": {"promt": 0.5}}, "unknown key max_price.promt"),
+        ({"sort": {"p51": 2}}, "unknown key sort.p51"),
+        ({"zrd": True}, "unknown key zrd; expected one of zdr, sort, limits, max_price"),
     ],
 )
-def test_classes_of_another_edition_check_too(
+def test_classes_of_other_editions_are_used_for_checks(
     given_: dict[str, Any], words: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Closed ones, unions of objects, objects with open keys, prices of another type."""
+    """Closed classes, unions of objects, open keys and prices of another type."""
     monkeypatch.setattr(preferences, "ProviderPreferences", Closed)
     if words is None:
-        wanted = given_ if "max_price" not in given_ else {"max_price": {"prompt": "0.5"}}
-        assert checked_preferences(given_) == wanted
+        expected = given_ if "max_price" not in given_ else {"max_price": {"prompt": "0.5"}}
+        assert checked_preferences(given_) == expected
     else:
         with pytest.raises(InputError, match=words):
             checked_preferences(given_)
     assert checked_preferences(Closed(zdr=True)) == {"zdr": True}
 
 
-def test_what_type_checkers_take_is_taken() -> None:
-    """Every preference that the annotations name, in every form that they give it."""
+def test_everything_that_type_checkers_accept_is_accepted() -> None:
+    """Every preference in the annotations, in every form they allow."""
     percentiles: PercentilesParam = {"p50": 1, "p75": 1.5, "p90": None, "p99": 3}
     prices: MaxPriceParam = {
         "audio": 1, "completion": 0.5, "image": Decimal("0.1"), "prompt": "0.2", "request": 0,

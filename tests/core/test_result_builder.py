@@ -1,4 +1,4 @@
-"""Parts to one matrix, in place."""
+"""Assembling parts into one matrix."""
 
 import numpy as np
 import openrouter_embeddings as ore
@@ -14,55 +14,55 @@ def part(vectors: np.ndarray[tuple[int, int], np.dtype[np.float32]], start: int)
     return EmbeddingResult(vectors, Usage(), "m", (), start=start)
 
 
-def test_vectors_decoded_into_their_place_stay_there() -> None:
-    """Whichever batch comes first: no copy, one matrix."""
-    whole = ResultBuilder(6)
-    places = {start: whole.reserve(range(start, start + 2), 2) for start in (4, 0, 2)}
+def test_vectors_in_reserved_rows_are_not_copied() -> None:
+    """Batches may arrive in any order; the result is the memory they were decoded into."""
+    builder = ResultBuilder(6)
+    reserved = {start: builder.reserve(range(start, start + 2), 2) for start in (4, 0, 2)}
     for start in (0, 2, 4):
-        place = places[start]
-        assert place is not None
-        place[:] = ROWS[start : start + 2]
-        whole.add(part(place, start))
-    vectors = whole.result("m").vectors
+        rows = reserved[start]
+        assert rows is not None
+        rows[:] = ROWS[start : start + 2]
+        builder.add(part(rows, start))
+    vectors = builder.result("m").vectors
     assert np.array_equal(vectors, ROWS)
-    assert all(np.shares_memory(vectors, place) for place in places.values() if place is not None)
+    assert all(np.shares_memory(vectors, rows) for rows in reserved.values() if rows is not None)
 
 
-def test_there_is_no_place_for_scattered_inputs_or_another_width() -> None:
-    """Those are decoded elsewhere and copied."""
-    whole = ResultBuilder(6)
-    assert whole.reserve([0, 2, 5], 2) is None
-    assert whole.reserve(range(2), 2) is not None
-    assert whole.reserve(range(2, 4), 3) is None
+def test_no_rows_are_reserved_for_scattered_inputs_or_another_width() -> None:
+    """Such vectors are decoded elsewhere and copied."""
+    builder = ResultBuilder(6)
+    assert builder.reserve([0, 2, 5], 2) is None
+    assert builder.reserve(range(2), 2) is not None
+    assert builder.reserve(range(2, 4), 3) is None
 
 
-def test_rows_move_up_where_inputs_have_none() -> None:
+def test_rows_move_up_if_inputs_are_missing() -> None:
     """Nothing is padded."""
-    whole = ResultBuilder(6)
-    place = whole.reserve(range(2, 6), 2)
-    assert place is not None
-    place[:] = ROWS[2:]
-    whole.add(part(place, 2))
-    result = whole.result("m")
+    builder = ResultBuilder(6)
+    rows = builder.reserve(range(2, 6), 2)
+    assert rows is not None
+    rows[:] = ROWS[2:]
+    builder.add(part(rows, 2))
+    result = builder.result("m")
     assert np.array_equal(result.vectors, ROWS[2:])
     assert result.missing == (0, 1)
 
 
-def test_vectors_for_which_there_is_no_memory_are_an_error_of_ours() -> None:
-    """A server may name a width that nobody has asked for."""
-    with pytest.raises(ore.ResponseError, match=r"200,000 dimensions .* 10,000,000,000 of"):
+def test_a_matrix_that_does_not_fit_in_memory_raises_response_error() -> None:
+    """A server may return a width that nobody requested."""
+    with pytest.raises(ore.ResponseError, match=r"10,000,000,000 vectors of 200,000 dimensions"):
         ResultBuilder(10**10).reserve(range(2), 200_000)
 
 
-def test_a_straggler_changes_nothing_after_the_call() -> None:
-    """Whoever still holds a place writes to memory that nobody reads."""
-    whole = ResultBuilder(6)
-    first, second = whole.reserve(range(2), 2), whole.reserve(range(2, 6), 2)
+def test_late_writes_do_not_change_the_result() -> None:
+    """After `reallocate`, writes to reserved rows go to memory that nobody reads."""
+    builder = ResultBuilder(6)
+    first, second = builder.reserve(range(2), 2), builder.reserve(range(2, 6), 2)
     assert first is not None
     assert second is not None
     first[:] = ROWS[:2]
-    whole.add(part(first, 0))
-    whole.leave()
-    whole.add(part(ROWS[4:], 4))
+    builder.add(part(first, 0))
+    builder.reallocate()
+    builder.add(part(ROWS[4:], 4))
     second[:] = np.nan
-    assert np.array_equal(whole.result("m").vectors, ROWS[[0, 1, 4, 5]])
+    assert np.array_equal(builder.result("m").vectors, ROWS[[0, 1, 4, 5]])

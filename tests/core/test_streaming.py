@@ -1,4 +1,4 @@
-"""Answers taken apart while they come, against the same answers read whole."""
+"""Extracting vectors from chunks of a response, compared with decoding the whole response."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ ROWS = np.array([[0.5, -1.0, 2.0], [3.0, 0.25, -4.0], [7.0, 8.0, -0.5]], np.floa
 
 
 def body(rows: Matrix = ROWS, *, order: list[int] | None = None, **more: Any) -> bytes:
-    """An answer as most servers print it."""
+    """A response as most servers print it."""
     data = [
         {"object": "embedding", "index": index, "embedding": ore.encode_base64(rows[index])}
         for index in order or range(len(rows))
@@ -26,22 +26,22 @@ def body(rows: Matrix = ROWS, *, order: list[int] | None = None, **more: Any) ->
     return json.dumps({"data": data, "model": "m", **more}, separators=(",", ":")).encode()
 
 
-def decoded_in_place(raw: bytes, cuts: list[int], rows: Matrix = ROWS) -> Matrix:
-    """The matrix that was handed to the scan, after `decode` found nothing to object to."""
-    place = np.zeros_like(rows)
-    reply = streamed(raw, cuts, len(rows), lambda width: place if width == rows.shape[1] else None)
+def decoded_in_place(raw: bytes, ends: list[int], rows: Matrix = ROWS) -> Matrix:
+    """The matrix that was reserved, after `decode` has used it for the result."""
+    reserved = np.zeros_like(rows)
+    reply = streamed(raw, ends, len(rows), lambda w: reserved if w == rows.shape[1] else None)
     matrix = decode(reply, Batch(range(len(rows)), [""] * len(rows)), None).matrix
-    assert np.shares_memory(matrix, place)
-    return place
+    assert np.shares_memory(matrix, reserved)
+    return reserved
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 4])
-def test_wherever_the_chunks_end_vectors_go_straight_to_their_rows(width: int) -> None:
-    """Every place for one cut, with and without padding in the base64."""
+def test_vectors_are_decoded_in_place_wherever_chunks_end(width: int) -> None:
+    """Every position of one chunk boundary, with and without padding in the base64."""
     rows = ROWS[:, :1].repeat(width, axis=1)
     raw = body(rows)
-    for cut in range(len(raw) + 1):
-        assert np.array_equal(decoded_in_place(raw, [cut], rows), rows)
+    for end in range(len(raw) + 1):
+        assert np.array_equal(decoded_in_place(raw, [end], rows), rows)
     assert np.array_equal(decoded_in_place(raw, [*range(1, len(raw))], rows), rows)
 
 
@@ -57,8 +57,8 @@ def test_wherever_the_chunks_end_vectors_go_straight_to_their_rows(width: int) -
     ],
     ids=["shuffled", "a space", "more white space", "kept alive", "a text like it", "no index"],
 )
-def test_usual_answers_are_taken_apart(raw: bytes) -> None:
-    """Shuffled, spaced or with more around them: the vectors go straight to the matrix."""
+def test_vectors_of_usual_responses_are_extracted(raw: bytes) -> None:
+    """Shuffled items, spaces and further fields do not prevent it."""
     assert np.array_equal(decoded_in_place(raw, [len(raw) // 2]), ROWS)
 
 
@@ -99,10 +99,10 @@ OTHER = ore.encode_base64(ROWS[1]).encode()
         b"",
     ],
 )
-def test_unusual_answers_mean_what_they_mean_read_whole(raw: bytes) -> None:
-    """A vector elsewhere, escapes, other forms, our own marks, faults: to the bit and the word."""
-    for cut in range(len(raw) + 1):
-        assert not changed_by_streaming(raw, [cut], 3, None)
+def test_unusual_responses_decode_as_if_read_as_a_whole(raw: bytes) -> None:
+    """Vectors elsewhere, escapes, other forms, placeholders and errors give identical outcomes."""
+    for end in range(len(raw) + 1):
+        assert not changed_by_streaming(raw, [end], 3, None)
     assert not changed_by_streaming(raw, range(len(raw)), 3, 3)
     assert not changed_by_streaming(raw, [], 2, None)
     assert not changed_by_streaming(raw, [], 4, 2)
@@ -113,37 +113,35 @@ def test_unusual_answers_mean_what_they_mean_read_whole(raw: bytes) -> None:
     st.sets(st.integers(0, 400), max_size=6),
     st.booleans(),
 )
-def test_whatever_a_text_holds_it_comes_out_as_it_was(
-    note: str, cuts: set[int], plain: bool
-) -> None:
-    """Quotes, backslashes and keys within texts are never taken for vectors."""
+def test_strings_are_never_taken_for_vectors(note: str, ends: set[int], plain: bool) -> None:
+    """Quotes, backslashes and keys inside strings are left unchanged."""
     raw = body(note=note)
     if not plain:
         raw = json.dumps(json.loads(raw), ensure_ascii=False).encode(errors="surrogatepass")
-    assert not changed_by_streaming(raw, (cut for cut in cuts if cut < len(raw)), 3, None)
+    assert not changed_by_streaming(raw, (end for end in ends if end < len(raw)), 3, None)
 
 
-def test_the_answer_as_it_came_can_be_restored() -> None:
-    """Bit by bit, for the text of an error."""
+def test_the_original_body_can_be_restored() -> None:
+    """It is identical byte by byte, for the text of an error."""
     raw = body()
     reply = streamed(raw, [50, 100], 3)
-    assert reply.cut is not None
+    assert reply.extracted is not None
     assert VECTOR not in reply.body
-    assert reply.cut.restore(reply.body) == raw
+    assert reply.extracted.restore(reply.body) == raw
 
 
-def test_an_answer_longer_than_asked_for_is_refused_while_it_comes() -> None:
-    """Memory is bounded by the request, not by the server."""
-    scan = StreamDecoder(3, 100)
-    scan.add(b" " * 100)
-    with pytest.raises(ore.ResponseError, match="more than 100 bytes"):
-        scan.add(b" ")
+def test_a_response_above_its_maximum_size_is_rejected_while_it_arrives() -> None:
+    """The request limits the memory used, not the server."""
+    decoder = StreamDecoder(3, 100)
+    decoder.add(b" " * 100)
+    with pytest.raises(ore.ResponseError, match="exceeds 100 bytes"):
+        decoder.add(b" ")
 
 
-def test_no_more_rows_are_made_than_were_asked_for() -> None:
-    """Surplus vectors stay in the text, and the count is refused."""
+def test_no_more_vectors_than_requested_are_extracted() -> None:
+    """Surplus vectors stay in the text, and the wrong count is rejected."""
     reply = streamed(body(), [], 2)
-    assert reply.cut is not None
-    assert reply.cut.matrix.shape == (2, 3)
-    with pytest.raises(ore.ResponseError, match="3 embeddings came back for 2 inputs"):
+    assert reply.extracted is not None
+    assert reply.extracted.matrix.shape == (2, 3)
+    with pytest.raises(ore.ResponseError, match="3 embeddings for 2 inputs"):
         decode(reply, Batch(range(2), ["", ""]), None)

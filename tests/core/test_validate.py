@@ -1,4 +1,4 @@
-"""What is taken as input, what is refused, and in which words."""
+"""Checking and converting inputs, and the errors for invalid ones."""
 
 import json
 import math
@@ -16,33 +16,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openrouter_embeddings import Audio, Content, File, Image, InputError, Video
-from openrouter_embeddings.core.validate import InputValidator, accept, checked_iterable
+from openrouter_embeddings.core.validate import InputValidator, validate_inputs, validate_stream
 from openrouter_embeddings.inputs import MISSING, RawPart
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
-HUGE = 10**5000  # Python writes no integer of more than 4,300 digits
+HUGE = 10**5000  # Python prints no integer of more than 4,300 digits
 TOKENS = st.lists(st.integers(0, 2**31 - 1), min_size=1)
 
 
 @given(st.lists(TEXT, min_size=1))
-def test_texts_pass_unchanged(texts: list[str]) -> None:
-    """A list of texts is what it was."""
-    assert accept(texts) == texts
+def test_texts_are_unchanged(texts: list[str]) -> None:
+    """A list of texts is returned as it is."""
+    assert validate_inputs(texts) == texts
 
 
 @given(TOKENS)
 def test_one_list_of_integers_is_one_input(tokens: list[int]) -> None:
     """A flat list of tokens is one input, and its integers stay integers."""
-    assert accept(tokens) == [tokens]
-    (only,) = accept(tokens)
+    assert validate_inputs(tokens) == [tokens]
+    (only,) = validate_inputs(tokens)
     assert isinstance(only, list)
     assert all(type(token) is int for token in only)
 
 
 @given(st.lists(TOKENS, min_size=1))
-def test_token_lists_pass_unchanged(tokens: list[list[int]]) -> None:
-    """A list of token lists is an input each."""
-    assert accept(tokens) == tokens
+def test_token_lists_are_unchanged(tokens: list[list[int]]) -> None:
+    """Each token list of a list is an input."""
+    assert validate_inputs(tokens) == tokens
 
 
 @pytest.mark.parametrize(
@@ -73,24 +73,24 @@ def test_token_lists_pass_unchanged(tokens: list[list[int]]) -> None:
         (pd.Series([[101, 7], [8]]), [[101, 7], [8]]),
     ],
 )
-def test_equivalents_of_lists_are_taken(given_: Any, right: list[Any]) -> None:
-    """Tuples, generators, ranges and arrays mean what the equal list means."""
-    assert accept(given_) == right
+def test_equivalents_of_lists_are_accepted(given_: Any, right: list[Any]) -> None:
+    """Tuples, generators, ranges, arrays and columns mean the same as the equal list."""
+    assert validate_inputs(given_) == right
 
 
-@pytest.mark.parametrize("made", [Image, Audio, Video, File])
-def test_one_file_makes_every_input_multimodal(made: type[Image | Audio | Video | File]) -> None:
-    """The API wants one kind of input in a request."""
-    image = made(b"")
+@pytest.mark.parametrize("kind", [Image, Audio, Video, File])
+def test_one_media_input_makes_all_multimodal(kind: type[Image | Audio | Video | File]) -> None:
+    """The API requires one kind of input per request."""
+    image = kind(b"")
     both = Content("red", image)
-    assert accept(["a", image, both]) == [Content("a"), Content(image), both]
+    assert validate_inputs(["a", image, both]) == [Content("a"), Content(image), both]
 
 
-def test_the_wire_form_is_taken() -> None:
-    """A mapping in the API's own shape is the Content it describes."""
+def test_the_apis_own_form_is_accepted() -> None:
+    """A mapping in the API's form becomes the `Content` it describes."""
     url = "https://example.org/cat.png"
     parts = [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": url}}]
-    (content,) = accept({"content": parts})
+    (content,) = validate_inputs({"content": parts})
     assert isinstance(content, Content)
     text, image = content.parts
     assert text == "a"
@@ -110,20 +110,18 @@ JSON = st.recursive(
 
 
 @given(TEXT.filter(lambda kind: kind not in ("text", "image_url")), st.dictionaries(TEXT, JSON))
-def test_a_part_that_nobody_here_knows_is_passed_on_as_it_is(
-    kind: str, fields: dict[str, Any]
-) -> None:
-    """In a Content and in the API's own form; what becomes of the mapping later does not matter."""
+def test_unknown_parts_are_sent_unchanged(kind: str, fields: dict[str, Any]) -> None:
+    """In a `Content` and in the API's form; later changes to the mapping have no effect."""
     part = {**fields, "type": kind}
-    wanted = json.dumps(part, sort_keys=True)
-    (alone,) = accept(Content(part))
-    (wire,) = accept({"content": [part]})
+    expected = json.dumps(part, sort_keys=True)
+    (alone,) = validate_inputs(Content(part))
+    (wire,) = validate_inputs({"content": [part]})
     part["type"] = "other"
     for content in (alone, wire):
         assert isinstance(content, Content)
         (raw,) = content.parts
         assert isinstance(raw, RawPart)
-        assert json.dumps(json.loads(raw.json), sort_keys=True) == wanted
+        assert json.dumps(json.loads(raw.json), sort_keys=True) == expected
 
 
 @pytest.mark.parametrize(
@@ -134,9 +132,9 @@ def test_a_part_that_nobody_here_knows_is_passed_on_as_it_is(
         {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}},
     ],
 )
-def test_fields_that_a_part_may_have_one_day_are_kept(part: dict[str, Any]) -> None:
-    """A known part with a new field goes on as it is."""
-    (content,) = accept([Content(part)])
+def test_new_fields_of_known_parts_are_kept(part: dict[str, Any]) -> None:
+    """The part is sent unchanged."""
+    (content,) = validate_inputs([Content(part)])
     assert isinstance(content, Content)
     (raw,) = content.parts
     assert isinstance(raw, RawPart)
@@ -156,21 +154,21 @@ def test_fields_that_a_part_may_have_one_day_are_kept(part: dict[str, Any]) -> N
         ({"type": "smell"}, "", ""),
     ],
 )
-def test_what_a_part_holds_is_known_to_those_who_check_and_count(
+def test_kind_and_source_of_raw_parts_are_known(
     part: dict[str, Any], kind: str, source: str
 ) -> None:
-    """As far as this package knows such parts."""
-    (content,) = accept([Content(part)])
+    """Media checks and token estimates use them; for unknown parts they are empty."""
+    (content,) = validate_inputs([Content(part)])
     assert isinstance(content, Content)
     (raw,) = content.parts
     assert isinstance(raw, RawPart)
     assert (raw.kind, raw.source) == (kind, source)
 
 
-def test_a_message_about_long_keys_is_short() -> None:
-    """It names their beginning."""
+def test_long_keys_are_truncated_in_the_error() -> None:
+    """The error has only the beginning of each key."""
     with pytest.raises(InputError, match="with the keys 'kkk") as caught:
-        accept({"k" * 200_000: 1})
+        validate_inputs({"k" * 200_000: 1})
     assert len(str(caught.value)) < 500
 
 
@@ -182,29 +180,29 @@ WIRE = '{"content": [{"type": "text", "text": "…"}, {"type": "image_url", "ima
     [
         ("", 0, "the text is empty"),
         (["a", ""], 1, "the text is empty"),
-        (None, 0, "None is not taken"),
-        (["a", None], 1, "missing value (None); leave it out"),
-        (["a", math.nan, None], 1, "missing value (NaN); leave it out"),
+        (None, 0, "Content, got None"),
+        (["a", None], 1, "missing value (None); remove it"),
+        (["a", math.nan, None], 1, "missing value (NaN); remove it"),
         ([[1], None], 1, "missing value (None)"),
         ([math.nan, math.nan], 0, "missing value (NaN)"),
-        ([101, math.nan], 0, "token 1 is nan; tokens are integers"),
-        (["a", 5], 1, "a number among texts"),
-        ([5, "a"], 0, "a number among texts"),
-        (["a", 0.5], 1, "a number among texts"),
-        ([[101, 1.5]], 0, "token 1 is 1.5; tokens are integers"),
-        ([101, 1.0], 0, "token 1 is 1.0; tokens are integers"),
-        ([[1], [True]], 1, "token 0 is True; tokens are integers"),
-        ([101, -1], 0, "token 1 is -1; tokens are integers"),
-        ([[2**31]], 0, "token 0 is 2147483648"),
+        ([101, math.nan], 0, "token 1: expected an integer from 0 to 2³¹-1, got nan"),
+        (["a", 5], 1, "got a number; pass tokens as a list"),
+        ([5, "a"], 0, "got a number; pass tokens as a list"),
+        (["a", 0.5], 1, "got a number; pass tokens as a list"),
+        ([[101, 1.5]], 0, "token 1: expected an integer from 0 to 2³¹-1, got 1.5"),
+        ([101, 1.0], 0, "token 1: expected an integer from 0 to 2³¹-1, got 1.0"),
+        ([[1], [True]], 1, "token 0: expected an integer from 0 to 2³¹-1, got True"),
+        ([101, -1], 0, "token 1: expected an integer from 0 to 2³¹-1, got -1"),
+        ([[2**31]], 0, "token 0: expected an integer from 0 to 2³¹-1, got 2147483648"),
         ([[1], []], 1, "the list of tokens is empty"),
-        ([["a"]], 0, "texts are not nested"),
-        (b"text", 0, "bytes are not text"),
-        (["a", bytearray(b"x")], 1, "bytes are not text"),
-        (["ab\ud83d"], 0, "a lone surrogate (U+D83D) at character 2"),
-        ([Content("a", "\udc00")], 0, "part 1: a lone surrogate (U+DC00)"),
+        ([["a"]], 0, "got a list of texts inside the list of inputs"),
+        (b"text", 0, "got bytes"),
+        (["a", bytearray(b"x")], 1, "got bytes"),
+        (["ab\ud83d"], 0, "UTF-8 cannot encode the lone surrogate U+D83D at character 2"),
+        ([Content("a", "\udc00")], 0, "part 1: UTF-8 cannot encode the lone surrogate U+DC00"),
         ([Content()], 0, "the Content is empty"),
         ([Content("")], 0, "part 0: the text is empty"),
-        ([Content(5)], 0, "part 0 is 5"),  # type: ignore[arg-type]
+        ([Content(5)], 0, "part 0: expected a text, an Image"),  # type: ignore[arg-type]
         (["a", {"type": "text", "text": "b"}], 1, WIRE),
         ([{"content": "a"}], 0, WIRE),
         ([{"content": [], "x": 1}], 0, WIRE),
@@ -219,40 +217,38 @@ WIRE = '{"content": [{"type": "text", "text": "…"}, {"type": "image_url", "ima
         ([Content("a", {"input_audio": {"data": "x"}})], 0, 'part 1 has no "type"'),
         ([Content({"type": ""})], 0, 'part 0 has no "type"'),
         ([Content({"type": 5})], 0, 'part 0 has no "type"'),
-        ([Content({"type": "x", "y": float("nan")})], 0, "part 0.y is nan"),
-        ([Content({"type": "x", "y": [{5: 1}]})], 0, "part 0.y[0] has the key 5"),
-        ([Content({"type": "x", "y": "\ud800"})], 0, "part 0.y has a lone surrogate (U+D800)"),
-        ([Content({"type": "x", "y": b"a"})], 0, "part 0.y is a bytes"),
-        ([[1], "a"], 1, "text or images among tokens"),
-        ([Image(b""), [1]], 1, "tokens among text"),
-        ([Audio(b""), [1]], 1, "tokens among text"),
-        (["a", {1, 2}], 1, "a set is not taken"),
-        ([int], 0, "a type is not taken"),
-        (np.array(b"abc"), 0, "bytes are not text"),
-        (memoryview(b"text"), 0, "bytes are not text; decode them, wrap those of a file in Image("),
-        (memoryview(array("i", [101, 7])), 0, "or give tokens as a list of integers"),
-        (["a", memoryview(b"x")], 1, "bytes are not text"),
-        ([[101], memoryview(b"x")], 1, "bytes are not text"),
-        (array("B", b"text"), 0, "bytes are not text"),
-        ([array("b", b"text")], 0, "bytes are not text"),
-        ([HUGE], 0, "token 0 is <int too long to print>"),
-        ([[1], [2, -HUGE]], 1, "token 1 is <int too long to print>"),
-        (["a", HUGE], 1, "a number among texts"),
+        ([Content({"type": "x", "y": float("nan")})], 0, "part 0.y: JSON cannot represent nan"),
+        ([Content({"type": "x", "y": [{5: 1}]})], 0, "part 0.y[0]: expected keys of type str"),
+        ([Content({"type": "x", "y": "\ud800"})], 0, "part 0.y: UTF-8 cannot encode the lone"),
+        ([Content({"type": "x", "y": b"a"})], 0, "part 0.y: JSON cannot represent bytes"),
+        ([[1], "a"], 1, "text or media after tokens"),
+        ([Image(b""), [1]], 1, "tokens after text or media"),
+        ([Audio(b""), [1]], 1, "tokens after text or media"),
+        (["a", {1, 2}], 1, "Content, got set"),
+        ([int], 0, "Content, got type"),
+        (np.array(b"abc"), 0, "got bytes"),
+        (memoryview(b"text"), 0, "got bytes; decode them if they are text, wrap them in Image("),
+        (memoryview(array("i", [101, 7])), 0, "or pass tokens as a list of integers"),
+        (["a", memoryview(b"x")], 1, "got bytes"),
+        ([[101], memoryview(b"x")], 1, "got bytes"),
+        (array("B", b"text"), 0, "got bytes"),
+        ([array("b", b"text")], 0, "got bytes"),
+        ([HUGE], 0, "token 0: expected an integer from 0 to 2³¹-1, got <int too long to print>"),
+        ([[1], [2, -HUGE]], 1, "from 0 to 2³¹-1, got <int too long to print>"),
+        (["a", HUGE], 1, "got a number; pass tokens as a list"),
         (["a", {HUGE: 1}], 1, "<int too long to print>"),
         (
             [Content({"type": "x", "y": {HUGE: 1}})],
             0,
-            "part 0.y has the key <int too long to print>; keys are str",
+            "part 0.y: expected keys of type str, got <int too long to print>",
         ),
-        ([Path("cat.png")], 0, "Image(…) reads an image"),
+        ([Path("cat.png")], 0, "wrap it in Image(…) if it is an image"),
     ],
 )
-def test_refusals_name_the_position_and_what_would_be_right(
-    wrong: Any, position: int, words: str
-) -> None:
-    """An input that cannot be right is refused by position, in words that help."""
+def test_invalid_inputs_are_rejected_by_position(wrong: Any, position: int, words: str) -> None:
+    """The error says what is expected instead."""
     with pytest.raises(InputError) as caught:
-        accept(wrong)
+        validate_inputs(wrong)
     assert caught.value.inputs == (position,)
     assert f"input {position}: " in str(caught.value)
     assert words in str(caught.value)
@@ -260,12 +256,12 @@ def test_refusals_name_the_position_and_what_would_be_right(
 
 @pytest.mark.parametrize(
     ("wrong", "words"),
-    [([], "empty"), ((), "empty"), ({"a", "b"}, "no order"), (5, "type int"), (object(), "type")],
+    [([], "empty"), ((), "empty"), ({"a", "b"}, "no order"), (5, "got int"), (object(), "object")],
 )
-def test_what_is_no_list_of_inputs_is_refused(wrong: Any, words: str) -> None:
-    """What has no positions is refused as a whole."""
+def test_values_that_are_no_list_of_inputs_are_rejected(wrong: Any, words: str) -> None:
+    """Without an order there is no position to name."""
     with pytest.raises(InputError, match=words):
-        accept(wrong)
+        validate_inputs(wrong)
 
 
 @given(
@@ -281,10 +277,10 @@ def test_what_is_no_list_of_inputs_is_refused(wrong: Any, words: str) -> None:
         max_leaves=12,
     )
 )
-def test_anything_is_either_uniform_or_refused(anything: Any) -> None:
-    """Whatever comes in, the outcome is one kind of input or an InputError."""
+def test_any_value_gives_one_form_or_an_input_error(anything: Any) -> None:
+    """The items are all text, all tokens or all `Content`."""
     try:
-        items = accept(anything)
+        items = validate_inputs(anything)
     except InputError:
         return
     assert len({type(item) for item in items}) == 1
@@ -292,7 +288,7 @@ def test_anything_is_either_uniform_or_refused(anything: Any) -> None:
 
 
 class Table:
-    """As pandas and Polars have them: iterating gives the names of the columns."""
+    """Like a table of pandas or Polars: iterating over it gives the names of its columns."""
 
     columns = ("title", "text")
 
@@ -300,23 +296,23 @@ class Table:
         return iter(self.columns)
 
 
-def test_a_table_is_refused() -> None:
-    """Its column names would be embedded, and billed."""
-    with pytest.raises(InputError, match="a Table is a table; give one column of it"):
-        accept(Table())
-    with pytest.raises(InputError, match="give one column"):
-        checked_iterable(Table())
+def test_tables_are_rejected() -> None:
+    """Otherwise their column names would be embedded and billed."""
+    with pytest.raises(InputError, match=r"got a table \(Table\); pass one of its columns"):
+        validate_inputs(Table())
+    with pytest.raises(InputError, match="pass one of its columns"):
+        validate_stream(Table())
 
 
 @pytest.mark.parametrize(
     "table", [pa.table({"a": ["b"]}), pd.DataFrame({"a": ["b"]}), pl.DataFrame({"a": ["b"]})]
 )
-def test_tables_of_known_libraries_are_refused(table: Any) -> None:
-    """Each of them, though Arrow's gives its rows as a list."""
-    with pytest.raises(InputError, match="is a table; give one column of it"):
-        accept(table)
-    with pytest.raises(InputError, match="is not taken"):
-        accept(["a", table])
+def test_tables_of_known_libraries_are_rejected(table: Any) -> None:
+    """Arrow's tables as well, although they convert to a list of rows."""
+    with pytest.raises(InputError, match=r"got a table .* pass one of its columns"):
+        validate_inputs(table)
+    with pytest.raises(InputError, match=r"Content, got (DataFrame|Table)"):
+        validate_inputs(["a", table])
 
 
 @pytest.mark.parametrize(
@@ -332,44 +328,44 @@ def test_tables_of_known_libraries_are_refused(table: Any) -> None:
         ((value for value in ["a", np.float32("nan"), "b"]), "NaN"),
     ],
 )
-def test_a_missing_value_of_a_column_is_named(values: Any, name: str) -> None:
-    """With its position; or it is marked, for whoever goes on without it."""
+def test_a_missing_value_is_rejected_by_position_or_marked(values: Any, name: str) -> None:
+    """The error names it; with `skip` it becomes `MISSING`."""
     values = values if hasattr(values, "__len__") else [*values]
     with pytest.raises(InputError, match=rf"^input 1: missing value \({name}\); ") as caught:
-        accept(values)
+        validate_inputs(values)
     assert caught.value.inputs == (1,)
-    assert accept(values, skip=True) == ["a", MISSING, "b"]
+    assert validate_inputs(values, skip=True) == ["a", MISSING, "b"]
 
 
 def test_missing_values_mix_with_every_kind_of_input() -> None:
-    """They make no call multimodal, and tokens are not mixed by them."""
+    """They neither make a call multimodal nor count as text among tokens."""
     image = Image(b"")
-    assert accept(["a", None, image], skip=True) == [Content("a"), MISSING, Content(image)]
-    assert accept([None, [101], None], skip=True) == [MISSING, [101], MISSING]
-    assert accept([None, math.nan], skip=True) == [MISSING, MISSING]
-    gate = InputValidator()
-    assert [*map(gate.admit, [None, "a", pd.NA])] == [MISSING, "a", MISSING]
-    with pytest.raises(InputError, match="input 3: tokens among text"):
-        gate.admit([101])
+    assert validate_inputs(["a", None, image], skip=True) == [Content("a"), MISSING, Content(image)]
+    assert validate_inputs([None, [101], None], skip=True) == [MISSING, [101], MISSING]
+    assert validate_inputs([None, math.nan], skip=True) == [MISSING, MISSING]
+    validator = InputValidator()
+    assert [*map(validator.validate, [None, "a", pd.NA])] == [MISSING, "a", MISSING]
+    with pytest.raises(InputError, match="input 3: got tokens after text or media"):
+        validator.validate([101])
 
 
 @pytest.mark.parametrize("alone", [None, math.nan, pd.NA])
-def test_a_missing_value_alone_is_no_list(alone: Any) -> None:
-    """There is nothing else to go on with."""
-    with pytest.raises(InputError, match="not taken"):
-        accept(alone, skip=True)
+def test_a_single_missing_value_is_rejected(alone: Any) -> None:
+    """With `skip` as well, because no input is left."""
+    with pytest.raises(InputError, match="expected a text, "):
+        validate_inputs(alone, skip=True)
 
 
 @pytest.mark.parametrize("bare", [Path("cat.png"), PIL.Image.new("L", (1, 1))])
-def test_a_bare_image_says_how_it_is_given(bare: Any) -> None:
-    """Alone and in a list."""
+def test_a_bare_image_is_rejected_with_a_hint(bare: Any) -> None:
+    """The hint is the same for a single input and in a list."""
     for given_ in (bare, [bare]):
-        with pytest.raises(InputError, match=r"input 0: a \w+ is not taken by itself; Image\(…\)"):
-            accept(given_)
+        with pytest.raises(InputError, match=r"input 0: got \w+; wrap it in Image\(…\)"):
+            validate_inputs(given_)
 
 
 @pytest.mark.parametrize("buffer", [b"text", bytearray(b"x"), memoryview(b"x"), array("B", b"x")])
-def test_bytes_are_no_stream(buffer: Any) -> None:
-    """A stream of them would be one of numbers; the error says what bytes are good for."""
-    with pytest.raises(InputError, match="bytes are not text; decode them, wrap those of a file"):
-        checked_iterable(buffer)
+def test_a_stream_of_bytes_is_rejected(buffer: Any) -> None:
+    """Iterating over bytes would give numbers, so the error says what to do with bytes."""
+    with pytest.raises(InputError, match="got bytes; decode them if they are text, wrap them"):
+        validate_stream(buffer)

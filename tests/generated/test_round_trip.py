@@ -1,4 +1,4 @@
-"""The generated client keeps what passes through it: dict → model → JSON → dict."""
+"""The generated client preserves requests and responses: dict → model → JSON → dict."""
 
 import json
 from typing import Any
@@ -57,18 +57,18 @@ def through(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal, with integers still integers."""
+    """Whether both are equal, with integers still integers."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def allowed(**fields: Any) -> bool:
-    """Whether the edition that the client was made from has this."""
+    """Whether the edition that the client was generated from allows these fields."""
     return bool(REQUEST.is_valid({"input": "a", "model": "m", **fields}))
 
 
 @pytest.mark.parametrize("form", [form for form in INPUTS if allowed(input=INPUTS[form])])
-def test_every_form_of_input_passes_unchanged(form: str) -> None:
-    """All five, and integers stay integers."""
+def test_every_form_of_input_is_preserved(form: str) -> None:
+    """All five forms, and integers stay integers."""
     request = {"input": INPUTS[form], "model": "m"}
     assert same(through(request), request)
 
@@ -82,20 +82,20 @@ def test_every_form_of_input_passes_unchanged(form: str) -> None:
         if allowed(provider={name: value})
     ],
 )
-def test_every_provider_preference_passes_unchanged(name: str, value: Any) -> None:
-    """Each by itself, in each of its forms."""
+def test_every_provider_preference_is_preserved(name: str, value: Any) -> None:
+    """Each alone, in each of its forms."""
     request = {"input": "a", "model": "m", "provider": {name: value}}
     assert same(through(request), request)
 
 
 @examined
 @given(request=bodies(schema_of("requestBody")))
-def test_every_request_that_the_contract_allows_passes_unchanged(request: Any) -> None:
-    """Whatever the edition has that is not tried above."""
+def test_every_request_that_the_contract_allows_is_preserved(request: Any) -> None:
+    """This covers whatever the edition has beyond the cases above."""
     assert same(through(request), request)
 
 
-def test_all_options_pass_together() -> None:
+def test_all_options_together_are_preserved() -> None:
     """Every other field of a request."""
     request = {
         "input": "a",
@@ -111,7 +111,7 @@ def test_all_options_pass_together() -> None:
 
 
 def test_typed_parts_need_no_tags() -> None:
-    """`type` has the only value it can have."""
+    """`type` defaults to its only value."""
     image = models.ContentPartImage(image_url=models.ImageUrl(url="https://example.org/a.png"))
     parts = models.MultimodalInput(content=[models.ContentPartText(text="a"), image])
     request = models.EmbeddingRequest(input_=[parts], model="m")
@@ -126,7 +126,7 @@ def test_typed_parts_need_no_tags() -> None:
 
 
 @pytest.mark.parametrize("usage", [None, {"prompt_tokens": 1, "total_tokens": 1, "cost": None}])
-def test_responses_may_hold_null_where_a_field_is_optional(usage: Any) -> None:
+def test_null_is_accepted_for_optional_response_fields(usage: Any) -> None:
     """Servers send it."""
     body = {"object": "list", "data": [], "model": "m", "usage": usage, "id": None}
     response = models.EmbeddingResponse.from_dict(body)
@@ -134,7 +134,7 @@ def test_responses_may_hold_null_where_a_field_is_optional(usage: Any) -> None:
 
 
 def test_the_low_level_client_works_by_itself() -> None:
-    """Request, authentication and response, without the wrapper."""
+    """Request, authentication and response work without the wrapper."""
     seen: list[httpx.Request] = []
 
     def serve(request: httpx.Request) -> httpx.Response:

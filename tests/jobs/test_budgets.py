@@ -123,7 +123,7 @@ def test_a_service_that_names_no_cost_is_asked_once(words: Path) -> None:
     usage = {"prompt_tokens": 1, "total_tokens": 1}
     service = support.Service(lambda body, _: support.answer(body["input"], usage=usage))
     for _ in range(3):
-        with pytest.raises(ore.BudgetExceededError, match="named no cost"):
+        with pytest.raises(ore.BudgetExceededError, match="stated no cost"):
             service.run(
                 "sync",
                 lambda client: jobs.embed_file(

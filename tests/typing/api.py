@@ -1,4 +1,4 @@
-"""What type checkers make of the public face. Checked by mypy and pyright, never run."""
+"""The public interface as type checkers see it. mypy and pyright check it; it never runs."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from decimal import Decimal
@@ -48,7 +48,7 @@ def sync_client(client: ore.Client) -> None:
 
 
 async def async_client(http: httpx.AsyncClient) -> None:
-    """The same, awaited."""
+    """The same with `await`."""
     async with ore.AsyncClient(http_client=http, model="m", timeout=5) as client:
         assert_type(await client.embed(["a"]), ore.EmbeddingResult)
         parts: AsyncIterator[ore.EmbeddingResult] = client.embed_stream(["a"])
@@ -60,13 +60,13 @@ async def async_client(http: httpx.AsyncClient) -> None:
 
 
 def codecs() -> None:
-    """Vectors and their wire form."""
+    """Vectors and their base64 form."""
     assert_type(ore.encode_base64([1.0, 2.0]), str)
     assert_type(ore.decode_base64("AAAA"), NDArray[np.float32])
 
 
 def errors(error: ore.EmbeddingsError) -> None:
-    """Fields that every error has."""
+    """Attributes that every error has."""
     assert_type(error.status, int | None)
     assert_type(error.inputs, tuple[int, ...])
     assert_type(error.retry_after, float | None)

@@ -6,7 +6,7 @@
     result = client.embed(["a cat", "a dog"], model="openai/text-embedding-3-small")
     result.vectors.shape  # (2, 1536)
 
-Importing this package does no work: each name is loaded when it is first used.
+Importing this package loads nothing else: each name is loaded on first use.
 """
 
 from __future__ import annotations
@@ -48,39 +48,16 @@ if TYPE_CHECKING:
     from .inputs import Audio, Content, EmbedInput, EmbedInputs, File, Image, Video
     from .result import EmbeddingResult, Served, Usage
 
-_HOMES = {
+# The module of every public name except the exceptions, which are in `errors`.
+_MODULES = {
     "client": ("AsyncClient", "Client"),
     "core.options": ("EmbedOptions",),
     "core.preferences": ("ProviderPreferences", "ProviderPreferencesParam"),
     "core.vectors": ("decode_base64", "encode_base64"),
-    "errors": (
-        "APIConnectionError",
-        "APIStatusError",
-        "APITimeoutError",
-        "AuthenticationError",
-        "BadGatewayError",
-        "BadRequestError",
-        "BudgetExceededError",
-        "DeadlineExceededError",
-        "EdgeNetworkTimeoutError",
-        "EmbeddingsError",
-        "InputError",
-        "InternalServerError",
-        "NotFoundError",
-        "OverloadedError",
-        "PayloadTooLargeError",
-        "PaymentRequiredError",
-        "PermissionDeniedError",
-        "RateLimitError",
-        "RequestTimeoutError",
-        "ResponseError",
-        "ServerError",
-        "ServiceUnavailableError",
-    ),
     "inputs": ("Audio", "Content", "EmbedInput", "EmbedInputs", "File", "Image", "Video"),
     "result": ("EmbeddingResult", "Served", "Usage"),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "APIConnectionError",
@@ -128,9 +105,9 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load a public name from its module on first use."""
-    if name not in _HOME_OF:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
+    value = getattr(import_module(f".{_MODULE_OF.get(name, 'errors')}", __name__), name)
     globals()[name] = value
     return value
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from . import images
 from ._data_urls import check_size, is_data_url, read_data_url
-from .core.plain_json import shown
+from .core.plain_json import short_repr
 from .errors import InputError
 from .file_types import NOUNS, sniff
 from .inputs import Content, Image, Kind, Loaded, LoadedMedia, LoadedPart, Media, RawPart, is_pil
@@ -54,7 +54,7 @@ def load(media: Media) -> LoadedMedia:
     source, kind = media.source, media.kind
     max_side = media.max_side if isinstance(media, Image) else None
     if max_side is not None and (type(max_side) is not int or max_side < 1):
-        raise ValueError(f"max_side is {shown(max_side)}; pass a number of pixels ≥ 1")
+        raise ValueError(f"max_side is {short_repr(max_side)}; pass a number of pixels ≥ 1")
     if isinstance(source, str) and source[:8].lower().startswith(("http://", "https://")):
         if not source.isascii() or not source.isprintable() or " " in source:
             raise ValueError("the URL has characters that URLs do not allow; percent-encode them")

@@ -25,7 +25,7 @@ import httpx
 from openrouter_embeddings.local.servers.in_process import LocalTransport
 
 from .client import AsyncClient, Client, _throttle
-from .core.options import check_names
+from .core.options import check_option_names
 from .local.contract import Contract
 from .local.faults import Fault, Faults
 from .local.models import with_aliases
@@ -87,14 +87,14 @@ class Service:
 
     def client(self, **defaults: Unpack[EmbedOptions]) -> Client:
         """A blocking client of this service; its default model is `local/hash`."""
-        check_names(defaults)
+        check_option_names(defaults)
         defaults.setdefault("model", "local/hash")
         http = httpx.Client(transport=self.transport())
         return Client(_KEY, base_url=_URL, http_client=http, **defaults)
 
     def async_client(self, **defaults: Unpack[EmbedOptions]) -> AsyncClient:
         """An asyncio client of this service; its default model is `local/hash`."""
-        check_names(defaults)
+        check_option_names(defaults)
         defaults.setdefault("model", "local/hash")
         http = httpx.AsyncClient(transport=self.transport())
         return AsyncClient(_KEY, base_url=_URL, http_client=http, **defaults)

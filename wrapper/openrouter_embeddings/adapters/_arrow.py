@@ -9,8 +9,8 @@ import numpy as np
 
 from openrouter_embeddings._extras import need
 from openrouter_embeddings.client import Client
-from openrouter_embeddings.core.options import EmbedOptions, merged
-from openrouter_embeddings.core.result_builder import same_width
+from openrouter_embeddings.core.options import EmbedOptions, merge_options
+from openrouter_embeddings.core.result_builder import check_width
 from openrouter_embeddings.errors import InputError
 from openrouter_embeddings.jobs._rows import Reader
 
@@ -99,7 +99,7 @@ class Embedder:
         result = self._client.embed(inputs)
         positions = np.flatnonzero(result.mask).tolist()
         if len(result.vectors):
-            self._width = same_width(self._width, result.vectors, positions)
+            self._width = check_width(self._width, result.vectors, positions)
         reasons |= {pending[n].digest: error.message for n, error in result.errors.items()}
         embedded = [pending[n].digest for n in positions]
         return dict(zip(embedded, result.vectors, strict=True)), reasons
@@ -122,7 +122,7 @@ def _share(workers: int, options: EmbedOptions) -> EmbedOptions:
         raise InputError(
             "budget limits one client, but every worker has its own; set a limit on the API key"
         )
-    concurrency = merged(EmbedOptions(), options).concurrency
+    concurrency = merge_options(EmbedOptions(), options).concurrency
     if workers < 1 or concurrency < workers:
         raise InputError(
             f"concurrency {concurrency} does not give each of {workers} workers a request; set "

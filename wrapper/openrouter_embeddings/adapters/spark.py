@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from openrouter_embeddings._extras import need
 from openrouter_embeddings.client import Client
-from openrouter_embeddings.core.options import check_names
+from openrouter_embeddings.core.options import check_option_names
 
 from ._arrow import DEFAULT_OUTPUT, Embedder, check_output, error_column
 
@@ -40,7 +40,7 @@ def embed(
     Each task makes one client; `workers` is the number of tasks that run at a time. The extra is
     `spark`. The other arguments and the errors are those of `adapters.ray.Embed`.
     """
-    check_names(options)  # so that the error comes here, not from a task
+    check_option_names(options)  # so that the error comes here, not from a task
     check_output(frame.columns, output, skips=options.get("on_error") == "skip")
     types = need("pyspark.sql.types", "spark")
     schema = types.StructType([*frame.schema.fields])  # a copy, because `add` changes it

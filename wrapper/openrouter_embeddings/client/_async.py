@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import stamina
 
 from openrouter_embeddings.core.batching import Batch, Batcher
-from openrouter_embeddings.core.validate import InputValidator, accept, checked_iterable
+from openrouter_embeddings.core.validate import InputValidator, validate_inputs, validate_stream
 from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.inputs import Content
 from openrouter_embeddings.media import load_content
@@ -70,7 +70,7 @@ class AsyncClient(BaseClient["httpx.AsyncClient"]):
         """Embed one input or a list of inputs; see `Client.embed`."""
         call = self._start_call(options)
         self._bind_to_loop()
-        items = accept(inputs, skip=call.options.on_error == "skip")
+        items = validate_inputs(inputs, skip=call.options.on_error == "skip")
         builder, batches = call.plan(
             [
                 item if isinstance(item, str) else await _load(item, position)
@@ -113,7 +113,7 @@ class AsyncClient(BaseClient["httpx.AsyncClient"]):
         """
         call = self._start_call(options)
         if not isinstance(inputs, AsyncIterable):
-            inputs = checked_iterable(inputs)
+            inputs = validate_stream(inputs)
         return self._embed_batches(call, partial(_submit_inputs, inputs, call.options.batch_size))
 
     async def close(self) -> None:
@@ -244,7 +244,7 @@ class AsyncClient(BaseClient["httpx.AsyncClient"]):
                     request.failed(error)
                 else:
                     request.succeeded(decoded)
-        return call.part(splitter)
+        return splitter.result()
 
     async def _attempt(self, request: RequestState) -> Decoded:
         throttle = self._bind_to_loop()
@@ -306,7 +306,7 @@ async def _submit_inputs(
 
     async def add(value: EmbedInput) -> None:
         nonlocal position
-        await _submit_all(batcher.add(await _load(validator.admit(value), position)), submit)
+        await _submit_all(batcher.add(await _load(validator.validate(value), position)), submit)
         position += 1
 
     if isinstance(inputs, AsyncIterable):
@@ -315,4 +315,4 @@ async def _submit_inputs(
     else:
         for value in inputs:
             await add(value)
-    await _submit_all(batcher.rest(), submit)
+    await _submit_all(batcher.flush(), submit)

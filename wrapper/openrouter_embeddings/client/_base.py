@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from openrouter_embeddings._secret import Secret
-from openrouter_embeddings.core.options import EmbedOptions, check_names, merged
+from openrouter_embeddings.core.options import EmbedOptions, check_option_names, merge_options
 from openrouter_embeddings.core.splitting import ModelLimits
 from openrouter_embeddings.errors import InputError
 from openrouter_embeddings.transport import BASE_URL
@@ -55,13 +55,17 @@ class BaseClient(ABC, Generic[HttpClient]):
     ) -> None:
         key = Secret(api_key or "")
         del api_key  # an error below would show it among the locals of its traceback
-        check_names(defaults, client=True)  # first: report a misspelt api_key as such, not missing
+        check_option_names(
+            defaults, client=True
+        )  # first: report a misspelt api_key as such, not missing
         key = key or Secret(os.environ.get("OPENROUTER_API_KEY", ""))
         key.check()
         if not isinstance(base_url, str | None):
             raise InputError(f"base_url must be a str, got {type(base_url).__name__}")
         base_url = base_url or os.environ.get("OPENROUTER_BASE_URL") or BASE_URL
-        self._default_options = merged(defaults, {})  # raises now what would fail in every call
+        self._default_options = merge_options(
+            defaults, {}
+        )  # raises now what would fail in every call
         # the validated copies, which the caller cannot change later
         validated: Any = {name: getattr(self._default_options, name) for name in defaults}
         self._defaults: EmbedOptions = validated
@@ -85,7 +89,7 @@ class BaseClient(ABC, Generic[HttpClient]):
 
         `make` returns an httpx client for that; a forked process calls it again.
         """
-        check_names(defaults)
+        check_option_names(defaults)
         model = defaults.get("model") or LOCAL_MODEL
         defaults["model"] = model
         client = cls(LOCAL_KEY, base_url=LOCAL_URL, http_client=make(), **defaults)
@@ -113,7 +117,7 @@ class BaseClient(ABC, Generic[HttpClient]):
 
     def _options(self, options: EmbedOptions) -> Options:
         """The client's defaults, overridden by the options of a call."""
-        return merged(self._defaults, options) if options else self._default_options
+        return merge_options(self._defaults, options) if options else self._default_options
 
     def _start_call(
         self, options: EmbedOptions, shared_budget: SharedBudget | None = None
@@ -156,5 +160,5 @@ _locks: dict[int, threading.Lock] = {}
 
 def with_input_type(input_type: str, options: EmbedOptions) -> EmbedOptions:
     """`options` with `input_type`, unless the caller has set it."""
-    check_names(options)  # here, where the caller's frame still has its own options
+    check_option_names(options)  # here, where the caller's frame still has its own options
     return {"input_type": input_type, **options}

@@ -12,11 +12,11 @@ from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from openrouter_embeddings.core import result_builder
-from openrouter_embeddings.core.batching import Batch, longest_reply, split
+from openrouter_embeddings.core.batching import Batch, batched, max_reply_bytes
 from openrouter_embeddings.core.budget import Budget
 from openrouter_embeddings.core.decode import decode
 from openrouter_embeddings.core.encode import encode
+from openrouter_embeddings.core.result_builder import ResultBuilder, check_width
 from openrouter_embeddings.core.retry_policy import can_retry, maybe_billed
 from openrouter_embeddings.core.splitting import BatchSplitter
 from openrouter_embeddings.core.streaming import StreamDecoder
@@ -75,7 +75,7 @@ class CallState:
             shared_budget = SharedBudget(Budget(options.budget), threading.Lock())
         self.shared_budget = shared_budget
         self.lock = threading.Lock()
-        self.builder: result_builder.ResultBuilder | None = None  # None for a stream
+        self.builder: ResultBuilder | None = None  # None for a stream
         self._splitters: dict[int, BatchSplitter] = {}  # by position; not delivered yet
         self._first_failed = math.inf  # position of a batch
         self._active_batches = 0
@@ -137,8 +137,8 @@ class CallState:
             self.model_limits,
             self.options.model,
             skip=self.options.on_error == "skip",
-            ask_again=self.options.max_retries > 0,
-            cautious=lambda: shared_budget is not None and shared_budget.budget.needs_price,
+            retry=self.options.max_retries > 0,
+            price_unknown=lambda: shared_budget is not None and shared_budget.budget.needs_price,
         )
         self._splitters[batch.positions[0]] = splitter
         return splitter
@@ -162,27 +162,21 @@ class CallState:
         """Whether requests for a piece should still be sent."""
         return not self.ended.is_set() and piece.positions[0] <= self._first_failed
 
-    def part(self, splitter: BatchSplitter) -> EmbeddingResult:
-        """The result of a batch."""
-        return result_builder.part(splitter, self.options.model)
-
     def deliver(self, part: EmbeddingResult) -> None:
         """Record that the caller gets a part. Raises ResponseError if its width is a new one."""
         if len(part):
             positions = range(part.start, part.start + len(part) + len(part.missing))
-            self._width = result_builder.same_width(self._width, part.vectors, positions)
+            self._width = check_width(self._width, part.vectors, positions)
         del self._splitters[part.start]
 
-    def plan(
-        self, inputs: list[Loaded]
-    ) -> tuple[result_builder.ResultBuilder, Batch | Iterator[Batch]]:
+    def plan(self, inputs: list[Loaded]) -> tuple[ResultBuilder, Batch | Iterator[Batch]]:
         """For `embed`: the builder of its matrix, and its only batch or all of them."""
-        self.builder = result_builder.ResultBuilder(len(inputs))
-        batches = split(inputs, self.options.batch_size)
+        self.builder = ResultBuilder(len(inputs))
+        batches = batched(inputs, self.options.batch_size)
         first, second = next(batches), next(batches, None)
         return self.builder, first if second is None else chain([first, second], batches)
 
-    def add(self, builder: result_builder.ResultBuilder, part: EmbeddingResult) -> None:
+    def add(self, builder: ResultBuilder, part: EmbeddingResult) -> None:
         """Add a part to the matrix, while other threads reserve rows in it."""
         with self.lock:
             builder.add(part)
@@ -206,12 +200,12 @@ class CallState:
         with self.lock:
             builder, self.builder = self.builder, None
             if builder is not None and self._active_batches:  # requests that could not be aborted
-                builder.leave()
+                builder.reallocate()
         if builder is None:
             inputs = sum(len(splitter.batch.items) for _, splitter in splitters)
-            builder = result_builder.ResultBuilder(inputs, splitters[0][0] if splitters else 0)
+            builder = ResultBuilder(inputs, splitters[0][0] if splitters else 0)
         for _, splitter in splitters:
-            part = self.part(splitter)
+            part = splitter.result()
             if len(part):
                 if self._width not in (None, part.vectors.shape[1]):
                     continue
@@ -241,10 +235,10 @@ class RequestState:
         self._out_of_time = False
         self._has_response = False  # the current attempt
         self._has_reserved = False  # `_max_tokens` of the budget
-        self._max_tokens = piece.most_tokens if call.shared_budget is not None else 0
+        self._max_tokens = piece.max_tokens if call.shared_budget is not None else 0
         fields = call.fields
         self.as_base64 = fields["encoding_format"] == "base64"
-        if self.as_base64 and call.options.model in call.model_limits.floats:
+        if self.as_base64 and call.options.model in call.model_limits.float_only:
             self.as_base64 = False
             fields = {**fields, "encoding_format": "float"}
         self.body = encode(fields, piece)
@@ -252,7 +246,7 @@ class RequestState:
     def decoder(self) -> StreamDecoder:
         """A decoder for one response, which writes its vectors to their rows in the matrix."""
         inputs = len(self._piece.items)
-        return StreamDecoder(inputs, longest_reply(inputs), self._reserve)
+        return StreamDecoder(inputs, max_reply_bytes(inputs), self._reserve)
 
     def _reserve(self, width: int) -> Matrix | None:
         if self.call.options.dimensions not in (None, width):
@@ -352,7 +346,7 @@ class RequestState:
         except EmbeddingsError as error:
             self._count(error.usage)
             raise
-        refused = len(decoded.refused.inputs) if decoded.refused else 0
+        refused = len(decoded.error.inputs) if decoded.error else 0
         self._count(decoded.served.usage, refused=refused)
         return decoded
 

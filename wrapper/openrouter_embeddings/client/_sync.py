@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import stamina
 
 from openrouter_embeddings.core.batching import Batch, Batcher
-from openrouter_embeddings.core.validate import InputValidator, accept, checked_iterable
+from openrouter_embeddings.core.validate import InputValidator, validate_inputs, validate_stream
 from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.media import load_content
 from openrouter_embeddings.transport import Transport
@@ -97,7 +97,7 @@ class Client(BaseClient["httpx.Client"]):
         return self._embed(self._start_call(options), inputs)
 
     def _embed(self, call: CallState, inputs: EmbedInputs) -> EmbeddingResult:
-        items = accept(inputs, skip=call.options.on_error == "skip")
+        items = validate_inputs(inputs, skip=call.options.on_error == "skip")
         builder, batches = call.plan(
             [
                 item if isinstance(item, str) else load_content(item, position)
@@ -144,7 +144,7 @@ class Client(BaseClient["httpx.Client"]):
             process was forked after the stream began.
         """
         call = self._start_call(options)
-        return self._stream(call, _batches(checked_iterable(inputs), call.options.batch_size))
+        return self._stream(call, _batches(validate_stream(inputs), call.options.batch_size))
 
     def close(self) -> None:
         """Close the connections. Calls that other threads are waiting for fail with an error.
@@ -257,7 +257,7 @@ class Client(BaseClient["httpx.Client"]):
                     request.failed(error)
                 else:
                     request.succeeded(decoded)
-        return call.part(splitter)
+        return splitter.result()
 
     def _attempt(self, request: RequestState) -> Decoded:
         for attempt in stamina.retry_context(**request.retry_options):
@@ -302,5 +302,5 @@ def _batches(inputs: Iterable[EmbedInput], batch_size: int) -> Iterator[Batch | 
     """The batches of a stream, and None for each input that has not completed one."""
     validator, batcher = InputValidator(), Batcher(batch_size)
     for position, value in enumerate(inputs):
-        yield from batcher.add(load_content(validator.admit(value), position)) or (None,)
-    yield from batcher.rest()
+        yield from batcher.add(load_content(validator.validate(value), position)) or (None,)
+    yield from batcher.flush()

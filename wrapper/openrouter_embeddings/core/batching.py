@@ -1,4 +1,8 @@
-"""Which inputs travel together in one request."""
+"""Groups inputs into batches, one per request, and bounds a batch's tokens and its response.
+
+A batch is limited by the number of its inputs and by their bytes, because providers limit both. The
+API documents no limits; the one for text stays below what providers document.
+"""
 
 from __future__ import annotations
 
@@ -12,50 +16,50 @@ if TYPE_CHECKING:
 
     from openrouter_embeddings.inputs import Loaded, LoadedMedia, LoadedPart
 
-# Providers cap a request at 300,000 tokens or less; half a megabyte of text stays below that.
+# Providers limit a request to 300,000 tokens or less; half a megabyte of text stays below that.
 MAX_TEXT_BYTES = 512 * 1024
-# No cap is documented; 16 MiB of base64 passes the proxies in front of most services.
+# No limit is documented; 16 MiB of base64 passes the proxies in front of most services.
 MAX_MEDIA_BYTES = 12 * 1024 * 1024
 _BYTES_PER_TOKEN = 4
 _BYTES_PER_CHARACTER = 2
 _ENVELOPE = 1 << 20
 _LONGEST_VECTOR = 400_000
-FRAME_TOKENS = 8  # tokens that a model sets around an input
+FRAME_TOKENS = 8  # special tokens that a model adds to an input
 IMAGE_TOKENS = 8192  # more than any model documents for one image
-# For audio, video, files and parts that are not known here: the longest context of any model.
+# For audio, video, files and unknown parts: the longest context of any model.
 MEDIA_TOKENS = 131_072
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Inputs of one request, and where each stands in what the caller gave."""
+    """The inputs of one request, with their positions in what the caller passed."""
 
     positions: Sequence[int]
     items: Sequence[Loaded]
 
-    def cut(self, start: int, stop: int) -> Batch:
-        """The inputs from `start` up to `stop`, counted in this batch."""
+    def slice(self, start: int, stop: int) -> Batch:
+        """The inputs in rows `start` to `stop` of this batch, as with a list."""
         return Batch(self.positions[start:stop], self.items[start:stop])
 
-    def pick(self, rows: Sequence[int]) -> Batch:
-        """Only these, counted in this batch."""
+    def select(self, rows: Sequence[int]) -> Batch:
+        """The inputs in these rows of this batch."""
         return Batch([self.positions[row] for row in rows], [self.items[row] for row in rows])
 
     @property
-    def weight(self) -> int:
-        """Bytes of text and of images, audio, video and files."""
+    def size(self) -> int:
+        """The approximate size in bytes of all texts, tokens and media."""
         return sum(map(sum, map(_weigh, self.items)))
 
     @property
-    def most_tokens(self) -> int:
-        """Never less than the tokens of the inputs: a byte is one at most, a few frame each."""
-        return sum(map(_most_tokens, self.items))
+    def max_tokens(self) -> int:
+        """An upper bound of the tokens: one per byte of text, plus a few per input."""
+        return sum(map(_max_tokens, self.items))
 
 
 class Batcher:
-    """Collects inputs and hands them out in batches, bounded by count and by size.
+    """Collects inputs into batches limited by count and by size.
 
-    An input is never cut: one that is larger than the bounds travels alone.
+    Inputs are never divided: one larger than the size limit gets a batch of its own.
     """
 
     def __init__(self, batch_size: int) -> None:
@@ -65,26 +69,26 @@ class Batcher:
         self._text = self._media = 0
 
     def add(self, item: Loaded) -> list[Batch]:
-        """Take one more input; gives the batches that are full now."""
+        """Add an input. Returns the batches that this completes."""
         text, media = _weigh(item)
         full: list[Batch] = []
         if self._text + text > MAX_TEXT_BYTES or self._media + media > MAX_MEDIA_BYTES:
-            full = self.rest()
+            full = self.flush()
         self._items.append(item)
         self._text += text
         self._media += media
-        return full + self.rest() if len(self._items) == self._batch_size else full
+        return full + self.flush() if len(self._items) == self._batch_size else full
 
     def extend(self, items: list[Loaded]) -> list[Batch]:
-        """Take as many as a batch may hold; together, where that is the same."""
-        alone = not self._items and len(items) == self._batch_size and {*map(type, items)} == {str}
-        if alone and _BYTES_PER_CHARACTER * sum(map(len, items)) <= MAX_TEXT_BYTES:
+        """Add up to `batch_size` inputs, checking a full batch of texts as a whole for speed."""
+        full = not self._items and len(items) == self._batch_size and {*map(type, items)} == {str}
+        if full and _BYTES_PER_CHARACTER * sum(map(len, items)) <= MAX_TEXT_BYTES:
             self._items = items
-            return self.rest()
+            return self.flush()
         return [batch for item in items for batch in self.add(item)]
 
-    def rest(self) -> list[Batch]:
-        """The batch that is not full yet, if there is one."""
+    def flush(self) -> list[Batch]:
+        """The incomplete batch, if there is one."""
         if not self._items:
             return []
         batch = Batch(range(self._start, self._start + len(self._items)), self._items)
@@ -94,27 +98,27 @@ class Batcher:
         return [batch]
 
 
-def longest_reply(inputs: int) -> int:
-    """Bytes that an answer may have: 16,384 dimensions printed as text are 400 KB a vector."""
+def max_reply_bytes(inputs: int) -> int:
+    """The maximum size of a response: 16,384 dimensions as JSON numbers are 400 KB per vector."""
     return _ENVELOPE + inputs * _LONGEST_VECTOR
 
 
-def split(items: Iterable[Loaded], batch_size: int) -> Iterator[Batch]:
-    """All batches, in order."""
-    planner = Batcher(batch_size)
+def batched(items: Iterable[Loaded], batch_size: int) -> Iterator[Batch]:
+    """All batches of the inputs, in order."""
+    batcher = Batcher(batch_size)
     if isinstance(items, list):
         for start in range(0, len(items), batch_size):
-            yield from planner.extend(items[start : start + batch_size])
-    else:  # in a stream, where one more image is memory
+            yield from batcher.extend(items[start : start + batch_size])
+    else:  # a stream: take one input at a time, because an image needs memory
         for item in items:
-            yield from planner.add(item)
-    yield from planner.rest()
+            yield from batcher.add(item)
+    yield from batcher.flush()
 
 
 def _weigh(item: Loaded) -> tuple[int, int]:
-    """Bytes of text (tokens count as some) and bytes of images, audio, video and files."""
+    """The bytes of text (with tokens converted to bytes) and the bytes of media."""
     if isinstance(item, str):
-        # right for most scripts, and need not encode the text
+        # right for most scripts, without encoding the text
         return len(item) if item.isascii() else _BYTES_PER_CHARACTER * len(item), 0
     if isinstance(item, list):
         return _BYTES_PER_TOKEN * len(item), 0
@@ -126,20 +130,20 @@ def _media_bytes(part: LoadedMedia | RawPart) -> int:
     return len(part.json if isinstance(part, RawPart) else part.data)
 
 
-def _most_tokens(item: Loaded) -> int:
+def _max_tokens(item: Loaded) -> int:
     if isinstance(item, str):
         return len(item.encode()) + FRAME_TOKENS
     if isinstance(item, list):
         return len(item) + FRAME_TOKENS
-    return sum(map(_most_part_tokens, item)) + FRAME_TOKENS
+    return sum(map(_max_part_tokens, item)) + FRAME_TOKENS
 
 
-def _most_part_tokens(part: LoadedPart) -> int:
+def _max_part_tokens(part: LoadedPart) -> int:
     if isinstance(part, str):
-        return _most_tokens(part)
+        return _max_tokens(part)
     if isinstance(part, RawPart):
-        beside = len(part.json) - len(part.source)
-        return beside if part.kind == "text" else beside + _media_tokens(part.kind)
+        text = len(part.json) - len(part.source)
+        return text if part.kind == "text" else text + _media_tokens(part.kind)
     return _media_tokens(part.kind)
 
 

@@ -1,4 +1,8 @@
-"""What a call may still cost, decided before each request."""
+"""Decides before each request whether the budget of a call or a job still covers it.
+
+The price of a token depends on the provider that serves the request, so it is learned from the
+`usage.cost` of responses.
+"""
 
 from __future__ import annotations
 
@@ -14,35 +18,35 @@ if TYPE_CHECKING:
 
 @dataclass
 class Budget:
-    """Credits of a call or a job: spent, possibly spent, and promised to requests in flight.
+    """Credits of a call or a job: spent, possibly spent, and reserved for requests in flight.
 
-    The price of a token is learned from answers: the dearest so far counts. Until there is one,
-    only one request is in flight, of one input.
+    The highest price per token seen so far counts. Until a response shows a price, only one request
+    of one input is in flight.
 
     Attributes:
-        total: what it may cost at most.
-        spent: what answers have cost, and at most what attempts cost whose answer never came.
-        price: of a token; None until an answer tells it.
-        unpriced: tokens of attempts without an answer, while no price was known.
-        silent: an answer named no cost.
+        total: the most that the call may cost.
+        spent: the cost of all responses, plus an upper bound for attempts without a response.
+        price: of a token; None until a response shows it.
+        unpriced: tokens of attempts without a response while no price was known.
+        cost_missing: whether a response stated no cost.
     """
 
     total: Decimal
     spent: Decimal = Decimal(0)
     price: Decimal | None = None
     unpriced: int = 0
-    silent: bool = False
-    _tokens: int = 0  # of requests in flight, at most
+    cost_missing: bool = False
+    _tokens: int = 0  # upper bound for the requests in flight
     _in_flight: int = 0
 
     @property
     def needs_price(self) -> bool:
-        """Whether no answer has told the price of a token yet."""
+        """Whether no response has shown the price of a token yet."""
         return self.price is None
 
     def verdict(self, tokens: int) -> Literal["go", "wait", "stop"]:
-        """Whether a request of at most so many tokens may begin, now or when others have ended."""
-        if self.silent or self.total <= self.spent:
+        """Whether a request of up to `tokens` tokens may start now, may start later, or never."""
+        if self.cost_missing or self.total <= self.spent:
             return "stop"
         if self.needs_price:
             return "wait" if self._in_flight else "go"
@@ -54,12 +58,12 @@ class Budget:
         return EXACT.add(self.spent, EXACT.multiply(self.price or Decimal(0), Decimal(tokens)))
 
     def begin(self, tokens: int) -> None:
-        """A request begins, to which `verdict` has said go."""
+        """Reserve the cost of a request that starts, after `verdict` returned "go"."""
         self._tokens += tokens
         self._in_flight += 1
 
     def end(self, tokens: int, *, maybe_billed: bool) -> None:
-        """It has ended. What it cost was told to `spend`, unless no answer came."""
+        """Release the reservation. `maybe_billed`: no response came, so assume the full cost."""
         if maybe_billed and self.price is None:
             self.unpriced += tokens
         elif maybe_billed:
@@ -68,9 +72,9 @@ class Budget:
         self._in_flight -= 1
 
     def spend(self, usage: Usage) -> None:
-        """An answer came, even one that was refused here."""
+        """Count the cost of a response, including one that fails validation."""
         if usage.cost is None:
-            self.silent = self.silent or usage.requests > 0
+            self.cost_missing = self.cost_missing or usage.requests > 0
             return
         self.spent = EXACT.add(self.spent, usage.cost)
         price = EXACT.divide(usage.cost, Decimal(max(usage.total_tokens, 1)))
@@ -79,10 +83,10 @@ class Budget:
 
     @property
     def reason(self) -> str:
-        """Why no more is sent, for an error."""
-        if self.silent:
-            return "an answer named no cost, so the budget cannot be kept"
+        """Why no more requests may start, for an error message."""
+        if self.cost_missing:
+            return "a response stated no cost, so the budget cannot be enforced; embed without one"
         return (
-            f"another request could pass the budget of {self.total:f} credits: {self.spent:f} are "
-            "spent"
+            f"the next request might exceed the budget of {self.total:f} credits, of which "
+            f"{self.spent:f} are spent; raise the budget to continue"
         )

@@ -1,7 +1,9 @@
-"""Reply bytes to vectors, or to the error that they are.
+"""Decodes a response into vectors, or into the exception to raise.
 
-The order is what every answer is held to: an error in the body first, then the count, the
-indices, one width, and no value that would poison an index.
+Every response is checked in this order: no error in the body; as many embeddings as inputs; indices
+that are absent or a permutation; one width; only finite values; no zero vector. The envelope is
+read leniently, because a missing `usage` or `object` is no reason to lose vectors that were paid
+for. Which fields there are follows the specification and what providers send beyond it.
 """
 
 from __future__ import annotations
@@ -34,79 +36,80 @@ if TYPE_CHECKING:
     from .streaming import ExtractedVectors
     from .wire import Reply
 
-_LONGEST_MESSAGE = 600
-_STRANGEST_COST = 20  # powers of ten away from one credit
+_MAX_MESSAGE = 600  # characters
+_COST_RANGE = 20  # powers of ten above or below one credit
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-_STRANGEST_COUNT = 10**15  # tokens
-_LONGEST_BODY = 2000
-# Of statuses that are not in the standard, as the specification calls them.
+_MAX_TOKENS = 10**15
+_MAX_BODY = 2000  # characters
+# Names in the specification of statuses outside the HTTP standard.
 _PHRASES = {524: "Infrastructure Timeout", 529: "Provider Overloaded"}
 _ID_HEADERS = ("x-generation-id", "x-request-id", "request-id", "cf-ray")
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The vectors of one batch, in the order of its inputs, and the answer that held them.
+    """The vectors of one batch, in the order of its inputs, and the response they came with.
 
     Attributes:
         matrix: the usable vectors.
-        served: the answer, and the positions of their inputs.
-        refused: names the inputs whose vectors could not be used, if there are any.
+        served: the response, with the positions of their inputs.
+        error: names the inputs whose vectors are unusable; None if all are usable.
     """
 
     matrix: Matrix
     served: Served
-    refused: ResponseError | None = None
+    error: ResponseError | None = None
 
 
 def decode(reply: Reply, batch: Batch, dimensions: int | None) -> Decoded:
     """The vectors in a reply.
 
     Raises:
-        APIStatusError: by the status, or by an error inside a success.
-        ResponseError: a success that cannot be trusted as a whole.
+        APIStatusError: the status, or an error in the body, says that the request failed.
+        ResponseError: the response fails validation as a whole.
     """
-    if reply.cut is not None:
-        if (decoded := _decode_cut(reply, reply.cut, batch, dimensions)) is not None:
+    if (extracted := reply.extracted) is not None:
+        if (decoded := _decode_extracted(reply, extracted, batch, dimensions)) is not None:
             return decoded
-        reply = replace(reply, body=reply.cut.restore(reply.body), cut=None)
-    answer = _parse(reply.body)
-    if not 200 <= reply.status <= 299 or (isinstance(answer, dict) and answer.get("error")):
-        raise _status_error(reply, answer, batch)
-    served = _served(_mapping(answer), batch.positions)
+        reply = replace(reply, body=extracted.restore(reply.body), extracted=None)
+    payload = _parse(reply.body)
+    if not 200 <= reply.status <= 299 or (isinstance(payload, dict) and payload.get("error")):
+        raise _status_error(reply, payload, batch)
+    served = _served(_mapping(payload), batch.positions)
     try:
-        matrix, unusable = _matrix(_items(answer, len(batch.items)), dimensions)
-    except _Refused as refused:
-        raise _response_error(refused.reason, refused.rows, reply, batch, served) from None
+        matrix, unusable = _matrix(_embeddings(payload, len(batch.items)), dimensions)
+    except _InvalidError as invalid:
+        raise _response_error(invalid.reason, invalid.rows, reply, batch, served) from None
     if not unusable:
         return Decoded(matrix, served)
-    error = _response_error(f"{_summary(unusable)} came back", [*unusable], reply, batch, served)
+    reasons = "; ".join(dict.fromkeys(unusable.values()))
+    error = _response_error(f"the service returned {reasons}", [*unusable], reply, batch, served)
     usable = [position for row, position in enumerate(batch.positions) if row not in unusable]
     return Decoded(matrix, replace(served, positions=usable), error)
 
 
-def _decode_cut(
-    reply: Reply, cut: ExtractedVectors, batch: Batch, dimensions: int | None
+def _decode_extracted(
+    reply: Reply, extracted: ExtractedVectors, batch: Batch, dimensions: int | None
 ) -> Decoded | None:
-    """What `decode` gives for an answer that is entirely as expected; None for any other."""
-    count = len(batch.items)
-    if cut.doubtful or cut.matrix.shape != (count, dimensions or cut.matrix.shape[1]):
+    """The result of `decode` if the response is entirely as expected, else None."""
+    count, matrix = len(batch.items), extracted.matrix
+    if extracted.doubtful or matrix.shape != (count, dimensions or matrix.shape[1]):
         return None
     try:
-        answer = orjson.loads(reply.body)
-        marks = _items(answer, count)
-    except (orjson.JSONDecodeError, _Refused):
+        payload = orjson.loads(reply.body)
+        placeholders = _embeddings(payload, count)
+    except (orjson.JSONDecodeError, _InvalidError):
         return None
-    if answer.get("error") or not 200 <= reply.status <= 299:
+    if payload.get("error") or not 200 <= reply.status <= 299:
         return None
-    if {*map(type, marks)} != {int}:  # by type: a float may equal a mark
+    if {*map(type, placeholders)} != {int}:  # by type: a float may equal a placeholder
         return None
-    rows, inputs = cut.order(marks), [*range(count)]
+    rows, inputs = extracted.rows(placeholders), [*range(count)]
     if rows != inputs:
         if sorted(rows) != inputs:
             return None
-        cut.matrix[:] = cut.matrix[rows]
-    return Decoded(cut.matrix, _served(answer, batch.positions))
+        matrix[:] = matrix[rows]
+    return Decoded(matrix, _served(payload, batch.positions))
 
 
 def _response_error(
@@ -123,8 +126,8 @@ def _response_error(
     )
 
 
-class _Refused(Exception):
-    """Why an answer is none, and the rows concerned; all of them where none is named."""
+class _InvalidError(Exception):
+    """Why a response fails validation, and the rows concerned; without rows, all of them."""
 
     def __init__(self, reason: str, rows: Sequence[int] = ()) -> None:
         super().__init__(reason)
@@ -133,9 +136,10 @@ class _Refused(Exception):
 
 
 def _parse(body: bytes) -> Any:
-    """The JSON in `body`, or `_NOT_JSON`. NaN and Infinity, which are not JSON, are let in.
+    """The JSON in `body`, or `_NOT_JSON`.
 
-    Some servers print them; read, they lead to an error that names the inputs concerned.
+    NaN and Infinity are accepted, though they are not JSON: some servers print them, and the later
+    checks then name the inputs concerned.
     """
     try:
         return orjson.loads(body)
@@ -150,66 +154,68 @@ def _parse(body: bytes) -> Any:
 _NOT_JSON = object()
 
 
-def _items(answer: Any, count: int) -> list[Any]:
-    """The embeddings in the order of the inputs: by `index`, or by position where none has one."""
-    if not isinstance(answer, dict):
-        what = "not JSON" if answer is _NOT_JSON else "no JSON object"
-        raise _Refused(f"a success whose body is {what}")
-    items = answer.get("data")
+def _embeddings(payload: Any, count: int) -> list[Any]:
+    """The embeddings in the order of the inputs: by `index`, or as they come if none has one."""
+    if not isinstance(payload, dict):
+        what = "not JSON" if payload is _NOT_JSON else "not a JSON object"
+        raise _InvalidError(f"the service returned a body that is {what}")
+    items = payload.get("data")
     if not isinstance(items, list):
-        raise _Refused("a success without a list of embeddings in `data`")
+        raise _InvalidError("the service returned no list of embeddings in `data`")
     if len(items) != count:
-        raise _Refused(f"{len(items)} embeddings came back for {count} inputs")
-    if strange := [row for row, item in enumerate(items) if not isinstance(item, dict)]:
-        raise _Refused("an item of `data` that is no object", strange)
+        raise _InvalidError(f"got {len(items)} embeddings for {count} inputs")
+    if wrong := [row for row, item in enumerate(items) if not isinstance(item, dict)]:
+        raise _InvalidError("the service returned an item of `data` that is not an object", wrong)
     indices = [item.get("index") for item in items]
     embeddings = [item.get("embedding") for item in items]
     if indices == [None] * count:
         return embeddings
-    # by type, too: True and 1.0 equal 1
+    # by type as well, because True and 1.0 equal 1
     if {*map(type, indices)} != {int} or sorted(indices) != [*range(count)]:
-        raise _Refused(f"the indices are no permutation of 0-{count - 1}: {_doubt(indices)}")
+        raise _InvalidError(
+            f"the service returned indices other than 0-{count - 1}: {_index_problem(indices)}"
+        )
     placed: list[Any] = [None] * count
     for index, embedding in zip(indices, embeddings, strict=True):
         placed[index] = embedding
     return placed
 
 
-def _doubt(indices: list[Any]) -> str:
+def _index_problem(indices: list[Any]) -> str:
     seen: set[int] = set()
     for index in indices:
         if type(index) is not int:
             return "one is missing" if index is None else f"one is {reprlib.repr(index):.40}"
         if index in seen:
-            return f"{index} comes twice"
+            return f"{index} occurs twice"
         if not 0 <= index < len(indices):
             return f"one is {index}"
         seen.add(index)
-    raise AssertionError("the indices are a permutation after all")
+    raise AssertionError("the indices are a permutation")
 
 
 def _matrix(embeddings: list[Any], dimensions: int | None) -> tuple[Matrix, dict[int, str]]:
-    """The usable vectors, and why the others are not, by row. Raises _Refused."""
+    """The usable vectors, and by row why the others are not. Raises _InvalidError."""
     vectors, unusable = _vectors(embeddings)
     widths = Counter(map(len, vectors.values()))
     width = dimensions or (widths.most_common(1)[0][0] if widths else 0)
-    if dimensions and widths and dimensions not in widths:  # not these inputs' fault
-        came = " and ".join(map(str, sorted(widths)))
-        raise _Refused(f"{dimensions} dimensions were asked for, {came} came back", [*vectors])
+    if dimensions and widths and dimensions not in widths:  # not the fault of some inputs
+        returned = " and ".join(map(str, sorted(widths)))
+        raise _InvalidError(f"requested {dimensions} dimensions, got {returned}", [*vectors])
     for row in [row for row, vector in vectors.items() if len(vector) != width]:
-        unusable[row] = f"a vector of {len(vectors.pop(row))} dimensions, not {width},"
+        unusable[row] = f"a vector of {len(vectors.pop(row))} dimensions instead of {width}"
     matrix = np.empty((len(vectors), width), np.float32)
     for slot, vector in enumerate(vectors.values()):
         matrix[slot] = vector
-    if poisonous := unusable_rows(matrix):
+    if wrong := unusable_rows(matrix):
         rows = [*vectors]
-        unusable |= {rows[slot]: reason for slot, reason in poisonous.items()}
-        matrix = np.delete(matrix, [*poisonous], axis=0)
+        unusable |= {rows[slot]: reason for slot, reason in wrong.items()}
+        matrix = np.delete(matrix, [*wrong], axis=0)
     return matrix, dict(sorted(unusable.items()))
 
 
 def _vectors(embeddings: list[Any]) -> tuple[dict[int, Matrix], dict[int, str]]:
-    """The vectors that can be read, and why the others cannot, by row."""
+    """The vectors that can be read, and by row why the others cannot."""
     vectors: dict[int, Matrix] = {}
     unreadable: dict[int, str] = {}
     for row, embedding in enumerate(embeddings):
@@ -220,19 +226,15 @@ def _vectors(embeddings: list[Any]) -> tuple[dict[int, Matrix], dict[int, str]]:
     return vectors, unreadable
 
 
-def _summary(reasons: dict[int, str]) -> str:
-    return "; ".join(dict.fromkeys(reasons.values()))
-
-
-def _served(answer: dict[str, Any], positions: Sequence[int]) -> Served:
-    """What the answer says of itself. A missing or odd field costs nobody a paid vector."""
+def _served(payload: dict[str, Any], positions: Sequence[int]) -> Served:
+    """The response without its vectors. Missing and malformed fields are ignored."""
     return Served(
         positions=positions,
-        model=_text(answer.get("model")),
-        provider=_text(answer.get("provider")),
-        id=_text(answer.get("id")),
-        usage=_usage(answer.get("usage")),
-        body={key: value for key, value in answer.items() if key != "data"},
+        model=_text(payload.get("model")),
+        provider=_text(payload.get("provider")),
+        id=_text(payload.get("id")),
+        usage=_usage(payload.get("usage")),
+        body={key: value for key, value in payload.items() if key != "data"},
     )
 
 
@@ -262,62 +264,62 @@ def _mapping(value: Any) -> dict[str, Any]:
 def _count(value: Any) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return value if type(value) is int and 0 < value < _STRANGEST_COUNT else 0
+    return value if type(value) is int and 0 < value < _MAX_TOKENS else 0
 
 
 def _cost(value: Any) -> Decimal | None:
-    """Exact, up to 60 digits: the shortest text of a float is the text that was sent, up to 15."""
+    """The exact cost, up to 60 digits. A float's shortest repr is what was sent, up to 15."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
         cost = Decimal(repr(value) if isinstance(value, float) else value)
     except InvalidOperation:
         return None
-    if not cost.is_finite() or cost < 0 or abs(cost.adjusted()) > _STRANGEST_COST:
+    if not cost.is_finite() or cost < 0 or abs(cost.adjusted()) > _COST_RANGE:
         return None
     return EXACT.plus(cost)
 
 
-def _status_error(reply: Reply, answer: Any, batch: Batch) -> APIStatusError:
-    answer = _mapping(answer)
-    error = answer.get("error")
-    error = error if isinstance(error, dict) else answer
+def _status_error(reply: Reply, payload: Any, batch: Batch) -> APIStatusError:
+    payload = _mapping(payload)
+    error = payload.get("error")
+    error = error if isinstance(error, dict) else payload
     metadata = _mapping(error.get("metadata"))
     code = _code(error.get("code"))
     status = reply.status
     if 200 <= status <= 299 and isinstance(code, int) and 400 <= code <= 599:
         status = code
     return error_class(status)(
-        _message(status, _reason(answer), metadata),
+        _message(status, _reason(payload), metadata),
         status=status,
         code=code,
-        provider=_text(metadata.get("provider_name")) or _text(answer.get("provider")),
-        request_id=_text(answer.get("id")) or _id_from_headers(reply),
+        provider=_text(metadata.get("provider_name")) or _text(payload.get("provider")),
+        request_id=_text(payload.get("id")) or _id_from_headers(reply),
         retry_after=retry_after(reply),
         body=_snippet(reply.body),
         inputs=batch.positions,
-        usage=_usage(answer["usage"]) if isinstance(answer.get("usage"), dict) else None,
+        usage=_usage(payload["usage"]) if isinstance(payload.get("usage"), dict) else None,
     )
 
 
-def _reason(answer: Any, deep: int = 4) -> str | None:
-    """Why a service said no, in the forms that services have for it.
+def _reason(payload: Any, depth: int = 4) -> str | None:
+    """The reason in an error response, in any of the forms that services use.
 
-    `{"error": {"message": …}}`, `{"error": …}`, `{"message": …}` and FastAPI's `{"detail": …}`,
-    which may be a list of what is wrong.
+    These are `{"error": {"message": …}}`, `{"error": …}`, `{"message": …}` and FastAPI's
+    `{"detail": …}`, which may be a list.
     """
-    if isinstance(answer, str):
-        return _text(answer)
-    if isinstance(answer, list) and deep:
-        return _text("; ".join(filter(None, (_reason(part, deep - 1) for part in answer[:8]))))
-    if not isinstance(answer, dict) or not deep:
+    if isinstance(payload, str):
+        return _text(payload)
+    if isinstance(payload, list) and depth:
+        return _text("; ".join(filter(None, (_reason(part, depth - 1) for part in payload[:8]))))
+    if not isinstance(payload, dict) or not depth:
         return None
-    found = (_reason(answer.get(name), deep - 1) for name in ("error", "message", "detail", "msg"))
-    return next(filter(None, found), None)
+    fields = map(payload.get, ("error", "message", "detail", "msg"))
+    return next(filter(None, (_reason(field, depth - 1) for field in fields)), None)
 
 
 def _code(code: Any) -> int | str | None:
-    """`error.code`, which servers also send as a float or as text."""
+    """`error.code`, which some servers send as a float or as text."""
     if isinstance(code, str) and code.isascii() and code.isdigit() and len(code) < 6:
         return int(code)
     if isinstance(code, float) and code.is_integer() and abs(code) < 1e6:
@@ -329,18 +331,18 @@ def _code(code: Any) -> int | str | None:
 
 def _message(status: int, message: Any, metadata: dict[str, Any]) -> str:
     name = _phrase(status)
-    said = _text(message)
-    raw = _provider_said(metadata.get("raw"))
-    if said is None:
+    reason = _text(message)
+    raw = _provider_reason(metadata.get("raw"))
+    if reason is None:
         whole = f"{name}, without a reason"
     else:  # the service's own texts often begin with the name
-        whole = said if said.lower().startswith(name.lower()) else f"{name}: {said}"
-    return _cut(f"{whole} (the provider said: {raw})" if raw else whole, _LONGEST_MESSAGE)
+        whole = reason if reason.lower().startswith(name.lower()) else f"{name}: {reason}"
+    return _truncate(f"{whole} (the provider said: {raw})" if raw else whole, _MAX_MESSAGE)
 
 
-def _provider_said(raw: Any) -> str | None:
-    """The reason in a provider's own answer, which is often JSON in a text; else all of it."""
-    if isinstance(raw, str) and raw[:1] == "{" and len(raw) <= _LONGEST_BODY:
+def _provider_reason(raw: Any) -> str | None:
+    """The reason in a provider's own response, which is often JSON in a string; else all of it."""
+    if isinstance(raw, str) and raw[:1] == "{" and len(raw) <= _MAX_BODY:
         with suppress(orjson.JSONDecodeError):
             return _reason(orjson.loads(raw)) or _text(raw)
     return _text(raw)
@@ -349,7 +351,7 @@ def _provider_said(raw: Any) -> str | None:
 def _phrase(status: int) -> str:
     if status in _PHRASES:
         return _PHRASES[status]
-    if 200 <= status <= 299:  # an error without a usable code, inside a success
+    if 200 <= status <= 299:  # an error inside a 200 response, without a usable code
         return "Error"
     try:
         return HTTPStatus(status).phrase
@@ -363,16 +365,16 @@ def _id_from_headers(reply: Reply) -> str | None:
 
 
 def _snippet(body: bytes) -> str:
-    said = _CONTROL.sub("�", body[: _LONGEST_BODY * 4].decode(errors="replace").strip())
-    return _cut(said, _LONGEST_BODY)
+    text = _CONTROL.sub("�", body[: _MAX_BODY * 4].decode(errors="replace").strip())
+    return _truncate(text, _MAX_BODY)
 
 
 def _text(value: Any) -> str | None:
-    """Without what would command a terminal, or cannot be written at all; and not without end."""
+    """A string without control characters and lone surrogates, truncated; None for no string."""
     if not isinstance(value, str) or not value:
         return None
-    return _cut(_CONTROL.sub("�", value[: 2 * _LONGEST_MESSAGE]), _LONGEST_MESSAGE)
+    return _truncate(_CONTROL.sub("�", value[: 2 * _MAX_MESSAGE]), _MAX_MESSAGE)
 
 
-def _cut(text: str, longest: int) -> str:
+def _truncate(text: str, longest: int) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -1,4 +1,8 @@
-"""Batches to request bodies."""
+"""Encodes batches as request bodies, in the form of the API's specification.
+
+Requests are plain dicts. The generated classes are not used, because another edition of the
+specification may rename them or lack a field.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +24,7 @@ if TYPE_CHECKING:
 def encode(fields: Mapping[str, Any], batch: Batch) -> bytes:
     """The JSON body of a request: the call's `fields` with the batch as `input`.
 
-    One image or other file in a batch makes all of it multimodal objects, as the API requires. The
-    generated classes have no part in it: in another edition they may be missing, or renamed.
+    If one input is multimodal, all are sent as multimodal objects, because the API requires it.
     """
     items = batch.items
     if any(isinstance(item, tuple) for item in items):
@@ -43,7 +46,7 @@ def _part(part: LoadedPart) -> Any:
         return {"type": "image_url", "image_url": {"url": _url(part)}}
     name = f"input_{part.kind}"
     media = {"data": _url(part)}
-    if part.format:  # nobody here knows that of a URL
+    if part.format:  # unknown for a URL
         media["format"] = part.format
     return {"type": name, name: media}
 

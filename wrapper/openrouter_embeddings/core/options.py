@@ -1,4 +1,8 @@
-"""The options of a call, checked, and the part of every request that they make up."""
+"""Checks the options of clients and calls, and turns them into the fields of a request.
+
+A call's options override its client's defaults; both reject unknown names. Fields that the caller
+has not set are left out of the request, because servers reject them as null.
+"""
 
 from __future__ import annotations
 
@@ -14,56 +18,58 @@ import orjson
 
 from openrouter_embeddings.errors import InputError
 
-from .plain_json import plain_json, shown
+from .plain_json import plain_json, short_repr
 from .preferences import ProviderPreferences, ProviderPreferencesParam, checked_preferences
-from .validate import LARGEST
+from .validate import MAX_INT32
 
 EncodingFormat = Literal["base64", "float"]
 OnError = Literal["raise", "skip"]
-LONGEST = 1e6  # seconds; the system refuses time-outs of some 10⁹
-CLIENT_OPTIONS = ("api_key", "base_url", "http_client", "allow_http")  # beside those of calls
-# The fields of a request that options set.
+MAX_SECONDS = 1e6  # the operating system rejects timeouts of about 10⁹
+CLIENT_OPTIONS = ("api_key", "base_url", "http_client", "allow_http")  # besides those of a call
+# The request fields that options set.
 _FIELDS = ("model", "dimensions", "encoding_format", "input_type", "provider", "user")
 
 
 class EmbedOptions(TypedDict, total=False):
-    """What every embed method takes by keyword, and a client as defaults for all its calls.
+    """Keyword options of every embed method; a client accepts them as defaults for its calls.
 
     Attributes:
         model: the model, e.g. `"openai/text-embedding-3-small"`.
         dimensions: length of the vectors, for models that can shorten them; default: the model's
-            own.
+            own length.
         input_type: the role of the inputs, e.g. `"search_query"` or `"search_document"`.
-        provider: who may serve the call: the API's provider preferences, as the generated
-            `ProviderPreferences` or a mapping, a `ProviderPreferencesParam`. Unknown keys of a
-            mapping are refused. Prices in `max_price` are US dollars: per million tokens for
-            `prompt` and `completion`, per image, per audio unit, per request. They may be numbers
-            (int, float, Decimal), which are sent as decimal text.
-        user: an identifier of your end-user, for abuse detection.
-        extra_body: fields to send that this package does not know yet: a mapping of JSON values,
-            put into every request as it is. It cannot replace a field that an option sets.
-        encoding_format: how vectors travel: `"base64"` (default; float32, small and fast) or
-            `"float"`. The result is the same.
-        batch_size: inputs per request at most; default 128. Large inputs make smaller batches.
-        concurrency: requests in flight at most; default 8. A client's own bounds all its calls
-            together, a call's that call, which may raise the client's while it lasts. It falls
-            while the service is overloaded or counts requests, and climbs back.
-        timeout: seconds that one attempt may take; default 180: the slowest recorded answers took
-            127.
-        deadline: seconds that the whole call may take, retries and waiting included; default: no
+        provider: which providers may serve the call: the API's provider preferences, as the
+            generated `ProviderPreferences` or as a mapping (`ProviderPreferencesParam`). A mapping
+            must not have unknown keys. Prices in `max_price` are US dollars: per million tokens for
+            `prompt` and `completion`, per image, per audio unit, per request. They may be int,
+            float or Decimal and are sent as decimal text.
+        user: an identifier of your end user, for abuse detection.
+        extra_body: request fields that this package does not know yet, as a mapping of JSON values.
+            They are sent unchanged and cannot replace a field that an option sets.
+        encoding_format: how the service sends vectors: `"base64"` (default; float32, small and
+            fast) or `"float"`. The result is the same.
+        batch_size: maximum number of inputs per request; default 128. Large inputs make smaller
+            batches.
+        concurrency: maximum number of requests in flight; default 8. A client's value limits all
+            its calls together; a call's value limits that call, and raises the client's limit while
+            the call runs. Fewer are sent while the service is overloaded or limits the rate.
+        timeout: seconds that one attempt may take; default 180 (the slowest recorded responses took
+            127).
+        deadline: seconds that the whole call may take, including retries and waiting; default: no
             limit.
-        max_retries: retries (not attempts) of a request; default 4; 0 means one attempt.
-        on_error: what becomes of an input that the service refuses (400, 413, 422, moderation), for
-            which no usable vector comes, or which is a missing value (None, NaN, NA) in a list:
-            `"raise"` (default) names its position; `"skip"` goes on without it, and the result has
-            `mask` and `errors`. Other errors always raise, and so does any other input that is
-            refused before anything is sent (an empty text, a broken file).
-        budget: credits (US dollars) that the call may cost at most, as a Decimal; default: no
-            limit. Nothing is sent that could pass it, by the dearest price per token seen in the
-            call and a token for every byte: a call may so end below it. The first input goes alone,
-            to learn the price, and is the only one that can pass it.
+        max_retries: retries of a request after its first attempt; default 4.
+        on_error: what to do with an input that the service rejects (400, 413, 422, moderation),
+            that gets no usable vector, or that is a missing value (None, NaN, NA) in a list:
+            `"raise"` (default) raises an error that names its position; `"skip"` leaves it out, and
+            the result has `mask` and `errors`. All other errors always raise, including inputs
+            rejected locally (an empty text, a broken file).
+        budget: the most the call may cost, in credits (US dollars), as a Decimal; default: no
+            limit. Before each request the client estimates its cost (one token per byte, at the
+            highest price per token seen in the call) and sends it only if the budget covers it, so
+            a call may end below its budget. Only the very first input, sent alone to learn the
+            price, can exceed it.
 
-    None takes a default of the client back, where an option may be None.
+    Pass None to drop a default of the client, for options that accept None.
     """
 
     model: str
@@ -84,7 +90,7 @@ class EmbedOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`EmbedOptions` with every default filled in, checked. Raises InputError."""
+    """Checked `EmbedOptions` with every default filled in. Raises InputError."""
 
     model: str = ""
     dimensions: int | None = None
@@ -113,51 +119,43 @@ class Options:
             object.__setattr__(self, "deadline", _seconds("deadline", self.deadline))
         for name in ("model", "input_type", "user"):
             if not isinstance(getattr(self, name), str | None):
-                raise InputError(f"{name} is {shown(getattr(self, name))}, a str is needed")
+                raise _invalid(name, getattr(self, name), "a str")
         if self.encoding_format not in ("base64", "float"):
-            raise InputError(
-                f'encoding_format is {shown(self.encoding_format)}; "base64" and "float" are known'
-            )
+            raise _invalid("encoding_format", self.encoding_format, '"base64" or "float"')
         self._copy("provider", checked_preferences)
         self._copy("extra_body", _extra_fields)
         if self.on_error not in ("raise", "skip"):
-            raise InputError(f'on_error is {shown(self.on_error)}; "raise" and "skip" are known')
+            raise _invalid("on_error", self.on_error, '"raise" or "skip"')
         if self.budget is not None and not _is_money(self.budget):
-            raise InputError(
-                f"budget is {shown(self.budget)}, a Decimal of credits ≥ 0 is needed: "
-                "Decimal('0.5')"
-            )
+            raise _invalid("budget", self.budget, "a Decimal of credits ≥ 0, as in Decimal('0.5')")
 
     def _copy(self, name: str, check: Callable[[Any], dict[str, Any]]) -> None:
-        """Check a mapping, and keep a copy that the caller does not change later."""
-        if (given := getattr(self, name)) is not None:
-            object.__setattr__(self, name, check(given))
+        """Check a mapping and keep a copy, which the caller cannot change later."""
+        if (value := getattr(self, name)) is not None:
+            object.__setattr__(self, name, check(value))
 
     def _whole(self, name: str, least: int) -> None:
-        """Check an integer, and make a plain one of numpy's."""
-        given: Any = getattr(self, name)
-        if type(given) is int and least <= given <= LARGEST:
+        """Check an integer and convert one of numpy's to int."""
+        value: Any = getattr(self, name)
+        if type(value) is int and least <= value <= MAX_INT32:
             return
-        whole = isinstance(given, SupportsIndex) and not isinstance(given, bool)
-        plain = operator.index(given) if whole else least - 1
-        if not least <= plain <= LARGEST:
-            raise InputError(
-                f"{name} is {shown(given)}, an integer from {least} to 2³¹-1 is needed"
-            )
+        whole = isinstance(value, SupportsIndex) and not isinstance(value, bool)
+        plain = operator.index(value) if whole else least - 1
+        if not least <= plain <= MAX_INT32:
+            raise _invalid(name, value, f"an integer from {least} to 2³¹-1")
         object.__setattr__(self, name, plain)
 
     def request_fields(self) -> dict[str, Any]:
-        """The JSON object of a request, with empty `input` and without what is unset."""
-        made = self._fields
-        if made is None:
-            made = self._request_fields()
-            object.__setattr__(self, "_fields", made)
-        return dict(made)
+        """The JSON object of a request, with an empty `input` and without unset fields."""
+        if self._fields is None:
+            object.__setattr__(self, "_fields", self._request_fields())
+        return dict(self._fields or {})
 
     def _request_fields(self) -> dict[str, Any]:
         if not self.model:
             raise InputError(
-                'no model; say model="openai/text-embedding-3-small", in the call or the client'
+                "no model given; pass one to the call or the client, as in "
+                'model="openai/text-embedding-3-small"'
             )
         optional = {
             "dimensions": self.dimensions,
@@ -166,9 +164,9 @@ class Options:
             "provider": self.provider,
             "user": self.user,
         }
-        # never null: servers answer 400
-        given = {name: value for name, value in optional.items() if value is not None}
-        request = {"input": [], "model": self.model, **given, **(self.extra_body or {})}
+        # never null: servers reject that with 400
+        present = {name: value for name, value in optional.items() if value is not None}
+        request = {"input": [], "model": self.model, **present, **(self.extra_body or {})}
         try:
             orjson.dumps(request)
         except TypeError as error:
@@ -176,53 +174,59 @@ class Options:
         return request
 
 
-def merged(defaults: EmbedOptions, call: EmbedOptions) -> Options:
+def merge_options(defaults: EmbedOptions, call: EmbedOptions) -> Options:
     """The client's defaults, overridden by the call's options.
 
-    Raises InputError, and TypeError for an option that does not exist, as Python does for keywords.
+    Raises InputError, or TypeError for an unknown option, as Python does for keywords.
     """
-    check_names(call)
+    check_option_names(call)
     both: Any = {**defaults, **call}
     return Options(**both)
 
 
-def check_names(given: Any, *, client: bool = False, own: Iterable[str] | None = None) -> None:
-    """Raise TypeError for an option that does not exist.
+def check_option_names(
+    options: Any, *, client: bool = False, own: Iterable[str] | None = None
+) -> None:
+    """Raise TypeError for an unknown option.
 
     Args:
-        given: the keywords of a call. They are emptied before the error is raised, because a
-            misspelt `api_key` would otherwise be shown with the frame that holds them.
-        client: they are those of a constructor, which has `CLIENT_OPTIONS` too.
-        own: what else the caller's function takes.
+        options: the keywords of a call. The error clears them, because tracebacks that show local
+            variables would otherwise show the value of a misspelt `api_key`.
+        client: whether they belong to a client's constructor, which also takes `CLIENT_OPTIONS`.
+        own: further keywords of the caller's function.
     """
     known = [*(own or ())]
     known += [option.name for option in fields(Options) if option.init]
     known += CLIENT_OPTIONS if client else ()
-    for name in given:
+    for name in options:
         if name not in known:
-            given.clear()
+            options.clear()
             if name in CLIENT_OPTIONS:
-                hint = f"it belongs to the client itself: Client({name}=…)"
+                hint = f"pass it to the client: Client({name}=…)"
             elif near := get_close_matches(name, known, 1):
                 hint = f"did you mean {near[0]!r}?"
             else:
-                hint = f"known are {', '.join(known)}"
+                hint = f"expected one of {', '.join(known)}"
             raise TypeError(f"unknown option {name!r}; {hint}")
 
 
-def _extra_fields(given: Any) -> dict[str, Any]:
-    """`extra_body` as JSON has it. Raises InputError."""
-    if not isinstance(given, Mapping):
-        raise InputError(f"extra_body is a {type(given).__name__}; a mapping is needed")
+def _extra_fields(fields: Any) -> dict[str, Any]:
+    """`extra_body` as plain JSON. Raises InputError."""
+    if not isinstance(fields, Mapping):
+        raise InputError(f"extra_body: expected a mapping, got {type(fields).__name__}")
     try:
-        checked: dict[str, Any] = plain_json(given, "extra_body")
+        checked: dict[str, Any] = plain_json(fields, "extra_body")
     except ValueError as error:
         raise InputError(str(error)) from None
     for name in checked:
         if name == "input" or name in _FIELDS:
-            right = "give the inputs to the call" if name == "input" else f"use the option {name}"
-            raise InputError(f"extra_body has {name!r}, which the client sends itself; {right}")
+            hint = "pass the inputs to the call" if name == "input" else f"use the option {name}"
+            raise InputError(f"extra_body must not have {name!r}; {hint}")
     return checked
+
+
+def _invalid(name: str, value: Any, expected: str) -> InputError:
+    return InputError(f"{name}: expected {expected}, got {short_repr(value)}")
 
 
 def _is_money(value: Any) -> bool:
@@ -236,6 +240,6 @@ def _seconds(name: str, value: Any) -> float:
         seconds = float(value)
     except (TypeError, ValueError, OverflowError):
         seconds = math.nan
-    if isinstance(value, bool | str | bytes) or not 0 < seconds <= LONGEST:
-        raise InputError(f"{name} is {shown(value)}, a number of seconds > 0 is needed, up to 10⁶")
+    if isinstance(value, bool | str | bytes) or not 0 < seconds <= MAX_SECONDS:
+        raise _invalid(name, value, "a number of seconds > 0 and up to 10⁶")
     return seconds

@@ -1,4 +1,8 @@
-"""Values of a caller that are passed on as JSON: checked, and copied."""
+"""Checks and copies values that a caller wants sent as JSON: `extra_body`, preferences, raw parts.
+
+Whatever orjson would refuse, or write differently than the caller means, raises ValueError with the
+place of the value. The copy protects requests from later changes by the caller.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +11,24 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
-_MOST_LEVELS = 100  # JSON readers have bounds of their own, and a list may hold itself
-_MOST_VALUES = 1_000_000  # a list that holds another twice, and so on, has no end otherwise
-_LONGEST_PLACE = 100  # of characters; it is copied for every value below it
-_SMALLEST, _LARGEST = -(2**63), 2**64 - 1  # integers that orjson writes
+_MAX_LEVELS = 100  # JSON readers have limits as well, and a list may contain itself
+_MAX_VALUES = 1_000_000  # nested lists that each contain the next twice grow exponentially
+_MAX_PLACE = 100  # characters; the place is copied for every value below it
+_SMALLEST, _LARGEST = -(2**63), 2**64 - 1  # the integers that orjson can write
 
 
 def plain_json(value: Any, place: str) -> Any:
-    """The same of plain dicts, lists, texts and numbers, for later changes not to matter.
+    """A copy made of plain dicts, lists, strings and numbers.
 
-    Raises ValueError that says what JSON has no form for, and where.
+    Raises ValueError naming the place of a value that JSON cannot represent.
     """
     return _plain(value, place, 0, count(1))
 
 
-def shown(value: Any) -> str:
-    """A value in an error: its repr, 40 characters at most.
+def short_repr(value: Any) -> str:
+    """A value for an error message: the first 40 characters of its repr.
 
-    Python prints no integer of more than 4,300 digits.
+    Python refuses to print integers of more than 4,300 digits.
     """
     try:
         return f"{value!r:.40}"
@@ -33,12 +37,12 @@ def shown(value: Any) -> str:
 
 
 def _plain(value: Any, place: str, level: int, numbers: count[int]) -> Any:
-    if next(numbers) > _MOST_VALUES:
-        raise ValueError(f"{place} is one of more than {_MOST_VALUES} values; send fewer at once")
+    if next(numbers) > _MAX_VALUES:
+        raise ValueError(f"{place}: more than {_MAX_VALUES} values in all; send fewer")
     if not isinstance(value, Mapping | list | tuple):
         return _plain_scalar(value, place)
-    if level > _MOST_LEVELS:
-        raise ValueError(f"{place:.60}… is nested more than {_MOST_LEVELS} levels deep")
+    if level > _MAX_LEVELS:
+        raise ValueError(f"{place:.60}… is nested more than {_MAX_LEVELS} levels deep")
     if isinstance(value, Mapping):
         return {
             _key(key, place): _plain(inner, _below(place, f".{key!s:.60}"), level + 1, numbers)
@@ -50,7 +54,7 @@ def _plain(value: Any, place: str, level: int, numbers: count[int]) -> Any:
 
 
 def _below(place: str, step: str) -> str:
-    return place + step if len(place) < _LONGEST_PLACE else place
+    return place + step if len(place) < _MAX_PLACE else place
 
 
 def _plain_scalar(value: Any, place: str) -> Any:
@@ -60,27 +64,35 @@ def _plain_scalar(value: Any, place: str) -> Any:
         return _text(value, place)
     if isinstance(value, int):
         if not _SMALLEST <= value <= _LARGEST:
-            raise ValueError(f"{place} is an integer of more than 64 bits")
+            raise ValueError(f"{place}: expected an integer of at most 64 bits, got a larger one")
         return int(value)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueError(f"{place} is {float(value)}, which JSON has no form for")
+            raise ValueError(f"{place}: JSON cannot represent {float(value)}; use null or a number")
         return float(value)
-    raise ValueError(f"{place} is a {type(value).__name__}, which JSON has no form for")
+    raise ValueError(f"{place}: JSON cannot represent {type(value).__name__}; convert it first")
 
 
 def _key(key: Any, place: str) -> str:
     if not isinstance(key, str):
-        raise ValueError(f"{place} has the key {shown(key)}; keys are str")
+        raise ValueError(f"{place}: expected keys of type str, got {short_repr(key)}")
     return _text(key, f"a key of {place}")
 
 
-def _text(text: str, place: str) -> str:
+def utf8_problem(text: str) -> str:
+    """Why UTF-8 cannot encode a text; empty if it can."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(
-            f"{place} has a lone surrogate (U+{ord(text[error.start]):04X}) at character "
-            f"{error.start}, which cannot be sent as UTF-8"
-        ) from None
-    return str.__str__(text)  # of a StrEnum its value
+        return (
+            f"UTF-8 cannot encode the lone surrogate U+{ord(text[error.start]):04X} at character "
+            f"{error.start}, perhaps half an emoji; repair the text, for example with "
+            'text.encode(errors="replace").decode()'
+        )
+    return ""
+
+
+def _text(text: str, place: str) -> str:
+    if problem := utf8_problem(text):
+        raise ValueError(f"{place}: {problem}")
+    return str.__str__(text)  # for a StrEnum, its value

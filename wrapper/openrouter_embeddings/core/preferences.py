@@ -1,4 +1,9 @@
-"""The API's provider preferences, checked by the annotations of the generated class."""
+"""Checks the API's provider preferences and converts them to JSON.
+
+The service ignores unknown keys, so a misspelt `zdr` would send data to providers it must not
+reach. The annotations of the generated `ProviderPreferences`, and so the edition of the
+specification that the package was generated from, decide which keys and values are valid.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +46,7 @@ __all__ = [
 ]
 
 _PRICES = "max_price"
-_MOST_DIGITS = 400  # on either side of the point; a float has 324
+_MAX_DIGITS = 400  # on either side of the decimal point; a float has up to 324
 
 
 Names: TypeAlias = list[str] | tuple[str, ...] | None
@@ -49,7 +54,7 @@ Price: TypeAlias = float | Decimal | str
 
 
 class MaxPriceParam(TypedDict, total=False):
-    """US dollars: per million tokens for `prompt` and `completion`, else per unit."""
+    """Prices in US dollars: per million tokens for `prompt` and `completion`, else per unit."""
 
     audio: Price
     completion: Price
@@ -68,17 +73,17 @@ class PercentilesParam(TypedDict, total=False):
 
 
 class ProviderSortParam(TypedDict, total=False):
-    """What to sort providers by, and whether models are sorted apart."""
+    """What to sort providers by, and whether to sort each model's providers separately."""
 
     by: str | None
     partition: str | None
 
 
 class ProviderPreferencesParam(TypedDict, total=False):
-    """Provider preferences as a mapping, for type checkers: they flag a misspelt key.
+    """Provider preferences as a mapping, so that type checkers flag a misspelt key.
 
-    At run time the mapping is checked by the edition of the specification that the package was
-    made from, which may know more preferences: pass those in a `ProviderPreferences`, or `cast`.
+    At run time the mapping is checked against the edition of the specification that the package was
+    generated from. It may have more preferences: pass those in a `ProviderPreferences`, or `cast`.
     """
 
     allow_fallbacks: bool | None
@@ -97,41 +102,40 @@ class ProviderPreferencesParam(TypedDict, total=False):
 
 
 class CheckedPreferences(dict[str, Any]):
-    """What `checked_preferences` gives: plain JSON, a copy of its own, not to be checked again."""
+    """What `checked_preferences` returns: a copy in plain JSON that needs no second check."""
 
     __slots__ = ()
 
 
 class _Price(str):
-    """A number as decimal text, which the specification takes whatever its annotations say."""
+    """A number as decimal text. The service accepts it whatever the annotations say."""
 
     __slots__ = ()
 
 
 class _Plain(dict[str, Any]):
-    """A mapping where the generated class wants another generated class."""
+    """A mapping in a field where the generated class expects another generated class."""
 
     __slots__ = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """As generated classes do."""
+        """As the generated classes have it."""
         return self
 
 
-def checked_preferences(given: Any) -> CheckedPreferences:
-    """What is sent, without nulls: to the service they say what leaving them out says.
+def checked_preferences(preferences: Any) -> CheckedPreferences:
+    """The preferences as they are sent. Raises InputError.
 
-    From a mapping only known keys are taken: the service ignores others, and a misspelt `zdr`
-    would send data where it must not go. New fields fit in `ProviderPreferences[...] = value`.
-    Numbers in `max_price` become decimal text, which every edition of the specification takes.
-    Raises InputError.
+    Nulls are dropped, because the service treats them like absent keys. A mapping must have only
+    known keys; set a new field with `ProviderPreferences()[name] = value`. Numbers in `max_price`
+    become decimal text, which every edition of the specification accepts.
     """
-    if isinstance(given, CheckedPreferences):
-        return given
-    typed = isinstance(given, ProviderPreferences)
-    mapping = _as_mapping(given) if typed else given
+    if isinstance(preferences, CheckedPreferences):
+        return preferences
+    typed = isinstance(preferences, ProviderPreferences)
+    mapping = _as_mapping(preferences) if typed else preferences
     if not isinstance(mapping, Mapping):
-        raise InputError(f"provider is a {type(given).__name__}; a mapping is needed")
+        raise InputError(f"provider: expected a mapping, got {type(preferences).__name__}")
     prices = mapping.get(_PRICES)
     numbers: dict[Any, str] = {}
     if isinstance(prices, Mapping):
@@ -141,84 +145,84 @@ def checked_preferences(given: Any) -> CheckedPreferences:
         plain = CheckedPreferences(_without_nulls(plain_json(mapping, "provider")))
     except ValueError as error:
         raise InputError(str(error)) from None
-    judged = {**plain}
+    to_check = {**plain}
     if numbers:
-        judged[_PRICES] = {
-            **plain[_PRICES],
-            **{n: _Price(text) for n, text in numbers.items()},
-        }
-    if wrong := list(_complaints(ProviderPreferences, judged, "", extras=typed)):
-        raise InputError(f"provider: {'; '.join(wrong)}")
+        prices = {name: _Price(text) for name, text in numbers.items()}
+        to_check[_PRICES] = {**plain[_PRICES], **prices}
+    if problems := list(_problems(ProviderPreferences, to_check, "", extras=typed)):
+        raise InputError(f"provider: {'; '.join(problems)}")
     return plain
 
 
-def _as_mapping(given: ProviderPreferences) -> dict[str, Any]:
-    """Of the generated class, whose fields may hold mappings as well."""
-    fields: Any = copy.copy(given)
-    for name, value in attrs.asdict(given, recurse=False).items():
+def _as_mapping(preferences: ProviderPreferences) -> dict[str, Any]:
+    """An object of the generated class as a mapping. Its fields may hold mappings as well."""
+    fields: Any = copy.copy(preferences)
+    for name, value in attrs.asdict(preferences, recurse=False).items():
         if isinstance(value, Mapping) and name != "additional_properties":
             setattr(fields, name, _Plain(value))
     try:
         mapping: dict[str, Any] = fields.to_dict()
-    except (AttributeError, TypeError):  # a field of the model holds what it cannot
-        raise InputError("provider: a field of the wrong type; a mapping says which") from None
+    except (AttributeError, TypeError):  # a field holds a value of the wrong type
+        raise InputError(
+            "provider: a field has the wrong type; pass a mapping to learn which one"
+        ) from None
     return mapping
 
 
 def _price(name: Any, price: Any) -> str:
     if isinstance(price, Integral) and not isinstance(price, bool):
-        price = operator.index(price)  # of numpy, too
+        price = operator.index(price)  # numpy's integers as well
     if not isinstance(price, int | float | Decimal):
-        kind = type(price).__name__
         raise InputError(
-            f"provider: {_PRICES}.{name!s:.60} is a {kind}; give an int, a float or a Decimal"
+            f"provider: {_PRICES}.{name!s:.60}: expected an int, float or Decimal, got "
+            f"{type(price).__name__}"
         )
     try:
         return decimal_text(price)
     except ValueError:
-        # repr refuses integers of thousands of digits
+        # repr fails for integers of thousands of digits
         shown = price if isinstance(price, bool | float) else f"{Decimal(price):.6g}"
         raise InputError(
-            f"provider: {_PRICES}.{name!s:.60} is {shown}; a number of US dollars ≥ 0 is needed"
+            f"provider: {_PRICES}.{name!s:.60}: expected US dollars ≥ 0, got {shown}"
         ) from None
 
 
 def decimal_text(number: float | Decimal) -> str:
     """A number ≥ 0 with all its digits and without an exponent: 1e-7 → "0.0000001".
 
-    Equal numbers give equal texts: "1" is of 1, 1.0 and Decimal("1.00"). Of a float, the shortest
-    decimal that is that float. Raises ValueError for what is no such number: a bool, NaN,
-    infinity, a negative one, one of hundreds of digits.
+    Equal numbers give equal texts: "1" for 1, 1.0 and Decimal("1.00"). For a float, the shortest
+    decimal that rounds to it. Raises ValueError for a bool, NaN, infinity, a negative number and
+    one of more than 400 digits.
     """
     if isinstance(number, bool):
-        raise ValueError("a bool is no number")
+        raise ValueError("a bool is not a number")
     exact = Decimal(repr(float(number)) if isinstance(number, float) else number)
     if exact.is_zero():
         return "0"
-    if not exact.is_finite() or exact < 0 or abs(exact.adjusted()) > _MOST_DIGITS:
-        raise ValueError("no number from 0, or too many digits")
+    if not exact.is_finite() or exact < 0 or abs(exact.adjusted()) > _MAX_DIGITS:
+        raise ValueError("not a number ≥ 0, or too many digits")
     text = f"{exact:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def _complaints(model: Any, given: dict[str, Any], path: str, *, extras: bool) -> Iterator[str]:
-    """What is not as the generated model's annotations say."""
-    wanted = _annotations(model)
+def _problems(model: Any, mapping: dict[str, Any], path: str, *, extras: bool) -> Iterator[str]:
+    """Where a mapping does not fit the annotations of a generated class."""
+    annotations = _annotations(model)
     known = [field.name for field in attrs.fields(model) if field.init]
-    if not known:  # an object whose keys the specification leaves open
+    if not known:  # the specification allows any key
         return
-    for name, value in given.items():
+    for name, value in mapping.items():
         if name not in known:
             if not extras:
-                yield f"{path}{name:.60} is not known; known are {', '.join(known)}"
+                yield f"unknown key {path}{name:.60}; expected one of {', '.join(known)}"
             continue
-        nested = [a for a in (wanted[name], *get_args(wanted[name])) if attrs.has(a)]
+        nested = [a for a in (annotations[name], *get_args(annotations[name])) if attrs.has(a)]
         if isinstance(value, dict) and nested:
             below = f"{path}{name}."
-            found = [[*_complaints(one, value, below, extras=extras)] for one in nested]
-            yield from min(found, key=len)
-        elif not _fits(value, wanted[name]):
-            yield f"{path}{name} is {value!r:.60}, {_spell(wanted[name])} is needed"
+            alternatives = [[*_problems(one, value, below, extras=extras)] for one in nested]
+            yield from min(alternatives, key=len)
+        elif not _fits(value, annotations[name]):
+            yield f"{path}{name}: expected {_describe(annotations[name])}, got {value!r:.60}"
 
 
 @cache
@@ -226,10 +230,10 @@ def _annotations(model: Any) -> dict[str, Any]:
     return get_type_hints(model, localns=vars(models))
 
 
-def _fits(value: Any, wanted: Any) -> bool:
-    if wanted is Any or isinstance(value, _Price):
+def _fits(value: Any, annotation: Any) -> bool:
+    if annotation is Any or isinstance(value, _Price):
         return True
-    arguments, origin = get_args(wanted), get_origin(wanted)
+    arguments, origin = get_args(annotation), get_origin(annotation)
     if origin is Literal:
         return value in arguments
     if origin is list:
@@ -237,28 +241,28 @@ def _fits(value: Any, wanted: Any) -> bool:
     if arguments:
         return any(_fits(value, alternative) for alternative in arguments)
     if isinstance(value, bool):
-        return wanted is bool
-    if wanted is float:
+        return annotation is bool
+    if annotation is float:
         return isinstance(value, int | float) and math.isfinite(value)
-    return isinstance(value, wanted)
+    return isinstance(value, annotation)
 
 
-def _spell(wanted: Any) -> str:
-    """The annotation as the API's documentation would put it."""
-    if get_origin(wanted) is Literal:
-        return " or ".join(sorted(map(repr, get_args(wanted))))
-    if get_origin(wanted) is list:
-        return f"a list of {_spell(get_args(wanted)[0])}"
-    if arguments := [a for a in get_args(wanted) if a not in (Unset, type(None))]:
-        # a list of names or any string is, to a reader, any string
-        return "str" if str in arguments else " or ".join(map(_spell, arguments))
-    if wanted is bool:
+def _describe(annotation: Any) -> str:
+    """An annotation in the words of the API's documentation."""
+    if get_origin(annotation) is Literal:
+        return " or ".join(sorted(map(repr, get_args(annotation))))
+    if get_origin(annotation) is list:
+        return f"a list of {_describe(get_args(annotation)[0])}"
+    if arguments := [a for a in get_args(annotation) if a not in (Unset, type(None))]:
+        # a union of known names and str accepts any string
+        return "str" if str in arguments else " or ".join(map(_describe, arguments))
+    if annotation is bool:
         return "true or false"
-    return "an object" if attrs.has(wanted) else str(wanted.__name__)
+    return "an object" if attrs.has(annotation) else str(annotation.__name__)
 
 
 def _without_nulls(value: Any) -> Any:
-    """With the keys in one order, so that equal preferences are equal bytes."""
+    """A value without nulls, with sorted keys, so that equal preferences give equal bytes."""
     if isinstance(value, Mapping):
         items = sorted(value.items(), key=lambda item: str(item[0]))
         return {name: _without_nulls(inner) for name, inner in items if inner is not None}

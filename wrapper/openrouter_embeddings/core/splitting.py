@@ -1,6 +1,8 @@
-"""What becomes of a batch: sent whole, cut where it is too large, searched where an input is bad.
+"""Decides how a batch is sent: whole, in smaller pieces, or piece by piece to find a bad input.
 
-Nothing that was answered is sent again: a search keeps the answers of the halves that succeed.
+Providers limit the number of inputs and the size of a request, and report a bad input by rejecting
+the whole request. `BatchSplitter` splits the batch until the rest is accepted. Accepted inputs are
+never sent again: their vectors are kept and only the rejected half is split further.
 """
 
 from __future__ import annotations
@@ -8,12 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from openrouter_embeddings.errors import BudgetExceededError, InputError, ResponseError
-from openrouter_embeddings.result import Usage
+import numpy as np
 
-from .result_builder import same_width
-from .retry_policy import can_divide, named_cap, refuses_base64, too_much
-from .validate import SKIPPING
+from openrouter_embeddings.errors import BudgetExceededError, InputError, ResponseError
+from openrouter_embeddings.result import EmbeddingResult, Usage
+
+from .result_builder import check_width
+from .retry_policy import can_split, exceeded_limit, rejects_base64, stated_limit
+from .validate import SKIP_HINT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,243 +27,267 @@ if TYPE_CHECKING:
     from .batching import Batch
     from .decode import Decoded
 
-# Inputs that are tried alone before a request is held to be wrong as a whole.
+# Inputs that are tried alone before the request as a whole is considered invalid.
 _PROBES = 8
-
-
-# Full requests that are accepted before a larger one is tried; twice as many after each refusal.
+# Full requests accepted before a larger one is tried. Doubles after each rejected trial.
 _PATIENCE = 32
 
 
 @dataclass
-class Cap:
-    """The most that a request may hold, and when a larger one is tried.
+class Limit:
+    """The most that one request may hold, raised now and then by a trial.
 
-    A cap is that of the provider which served the request, or was found by halving, and the next
-    provider may take more. A refused trial costs nothing but itself: what it held is halved.
+    A limit was stated by one provider or found by halving, and the next provider may accept more.
+    So after enough full requests, one request of twice the size is tried. A rejected trial costs
+    only itself: its inputs are sent again in halves.
     """
 
-    most: int
+    value: int
     _full: int = 0
     _patience: int = _PATIENCE
 
     @property
     def allowed(self) -> int:
         """The most that the next request may hold."""
-        return 2 * self.most if self._full >= self._patience else self.most
+        return 2 * self.value if self._full >= self._patience else self.value
 
     def sent(self, size: int) -> None:
-        """A request begins. A larger one than is known to pass is a trial, and the only one."""
-        if size > self.most:
+        """Record that a request starts. One above the limit is the trial, and the only one."""
+        if size > self.value:
             self._full, self._patience = 0, 2 * self._patience
 
     def accepted(self, size: int) -> None:
-        """A request has passed."""
-        if size > self.most:
-            self.most, self._full, self._patience = size, 0, _PATIENCE
-        elif 2 * size > self.most:
+        """Record that a request was accepted."""
+        if size > self.value:
+            self.value, self._full, self._patience = size, 0, _PATIENCE
+        elif 2 * size > self.value:
             self._full += 1
 
 
 @dataclass
 class ModelLimits:
-    """What a client has learned of its models, for as long as it lives.
+    """What a client has learned about its models, kept for the client's lifetime.
 
     Attributes:
-        counts: inputs that a request may hold.
-        weights: bytes of inputs that a request may hold, also where the provider counts tokens.
-        floats: models whose providers refuse base64.
+        counts: by model, how many inputs a request may hold.
+        sizes: by model, how many bytes of inputs a request may hold. Token limits are kept here.
+        float_only: models whose providers reject base64.
     """
 
-    counts: dict[str, Cap] = field(default_factory=dict)
-    weights: dict[str, Cap] = field(default_factory=dict)
-    floats: set[str] = field(default_factory=set)
+    counts: dict[str, Limit] = field(default_factory=dict)
+    sizes: dict[str, Limit] = field(default_factory=dict)
+    float_only: set[str] = field(default_factory=set)
 
-    def caps(self, model: str, batch: Batch) -> list[tuple[Cap, int]]:
-        """The caps that are known, each with what the batch holds of it."""
-        count, weight = self.counts.get(model), self.weights.get(model)
+    def limits(self, model: str, batch: Batch) -> list[tuple[Limit, int]]:
+        """The model's known limits, each with how much of it the batch uses."""
+        count, size = self.counts.get(model), self.sizes.get(model)
         known = [] if count is None else [(count, len(batch.items))]
-        return known if weight is None else [*known, (weight, batch.weight)]
+        return known if size is None else [*known, (size, batch.size)]
 
     def fits(self, model: str, batch: Batch) -> bool:
-        """Whether a request may hold the batch, as far as is known. One input always fits."""
-        caps = self.caps(model, batch)
-        return len(batch.items) == 1 or all(size <= cap.allowed for cap, size in caps)
+        """Whether the batch is within the known limits. A single input always is."""
+        limits = self.limits(model, batch)
+        return len(batch.items) == 1 or all(used <= limit.allowed for limit, used in limits)
 
 
 class BatchSplitter:
-    """One batch: which pieces to send, what came of them, and when to give up.
+    """Splits one batch into the pieces to send, and collects their vectors and errors.
 
     Args:
-        batch: what shall be embedded.
-        learned: of the client; read before a piece is sent, and added to.
-        model: whose limits count.
-        skip: go on without inputs that are refused.
-        ask_again: ask once more for inputs without a usable vector.
-        cautious: says whether the first input shall go alone, to learn its price.
+        batch: the inputs to embed.
+        limits: of the client; used to split, and updated with what the responses show.
+        model: the model whose limits apply.
+        skip: leave out rejected inputs instead of raising.
+        retry: request an input once more if its vector fails validation.
+        price_unknown: whether the first input must go alone, to learn its price.
     """
 
     def __init__(
         self,
         batch: Batch,
-        learned: ModelLimits,
+        limits: ModelLimits,
         model: str,
         *,
         skip: bool,
-        ask_again: bool,
-        cautious: Callable[[], bool] = lambda: False,
+        retry: bool,
+        price_unknown: Callable[[], bool] = lambda: False,
     ) -> None:
         self.batch = batch
         self.done: list[Decoded] = []
         self.errors: dict[int, EmbeddingsError] = {}
         self.usage: Usage = Usage()
-        self._learned = learned
+        self._limits = limits
         self._model = model
         self._skip = skip
-        self._to_send = [batch]
+        self._pending = [batch]
         self._accepted: list[Batch] = []
-        self._asked_again = set() if ask_again else {*batch.positions}
-        self._too_much: Literal["count", "size"] | None = None
+        self._retried = set() if retry else {*batch.positions}
+        self._exceeded: Literal["count", "size"] | None = None
         self._suspects: list[EmbeddingsError] = []
-        self._cautious = cautious
+        self._price_unknown = price_unknown
         self._width: int | None = None
 
     def next(self) -> Batch | None:
-        """The piece to send now; None when all has been dealt with."""
-        while self._to_send:
-            piece = self._to_send.pop()
+        """The piece to send next; None if every input is done."""
+        while self._pending:
+            piece = self._pending.pop()
             if () in piece.items:
                 piece = self._without_missing(piece)
-                self._to_send += [piece] if piece.items else []
-            elif not self._learned.fits(self._model, piece):
-                self._to_send += self._pieces(piece)
-            elif len(piece.items) > 1 and self._cautious():
-                self._to_send += [piece.cut(1, len(piece.items)), piece.cut(0, 1)]
+                self._pending += [piece] if piece.items else []
+            elif not self._limits.fits(self._model, piece):
+                self._pending += self._split_to_fit(piece)
+            elif len(piece.items) > 1 and self._price_unknown():
+                self._pending += [piece.slice(1, len(piece.items)), piece.slice(0, 1)]
             else:
-                for cap, size in self._learned.caps(self._model, piece):
-                    cap.sent(size)
+                for limit, used in self._limits.limits(self._model, piece):
+                    limit.sent(used)
                 return piece
-        if self._too_much and not self.errors:
-            self._learn(self._too_much)
+        if self._exceeded and not self.errors:
+            self._learn(self._exceeded)
         return None
 
+    def result(self) -> EmbeddingResult:
+        """The vectors received, in the order of the inputs, with the usage of all responses."""
+        positions = self.batch.positions
+        done = [decoded for decoded in self.done if len(decoded.matrix)]
+        received = [position for decoded in done for position in decoded.served.positions]
+        if len(done) == 1:
+            matrix = done[0].matrix
+        elif done:
+            matrix = np.concatenate([decoded.matrix for decoded in done])[np.argsort(received)]
+        else:
+            matrix = np.empty((0, 0), np.float32)
+        return EmbeddingResult(
+            matrix,
+            self.usage,
+            self._model,
+            tuple(decoded.served for decoded in done),
+            start=positions[0],
+            missing=tuple(sorted({*positions} - {*received}))
+            if len(received) < len(positions)
+            else (),
+            errors=self.errors,
+        )
+
     def _without_missing(self, piece: Batch) -> Batch:
-        """Only the inputs that have a value. Raises InputError unless others are skipped."""
+        """The inputs that have a value. Raises InputError for the first other unless skipping."""
         for position, item in zip(piece.positions, piece.items, strict=True):
             if item == ():
-                what = "missing value" if self._skip else f"missing value; {SKIPPING}"
-                self._blame(InputError(f"input {position}: {what}", inputs=[position]))
-        return piece.pick([row for row, item in enumerate(piece.items) if item != ()])
+                what = "missing value" if self._skip else f"missing value; {SKIP_HINT}"
+                self._reject(InputError(f"input {position}: {what}", inputs=[position]))
+        return piece.select([row for row, item in enumerate(piece.items) if item != ()])
 
-    def _pieces(self, piece: Batch) -> list[Batch]:
-        """As large as may be, the last one first."""
+    def _split_to_fit(self, piece: Batch) -> list[Batch]:
+        """Pieces as large as the limits allow, the last one first."""
         count = len(piece.items)
-        cap = self._learned.counts.get(self._model)
-        size = (count + 1) // 2 if cap is None or cap.allowed >= count else cap.allowed
-        return [piece.cut(start, start + size) for start in range(0, count, size)][::-1]
+        limit = self._limits.counts.get(self._model)
+        size = (count + 1) // 2 if limit is None or limit.allowed >= count else limit.allowed
+        return [piece.slice(start, start + size) for start in range(0, count, size)][::-1]
 
-    def _learn(self, what: Literal["count", "size"]) -> None:
-        """Where cutting alone has helped, the largest piece that was accepted is the limit."""
-        if what == "size":
-            most = max(piece.weight for piece in self._accepted)
-            self._learned.weights[self._model] = Cap(most)
+    def _learn(self, exceeded: Literal["count", "size"]) -> None:
+        """Splitting alone has helped, so the largest accepted piece is the limit."""
+        if exceeded == "size":
+            size = max(piece.size for piece in self._accepted)
+            self._limits.sizes[self._model] = Limit(size)
         else:
-            self._learned.counts[self._model] = Cap(max(len(p.items) for p in self._accepted))
+            count = max(len(piece.items) for piece in self._accepted)
+            self._limits.counts[self._model] = Limit(count)
 
     def succeeded(self, piece: Batch, decoded: Decoded) -> None:
-        """An answer came. Inputs without a usable vector are asked for once more, alone.
+        """Record a response. Inputs without a usable vector are queued once more, on their own.
 
-        Raises the error of an input where nothing helps, unless it is skipped.
+        Raises the error of an input that stays without a vector, unless such inputs are skipped.
         """
         if len(decoded.matrix):
             try:
-                self._width = same_width(self._width, decoded.matrix, decoded.served.positions)
+                self._width = check_width(self._width, decoded.matrix, decoded.served.positions)
             except ResponseError as error:
-                if not self._asked_again.issuperset(piece.positions):
+                if not self._retried.issuperset(piece.positions):
                     raise
-                self._blame(error)
+                self._reject(error)
                 return
         self._accepted.append(piece)
-        for known, size in self._learned.caps(self._model, piece):
-            known.accepted(size)
+        for limit, used in self._limits.limits(self._model, piece):
+            limit.accepted(used)
         self.done.append(decoded)
-        for suspect in self._suspects:  # others are accepted, so it was those inputs
-            self._blame(suspect)
+        for suspect in self._suspects:  # this piece was accepted, so those inputs were at fault
+            self._reject(suspect)
         self._suspects = []
-        if decoded.refused is None:
+        if decoded.error is None:
             return
-        fresh = [p for p in decoded.refused.inputs if p not in self._asked_again]
-        if len(fresh) < len(decoded.refused.inputs):
-            self._blame(decoded.refused)
-        self._asked_again.update(fresh)
+        fresh = [p for p in decoded.error.inputs if p not in self._retried]
+        if len(fresh) < len(decoded.error.inputs):
+            self._reject(decoded.error)
+        self._retried.update(fresh)
         rows = [row for row, position in enumerate(piece.positions) if position in fresh]
         if rows:
-            self._to_send.append(piece.pick(rows))
+            self._pending.append(piece.select(rows))
 
     def failed(
         self, piece: Batch, error: EmbeddingsError, *, as_base64: bool, proven: bool
     ) -> None:
-        """No answer came. Raises where no other way of sending the inputs can help.
+        """Record that a request failed. Raises `error` if sending the inputs otherwise cannot help.
 
-        `proven` says that the service has accepted other inputs with the same options.
+        `proven`: the service has accepted other inputs with the same options.
         """
         no_files = all(isinstance(item, str | list) for item in piece.items)
-        if as_base64 and no_files and refuses_base64(error):
-            self._learned.floats.add(self._model)
-            self._to_send.append(piece)
+        if as_base64 and no_files and rejects_base64(error):
+            self._limits.float_only.add(self._model)
+            self._pending.append(piece)
         elif isinstance(error, BudgetExceededError) and len(piece.items) > 1:
-            self._halve(piece)  # nothing was sent, and less may fit
-        elif not can_divide(error):
+            self._halve(piece)  # nothing was sent, and the budget may cover a smaller request
+        elif not can_split(error):
             raise error
         elif len(piece.items) > 1:
-            self._divide(piece, error)
+            self._split(piece, error)
         elif proven or self._accepted:
-            self._blame(error)
+            self._reject(error)
         else:
-            self._doubt(error)
+            self._probe(error)
 
-    def _divide(self, piece: Batch, error: EmbeddingsError) -> None:
-        cap, what = named_cap(error), too_much(error)
+    def _split(self, piece: Batch, error: EmbeddingsError) -> None:
+        stated, exceeded = stated_limit(error), exceeded_limit(error)
         count = len(piece.items)
-        counts, weights = self._learned.counts, self._learned.weights
-        if cap is not None and cap < count:
-            if (known := counts.get(self._model)) is None or known.most != cap:
-                counts[self._model] = Cap(cap)
-            self._to_send.append(piece)
+        counts, sizes = self._limits.counts, self._limits.sizes
+        if stated is not None and stated < count:
+            if (known := counts.get(self._model)) is None or known.value != stated:
+                counts[self._model] = Limit(stated)
+            self._pending.append(piece)
             return
-        known = (weights if what == "size" else counts).get(self._model)
-        is_trial = known is not None and (piece.weight if what == "size" else count) > known.most
-        if not is_trial:
-            self._too_much = what
+        known = (sizes if exceeded == "size" else counts).get(self._model)
+        used = piece.size if exceeded == "size" else count
+        if known is None or used <= known.value:  # not a trial
+            self._exceeded = exceeded
         self._halve(piece)
 
     def _halve(self, piece: Batch) -> None:
         count = len(piece.items)
-        self._to_send += [piece.cut(count // 2, count), piece.cut(0, count // 2)]
+        self._pending += [piece.slice(count // 2, count), piece.slice(0, count // 2)]
 
-    def _doubt(self, error: EmbeddingsError) -> None:
-        """One input is refused alone, and none has been accepted: is it the input, or all of it?
+    def _probe(self, error: EmbeddingsError) -> None:
+        """A single input was rejected and none accepted: is the input at fault, or the request?
 
-        Others are tried alone, here and there, until one is accepted or enough were refused.
+        Inputs from other places are tried alone until one is accepted or enough are rejected.
         """
         self._suspects.append(error)
-        if not self._to_send:
+        if not self._pending:
             for suspect in self._suspects:
-                self._blame(suspect)
+                self._reject(suspect)
         elif len(self._suspects) > _PROBES:
             error.inputs = tuple(self.batch.positions)
             raise error
         else:
-            self._to_send.sort(key=lambda piece: len(piece.items))
-            largest = self._to_send.pop()
+            self._pending.sort(key=lambda piece: len(piece.items))
+            largest = self._pending.pop()
             middle, count = len(largest.items) // 2, len(largest.items)
-            around = [largest.cut(middle + 1, count), largest.cut(0, middle)]
-            self._to_send += [piece for piece in around if piece.items]
-            self._to_send.append(largest.cut(middle, middle + 1))
+            around = [largest.slice(middle + 1, count), largest.slice(0, middle)]
+            self._pending += [piece for piece in around if piece.items]
+            self._pending.append(largest.slice(middle, middle + 1))
 
-    def _blame(self, error: EmbeddingsError) -> None:
+    def _reject(self, error: EmbeddingsError) -> None:
+        """Raise the error of an input, or keep it if such inputs are skipped."""
         if not self._skip:
             raise error
-        # a kept error would keep, by its traceback, the request and the answer alive
+        # the traceback of a kept error would keep the request and the response alive
         error.__traceback__ = error.__context__ = error.__cause__ = None
         self.errors |= dict.fromkeys(error.inputs, error)

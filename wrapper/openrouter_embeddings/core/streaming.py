@@ -1,9 +1,9 @@
-"""An answer taken apart while it comes: base64 vectors into a matrix, the rest for a JSON parser.
+"""Extracts base64 vectors from a response while it arrives; the rest is left for a JSON parser.
 
-Read whole and parsed, an answer of 2048 × 1536 costs several times as much: joining its chunks,
-making texts of the vectors, and touching the memory for both. A vector is cut out only where that
-cannot change what the answer means; whatever looks otherwise than expected stays as it is, and
-`decode` then reads the whole answer the plain way.
+Joining and parsing a response of 2048 × 1536 as a whole costs several times as much: chunks are
+copied, vectors become Python strings, and each touches memory again. A vector is extracted only
+where that cannot change what the response means. Anything unexpected stays in the text, and
+`decode` then restores and parses the whole response.
 """
 
 from __future__ import annotations
@@ -25,151 +25,152 @@ if TYPE_CHECKING:
 
     from openrouter_embeddings.result import Matrix
 
-# What this finds in valid JSON is a key, or the end of one, and the beginning of its value: within
-# a text, the quotes would be escaped. White space has a bound, so that a key which a chunk's end
-# has cut in two can be recognised.
+# In valid JSON this matches a key, or the end of one, and the first character of its value: inside
+# a string the quotes would be escaped. White space is bounded so that a key can be recognised
+# across the end of a chunk.
 _KEY = re.compile(rb'"embedding"[ \t\r\n]{0,4}:[ \t\r\n]{0,4}(.)', re.DOTALL)
 _LONGEST_KEY = 21
 _QUOTE = ord('"')
-_LONGEST_VECTOR = 1 << 19  # characters; whatever is longer is no vector
+_LONGEST_VECTOR = 1 << 19  # characters; a longer string is not a vector
 _FLOAT = 4  # bytes
-# Stands for a vector in what is left of the answer: a number, since numbers, unlike texts, cannot
-# be spelt otherwise by escapes; with spaces, so that no digit beside it becomes part of it.
-_MARK = 7_318_349_394_000_000_000
-_DIGITS = str(_MARK)[:10].encode()
-_MARKED = re.compile(rb" (%b\d{9}) " % _DIGITS)
-# Zeros, NaN and infinities have sums of squares outside of this; others there need a closer look.
+# Replaces a vector in the remaining text. It is a number, because escapes can spell a string but
+# not a number in several ways, and stands between spaces so that no digit beside it joins it.
+_PLACEHOLDER = 7_318_349_394_000_000_000
+_DIGITS = str(_PLACEHOLDER)[:10].encode()
+_PLACEHOLDERS = re.compile(rb" (%b\d{9}) " % _DIGITS)
+# Zeros, NaN and infinities have sums of squares outside this range; so do a few valid vectors.
 _SMALLEST, _LARGEST = 1e-30, 1e30
-# The last character before padding, where the bits that the padding leaves unused are zero.
+# The last character before padding, if the bits that padding leaves unused are zero.
 _CANONICAL = {2: b"AQgw", 1: b"AEIMQUYcgkosw048"}
 
 
 @dataclass(frozen=True, slots=True)
 class ExtractedVectors:
-    """The vectors that were cut out of an answer.
+    """The vectors extracted from a response.
 
     Attributes:
-        matrix: one row each, in the order in which they came.
+        matrix: one row per vector, in the order of arrival.
         doubtful: whether a row may be zero or not finite.
     """
 
     matrix: Matrix
     doubtful: bool
 
-    def order(self, marks: list[int]) -> list[int]:
-        """The rows that marks stand for; numbers of no row where they are no marks."""
-        return [mark - _MARK for mark in marks]
+    def rows(self, placeholders: list[int]) -> list[int]:
+        """The row of each placeholder; for any other number, one that is no row."""
+        return [placeholder - _PLACEHOLDER for placeholder in placeholders]
 
     def restore(self, body: bytes) -> bytes:
-        """The answer as it came."""
-        return _MARKED.sub(lambda mark: self.encoded(int(mark[1]) - _MARK), body)
+        """The response as it arrived."""
+        return _PLACEHOLDERS.sub(lambda found: self.encoded(int(found[1]) - _PLACEHOLDER), body)
 
     def encoded(self, row: int) -> bytes:
-        """A row as it came."""
+        """A row as it arrived."""
         return f'"{encode_base64(self.matrix[row])}"'.encode()
 
 
 class StreamDecoder:
-    """Takes the chunks of one answer.
+    """Takes the chunks of one response.
 
     Args:
-        rows: vectors that were asked for; no more are cut out.
-        longest: bytes that the answer may have.
-        place: gives the matrix that vectors of a width belong into, of shape (rows, width); None
-            where there is none, and one is made.
+        rows: the number of vectors requested; no more are extracted.
+        max_bytes: the maximum size of the response.
+        reserve: given the width of the vectors, returns the matrix of shape (rows, width) to decode
+            into, or None to have one allocated.
     """
 
     def __init__(
-        self, rows: int, longest: int, place: Callable[[int], Matrix | None] = lambda _: None
+        self, rows: int, max_bytes: int, reserve: Callable[[int], Matrix | None] = lambda _: None
     ) -> None:
         self._rows = rows
-        self._bound = self._reserve = longest
-        self._place = place
-        self._done = not rows or sys.byteorder != "little"  # there is nothing (more) to cut out
-        self._key = b""  # as this server writes it, with the quote that begins the vector
-        self._length = self._bytes = 0  # of a vector in base64 and as float32
-        self._tail = b""  # may be a key's beginning
-        self._begun: list[bytes] = []  # a vector's beginning, with its quote
-        self._missing = 0  # characters of it
+        self._max_bytes = self._remaining = max_bytes
+        self._reserve = reserve
+        self._done = not rows or sys.byteorder != "little"  # nothing (more) to extract
+        self._key = b""  # as this server writes it, with the opening quote of the vector
+        self._length = self._bytes = 0  # of a vector: base64 characters, float32 bytes
+        self._tail = b""  # may be the beginning of a key
+        self._partial: list[bytes] = []  # an incomplete vector, with its opening quote
+        self._missing = 0  # characters of that vector still to come
         self._between: list[bytes] = []  # text since the last vector
-        self._pieces: list[bytes] = []  # text before each vector
+        self._texts: list[bytes] = []  # the text before each vector
 
     def add(self, chunk: bytes) -> bool:
-        """Take a chunk. Raises ResponseError where the answer is longer than it may be.
+        """Take a chunk. Raises ResponseError if the response exceeds its maximum size.
 
         Returns:
-            False: more is wanted, always.
+            False: there is always room for another chunk.
         """
-        self._reserve -= len(chunk)
-        if self._reserve < 0:
-            raise ResponseError(f"an answer of more than {self._bound:,} bytes, the most expected")
+        self._remaining -= len(chunk)
+        if self._remaining < 0:
+            raise ResponseError(
+                f"the response exceeds {self._max_bytes:,} bytes, the maximum for its inputs"
+            )
         if self._done:
             self._between.append(chunk)
-        elif self._begun:
-            self._go_on(chunk)
+        elif self._partial:
+            self._continue_vector(chunk)
         else:
-            self._scan(self._tail + chunk if self._tail else chunk, 0)
+            self._extract(self._tail + chunk if self._tail else chunk, 0)
         return False
 
     def end(self) -> tuple[bytes, ExtractedVectors | None]:
-        """The answer with a mark for each vector, and the vectors; as it came where there is none.
+        """The response with placeholders for the vectors, and the vectors; None if there are none.
 
-        Called once, after the last chunk.
+        Call it once, after the last chunk.
         """
-        self._pieces.append(b"".join([*self._between, *self._begun, self._tail]))
-        count = len(self._pieces) - 1
+        self._texts.append(b"".join([*self._between, *self._partial, self._tail]))
+        count = len(self._texts) - 1
         if not count:
-            return self._pieces[0], None
-        cut = ExtractedVectors(self._matrix[:count], self._doubtful)
-        body = self._joined(b" %d " % (_MARK + row) for row in range(count))
-        if body.count(_DIGITS) != count:  # the server's own text has something like a mark
-            return self._joined(map(cut.encoded, range(count))), None
-        return body, cut
+            return self._texts[0], None
+        extracted = ExtractedVectors(self._matrix[:count], self._doubtful)
+        body = self._joined(b" %d " % (_PLACEHOLDER + row) for row in range(count))
+        if body.count(_DIGITS) != count:  # the server's own text looks like a placeholder
+            return self._joined(map(extracted.encoded, range(count))), None
+        return body, extracted
 
     def _joined(self, vectors: Iterable[bytes]) -> bytes:
-        whole = [b""] * (2 * len(self._pieces) - 1)
-        whole[::2] = self._pieces
+        whole = [b""] * (2 * len(self._texts) - 1)
+        whole[::2] = self._texts
         whole[1::2] = vectors
         return b"".join(whole)
 
-    def _go_on(self, chunk: bytes) -> None:
-        """The vector that was begun goes on in this chunk."""
+    def _continue_vector(self, chunk: bytes) -> None:
         end = self._missing
         if end >= len(chunk):
-            self._begun.append(chunk)
+            self._partial.append(chunk)
             self._missing -= len(chunk)
             return
-        vector = b"".join([*self._begun, chunk[:end]])
-        self._begun = []
-        if chunk[end] == _QUOTE and self._take([memoryview(vector)[1:]], [b""]):
-            self._scan(chunk, end + 1)
+        vector = b"".join([*self._partial, chunk[:end]])
+        self._partial = []
+        if chunk[end] == _QUOTE and self._decode([memoryview(vector)[1:]], [b""]):
+            self._extract(chunk, end + 1)
         else:
-            self._give_up(vector + chunk[end:])
+            self._stop(vector + chunk[end:])
 
-    def _scan(self, data: bytes, start: int) -> None:
-        """Cut out the vectors from `start` on; what is before is a vector, and taken."""
+    def _extract(self, data: bytes, start: int) -> None:
+        """Extract the complete vectors from `start` on."""
         if not self._key and not self._learn(data):
             return
         find, key, length, view = data.find, self._key, self._length, memoryview(data)
         ahead, last = len(key), len(data) - length - 1
-        wanted = self._rows - len(self._pieces)
+        remaining = self._rows - len(self._texts)
         vectors: list[memoryview] = []
         texts: list[bytes] = []
         position = start
-        while len(vectors) < wanted and (at := find(key, position)) >= 0:
+        while len(vectors) < remaining and (at := find(key, position)) >= 0:
             begin = at + ahead
             if begin > last or data[begin + length] != _QUOTE:
                 break
             vectors.append(view[begin : begin + length])
             texts.append(data[position : begin - 1])
             position = begin + length + 1
-        if vectors and not self._take(vectors, texts):
-            self._give_up(data[start:])
+        if vectors and not self._decode(vectors, texts):
+            self._stop(data[start:])
         else:
             self._keep(data, position)
 
     def _keep(self, data: bytes, position: int) -> None:
-        """What follows the last vector that has come whole."""
+        """Keep what follows the last complete vector, which may begin another one."""
         self._tail = b""
         if self._done:
             self._between.append(data[position:])
@@ -182,63 +183,64 @@ class StreamDecoder:
             return
         quote = at + len(self._key) - 1
         if quote + self._length + 1 < len(data):
-            self._give_up(data[position:])
+            self._stop(data[position:])
             return
         self._between.append(data[position:quote])
-        self._begun = [data[quote:]]
+        self._partial = [data[quote:]]
         self._missing = quote + 1 + self._length - len(data)
 
-    def _give_up(self, data: bytes) -> None:
-        """The answer is not as expected: what follows stays as it is."""
+    def _stop(self, data: bytes) -> None:
+        """Extract nothing more: the response is not as expected from here on."""
         self._done = True
         self._tail = b""
         self._between.append(data)
 
     def _learn(self, data: bytes) -> bool:
-        """From the first vector: how this server writes the key, and how long a vector is.
+        """Learn from the first vector how this server writes the key and how long a vector is.
 
-        False where it has not come, or is none.
+        Returns:
+            False if the vector is incomplete or not base64.
         """
         match = _KEY.search(data)
         end = data.find(b'"', match.end()) if match else -1
         if match and match[1] != b'"':
-            self._give_up(data)  # numbers, say
+            self._stop(data)  # a list of numbers, for example
         elif match and end >= 0:
             try:
-                self._begin(data[match.end() : end])
+                self._allocate(data[match.end() : end])
             except ValueError:
-                self._give_up(data)
+                self._stop(data)
             else:
                 self._key = match[0]
                 return True
         elif match and len(data) - match.start() > _LONGEST_VECTOR:
-            self._give_up(data)
+            self._stop(data)
         else:
             kept = match.start() if match else max(0, len(data) - _LONGEST_KEY)
             self._between.append(data[:kept])
             self._tail = data[kept:]
         return False
 
-    def _begin(self, encoded: bytes) -> None:
+    def _allocate(self, encoded: bytes) -> None:
         width, rest = divmod(len(pybase64.b64decode(encoded, validate=True)), _FLOAT)
         if rest or not width or len(encoded) > _LONGEST_VECTOR:
-            raise ValueError("no vector of float32 values")
+            raise ValueError("not a vector of float32 values")
         self._length, self._bytes = len(encoded), width * _FLOAT
         self._padding = -self._bytes % 3
-        matrix = self._place(width)
+        matrix = self._reserve(width)
         self._matrix = np.empty((self._rows, width), np.float32) if matrix is None else matrix
         self._out = self._matrix.data.cast("B")
         self._doubtful = False
 
-    def _take(self, vectors: list[memoryview], texts: list[bytes]) -> bool:
-        """Decode vectors into the next rows; False where that could not be undone exactly."""
-        first = len(self._pieces)
+    def _decode(self, vectors: list[memoryview], texts: list[bytes]) -> bool:
+        """Decode vectors into the next rows; False if encoding them again could differ."""
+        first = len(self._texts)
         after = first + len(vectors)
         try:
-            # one call for all where no padding is between them: a thread that decodes lets others
-            # run, and at 32 threads each such change costs more than the decoding
+            # One call for all if no padding separates them: each call releases the GIL, and with
+            # 32 threads each release costs more than the decoding.
             raw = (
-                b"".join([self._decoded(vector) for vector in vectors])
+                b"".join([self._decode_padded(vector) for vector in vectors])
                 if self._padding
                 else pybase64.b64decode(b"".join(vectors), validate=True)
             )
@@ -247,16 +249,16 @@ class StreamDecoder:
             return False
         texts[0] = b"".join([*self._between, texts[0]])
         self._between.clear()
-        self._pieces += texts
+        self._texts += texts
         self._done = after == self._rows
-        # while the rows are in the cache: a tenth of what it costs at the end
+        # Check the rows while they are in the cache, at a tenth of the cost of checking at the end.
         rows = self._matrix[first:after]
         with np.errstate(all="ignore"):
             sums = np.vecdot(rows, rows)
-        self._doubtful |= not _SMALLEST < sums.min() <= sums.max() < _LARGEST  # nor where NaN
+        self._doubtful |= not _SMALLEST < sums.min() <= sums.max() < _LARGEST  # true for NaN too
         return True
 
-    def _decoded(self, vector: memoryview) -> bytes:
+    def _decode_padded(self, vector: memoryview) -> bytes:
         if vector[-1 - self._padding] not in _CANONICAL[self._padding]:
             raise ValueError("bits that the padding leaves unused are set")
         return pybase64.b64decode(vector, validate=True)

@@ -1,4 +1,4 @@
-"""Vectors between the wire and numpy."""
+"""Converts vectors between the API's forms, base64 and lists of numbers, and numpy."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _WIRE = np.dtype("<f4")
 
 
 def decode_base64(encoded: str | bytes) -> Matrix:
-    """The vector in a base64 string as the API sends it: little-endian float32.
+    """Decode a vector from base64 of little-endian float32 values, the form that the API sends.
 
     Args:
-        encoded: base64, with padding, standard alphabet.
+        encoded: base64 in the standard alphabet, with padding.
 
     Returns:
         float32 of shape (dimensions,), writable.
 
     Raises:
-        ValueError: not base64, or not a whole number of float32 values.
+        ValueError: `encoded` is not base64, or not of a whole number of float32 values.
     """
     raw = pybase64.b64decode_as_bytearray(encoded, validate=True)
     if len(raw) % _WIRE.itemsize:
@@ -34,24 +34,26 @@ def decode_base64(encoded: str | bytes) -> Matrix:
 
 
 def encode_base64(array: ArrayLike) -> str:
-    """The inverse of `decode_base64`: the values as little-endian float32, in base64.
+    """Encode a vector as base64 of little-endian float32 values, the inverse of `decode_base64`.
 
     Args:
-        array: anything numpy takes as a one-dimensional array of numbers.
+        array: anything numpy can convert to a one-dimensional array of numbers.
 
     Raises:
-        ValueError: not one-dimensional.
+        ValueError: `array` is not one-dimensional.
     """
     vector = np.asarray(array, _WIRE)
     if vector.ndim != 1:
-        raise ValueError(f"an array of shape {vector.shape}; one vector is encoded at a time")
+        raise ValueError(
+            f"expected one vector, got an array of shape {vector.shape}; encode row by row"
+        )
     return pybase64.b64encode_as_string(vector.tobytes())
 
 
 def read_vector(embedding: Any) -> Matrix:
-    """One item's `embedding`, whichever form it came in. Raises ValueError saying what it is.
+    """The vector in an item's `embedding`. Raises ValueError describing anything else.
 
-    Some providers ignore `encoding_format`, so base64 and a list of numbers are both read.
+    Some providers ignore `encoding_format`, so base64 and lists of numbers are both accepted.
     """
     if isinstance(embedding, str):
         try:
@@ -61,7 +63,7 @@ def read_vector(embedding: Any) -> Matrix:
     elif isinstance(embedding, list):
         vector = _from_numbers(embedding)
     else:
-        what = "null" if embedding is None else f"a {type(embedding).__name__}"
+        what = "null" if embedding is None else f"a value of type {type(embedding).__name__}"
         raise ValueError(f"{what} where an embedding should be")
     if not len(vector):
         raise ValueError("an empty embedding")
@@ -69,23 +71,23 @@ def read_vector(embedding: Any) -> Matrix:
 
 
 def _from_numbers(values: list[Any]) -> Matrix:
-    # numpy would turn texts, nulls and booleans into numbers
+    # numpy would convert strings, nulls and booleans to numbers
     if not set(map(type, values)) <= {int, float}:
         if None in values:
             raise ValueError(f"null among the values of an embedding, at {values.index(None)}")
-        raise ValueError("an embedding that is no list of numbers")
+        raise ValueError("an embedding that is not a list of numbers")
     try:
         array = np.array(values, np.float64)
     except OverflowError:  # an integer of hundreds of digits
-        raise ValueError("a number in an embedding that is far too large") from None
-    with np.errstate(over="ignore"):  # too large for float32 becomes inf, which is refused
+        raise ValueError("an embedding with a number far too large for float32") from None
+    with np.errstate(over="ignore"):  # too large a number becomes inf, which is rejected later
         return array.astype(np.float32)
 
 
 def unusable_rows(matrix: Matrix) -> dict[int, str]:
-    """The rows that would poison an index, each with the reason: not finite, or all zero."""
+    """The rows that a vector index cannot use, with the reason: not finite, or all zero."""
     finite = np.isfinite(matrix).all(axis=1)
-    with np.errstate(invalid="ignore"):  # a signalling NaN, which numpy would warn of
+    with np.errstate(invalid="ignore"):  # numpy would warn about a signalling NaN
         zero = ~matrix.any(axis=1)
     reasons = {int(row): "a value that is not finite" for row in np.flatnonzero(~finite)}
     return reasons | {int(row): "a zero vector" for row in np.flatnonzero(zero)}

@@ -1,4 +1,4 @@
-"""What goes over the wire, as the transport hands it on: no HTTP library's types here."""
+"""A response as the transport hands it over, without types of an HTTP library."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer, whole.
+    """One complete response.
 
     Attributes:
         status: HTTP status.
         headers: with lower-case names.
         body: decompressed.
-        received_at: seconds since the epoch, for a Retry-After that is a date.
-        cut: the vectors that were cut out of the body, which has marks for them then.
+        received_at: seconds since the epoch, to interpret a Retry-After that is a date.
+        extracted: vectors extracted from the body, which has placeholders in their place.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     received_at: float = 0.0
-    cut: ExtractedVectors | None = None
+    extracted: ExtractedVectors | None = None

@@ -44,7 +44,7 @@ def known(schema: Any, name: str) -> str:
     return name
 
 
-def check_names(schema: Any) -> None:
+def check_option_names(schema: Any) -> None:
     """Raises InputError where two columns have the same name."""
     names: list[str] = schema.names
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -61,8 +61,8 @@ def merged_schema(schemas: Iterable[tuple[Any, Any]]) -> Any:
     pa = need("pyarrow", "jobs")
     (first, merged), *others = schemas
     for name, schema in others:
-        check_names(merged)
-        check_names(schema)
+        check_option_names(merged)
+        check_option_names(schema)
         if odd := sorted({*merged.names} ^ {*schema.names}):
             has, lacks = (name, first) if odd[0] in schema.names else (first, name)
             raise InputError(

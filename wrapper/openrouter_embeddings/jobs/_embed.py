@@ -267,7 +267,7 @@ class Embedding:
         with lock:
             self._store.note("spent", str(budget.spent))
             self._store.note("unpriced", budget.unpriced)
-            self._store.note("silent", budget.silent)
+            self._store.note("silent", budget.cost_missing)
             if budget.price is not None:
                 self._store.note("price", str(budget.price))
 
@@ -333,5 +333,5 @@ def _budget(total: Decimal, store: Store) -> Budget:
         spent=store.spent,
         price=None if price is None else Decimal(price),
         unpriced=store.fact("unpriced") or 0,
-        silent=bool(store.fact("silent")),
+        cost_missing=bool(store.fact("silent")),
     )

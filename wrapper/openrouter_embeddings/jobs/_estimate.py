@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from openrouter_embeddings.client.job_session import resolve_options
 from openrouter_embeddings.client.workers import Workers
-from openrouter_embeddings.core.options import EmbedOptions, check_names, merged
+from openrouter_embeddings.core.options import EmbedOptions, check_option_names, merge_options
 from openrouter_embeddings.errors import InputError
 
 from ._client import given_or_own
@@ -99,7 +99,7 @@ def estimate(
     Raises:
         As `embed_file`.
     """
-    check_names(options, own=estimate.__kwdefaults__)
+    check_option_names(options, own=estimate.__kwdefaults__)
     rows = _opened(source, target, key, delimiter, only_key=only_key)
     reader = rows.reader(column, template, images)
     if reader.images and price is not None:
@@ -123,7 +123,7 @@ def estimate(
         rows=total,
         duplicates=total - unusable - len(seen),
         unusable=unusable,
-        requests=-(-len(seen) // merged(EmbedOptions(), options).batch_size),
+        requests=-(-len(seen) // merge_options(EmbedOptions(), options).batch_size),
         tokens=about,
         tokens_range=(least, most),
     )

@@ -12,7 +12,7 @@ import orjson
 
 from openrouter_embeddings._version import __version__
 from openrouter_embeddings.client.job_session import resolve_options
-from openrouter_embeddings.core.options import EmbedOptions, check_names, merged
+from openrouter_embeddings.core.options import EmbedOptions, check_option_names, merge_options
 from openrouter_embeddings.errors import InputError
 from openrouter_embeddings.local.contract import contract
 from openrouter_embeddings.result import Usage
@@ -183,12 +183,12 @@ def embed_file(
 
 
 def _check(precision: str, max_errors: int | None, options: EmbedOptions) -> None:
-    check_names(options, own=embed_file.__kwdefaults__)
+    check_option_names(options, own=embed_file.__kwdefaults__)
     if precision not in ("float32", "float16"):
         raise InputError(f'precision is {precision!r}; "float32" and "float16" are known')
     if max_errors is not None and max_errors < 0:
         raise InputError(f"max_errors is {max_errors}; 0 or more is right")
-    merged(EmbedOptions(), options)  # before the source is read
+    merge_options(EmbedOptions(), options)  # before the source is read
 
 
 def _served(store: Store, target: Path, embedding: Embedding, asked: int) -> dict[str, Any]:

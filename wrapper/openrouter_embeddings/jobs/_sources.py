@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from openrouter_embeddings._extras import need
 from openrouter_embeddings.errors import InputError
 
-from ._arrow import check_names, plain, plain_schema
+from ._arrow import check_option_names, plain, plain_schema
 from ._errors import JobError, refuse_address
 from ._readers import Csv, JsonLines, Lines, Memory, Names, Parquet
 from ._rows import Reader
@@ -62,7 +62,7 @@ class Source:
         self._tables = tables
         self._identify = identify
         self.schema: pa.Schema = tables.schema
-        check_names(self.schema)
+        check_option_names(self.schema)
         if tables.total and not self.schema.names:
             raise InputError("the source has rows without any column")
         self.images: str | None = "path" if isinstance(tables, Names) else None
