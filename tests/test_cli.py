@@ -455,7 +455,7 @@ def test_an_address_is_not_taken_for_a_path(
         )
         == 2
     )
-    assert "addresses such as s3://… are not supported" in capsys.readouterr().err
+    assert "URLs such as s3://… are not supported" in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} <= {
         "s.txt",
         "done.npy",
@@ -468,7 +468,7 @@ def test_a_missing_column_is_asked_for_by_its_option(tmp_path: Path) -> None:
     (tmp_path / "s.jsonl").write_text('{"a": "x", "b": "y"}\n')
     done = orembed("run", "s.jsonl", "-o", "t.npy", "--local", cwd=tmp_path)
     assert done.returncode == 2
-    assert "Name it with column (--column); there are a, b" in done.stderr
+    assert "Name it with column (--column); the columns are a, b" in done.stderr
 
 
 def test_seconds_are_a_number(capsys: pytest.CaptureFixture[str]) -> None:

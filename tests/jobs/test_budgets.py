@@ -9,7 +9,8 @@ import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings import jobs
 from openrouter_embeddings.core.batching import FRAME_TOKENS
-from openrouter_embeddings.jobs._store import Store, job_file
+from openrouter_embeddings.jobs._spec import job_file
+from openrouter_embeddings.jobs._store import Store
 from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.local.models.hash import HashModel
 from openrouter_embeddings.testing import Service

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openrouter_embeddings.jobs._sources import open_source
+from openrouter_embeddings.jobs._spec import InputSpec
 
 from tests.support import orembed
 
@@ -17,7 +18,7 @@ from tests.support import orembed
 def read(path: Path, column: str | None) -> list[Any]:
     """What would be embedded."""
     source = open_source(path)
-    reader = source.reader(column, None, None)
+    reader = source.reader(InputSpec(column))
     return [row.value for batch in source.batches(10) for row in reader.read(batch)]
 
 
@@ -55,7 +56,7 @@ def test_a_header_is_read_as_it_was_written_or_refused(
     plain = [name for name in names if not {*name} & {delimiter, '"', "\n"}]
     others = {*"".join(plain)} & {*",;\t|"}
     if others:
-        with pytest.raises(ore.InputError, match="say which separates"):
+        with pytest.raises(ore.InputError, match="name the delimiter of the columns"):
             open_source(path)
     source = open_source(path, delimiter=delimiter if others else None)
     (batch,) = source.batches(10)
@@ -67,7 +68,8 @@ def test_a_header_with_several_delimiters_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "s.csv"
     path.write_text("id;price,eur\ttext\n1;2,50\tx\n")
     with pytest.raises(
-        ore.InputError, match=r"s\.csv has ',' and ';' and '\\t'; say which .*: --delimiter '\\t',"
+        ore.InputError,
+        match=r"s\.csv has ',' and ';' and '\\t'; name the delimiter .*: --delimiter '\\t',",
     ):
         open_source(path)
     found = {one: open_source(path, delimiter=one).schema.names for one in (",", ";", "\t", "\\t")}
@@ -89,7 +91,7 @@ def test_tsv_files_are_separated_by_tabs(tmp_path: Path) -> None:
 def test_a_delimiter_that_cannot_be_right_is_refused(tmp_path: Path, delimiter: str) -> None:
     """Arrow takes one character of ASCII."""
     (tmp_path / "s.csv").write_text("a\nb\n")
-    with pytest.raises(ore.InputError, match="one character such as"):
+    with pytest.raises(ore.InputError, match="use one character, such as"):
         open_source(tmp_path / "s.csv", delimiter=delimiter)
 
 
@@ -97,7 +99,7 @@ def test_a_delimiter_is_for_csv_alone(tmp_path: Path) -> None:
     """Elsewhere it would have no effect."""
     (tmp_path / "s.txt").write_text("a\n")
     for source in (tmp_path / "s.txt", tmp_path, pa.table({"a": ["b"]})):
-        with pytest.raises(ore.InputError, match=r"a delimiter is for \.csv files"):
+        with pytest.raises(ore.InputError, match=r"only \.csv files have a delimiter"):
             open_source(source, delimiter=";")
 
 
@@ -105,7 +107,9 @@ def test_files_with_several_delimiters_are_refused(tmp_path: Path) -> None:
     """One of them would be read as a single column."""
     (tmp_path / "a.csv").write_text("id,text\n1,x\n")
     (tmp_path / "b.csv").write_text("id;text\n2;y\n")
-    with pytest.raises(ore.InputError, match=r"b\.csv seem to be separated by ';', those of \S*a"):
+    with pytest.raises(
+        ore.InputError, match=r"b\.csv seem to be separated by ';', but those of \S*a"
+    ):
         open_source([tmp_path / "a.csv", tmp_path / "b.csv"])
 
 

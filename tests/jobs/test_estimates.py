@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 from openrouter_embeddings import jobs
 from openrouter_embeddings.jobs import _estimate
+from openrouter_embeddings.jobs._estimate import Measured, Range, Sample, Stratum, extrapolated
 from openrouter_embeddings.jobs._rows import Row
-from openrouter_embeddings.jobs._strata import Measured, Range, Sample, Stratum, extrapolated
 
 from tests import support
 from tests.support import orembed

@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openrouter_embeddings import jobs
 from openrouter_embeddings.jobs._sources import open_source
+from openrouter_embeddings.jobs._spec import InputSpec
 from openrouter_embeddings.jobs._store import Store
 from openrouter_embeddings.local.faults import Fault
 
@@ -29,7 +30,7 @@ from tests.support import PNG
 def texts(source: Any, column: str | None = None, template: str | None = None) -> list[Any]:
     """What would be embedded."""
     opened = open_source(source)
-    reader = opened.reader(column, template, None)
+    reader = opened.reader(InputSpec(column, template))
     return [row.value for batch in opened.batches(1000) for row in reader.read(batch)]
 
 
@@ -86,16 +87,18 @@ def test_the_only_column_without_text_is_named(values: list[Any], words: str) ->
     """There is no other to choose."""
     table = pa.table({"text": pa.array(values)})
     with pytest.raises(ore.InputError, match=rf"the only column, 'text', has no text \({words}\)"):
-        open_source(table).reader(None, None, None)
+        open_source(table).reader(InputSpec())
 
 
 def test_the_reason_for_a_source_or_target_of_the_wrong_kind_is_said(tmp_path: Path) -> None:
     """Whether one is unknown, or two differ."""
     for name in ("a.csv", "b.parquet", "c.docx"):
         (tmp_path / name).touch()
-    with pytest.raises(ore.InputError, match=r"of one kind; these are \.csv and \.parquet$"):
+    with pytest.raises(ore.InputError, match=r"the same format; these are \.csv and \.parquet$"):
         open_source([tmp_path / "a.csv", tmp_path / "b.parquet"])
-    with pytest.raises(ore.InputError, match=r"^\.docx cannot be read; a \.parquet, "):
+    with pytest.raises(
+        ore.InputError, match=r"^\.docx is not supported as a source; use a \.parquet, "
+    ):
         open_source(tmp_path / "c.docx")
     with pytest.raises(ore.InputError, match=r"b\.csv: a target ends in \.parquet, \.jsonl or"):
         jobs.embed_file(tmp_path / "a.csv", tmp_path / "b.csv")
@@ -152,8 +155,8 @@ def test_json_lines_are_read_as_json_reads_them(
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (b"{", "line 3, is no JSON"),
-        (b"[1]", "line 3, is no JSON object"),
+        (b"{", "line 3, is not JSON"),
+        (b"[1]", "line 3, is not a JSON object"),
         (b'{"a": 5}', r"s\.jsonl, line 3: .*Field a has incompatible types"),
     ],
 )
@@ -213,7 +216,7 @@ def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "s.txt").write_bytes(b"\xef\xbb\xbfone\r\ntwo\r\n")
     assert texts(tmp_path / "s.txt") == ["one", "two"]
     (tmp_path / "s.txt").write_bytes(b"one\n\xff\n")
-    with pytest.raises(ore.InputError, match="is no UTF-8"):
+    with pytest.raises(ore.InputError, match="is not UTF-8"):
         open_source(tmp_path / "s.txt")
 
 
@@ -240,7 +243,7 @@ def test_a_source_without_rows_makes_a_target_without_rows(
     report, service = run(source, tmp_path / target, column="text", key="text", only_key=True)
     assert (report.rows, report.dimensions, service.faults.requests) == (0, 8, 0)
     assert jobs.info(tmp_path / target)["rows"] == 0
-    with pytest.raises(ore.InputError, match="has 0 vectors; a map needs 3"):
+    with pytest.raises(ore.InputError, match="has 0 vectors; a map needs at least 3"):
         jobs.write_map(tmp_path / target, tmp_path / "map.html")
     if target == "t.parquet":
         schema = pq.read_schema(tmp_path / target)
@@ -305,9 +308,9 @@ def test_rows_need_a_column(tmp_path: Path) -> None:
     [
         (
             {"text": ["b"], "more": [1]},
-            r"b\.parquet has a column 'more' and \S*a\.parquet has none",
+            r"b\.parquet has a column 'more' and \S*a\.parquet does not",
         ),
-        ({}, r"a\.parquet has a column 'text' and \S*b\.parquet has none"),
+        ({}, r"a\.parquet has a column 'text' and \S*b\.parquet does not"),
         ({"text": [1]}, r"the column 'text' is int64 in \S*b\.parquet and string in \S*a\.parquet"),
     ],
 )
@@ -399,7 +402,7 @@ def test_values_are_written_as_text(values: pa.Array, written: str) -> None:
 @pytest.mark.parametrize("values", [[b"a"], [[1, 2]], [{"a": 1}]])
 def test_what_is_no_text_is_refused(values: list[Any]) -> None:
     """It would be embedded as Python writes it."""
-    with pytest.raises(ore.InputError, match="text or numbers are right"):
+    with pytest.raises(ore.InputError, match="a column of texts, numbers or dates is needed"):
         texts(pa.table({"x": values}), "x")
 
 

@@ -22,6 +22,7 @@ from openrouter_embeddings import jobs
 from openrouter_embeddings.client.workers import Workers
 from openrouter_embeddings.jobs import _embed
 from openrouter_embeddings.jobs._sources import open_source
+from openrouter_embeddings.jobs._spec import InputSpec
 from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.testing import Service
 
@@ -149,7 +150,7 @@ def test_files_of_the_same_name_are_told_by_their_place(tmp_path: Path) -> None:
     stat = (tmp_path / "a" / "s.txt").stat()
     os.utime(tmp_path / "b" / "s.txt", ns=(stat.st_atime_ns, stat.st_mtime_ns))
     run(tmp_path / "a" / "s.txt", tmp_path / "t.npy")
-    with pytest.raises(jobs.JobError, match="source was another"):
+    with pytest.raises(jobs.JobError, match="the source's path or contents changed"):
         run(tmp_path / "b" / "s.txt", tmp_path / "t.npy")
 
 
@@ -184,7 +185,9 @@ def test_work_from_before_extra_body_goes_on(tmp_path: Path) -> None:
     space = {"model": "local/hash", "input_type": None, "provider": None, "asked_dimensions": 8}
     name = hashlib.blake2b(orjson.dumps(space), digest_size=8).hexdigest()
     assert [path.name for path in cache.iterdir()] == [f"{name}.vectors"]
-    with pytest.raises(jobs.JobError, match=r"begun otherwise \(extra_body has other values of a"):
+    with pytest.raises(
+        jobs.JobError, match=r"a job with other parameters \(extra_body has other values of a"
+    ):
         run(TABLE, tmp_path / "t.npy", column="text", extra_body={"a": 1})
     _, service = run(TABLE, tmp_path / "t.npy", column="text", extra_body={})
     assert 0 < len(billed(service)) < 80
@@ -216,7 +219,7 @@ def test_csv_files_with_other_columns_are_refused(tmp_path: Path) -> None:
     run([tmp_path / "a.csv", tmp_path / "b.csv"], tmp_path / "t.npy", column="text")
     assert np.array_equal(np.load(tmp_path / "t.npy"), vectors(["x", "y"]))
     (tmp_path / "b.csv").write_text("id,body\n2,y\n")
-    with pytest.raises(ore.InputError, match=r"b\.csv has a column 'body' and .*a\.csv has none"):
+    with pytest.raises(ore.InputError, match=r"b\.csv has a column 'body' and .*a\.csv does not"):
         run([tmp_path / "a.csv", tmp_path / "b.csv"], tmp_path / "u.npy", column="text")
 
 
@@ -226,7 +229,7 @@ def test_a_text_that_is_none_is_a_row_without_a_vector(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": broken}), tmp_path / "s.parquet")
     report, _ = run(tmp_path / "s.parquet", tmp_path / "t.npy")
     assert report.errors == 1
-    assert "is no UTF-8" in report.errors_file.read_text()
+    assert "is not UTF-8" in report.errors_file.read_text()
     assert np.array_equal(np.load(tmp_path / "t.npy")[[0, 2]], vectors(["fine", "too"]))
 
 
@@ -315,12 +318,12 @@ def test_a_job_does_not_overwrite_its_source(tmp_path: Path) -> None:
     """Nor does a map its target."""
     source = tmp_path / "t.npy.errors.jsonl"
     source.write_text('{"text": "a"}\n')
-    with pytest.raises(ore.InputError, match="would be overwritten"):
+    with pytest.raises(ore.InputError, match="would overwrite its source"):
         run(source, tmp_path / "t.npy")
     assert source.read_text() == '{"text": "a"}\n'
     run(TABLE, tmp_path / "t.parquet", column="text")
     before = (tmp_path / "t.parquet").read_bytes()
-    with pytest.raises(ore.InputError, match=r"is no \.html file"):
+    with pytest.raises(ore.InputError, match=r"is not an \.html file"):
         jobs.write_map(tmp_path / "t.parquet", tmp_path / "t.parquet")
     assert (tmp_path / "t.parquet").read_bytes() == before
 
@@ -328,7 +331,9 @@ def test_a_job_does_not_overwrite_its_source(tmp_path: Path) -> None:
 def test_a_link_to_nothing_is_not_replaced(tmp_path: Path) -> None:
     """Somebody has put it there to have the target elsewhere; a link to a file is that file."""
     (tmp_path / "t.npy").symlink_to("elsewhere/t.npy")
-    with pytest.raises(ore.InputError, match=r"a symbolic link to elsewhere/t\.npy, which is not"):
+    with pytest.raises(
+        ore.InputError, match=r"a symbolic link to elsewhere/t\.npy, which does not exist"
+    ):
         run(TABLE, tmp_path / "t.npy", column="text")
     assert [path.name for path in tmp_path.iterdir()] == ["t.npy"]
     assert (tmp_path / "t.npy").is_symlink()
@@ -356,7 +361,7 @@ def test_a_file_that_came_meanwhile_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ore.PaymentRequiredError):
         run(TABLE, tmp_path / "t.npy", Fault("status", status=402, requests=[1]), column="text")
     (tmp_path / "t.npy").write_bytes(b"mine")
-    with pytest.raises(jobs.JobError, match="made by something else"):
+    with pytest.raises(jobs.JobError, match="exists and was not made by orembed run"):
         run(TABLE, tmp_path / "t.npy", column="text")
     assert (tmp_path / "t.npy").read_bytes() == b"mine"
 
@@ -367,8 +372,8 @@ def test_a_file_that_came_meanwhile_is_left_alone(tmp_path: Path) -> None:
 )
 def test_dates_that_cannot_be_written_are_refused(column: Any) -> None:
     """As text, before anything is sent."""
-    with pytest.raises(ore.InputError, match=r"cannot be written as text|text or numbers"):
-        open_source(pa.table({"t": column})).reader("t", None, None)
+    with pytest.raises(ore.InputError, match=r"cannot be converted to text|a column of texts"):
+        open_source(pa.table({"t": column})).reader(InputSpec("t"))
 
 
 @pytest.mark.parametrize("name", ["t.parquet", "t.npy"])
@@ -380,7 +385,7 @@ def test_what_is_no_target_is_said(tmp_path: Path, name: str) -> None:
         jobs.info(tmp_path / name)
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     (tmp_path / "other.npz").replace(tmp_path / name)
-    with pytest.raises(jobs.JobError, match="made by something else"):
+    with pytest.raises(jobs.JobError, match="exists and was not made by orembed run"):
         run(TABLE, tmp_path / name, column="text")
 
 

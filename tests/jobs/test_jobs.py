@@ -199,19 +199,19 @@ def test_what_cannot_be_right_is_said_before_anything_is_sent(source: Path, tmp_
     """With what would be."""
     target = tmp_path / "t.npy"
     wrong: list[tuple[Any, Path, dict[str, Any], str]] = [
-        (tmp_path / "none.parquet", target, {}, "there is no file"),
-        (tmp_path / "none-*.parquet", target, {}, "no file fits"),
+        (tmp_path / "none.parquet", target, {}, "none.parquet does not exist"),
+        (tmp_path / "none-*.parquet", target, {}, "no file matches"),
         (tmp_path, target, {}, "has no images"),
-        (5, target, {}, "a source of type int is not taken"),
-        ([], target, {}, "one at least"),
+        (5, target, {}, "a source of type int is not supported"),
+        ([], target, {}, "one path at least"),
         (source, tmp_path / "t.txt", {}, "a target ends in .parquet, .jsonl or .npy"),
-        (source, tmp_path / "no" / "t.npy", {}, "there is no directory"),
-        (source, target, {"column": "nope"}, "no column 'nope'; there are id, text, more"),
+        (source, tmp_path / "no" / "t.npy", {}, "of the target does not exist"),
+        (source, target, {"column": "nope"}, "no column 'nope'; the columns are id, text, more"),
         (source, target, {"template": "{nope}"}, "no column 'nope'"),
         (source, target, {"template": "{text"}, "single brace"),
-        (source, target, {"column": "text", "template": "{text}"}, "not both"),
+        (source, target, {"column": "text", "template": "{text}"}, "pass only one"),
         (source, target, {"key": "nope"}, "no column 'nope'"),
-        (source, target, {"only_key": True}, "key=… names the column"),
+        (source, target, {"only_key": True}, "needs key=… to name the column"),
         (source, target, {"precision": "int8"}, "precision is 'int8'"),
         (
             TABLE.drop_columns(["text"]).append_column("b", TABLE["text"]),

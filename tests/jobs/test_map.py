@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from openrouter_embeddings import cli, jobs
-from openrouter_embeddings.jobs._formats import kind_of
+from openrouter_embeddings.jobs._formats import target_format
 from openrouter_embeddings.jobs._map import (
     DARK_PAGE,
     LIGHT_PAGE,
@@ -103,7 +103,7 @@ def test_a_map_is_seen_in_a_browser(
     assert page.title() == "t.parquet"
     assert page.locator("h1").inner_text() == "t.parquet"
     said = page.locator("header p").first.inner_text()
-    assert said.startswith("16 of 16 rows, 384 dimensions of local/minilm; the axes hold ")
+    assert said.startswith("16 of 16 rows, 384 dimensions of local/minilm; the axes explain ")
     assert page.locator("#outside").is_hidden()
     assert page.locator("#legend div").all_inner_texts() == ["kind", *KINDS, EVIL]
     colours = page.evaluate("colors")
@@ -185,7 +185,7 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     vectors[[7, 8]] *= 30
     vectors[9] *= -40
     path = folder / "a target with a long name, for small screens, and \u202eevil.parquet"
-    target = kind_of(path)(path, schema, 8, "float32")
+    target = target_format(path)(path, schema, 8, "float32")
     target.write(rows, vectors, np.ones(300, bool))
     said = {"rows": 300, "dimensions": 8, "asked_dimensions": 8, "model": "acme/embed-1"}
     target.finish({**said, "provider": None, "input_type": None})
@@ -245,11 +245,11 @@ def test_far_points_do_not_squeeze_the_others(crowd: Path, open_page: Callable[.
     assert (middle > [300, 300]).any()
     assert (
         page.locator("#outside").inner_text()
-        == "3 points lie outside, far from the others show all"
+        == "3 points are out of view, far from the others show all"
     )
     page.get_by_role("button", name="show all").click()
     assert page.evaluate(outside) == 0
-    page.get_by_role("button", name="leave them out").click()
+    page.get_by_role("button", name="hide them").click()
     assert page.evaluate(outside) == 3
 
 
@@ -322,7 +322,7 @@ def test_a_map_is_moved_with_fingers(
 
 
 @pytest.mark.parametrize("name", ["t.parquet", "t.npy", "t.jsonl"])
-def test_every_kind_of_target_is_drawn(
+def test_every_target_format_target_is_drawn(
     tmp_path: Path, name: str, open_page: Callable[..., Page]
 ) -> None:
     """Without columns, a point's number is shown; a row without a vector is no point."""
@@ -444,7 +444,7 @@ def test_the_command_line_draws(
     assert cli.main(["map", str(target), "-o", str(tmp_path / "m.html"), "--color", "n"]) == 0
     assert "m.html: 16 of 16 rows, " in capsys.readouterr().err
     assert cli.main(["map", str(target), "-o", str(tmp_path / "n.html"), "--color", "raw"]) == 2
-    assert "no column 'raw' that can be shown; there are kind, n, text" in capsys.readouterr().err
+    assert "no column 'raw' to show; the columns are kind, n, text" in capsys.readouterr().err
     assert not (tmp_path / "n.html").exists()
 
 

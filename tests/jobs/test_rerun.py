@@ -57,7 +57,7 @@ def test_a_pattern_leaves_out_what_the_job_writes(tmp_path: Path) -> None:
             assert jobs.embed_file(
                 source, tmp_path / "all.parquet", client=ore.Client.local(model="local/hash")
             ).rows == 2  # fmt: skip
-    with pytest.raises(ore.InputError, match="no file fits"):
+    with pytest.raises(ore.InputError, match="no file matches"):
         run(str(tmp_path / "all*.parquet"), tmp_path / "all.parquet")
 
 
@@ -118,7 +118,7 @@ def test_a_matrix_that_is_not_the_jobs_own_is_told(tmp_path: Path) -> None:
 def test_an_estimate_of_images_takes_a_probe(tmp_path: Path) -> None:
     """Their bytes tell no tokens, and one that the service refuses is in nobody's way."""
     (tmp_path / "a.png").write_bytes(PNG)
-    with pytest.raises(ore.InputError, match="bytes of images tell no tokens"):
+    with pytest.raises(ore.InputError, match="the size of an image does not determine its tokens"):
         jobs.estimate(tmp_path, price=Decimal(1))
     table = pa.table({"text": ["good", "poison", "fine"]})
     service = Service(Fault("poison", text="poison"))
@@ -136,7 +136,7 @@ def test_progress_tells_what_overload_has_left(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the requests that were asked for, and how many were made again."""
-    monkeypatch.setattr(_progress, "OFTEN", 0.0)
+    monkeypatch.setattr(_progress, "INTERVAL", 0.0)
     seen: list[jobs.Progress] = []
     busy = Fault("status", status=503, requests=range(4))
     made: Any = {**OPTIONS, "concurrency": 4}
@@ -153,7 +153,7 @@ def test_progress_tells_what_was_there_before(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It says nothing of how fast this run is, nor of what it will cost."""
-    monkeypatch.setattr(_progress, "OFTEN", 0.0)
+    monkeypatch.setattr(_progress, "INTERVAL", 0.0)
     with pytest.raises(ore.PaymentRequiredError):
         run(source, tmp_path / "t.npy", Fault("status", status=402, requests=[2]), column="text")
     seen: list[jobs.Progress] = []
@@ -207,7 +207,7 @@ def test_a_job_that_ends_too_early_says_that_it_waits(
 def test_what_is_no_client_is_refused(source: Path, tmp_path: Path) -> None:
     """And a misspelt option is one, whatever else is wrong."""
     asynchronous: Any = ore.AsyncClient.local()
-    with pytest.raises(ore.InputError, match="a Client is needed"):
+    with pytest.raises(ore.InputError, match="pass a blocking Client"):
         jobs.embed_file(source, tmp_path / "t.npy", client=asynchronous, column="text")
     misspelt: Any = {"colum": "text"}
     with pytest.raises(TypeError, match="colum"):
@@ -224,7 +224,7 @@ def test_progress_is_told_while_nothing_comes(
     def wait_in_vain(pending: Any, timeout: float, **how: Any) -> Any:
         return wait(pending, timeout, **how) if next(looks, None) is None else (set(), pending)
 
-    monkeypatch.setattr(_progress, "OFTEN", 0.0)
+    monkeypatch.setattr(_progress, "INTERVAL", 0.0)
     monkeypatch.setattr(_embed, "wait", wait_in_vain)
     run(source, tmp_path / "t.npy", column="text", on_progress=seen.append)
     assert len([one for one in seen if not one.embedded and one.stage == "embedding"]) >= 5

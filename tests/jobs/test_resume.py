@@ -12,9 +12,10 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from openrouter_embeddings import jobs
-from openrouter_embeddings.jobs import _embed, _progress, _run, _write
+from openrouter_embeddings.jobs import _embed, _progress
 from openrouter_embeddings.jobs._rows import Reader
 from openrouter_embeddings.jobs._store import Store
+from openrouter_embeddings.jobs._write import TargetWriter
 from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.testing import Service
 
@@ -64,7 +65,7 @@ def test_a_target_holds_one_vector_space(tmp_path: Path) -> None:
     """Vectors of another width stop the job, before any of them is kept."""
     table = pa.table({"text": [*"abc"]})
     options: Any = {"dimensions": None, "batch_size": 1}
-    with pytest.raises(jobs.JobError, match="of 255 dimensions came, and of 256 before"):
+    with pytest.raises(jobs.JobError, match="of 255 dimensions after vectors of 256"):
         run(table, tmp_path / "t.npy", Fault("wrong-width", requests=[1]), **options)
     run(table, tmp_path / "t.npy", **options)
     wanted = ore.Client.local(model="local/hash").embed([*"abc"]).vectors
@@ -86,10 +87,11 @@ def test_a_source_that_changes_meanwhile_is_said(
 
     def changed(*arguments: Any, **options: Any) -> Any:
         fill("more")
-        return _write.write(*arguments, **options)
+        return write(*arguments, **options)
 
     fill("text")
-    monkeypatch.setattr(_run, "write", changed)
+    write = TargetWriter.write
+    monkeypatch.setattr(TargetWriter, "write", changed)
     with pytest.raises(jobs.JobError, match=r"the source (has changed|cannot be read)"):
         run(source, tmp_path / "t.npy")
     assert sorted(p.name for p in tmp_path.iterdir()) == [source.name, "t.npy.job"]
@@ -104,9 +106,10 @@ def test_a_source_whose_rows_change_places_is_said(
 
     def changed(*arguments: Any, **options: Any) -> Any:
         source.write_text("b\na\nc\n")
-        return _write.write(*arguments, **options)
+        return write(*arguments, **options)
 
-    monkeypatch.setattr(_run, "write", changed)
+    write = TargetWriter.write
+    monkeypatch.setattr(TargetWriter, "write", changed)
     with pytest.raises(jobs.JobError, match="the source has changed"):
         run(source, tmp_path / "t.npy")
     assert not (tmp_path / "t.npy").exists()
@@ -117,7 +120,7 @@ def test_ctrl_c_keeps_what_is_in_flight(
 ) -> None:
     """In the cache, too; and the job goes on from there."""
     monkeypatch.setattr(_embed, "wait", first_of)
-    monkeypatch.setattr(_progress, "OFTEN", 0.0)
+    monkeypatch.setattr(_progress, "INTERVAL", 0.0)
     target, cache = tmp_path / "t.npy", tmp_path / "cache"
     first = Service()
 
@@ -148,7 +151,7 @@ def test_a_job_is_not_mixed_with_another(source: Path, tmp_path: Path) -> None:
         with pytest.raises(jobs.JobError, match=said):
             run(source, target, **changed)
     pq.write_table(TABLE.slice(1), source)
-    with pytest.raises(jobs.JobError, match="the source was another, or something else was in it"):
+    with pytest.raises(jobs.JobError, match="the source's path or contents changed"):
         run(source, target)
 
 
@@ -159,10 +162,10 @@ def test_a_job_that_is_done_is_not_done_again(source: Path, tmp_path: Path) -> N
     after, service = run(source, target)
     assert service.faults.requests == 0
     assert (after.rows, after.duplicates, after.usage.requests) == (before.rows, 20, 0)
-    with pytest.raises(jobs.JobError, match="was made otherwise"):
+    with pytest.raises(jobs.JobError, match="was made with other parameters"):
         run(source, target, dimensions=4)
     (tmp_path / "other.npy").write_bytes(b"something else")
-    with pytest.raises(jobs.JobError, match="made by something else"):
+    with pytest.raises(jobs.JobError, match="exists and was not made by orembed run"):
         run(source, tmp_path / "other.npy")
 
 
@@ -170,7 +173,7 @@ def test_a_job_has_its_target_alone(source: Path, tmp_path: Path) -> None:
     """A second one at the same time is told so."""
     with (
         closing(Store(tmp_path / "t.npy.job")),
-        pytest.raises(jobs.JobError, match="another process works on this"),
+        pytest.raises(jobs.JobError, match=r"another process has .* open"),
     ):
         run(source, tmp_path / "t.npy")
 
@@ -182,7 +185,7 @@ def test_a_damaged_checkpoint_is_said(source: Path, tmp_path: Path) -> None:
         run(source, target, Fault("status", status=402, requests=[3]))
     checkpoint = tmp_path / "t.npy.job"
     checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
-    with pytest.raises(jobs.JobError, match=r"is damaged .* remove it to begin\s+anew"):
+    with pytest.raises(jobs.JobError, match=r"is damaged .* remove it to start\s+again"):
         run(source, target)
     assert checkpoint.stat().st_size == 5000
 
@@ -198,7 +201,7 @@ def test_a_disk_that_is_full_is_said(
 
     begin = Store._open
     monkeypatch.setattr(Store, "_open", opened)
-    with pytest.raises(jobs.JobError, match="full; what was kept before is safe"):
+    with pytest.raises(jobs.JobError, match="full; everything saved before is safe"):
         run(source, tmp_path / "t.npy", dimensions=2000)
 
 

@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from openrouter_embeddings import jobs
-from openrouter_embeddings.jobs import _retry
+from openrouter_embeddings.jobs import _run
 from openrouter_embeddings.jobs._embed import Embedding
-from openrouter_embeddings.jobs._store import Store, job_file
+from openrouter_embeddings.jobs._spec import job_file
+from openrouter_embeddings.jobs._store import Store
 from openrouter_embeddings.local.faults import Fault
 
 from tests.job_support import billed, run, vectors
@@ -112,13 +113,15 @@ def test_a_target_is_taken_over_whole(
         raise KeyboardInterrupt
 
     steps: dict[str, tuple[Any, str]] = {
-        "before": (_retry, "_take_over"),
+        "before": (_run, "_copy_vectors"),
         "within": (Store, "embedded"),  # when one vector is there
         "after": (Embedding, "run"),
     }
-    monkeypatch.setattr(_retry, "_AT_ONCE", 1)
+    monkeypatch.setattr(_run, "_COPIED_ROWS", 1)
     with monkeypatch.context() as patched:
-        patched.setattr(Store, "forget", Store.close)  # which a killed process does not do either
+        patched.setattr(
+            Store, "remove_if_empty", Store.close
+        )  # which a killed process does not do either
         patched.setattr(*steps[when], killed)
         with pytest.raises(KeyboardInterrupt):
             run(ROWS, tmp_path / "t.npy", POISON, column="text", retry_errors=True)
@@ -154,7 +157,9 @@ def test_a_retry_loses_no_vector_of_an_image_that_is_gone(tmp_path: Path) -> Non
     run(source, tmp_path / "t.npy", images="image")
     before = (tmp_path / "t.npy").read_bytes()
     (tmp_path / "a.png").unlink()
-    with pytest.raises(jobs.JobError, match=r"row 1 has a vector in .*, and cannot be read again"):
+    with pytest.raises(
+        jobs.JobError, match=r"row 1 has a vector in .*, but its image cannot be read again"
+    ):
         run(source, tmp_path / "t.npy", images="image", retry_errors=True)
     assert (tmp_path / "t.npy").read_bytes() == before
 

@@ -101,7 +101,7 @@ sys.exit(main(sys.argv[1:]))
         [sys.executable, "-c", code, *job, *options], capture_output=True, text=True, check=False
     )
     assert full.returncode == 1
-    assert "what was kept before is safe" in full.stderr
+    assert "everything saved before is safe" in full.stderr
     assert "Traceback" not in full.stderr
     done = orembed(*job, *options)
     report = json.loads(done.stdout.splitlines()[-1])["report"]

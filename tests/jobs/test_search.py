@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from openrouter_embeddings import cli, jobs
 from openrouter_embeddings.cli._client import fields
-from openrouter_embeddings.jobs import _map, _search
-from openrouter_embeddings.jobs._formats import kind_of
-from openrouter_embeddings.jobs._store import Store, job_file
+from openrouter_embeddings.jobs import _formats, _map, _search
+from openrouter_embeddings.jobs._formats import target_format
+from openrouter_embeddings.jobs._spec import job_file
+from openrouter_embeddings.jobs._store import Store
 from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.testing import Service
 
@@ -47,8 +48,8 @@ def test_the_nearest_rows_come_first(
 
     However the target is read: here in pieces of three rows.
     """
-    monkeypatch.setattr(_search, "_BYTES", 3 * 4 * 384)
-    monkeypatch.setattr(_search, "_COLUMN_ROWS", 2)
+    monkeypatch.setattr(_formats, "_BLOCK_BYTES", 3 * 4 * 384)
+    monkeypatch.setattr(_formats, "_BLOCK_ROWS", 2)
     with ore.Client.local() as client:
         found = jobs.search(folder / name, "a cat", k=9, client=client)
         wanted = client.embed_query("a cat").vectors[0]
@@ -108,7 +109,7 @@ def test_vectors_are_read_from_any_part_of_a_column(
     mask = pa.array([not one for one in there])
     column = pa.FixedSizeListArray.from_arrays(vectors.reshape(-1), type=kind, mask=mask)
     wanted = np.where(np.array(there)[:, None], vectors, np.nan)[start : start + length]
-    found = _search.matrix_of(column.slice(start, length), 3)
+    found = _formats.matrix_of(column.slice(start, length), 3)
     assert found.dtype == np.float32
     assert np.array_equal(found, wanted.astype(np.float32), equal_nan=True)
 
@@ -121,7 +122,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     said |= {"provider": None, "input_type": None}
     schema = pa.schema([("id", pa.int64())])
     for path in (folder / "t.parquet", folder / "t.npy"):
-        target = kind_of(path)(path, schema, 512, "float32")
+        target = target_format(path)(path, schema, 512, "float32")
         for first in range(0, 60_000, 5_000):
             ids = pa.record_batch([pa.array(range(first, first + 5_000))], schema=schema)
             vectors = np.ones((5_000, 512), np.float32)
@@ -139,7 +140,7 @@ def test_a_target_is_not_held_in_memory(
 ) -> None:
     """A search and a map read it in pieces and keep none, copied or mapped."""
     seen: list[int] = []
-    read = _search.pieces
+    read = _formats.vector_blocks
 
     def watched(path: Path, width: int) -> Iterator[Any]:
         for piece in read(path, width):
@@ -147,8 +148,8 @@ def test_a_target_is_not_held_in_memory(
             seen.append(int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]))
             yield piece
 
-    monkeypatch.setattr(_search, "pieces", watched)
-    monkeypatch.setattr(_map, "pieces", watched)
+    monkeypatch.setattr(_search, "vector_blocks", watched)
+    monkeypatch.setattr(_map, "vector_blocks", watched)
     if use == "map":
         assert jobs.write_map(large / name, tmp_path / "map.html", points=50).points == 50
     else:
@@ -267,7 +268,7 @@ def test_a_job_in_progress_is_told(tmp_path: Path, capsys: pytest.CaptureFixture
     with closing(Store(job_file(target))):
         assert jobs.info(target) == {"state": "running"}
         assert cli.main(["search", str(target), "a", "--local"]) == cli.EXIT_USAGE
-        assert "is running; finish it" in capsys.readouterr().err
+        assert "is running; finish" in capsys.readouterr().err
     with ore.Client.local(model="local/hash", dimensions=4) as client:
         jobs.embed_file(source, target, client=client, provider={"zdr": True})
     assert jobs.info(target)["state"] == "finished"
@@ -291,7 +292,7 @@ def test_facts_are_printed_for_people_and_for_machines(
 
 def test_what_no_job_has_made_is_refused(tmp_path: Path) -> None:
     """In a sentence."""
-    with pytest.raises(ore.InputError, match="is not there"):
+    with pytest.raises(ore.InputError, match="does not exist"):
         jobs.info(tmp_path / "t.npy")
     (tmp_path / "t.npy").write_bytes(b"")
     with pytest.raises(ore.InputError, match="was not made by orembed run"):

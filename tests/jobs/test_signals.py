@@ -116,7 +116,7 @@ def test_ctrl_c_while_it_is_said_that_the_job_waits_is_the_second_one(
     slow: Slow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The job does not wait for answers after that."""
-    monkeypatch.setattr(_progress, "OFTEN", 0.0)
+    monkeypatch.setattr(_progress, "INTERVAL", 0.0)
 
     def interrupt(progress: jobs.Progress) -> None:
         if progress.stage == "stopping" or slow.asked.acquire(timeout=0.1):

@@ -12,9 +12,9 @@ import openrouter_embeddings as ore
 import pyarrow as pa
 import pytest
 from openrouter_embeddings import jobs
-from openrouter_embeddings.jobs import _run, _write
 from openrouter_embeddings.jobs._rows import Reader
 from openrouter_embeddings.jobs._store import Store
+from openrouter_embeddings.jobs._write import TargetWriter
 from openrouter_embeddings.local.faults import Fault
 
 from stress import kills
@@ -161,22 +161,25 @@ def test_a_damaged_fact_cannot_be_mended(tmp_path: Path, fact: str) -> None:
     """Nobody knows what a job was, or has cost; the message says what can be done."""
     job = stopped(tmp_path / "t.npy")
     change(job, f"UPDATE facts SET value = replace(value, '8', '9') || ' ' WHERE name = '{fact}'")
-    with pytest.raises(jobs.JobError, match=r"damaged .* and cannot be mended; remove it to begin"):
+    with pytest.raises(
+        jobs.JobError, match=r"damaged .* and cannot be repaired; remove it to start"
+    ):
         run(TABLE, tmp_path / "t.npy", column="text")
     change(job, f"DELETE FROM facts WHERE name = '{fact}'")
-    with pytest.raises(jobs.JobError, match="cannot be mended"):
+    with pytest.raises(jobs.JobError, match="cannot be repaired"):
         run(TABLE, tmp_path / "t.npy", column="text")
 
 
 def test_damage_while_a_job_runs_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No target is written; the same command again mends it."""
 
-    def harmed(target: Any, store: Store, *arguments: Any, **options: Any) -> Any:
+    def harmed(writer: TargetWriter, store: Store, *arguments: Any) -> Any:
         store._database.execute("UPDATE vectors SET vector = zeroblob(32) WHERE rowid = 7")
         store._database.commit()
-        return _write.write(target, store, *arguments, **options)
+        return write(writer, store, *arguments)
 
-    monkeypatch.setattr(_run, "write", harmed)
+    write = TargetWriter.write
+    monkeypatch.setattr(TargetWriter, "write", harmed)
     with pytest.raises(jobs.JobError, match="damaged since the job began; run the same command"):
         run(TABLE, tmp_path / "t.npy", column="text")
     assert [path.name for path in tmp_path.iterdir()] == ["t.npy.job"]
@@ -217,7 +220,7 @@ def test_what_a_full_disk_takes_back_is_not_damage(tmp_path: Path) -> None:
         store._database.execute("PRAGMA cache_size = 5")
         store._database.execute("PRAGMA max_page_count = 40")
         store.add(vectors_from(10, 10))
-        with pytest.raises(jobs.JobError, match="full; what was kept before is safe"):
+        with pytest.raises(jobs.JobError, match="full; everything saved before is safe"):
             store.add(vectors_from(20, 200))
         store.commit()
         kept = store.kept

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openrouter_embeddings.jobs._sources import open_source
+from openrouter_embeddings.jobs._spec import InputSpec
 
 from tests.support import PNG
 
@@ -15,7 +16,7 @@ from tests.support import PNG
 def texts(table: pa.Table, column: str | None = None, template: str | None = None) -> list[Any]:
     """What would be embedded."""
     source = open_source(table)
-    reader = source.reader(column, template, None)
+    reader = source.reader(InputSpec(column, template))
     return [row.value for batch in source.batches(1000) for row in reader.read(batch)]
 
 
@@ -78,5 +79,5 @@ def test_an_image_without_text_is_embedded_alone() -> None:
     table = pa.table({"a": [None, "x"], "image": [PNG, PNG]})
     (batch,) = open_source(table).batches(2)
     for template, wanted in (("{a}: ", [False, True]), ("a photo", [True, True])):
-        rows = open_source(table).reader(None, template, "image").read(batch)
+        rows = open_source(table).reader(InputSpec(None, template, "image")).read(batch)
         assert [isinstance(row.value, ore.Content) for row in rows] == wanted

@@ -95,7 +95,7 @@ def add(commands: Any) -> None:
 def _run(given: argparse.Namespace) -> None:
     from openrouter_embeddings import jobs  # noqa: PLC0415 - behind an extra
     from openrouter_embeddings.errors import EmbeddingsError, InputError  # noqa: PLC0415 - as above
-    from openrouter_embeddings.jobs._store import job_file  # noqa: PLC0415 - behind an extra
+    from openrouter_embeddings.jobs._spec import job_file  # noqa: PLC0415 - behind an extra
 
     need_all(JOBS | (LOCAL if given.local else {}))
     names = ("column", "template", "images", "key", "only_key", "delimiter")

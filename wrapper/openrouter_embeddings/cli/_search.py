@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from openrouter_embeddings._extras import JOBS, LOCAL, need_all
+from openrouter_embeddings._extras import LOCAL, need_all
 
 from ._client import client_of
 from ._json import as_text, for_output, print_json
@@ -62,11 +62,11 @@ def _search(given: argparse.Namespace) -> None:
 
     from openrouter_embeddings import jobs  # noqa: PLC0415 - behind an extra
     from openrouter_embeddings.errors import InputError  # noqa: PLC0415 - as above
+    from openrouter_embeddings.jobs._formats import target_format  # noqa: PLC0415 - as above
     from openrouter_embeddings.jobs._search import finished  # noqa: PLC0415 - as above
 
-    is_parquet = given.target.suffix.lower() in (".parquet", ".pq")
-    need_all((JOBS if is_parquet else {}) | (LOCAL if given.local else {}))
-    model = finished(given.target)["model"]
+    need_all({**target_format(given.target).needs, **(LOCAL if given.local else {})})
+    model = finished(given.target).parameters.model
     if model.startswith("local/") and not (given.local or os.environ.get("OPENROUTER_BASE_URL")):
         raise InputError(f"{given.target} was made with {model}; search it with --local")
     with client_of({"model": model}, local=given.local) as client:
