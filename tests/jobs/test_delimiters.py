@@ -1,8 +1,7 @@
-"""What separates the columns of a CSV file, found or said."""
+"""The delimiter of CSV files is found in the header, or set."""
 
 import csv
 from pathlib import Path
-from typing import Any
 
 import openrouter_embeddings as ore
 import pyarrow as pa
@@ -10,17 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openrouter_embeddings.jobs._sources import open_source
-from openrouter_embeddings.jobs._spec import InputSpec
 
+from tests.job_support import texts
 from tests.support import orembed
-
-
-def read(path: Path, column: str | None) -> list[Any]:
-    """What would be embedded."""
-    source = open_source(path)
-    reader = source.reader(InputSpec(column))
-    return [row.value for batch in source.batches(10) for row in reader.read(batch)]
-
 
 DELIMITED = [
     ("id;title\n1;a, b\n", "title"),
@@ -33,12 +24,10 @@ DELIMITED = [
 
 
 @pytest.mark.parametrize(("contents", "column"), DELIMITED)
-def test_the_header_tells_what_separates_columns(
-    tmp_path: Path, contents: str, column: str
-) -> None:
-    """What stands in quotes does not count."""
+def test_the_delimiter_is_found_in_the_header(tmp_path: Path, contents: str, column: str) -> None:
+    """Delimiters in quotes do not count."""
     (tmp_path / "s.csv").write_text(contents, newline="")
-    assert read(tmp_path / "s.csv", column) == ["a, b"]
+    assert texts(tmp_path / "s.csv", column) == ["a, b"]
 
 
 @given(
@@ -46,10 +35,10 @@ def test_the_header_tells_what_separates_columns(
     st.sampled_from(",;\t|"),
     st.booleans(),
 )
-def test_a_header_is_read_as_it_was_written_or_refused(
+def test_a_header_is_read_correctly_or_refused(
     tmp_path_factory: pytest.TempPathFactory, names: list[str], delimiter: str, mark: bool
 ) -> None:
-    """Never otherwise: it is refused where another delimiter stands outside of quotes."""
+    """It is refused only if another delimiter occurs outside of quotes."""
     path = tmp_path_factory.mktemp("csv") / "s.csv"
     with path.open("w", newline="", encoding="utf-8-sig" if mark else "utf-8") as file:
         csv.writer(file, delimiter=delimiter).writerows([names, names])
@@ -64,7 +53,7 @@ def test_a_header_is_read_as_it_was_written_or_refused(
 
 
 def test_a_header_with_several_delimiters_is_refused(tmp_path: Path) -> None:
-    """Until the caller says which; the shell's way to write a tab is taken, too."""
+    """The caller can name the delimiter, also a tab as the two characters that a shell passes."""
     path = tmp_path / "s.csv"
     path.write_text("id;price,eur\ttext\n1;2,50\tx\n")
     with pytest.raises(
@@ -82,21 +71,21 @@ def test_a_header_with_several_delimiters_is_refused(tmp_path: Path) -> None:
 
 
 def test_tsv_files_are_separated_by_tabs(tmp_path: Path) -> None:
-    """Though the only column's name has a comma."""
+    """A comma in the name of the only column makes no difference."""
     (tmp_path / "s.tsv").write_text("last, first\nDoe, Jane\n")
-    assert read(tmp_path / "s.tsv", None) == ["Doe, Jane"]
+    assert texts(tmp_path / "s.tsv", None) == ["Doe, Jane"]
 
 
 @pytest.mark.parametrize("delimiter", ["", ";;", '"', "\n", "¦"])
-def test_a_delimiter_that_cannot_be_right_is_refused(tmp_path: Path, delimiter: str) -> None:
-    """Arrow takes one character of ASCII."""
+def test_an_invalid_delimiter_is_refused(tmp_path: Path, delimiter: str) -> None:
+    """Arrow supports a single ASCII character."""
     (tmp_path / "s.csv").write_text("a\nb\n")
     with pytest.raises(ore.InputError, match="use one character, such as"):
         open_source(tmp_path / "s.csv", delimiter=delimiter)
 
 
-def test_a_delimiter_is_for_csv_alone(tmp_path: Path) -> None:
-    """Elsewhere it would have no effect."""
+def test_only_csv_files_have_a_delimiter(tmp_path: Path) -> None:
+    """Other sources refuse one, because it would have no effect."""
     (tmp_path / "s.txt").write_text("a\n")
     for source in (tmp_path / "s.txt", tmp_path, pa.table({"a": ["b"]})):
         with pytest.raises(ore.InputError, match=r"only \.csv files have a delimiter"):
@@ -104,7 +93,7 @@ def test_a_delimiter_is_for_csv_alone(tmp_path: Path) -> None:
 
 
 def test_files_with_several_delimiters_are_refused(tmp_path: Path) -> None:
-    """One of them would be read as a single column."""
+    """Otherwise one file would be read as a single column."""
     (tmp_path / "a.csv").write_text("id,text\n1,x\n")
     (tmp_path / "b.csv").write_text("id;text\n2;y\n")
     with pytest.raises(
@@ -113,18 +102,9 @@ def test_files_with_several_delimiters_are_refused(tmp_path: Path) -> None:
         open_source([tmp_path / "a.csv", tmp_path / "b.csv"])
 
 
-def test_another_delimiter_is_another_source(tmp_path: Path) -> None:
-    """What was begun with one is not mixed with the other; the same one may be said or found."""
-    path = tmp_path / "s.csv"
-    path.write_text("id;text\n1;x\n")
-    found = open_source(path).identity
-    assert open_source(path, delimiter=";").identity == found
-    assert open_source(path, delimiter=",").identity != found
-
-
 @pytest.mark.parametrize("more", [["--dry-run", "--price", "1"], []])
 def test_the_command_takes_a_delimiter(tmp_path: Path, more: list[str]) -> None:
-    """For a job and for its estimate; a tab as the shell has it."""
+    """The job and the estimate get it; a tab may be written as in a shell."""
     path = tmp_path / "s.csv"
     path.write_text("id,n\ttext\n1\ta\n")
     local = ("--local", "--model", "local/hash", "--dimensions", 4)

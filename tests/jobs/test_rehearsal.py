@@ -1,4 +1,4 @@
-"""What could end a job later is tried before anything is paid for; the rest is not read."""
+"""The rehearsal finds what would fail later before a job pays for anything."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ def _categories_in_a_struct(path: Path, rows: int) -> pa.Table:
 
 
 def test_categories_inside_a_struct_are_values(tmp_path: Path) -> None:
-    """Over several row groups; pyarrow reads them one group at a time only."""
+    """Over several row groups, each with its own dictionary."""
     table = _categories_in_a_struct(tmp_path / "s.parquet", 100)
     run(tmp_path / "s.parquet", tmp_path / "t.parquet")
     found = pq.read_table(tmp_path / "t.parquet")
@@ -49,8 +49,8 @@ def _damaged(path: Path, column: int) -> None:
     path.write_bytes(contents)
 
 
-def test_a_column_that_nobody_asked_for_is_not_read(tmp_path: Path) -> None:
-    """Though it cannot be; a matrix has no columns, and a target may have the key alone."""
+def test_a_column_that_the_job_does_not_need_is_not_read(tmp_path: Path) -> None:
+    """Even if it is damaged: a matrix has no columns, and `only_key` drops all but the key."""
     _damaged(tmp_path / "s.parquet", 1)
     for name in ("t.npy", "t.parquet", "t.jsonl"):
         report, _ = run(
@@ -80,7 +80,7 @@ def test_a_source_is_read_to_its_end_before_anything_is_sent(tmp_path: Path, col
 
 
 def test_numbers_that_do_not_fit_are_found_before_anything_is_sent(tmp_path: Path) -> None:
-    """Far from those with which they do not go together; the error names the line."""
+    """However far they are from the others; the error names the line."""
     lines = [json.dumps({"text": f"text {n % 9}", "v": 1.5}) for n in range(20_000)]
     lines.append(json.dumps({"text": "last", "v": 1152921504606846977}))
     (tmp_path / "s.jsonl").write_text("\n".join(lines))
@@ -95,10 +95,10 @@ def test_numbers_that_do_not_fit_are_found_before_anything_is_sent(tmp_path: Pat
     assert report.rows == 20_001
 
 
-def test_a_disk_that_is_too_small_is_told_before_anything_is_sent(
+def test_a_disk_without_room_is_found_before_anything_is_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As far as the length of the vectors is known; what a job holds tells it, too."""
+    """If the length of the vectors is known, from the options or from an earlier run."""
     table = pa.table({"text": [f"text {n}" for n in range(100)]})
     service = Service(Fault("status", status=402, requests=[2]))
     with service.client(**OPTIONS) as client, pytest.raises(ore.PaymentRequiredError):
@@ -117,8 +117,8 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_sent(
         assert run(table, tmp_path / name, dimensions=dimensions)[0].rows == 100
 
 
-def test_a_target_that_cannot_be_made_is_told_before_anything_is_sent(tmp_path: Path) -> None:
-    """A directory is in the way of the file, say."""
+def test_a_target_that_cannot_be_created_is_found_before_anything_is_sent(tmp_path: Path) -> None:
+    """For example because a directory has the name of the file."""
     (tmp_path / "t.npy.part").mkdir()
     service = Service()
     with service.client(**OPTIONS) as client, pytest.raises(IsADirectoryError):
@@ -127,8 +127,8 @@ def test_a_target_that_cannot_be_made_is_told_before_anything_is_sent(tmp_path: 
 
 
 @pytest.mark.parametrize("name", ["t.parquet", "t.jsonl"])
-def test_what_is_nested_too_deep_is_told_before_anything_is_sent(tmp_path: Path, name: str) -> None:
-    """Parquet could be written and not read again, JSON not be written."""
+def test_deep_nesting_is_found_before_anything_is_sent(tmp_path: Path, name: str) -> None:
+    """Pyarrow could write but not read it, and JSON could not be written."""
     deep: object = 1
     for _ in range(300):
         deep = {"a": deep}

@@ -1,4 +1,4 @@
-"""Signals that end `orembed run`, in a process of its own."""
+"""Signals interrupt `orembed run`."""
 
 import os
 import signal
@@ -76,10 +76,10 @@ def kept(folder: Path) -> int:
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
-def test_a_signal_keeps_what_is_in_flight(
+def test_a_signal_saves_requests_in_flight(
     slow: Slow, tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
-    """Nothing more is asked for, and the job says how it goes on."""
+    """No more requests are sent, and the command says how to resume."""
     with begun(slow, tmp_path) as process:
         assert process.stderr is not None
         process.send_signal(number)
@@ -93,7 +93,7 @@ def test_a_signal_keeps_what_is_in_flight(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_second_signal_stops_at_once(slow: Slow, tmp_path: Path, number: signal.Signals) -> None:
-    """Though nothing has been answered."""
+    """Although no response has arrived."""
     with begun(slow, tmp_path) as process:
         assert process.stderr is not None
         process.send_signal(signal.SIGTERM)
@@ -103,8 +103,8 @@ def test_a_second_signal_stops_at_once(slow: Slow, tmp_path: Path, number: signa
     assert kept(tmp_path) == 0
 
 
-def test_what_is_to_be_ignored_is_ignored(slow: Slow, tmp_path: Path) -> None:
-    """As nohup says of SIGHUP."""
+def test_an_ignored_signal_stays_ignored(slow: Slow, tmp_path: Path) -> None:
+    """As nohup does with SIGHUP."""
     with begun(slow, tmp_path, "trap '' HUP; ") as process:
         process.send_signal(signal.SIGHUP)
         slow.answering.set()
@@ -112,10 +112,10 @@ def test_what_is_to_be_ignored_is_ignored(slow: Slow, tmp_path: Path) -> None:
     assert (tmp_path / "t.npy").exists()
 
 
-def test_ctrl_c_while_it_is_said_that_the_job_waits_is_the_second_one(
+def test_ctrl_c_during_the_stopping_report_stops_at_once(
     slow: Slow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The job does not wait for answers after that."""
+    """It counts as the second Ctrl-C."""
     monkeypatch.setattr(_progress, "INTERVAL", 0.0)
 
     def interrupt(progress: jobs.Progress) -> None:
