@@ -49,11 +49,7 @@ class Embedding:
         reporter: gets the progress after every step.
         max_errors: how many rows may stay without a vector; None for any number.
 
-    Attributes:
-        earlier: rows that were finished before the first request of this run.
-        usage: tokens, cost and requests of this run.
-        reused: inputs whose vectors came from the cache.
-        embedded: inputs that the service has embedded, including earlier runs.
+    Its counters are those of `Progress` and `JobReport`.
     """
 
     def __init__(
@@ -116,32 +112,19 @@ class Embedding:
     def progress(self, stage: str, rows: int) -> Progress:
         """How far the job is."""
         limiter = self._session.limiter
+        allowed = max(1, math.floor(min(limiter.window, self._concurrency)))
         return Progress(
-            stage=stage,
-            rows=rows,
-            total=self._total,
-            earlier=self.earlier,
-            embedded=self.embedded,
-            reused=self.reused,
-            refused=self.refused,
-            in_flight=limiter.in_flight,
-            concurrency=max(1, math.floor(min(limiter.window, self._concurrency))),
-            usage=self.usage,
-            seconds=self._reporter.seconds,
-        )
+            stage, rows, self._total, self.earlier, self.embedded, self.reused, self.refused,
+            limiter.in_flight, allowed, self.usage, self._reporter.seconds,
+        )  # fmt: skip
 
     def _report(self) -> None:
         self._reporter.report(self.progress(self._stage, self._settled))
 
     def run(self, batches: Iterator[list[Row]]) -> None:
-        """Embed until every input has a vector or is refused.
+        """Embed until every input of these rows has a vector or is refused.
 
-        Args:
-            batches: the rows of the source.
-
-        Raises:
-            JobError: too many rows cannot be embedded, or a vector has another length.
-            EmbeddingsError: the service failed, or the budget is used up.
+        Raises JobError if too many rows cannot be embedded, or a vector has another length.
         """
         self._check_errors()
         try:
@@ -175,10 +158,7 @@ class Embedding:
             yield waiting
 
     def _request_size(self, waiting: list[Row]) -> int:
-        """How many inputs go into the next request.
-
-        The client would split a larger batch, but the job saves only whole batches.
-        """
+        """How many inputs make a request that the client does not split: it is saved as a whole."""
         size = 0
         for count, row in enumerate(waiting[: self._batch_size]):
             size += row.size

@@ -240,11 +240,8 @@ def _embed_each(
 class Stratum:
     """Different inputs of similar length: from one power of two bytes to the next.
 
-    Attributes:
-        count: how many inputs there are.
-        size: their bytes in total.
-        rows: a sample: those with the smallest digests, which is as good as a random choice, and
-            the same every time.
+    `size` is their bytes in total. `rows` is a sample: those with the smallest digests, which is as
+    good as a random choice, and the same every time.
     """
 
     count: int = 0
@@ -282,14 +279,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Measured:
-    """A stratum and what each input of its sample took.
-
-    Attributes:
-        count: inputs of the stratum.
-        size: their bytes in total.
-        sizes: the bytes of each input in the sample.
-        values: the tokens or credits that each of them took.
-    """
+    """The count and bytes of a stratum; the bytes, and tokens or credits, of each sampled input."""
 
     count: int
     size: int
@@ -325,10 +315,7 @@ def _part(stratum: Measured, cap: float | None, *, by_size: bool) -> Range[float
 
 
 def _cap(strata: Iterable[Measured]) -> float | None:
-    """The most that an input takes because the model truncates it; None if it truncates none.
-
-    Inputs of different length then take the same, and none takes more.
-    """
+    """What truncated inputs take: different lengths take the same, and none more; None without."""
     pairs = [pair for one in strata for pair in zip(one.sizes, one.values, strict=True)]
     most = max(value for _, value in pairs)
     longest = [size for size, value in pairs if value == most]

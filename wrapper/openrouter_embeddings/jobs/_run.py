@@ -276,30 +276,12 @@ def _report(
 
 
 def _reopen(
-    path: Path,
-    finished: Provenance,
-    store: Store,
-    source: Source,
-    reader: Reader,
-    *,
-    retry: bool,
+    path: Path, finished: Provenance, store: Store, source: Source, reader: Reader, *, retry: bool
 ) -> bool:
-    """Make a job of a finished target again, so that its missing vectors can be embedded.
+    """Make a job of a finished target again; return whether it has anything to do.
 
-    Args:
-        path: the target.
-        finished: its provenance.
-        store: of its job, which may have been stopped at any time.
-        source: of the target.
-        reader: of its inputs.
-        retry: whether to embed the rows without a vector.
-
-    Returns:
-        Whether there is anything to do.
-
-    Raises:
-        JobError: an image that has a vector can no longer be read, or the target has other rows
-            than when it was made.
+    Raises JobError if an image that has a vector cannot be read again, or the rows of the target
+    have changed.
     """
     # vectors that are damaged in the store are intact in the target
     if store.fact(_COPYING) or store.fact("damaged") or (retry and not store.kept):

@@ -89,14 +89,9 @@ class Source:
         return Reader(self.schema, self.folder, replace(spec, images=images))
 
     def batches(self, rows: int, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """All rows, in batches of `rows` rows; the last batch may be shorter.
+        """All rows, in batches of `rows` rows, with these columns; default: all columns.
 
-        Args:
-            rows: how many rows a batch has.
-            columns: the columns to read; default: all.
-
-        Raises:
-            JobError: the source cannot be read to its end.
+        Only the last batch may be shorter. Raises JobError if the source cannot be read to its end.
         """
         arrow = need("pyarrow", "jobs")
         waiting: list[pa.RecordBatch] = []
@@ -128,16 +123,9 @@ def _one(arrow: Any, batches: list[pa.RecordBatch]) -> pa.RecordBatch:
 
 
 def open_source(source: Any, written: Iterable[Path] = (), delimiter: str | None = None) -> Source:
-    """Open a source.
+    """Open a source; a pattern leaves out the files that the job writes.
 
-    Args:
-        source: as for `embed_file`.
-        written: the files that the job writes; a pattern leaves them out.
-        delimiter: as for `embed_file`.
-
-    Raises:
-        InputError: the source does not exist or cannot be read, or the job would overwrite it.
-        ImportError: the extra `jobs` is not installed.
+    Raises InputError, and ImportError if the extra `jobs` is not installed.
     """
     if not isinstance(source, str | PathLike | list | tuple):
         _no_delimiter(delimiter)

@@ -39,13 +39,7 @@ class JobLockedError(JobError):
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
-    """What to embed of each row.
-
-    Attributes:
-        column: the column with the text; default: the only text column, or the one named "text".
-        template: instead of a column, a text with column names in braces.
-        images: the column with images: bytes, paths, or URLs.
-    """
+    """What to embed of each row; see `embed_file`."""
 
     column: str | None = None
     template: str | None = None
@@ -69,13 +63,7 @@ class JobParameters:
 
     @classmethod
     def of(cls, spec: InputSpec, options: Options, **of_target: Any) -> Self:
-        """The parameters as they will be read back from the job file.
-
-        Args:
-            spec: the input.
-            options: of the requests.
-            **of_target: `source`, `key`, `only_key` and `precision`.
-        """
+        """The parameters, with those that no request has, as they are read from the job file."""
         request = options.request_fields()
         # the name of a cache file depends on the order of these keys
         extra_body = orjson.dumps(options.extra_body or {}, option=orjson.OPT_SORT_KEYS)
@@ -129,19 +117,7 @@ class JobParameters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """Where the vectors of a finished target come from.
-
-    Attributes:
-        parameters: of the job.
-        dimensions: of the vectors; 0 if no row has one and none were requested.
-        models: the models as the service named them.
-        providers: the providers that served the requests.
-        package: the version of this package.
-        specification: the version of the API's contract, and a digest of it.
-        rows: rows of the target.
-        duplicates: rows that share the vector of an earlier row.
-        errors: rows without a vector.
-    """
+    """Where the vectors of a finished target come from; counts and names as in `JobReport`."""
 
     parameters: JobParameters
     dimensions: int

@@ -240,10 +240,7 @@ class Store:
                 limit = min(2 * limit, _MAX_VARIABLES)
 
     def _is_intact(self, key: Any, value: Any, checksum: Any) -> bool:
-        """Whether a row has its checksum, which covers both key and value.
-
-        A damaged index may lead to the vector of another input.
-        """
+        """Whether the checksum fits key and value: a damaged index may lead to another vector."""
         if checksum is None and self._is_old:
             return True
         return (
@@ -397,12 +394,9 @@ class Store:
     def remove_if_empty(self) -> None:
         """Delete the file unless it has vectors, refusals or costs."""
         with suppress(JobError):  # a damaged file stays
-            if self.path.exists() and not (
-                self.fact("unpriced")
-                or self.spent
-                or self.count("vectors")
-                or self.count("refused")
-            ):
+            if not self.path.exists() or self.fact("unpriced") or self.spent:
+                return
+            if not (self.count("vectors") or self.count("refused")):
                 self.remove()
 
     def close(self) -> None:

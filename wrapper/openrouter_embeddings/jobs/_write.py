@@ -42,16 +42,7 @@ _INSTEAD = "use another target format, or leave the column out of the source"
 class TargetWriter:
     """Writes the target of a job, first as a rehearsal and then with the vectors.
 
-    Args:
-        path: the target.
-        source: its rows.
-        reader: of the inputs.
-        key: the column that identifies a row in the errors file; None for the row number.
-        only_key: leave all other columns of the source out of the target.
-        precision: of the vectors in the target.
-
-    Raises:
-        InputError: the target cannot hold a column of the source.
+    Takes the parameters of `embed_file`. Raises InputError if the target cannot hold a column.
     """
 
     def __init__(
@@ -74,12 +65,8 @@ class TargetWriter:
     def rehearse(self, dimensions: int) -> None:
         """Read all that the job reads, and write the target without vectors, then delete it.
 
-        Args:
-            dimensions: of the vectors that will be written; 0 if not known.
-
-        Raises:
-            InputError: the source cannot be read, or the target cannot hold a value.
-            JobError: the disk has no room for the vectors.
+        Raises InputError if a value cannot be read or written, and JobError if the disk has no room
+        for vectors of so many dimensions; 0 means that their length is not known.
         """
         arrow = need("pyarrow", "jobs")
         target = self._open(0)
@@ -122,19 +109,10 @@ class TargetWriter:
     def write(
         self, store: Store, provenance: Provenance, on_rows: Callable[[int], None]
     ) -> Provenance:
-        """Write the target and the errors file.
+        """Write the target and the errors file; return the provenance with the numbers of rows.
 
-        Args:
-            store: has the vectors and the refusals.
-            provenance: of the target, without the numbers of rows.
-            on_rows: is called after each batch with the number of rows written.
-
-        Returns:
-            The provenance with the numbers of rows.
-
-        Raises:
-            JobError: the source has changed, vectors were damaged, or the target cannot hold a
-                value.
+        Calls `on_rows` with the number of rows written after each batch. Raises JobError if the
+        source has changed, vectors were damaged, or the target cannot hold a value.
         """
         rows = errors = 0
         damaged_before = store.damaged
