@@ -28,9 +28,11 @@ def source(tmp_path: Path) -> Path:
     return tmp_path / "source.parquet"
 
 
-def run(source: Any, target: Path, *faults: Fault, **options: Any) -> tuple[Any, Service]:
+def run(
+    source: Any, target: Path, *faults: Fault, service: Service | None = None, **options: Any
+) -> tuple[Any, Service]:
     """Run a job against the stand-in with these faults; return its report and the service."""
-    service = Service(*faults)
+    service = service or Service(*faults)
     made: Any = {**OPTIONS, "max_retries": 0}
     with service.client(**made) as client:
         return jobs.embed_file(source, target, client=client, **options), service

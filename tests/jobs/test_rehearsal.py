@@ -13,7 +13,7 @@ from openrouter_embeddings import jobs
 from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.testing import Service
 
-from tests.job_support import OPTIONS, run
+from tests.job_support import run
 
 
 def _categories_in_a_struct(path: Path, rows: int) -> pa.Table:
@@ -66,15 +66,9 @@ def test_a_source_is_read_to_its_end_before_anything_is_sent(tmp_path: Path, col
     """Both the text and the columns of the target."""
     _damaged(tmp_path / "s.parquet", column)
     service = Service()
-    with (
-        service.client(**OPTIONS) as client,
-        pytest.raises(
-            ore.InputError, match=r"(?s)cannot be read to its end: .*/s.parquet: .*nothing was sent"
-        ),
-    ):
-        jobs.embed_file(
-            tmp_path / "s.parquet", tmp_path / "t.parquet", column="text", client=client
-        )
+    words = r"(?s)cannot be read to its end: .*/s.parquet: .*nothing was sent"
+    with pytest.raises(ore.InputError, match=words):
+        run(tmp_path / "s.parquet", tmp_path / "t.parquet", service=service, column="text")
     assert service.faults.requests == 0
     assert [path.name for path in tmp_path.iterdir()] == ["s.parquet"]
 
@@ -85,11 +79,8 @@ def test_numbers_that_do_not_fit_are_found_before_anything_is_sent(tmp_path: Pat
     lines.append(json.dumps({"text": "last", "v": 1152921504606846977}))
     (tmp_path / "s.jsonl").write_text("\n".join(lines))
     service = Service()
-    with (
-        service.client(**OPTIONS) as client,
-        pytest.raises(ore.InputError, match=r"line 20001: the value of 'v' does not fit double"),
-    ):
-        jobs.embed_file(tmp_path / "s.jsonl", tmp_path / "t.parquet", column="text", client=client)
+    with pytest.raises(ore.InputError, match=r"line 20001: the value of 'v' does not fit double"):
+        run(tmp_path / "s.jsonl", tmp_path / "t.parquet", service=service, column="text")
     assert service.faults.requests == 0
     report, _ = run(tmp_path / "s.jsonl", tmp_path / "t.npy", column="text")
     assert report.rows == 20_001
@@ -100,9 +91,9 @@ def test_a_disk_without_room_is_found_before_anything_is_sent(
 ) -> None:
     """If the length of the vectors is known, from the options or from an earlier run."""
     table = pa.table({"text": [f"text {n}" for n in range(100)]})
-    service = Service(Fault("status", status=402, requests=[2]))
-    with service.client(**OPTIONS) as client, pytest.raises(ore.PaymentRequiredError):
-        jobs.embed_file(table, tmp_path / "u.npy", client=client, dimensions=None)
+    unpaid = Fault("status", status=402, requests=[2])
+    with pytest.raises(ore.PaymentRequiredError):
+        run(table, tmp_path / "u.npy", unpaid, dimensions=None)
     width = run(table, tmp_path / "w.npy", dimensions=None)[0].dimensions
 
     def usage(_: Path) -> SimpleNamespace:
@@ -121,8 +112,8 @@ def test_a_target_that_cannot_be_created_is_found_before_anything_is_sent(tmp_pa
     """For example because a directory has the name of the file."""
     (tmp_path / "t.npy.part").mkdir()
     service = Service()
-    with service.client(**OPTIONS) as client, pytest.raises(IsADirectoryError):
-        jobs.embed_file(pa.table({"text": ["a"]}), tmp_path / "t.npy", client=client)
+    with pytest.raises(IsADirectoryError):
+        run(pa.table({"text": ["a"]}), tmp_path / "t.npy", service=service)
     assert service.faults.requests == 0
 
 
@@ -134,6 +125,6 @@ def test_deep_nesting_is_found_before_anything_is_sent(tmp_path: Path, name: str
         deep = {"a": deep}
     (tmp_path / "s.jsonl").write_text(json.dumps({"text": "a", "deep": deep}))
     service = Service()
-    with service.client(**OPTIONS) as client, pytest.raises(ore.InputError, match=r"nested|limit"):
-        jobs.embed_file(tmp_path / "s.jsonl", tmp_path / name, column="text", client=client)
+    with pytest.raises(ore.InputError, match=r"nested|limit"):
+        run(tmp_path / "s.jsonl", tmp_path / name, service=service, column="text")
     assert service.faults.requests == 0
