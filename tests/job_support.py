@@ -1,4 +1,4 @@
-"""Jobs against the stand-in, for tests of several kinds."""
+"""What tests of jobs share: a source, a job against the stand-in, and its results."""
 
 from collections import Counter
 from concurrent.futures import wait
@@ -9,7 +9,10 @@ import numpy as np
 import openrouter_embeddings as ore
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from openrouter_embeddings import jobs
+from openrouter_embeddings.jobs._sources import open_source
+from openrouter_embeddings.jobs._spec import InputSpec
 from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.testing import Service
 
@@ -18,16 +21,25 @@ TABLE = pa.table({"id": range(100), "text": TEXTS, "more": [f"more {n}" for n in
 OPTIONS: Any = {"model": "local/hash", "dimensions": 8, "batch_size": 16, "concurrency": 1}
 
 
-def run(source: Any, target: Path, *faults: Fault, **options: Any) -> tuple[Any, Service]:
-    """A job against the stand-in with these faults; its report, and the service's books."""
-    service = Service(*faults)
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A Parquet file with several row groups."""
+    pq.write_table(TABLE, tmp_path / "source.parquet", row_group_size=30)
+    return tmp_path / "source.parquet"
+
+
+def run(
+    source: Any, target: Path, *faults: Fault, service: Service | None = None, **options: Any
+) -> tuple[Any, Service]:
+    """Run a job against the stand-in with these faults; return its report and the service."""
+    service = service or Service(*faults)
     made: Any = {**OPTIONS, "max_retries": 0}
     with service.client(**made) as client:
         return jobs.embed_file(source, target, client=client, **options), service
 
 
 def vectors(texts: list[Any]) -> Any:
-    """What the stand-in gives."""
+    """The vectors that the stand-in returns."""
     return ore.Client.local(**OPTIONS).embed(texts).vectors
 
 
@@ -38,11 +50,23 @@ def matrix(path: Path) -> Any:
 
 
 def billed(*services: Service) -> Counter[str]:
-    """How often each input was billed."""
+    """How often the services billed each input."""
     return Counter(i for service in services for bill in service.faults.billed for i in bill.inputs)
 
 
 def first_of(pending: Any, **_: Any) -> Any:
-    """In place of `wait`: the others are still under way, whenever they came."""
+    """Replaces `wait`: reports only the first request as done."""
     wait(pending)
     return [*pending][:1], [*pending][1:]
+
+
+def texts(source: Any, column: str | None = None, template: str | None = None) -> list[Any]:
+    """The texts that a job would embed."""
+    opened = open_source(source)
+    reader = opened.reader(InputSpec(column, template))
+    return [row.value for batch in opened.batches(1000) for row in reader.read(batch)]
+
+
+def same_name_twice() -> pa.Table:
+    """A table with two columns of the same name."""
+    return pa.table([pa.array(["a"]), pa.array(["b"])], ["text", "text"])

@@ -424,7 +424,7 @@ def test_a_url_is_not_a_path(tmp_path: Path, arguments: list[str]) -> None:
     assert orembed("run", "s.txt", "-o", "done.npy", *HASH, cwd=tmp_path).returncode == 0
     done = orembed(*arguments, cwd=tmp_path)
     assert done.returncode == 2
-    assert "addresses such as s3://… are not supported" in done.stderr
+    assert "URLs such as s3://… are not supported" in done.stderr
     assert {path.name for path in tmp_path.iterdir()} <= {
         "s.txt",
         "done.npy",
@@ -437,7 +437,7 @@ def test_an_unclear_text_column_is_asked_for_by_its_option(tmp_path: Path) -> No
     (tmp_path / "s.jsonl").write_text('{"a": "x", "b": "y"}\n')
     done = orembed("run", "s.jsonl", "-o", "t.npy", "--local", cwd=tmp_path)
     assert done.returncode == 2
-    assert "Name it with column (--column); there are a, b" in done.stderr
+    assert "Name it with column (--column); the columns are a, b" in done.stderr
 
 
 def test_a_stopping_job_says_what_it_waits_for(

@@ -1,4 +1,4 @@
-"""What a job may cost, over all its runs, whatever becomes of its requests."""
+"""A budget limits the cost of all runs of a job together."""
 
 from decimal import Decimal
 from itertools import chain, repeat
@@ -9,7 +9,8 @@ import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings import jobs
 from openrouter_embeddings.core.batching import FRAME_TOKENS
-from openrouter_embeddings.jobs._store import Store, job_file
+from openrouter_embeddings.jobs._spec import job_file
+from openrouter_embeddings.jobs._store import Store
 from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.local.models.hash import HashModel
 from openrouter_embeddings.testing import Service
@@ -45,8 +46,8 @@ def words(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_budget_is_of_all_runs_together(words: Path) -> None:
-    """Running the same command again and again does not spend it again, nor asks for the price."""
+def test_a_budget_holds_for_all_runs_together(words: Path) -> None:
+    """Later runs of the same command spend nothing more, and do not ask for the price again."""
     service, budget = Service(), 80 * PRICE
     five_times(service, words, budget)
     assert len(service.faults.billed[0].inputs) == 1  # to learn the price
@@ -59,8 +60,8 @@ def test_a_budget_is_of_all_runs_together(words: Path) -> None:
     assert report.embedded == 41
 
 
-def test_a_first_input_that_is_refused_tells_no_price(tmp_path: Path) -> None:
-    """So the next one goes alone, too."""
+def test_a_refused_first_input_gives_no_price(tmp_path: Path) -> None:
+    """The next input is sent alone to learn the price."""
     path = tmp_path / "words.txt"
     path.write_text("poison\n" + "".join(f"{n} and several more words\n" for n in range(40)))
     service = Service(Fault("poison"))
@@ -68,8 +69,8 @@ def test_a_first_input_that_is_refused_tells_no_price(tmp_path: Path) -> None:
     assert [len(bill.inputs) for bill in service.faults.billed] == [1]
 
 
-def test_attempts_that_are_made_again_count(tmp_path: Path) -> None:
-    """Those whose answer never came may have been billed; nothing is sent that could be more."""
+def test_retries_count_towards_the_budget(tmp_path: Path) -> None:
+    """A request without a response may have been billed, so its estimated cost is reserved."""
     path = tmp_path / "digits.txt"
     path.write_text("".join(f"{n}\n" for n in range(9)))
     service, budget = Service(Fault("reset-mid-body", requests=range(1, 20))), 90 * PRICE
@@ -78,10 +79,10 @@ def test_attempts_that_are_made_again_count(tmp_path: Path) -> None:
     assert len(service.faults.billed) > 1
 
 
-def test_an_answer_that_cannot_be_kept_was_paid_for(
+def test_a_response_that_cannot_be_saved_counts_towards_the_budget(
     words: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It counts in every run, though the job gets no further."""
+    """It counts in every run, although the job gets no further."""
     embed, widths = HashModel.embed, chain([8], repeat(9))
     monkeypatch.setattr(HashModel, "embed", lambda me, given, _: embed(me, given, next(widths)))
     service, budget = Service(), 60 * PRICE
@@ -96,8 +97,8 @@ def test_an_answer_that_cannot_be_kept_was_paid_for(
     assert ends[-1] is ore.BudgetExceededError
 
 
-def test_a_job_that_is_begun_otherwise_asks_the_price_anew(words: Path) -> None:
-    """Another model may be dearer; what was spent stays spent."""
+def test_other_parameters_make_a_job_ask_for_the_price_again(words: Path) -> None:
+    """Another model may cost more; what was spent still counts."""
     target = words.with_suffix(".npy")
     with pytest.raises(ore.ResponseError):  # billed, and nothing to keep
         run(words, target, Fault("empty-data"), budget=Decimal(1))
@@ -105,8 +106,8 @@ def test_a_job_that_is_begun_otherwise_asks_the_price_anew(words: Path) -> None:
     assert len(service.faults.billed[0].inputs) == 1
 
 
-def test_what_may_have_been_billed_is_remembered(words: Path) -> None:
-    """Though no answer has told a price yet; it counts as soon as one does."""
+def test_unpriced_requests_count_once_the_price_is_known(words: Path) -> None:
+    """A request that may have been billed before any price was known counts in the next run."""
     target = words.with_suffix(".npy")
     with pytest.raises(ore.APIConnectionError):
         run(words, target, Fault("reset-mid-body"), budget=Decimal(1))
@@ -118,8 +119,8 @@ def test_what_may_have_been_billed_is_remembered(words: Path) -> None:
         run(words, target, budget=unpriced * PRICE)
 
 
-def test_a_service_that_names_no_cost_is_asked_once(words: Path) -> None:
-    """Every run would pay for another input, and the budget could not say how much."""
+def test_a_service_that_reports_no_cost_is_asked_once(words: Path) -> None:
+    """Otherwise every run would pay for another input without knowing how much."""
     usage = {"prompt_tokens": 1, "total_tokens": 1}
     service = support.Service(lambda body, _: support.answer(body["input"], usage=usage))
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""What a job will take, from a price or from a sample."""
+"""Estimates of the cost and the time of a job, from a price or from a sample."""
 
 import hashlib
 import math
@@ -8,15 +8,43 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import openrouter_embeddings as ore
 import pyarrow as pa
 import pytest
 from openrouter_embeddings import jobs
 from openrouter_embeddings.jobs import _estimate
+from openrouter_embeddings.jobs._estimate import Measured, Range, Sample, Stratum, extrapolated
 from openrouter_embeddings.jobs._rows import Row
-from openrouter_embeddings.jobs._strata import Measured, Range, Sample, Stratum, extrapolated
+from openrouter_embeddings.local.faults import Fault
+from openrouter_embeddings.testing import Service
 
 from tests import support
-from tests.support import orembed
+from tests.job_support import run
+from tests.support import PNG, orembed
+
+
+def test_an_estimate_of_images_needs_a_sample(tmp_path: Path) -> None:
+    """A price is refused; an input of the sample that the service refuses does no harm."""
+    (tmp_path / "a.png").write_bytes(PNG)
+    with pytest.raises(ore.InputError, match="the size of an image does not determine its tokens"):
+        jobs.estimate(tmp_path, price=Decimal(1))
+    table = pa.table({"text": ["good", "poison", "fine"]})
+    service = Service(Fault("poison", text="poison"))
+    with service.client(model="local/hash") as client:
+        assert jobs.estimate(table, client=client).tokens > 0
+
+
+def test_an_estimate_skips_files_that_the_job_writes(tmp_path: Path) -> None:
+    """Like the job, it also refuses an unsuitable target."""
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n')
+    pattern = str(tmp_path / "*.jsonl")
+    run(pattern, tmp_path / "t.jsonl")
+    assert jobs.estimate(pattern, tmp_path / "t.jsonl", price=Decimal(1)).rows == 1
+    with pytest.raises(ore.InputError, match="has a column 'embedding' already"):
+        jobs.estimate(tmp_path / "t.jsonl", tmp_path / "u.jsonl", price=Decimal(1))
+    with pytest.raises(ore.InputError, match=r"a target ends in \.parquet, "):
+        jobs.estimate(pattern, tmp_path / "t.txt", price=Decimal(1))
+
 
 PRICE = Decimal("2e-8")
 LIMIT = 256  # tokens that the model reads
@@ -49,7 +77,7 @@ def estimated(texts: list[str], **options: Any) -> jobs.Estimate:
 
 @pytest.mark.parametrize("where", [0, -1])
 def test_a_long_text_does_not_ruin_an_estimate(where: int) -> None:
-    """The model cuts it, and all others are short; wherever it stands."""
+    """One long text that the model truncates hardly changes the estimate, wherever it is."""
     texts = [f"a short text of some words, number {n} {'and on ' * (n % 9)}" for n in range(3000)]
     texts.insert(where % 3001, "long " * 20_000)
     truth = sum(map(tokens_of, texts))
@@ -64,8 +92,8 @@ def test_a_long_text_does_not_ruin_an_estimate(where: int) -> None:
     assert found.cost_range[0] <= PRICE * truth <= found.cost_range[1]
 
 
-def test_a_sample_is_small_and_from_everywhere() -> None:
-    """Though every length is in it, and whichever comes first."""
+def test_a_sample_is_small_and_covers_all_lengths() -> None:
+    """The order of the rows does not change the sample."""
     asked = service()
     texts = [f"{n} " * 2 ** (n % 12) for n in range(2000)]
     table = pa.table({"text": texts})
@@ -79,8 +107,8 @@ def test_a_sample_is_small_and_from_everywhere() -> None:
     assert {text for body in again.bodies for text in body["input"]} == {*seen}
 
 
-def test_what_is_sampled_whole_is_known() -> None:
-    """Then the range is a point."""
+def test_a_source_that_is_sampled_as_a_whole_has_an_exact_estimate() -> None:
+    """The range is a single number then."""
     texts = ["a", "some words", "and a few words more " * 20, "long " * 2000]
     found = estimated([*texts, texts[1], ""])
     truth = sum(map(tokens_of, texts))
@@ -112,8 +140,8 @@ def sampled(seed: int) -> tuple[Range[float], float]:
     return extrapolated(strata, by_size=True), float(tokens.sum())
 
 
-def test_estimates_of_many_corpora() -> None:
-    """Lengths, scripts and limits of all kinds: near the truth, and mostly within the range."""
+def test_estimates_are_near_the_truth_for_many_corpora() -> None:
+    """Lengths, scripts and truncation vary; the truth is within the range most of the time."""
     within = 0
     for seed in range(100):
         found, truth = sampled(seed)
@@ -123,15 +151,15 @@ def test_estimates_of_many_corpora() -> None:
     assert within >= 92
 
 
-def test_what_the_model_cuts_costs_by_the_piece() -> None:
-    """Longer or not."""
+def test_truncated_texts_cost_the_same() -> None:
+    """Their length makes no difference."""
     cut = Measured(1000, 5_000_000, [4100, 8000], [256.0, 256.0])
     short = Measured(10, 100, [10], [3.0])
     assert extrapolated([short, cut], by_size=True) == Range(*[256_000 + 30] * 3)
 
 
-def test_images_are_estimated_by_the_piece() -> None:
-    """Their bytes tell no tokens."""
+def test_images_are_estimated_by_number() -> None:
+    """Their size in bytes does not determine their tokens."""
     images = Measured(10, 50_000, [1000, 9000], [100.0, 300.0])
     assert extrapolated([images], by_size=False) == Range(1200.0, 2000.0, 2800.0)
 
@@ -140,10 +168,10 @@ def test_images_are_estimated_by_the_piece() -> None:
 @pytest.mark.parametrize(
     ("request_", "input_", "token"), [(0.5, 0.0, 0.0), (0.0, 0.3, 0.0), (0.1, 0.0, 0.01)]
 )
-def test_the_time_holds_the_truth(
+def test_the_true_time_is_within_the_range(
     monkeypatch: pytest.MonkeyPatch, request_: float, input_: float, token: float, batch_size: int
 ) -> None:
-    """Whatever the service takes time for; how long a model is loaded does not count."""
+    """Whatever takes the service its time; loading a model does not count."""
     now = 0.0
     monkeypatch.setattr(_estimate, "time", SimpleNamespace(monotonic=lambda: now))
 
@@ -167,7 +195,7 @@ def test_the_time_holds_the_truth(
 
 
 def test_a_price_gives_a_range_of_tokens() -> None:
-    """Of four bytes each, or of six, or of one."""
+    """A token has about four bytes, at most six and at least one."""
     found = jobs.estimate(pa.table({"text": ["x" * 1200]}), price=Decimal(2))
     assert (found.tokens, found.tokens_range) == (300, (200, 1200))
     assert found.cost == Decimal("0.0006")
@@ -176,7 +204,7 @@ def test_a_price_gives_a_range_of_tokens() -> None:
 
 
 def test_a_stratum_keeps_the_same_rows_in_any_order() -> None:
-    """Those with the smallest digests."""
+    """It keeps those with the smallest digests."""
     rows = [Row(bytes([n]), "", size=5) for n in range(200)]
     kept = []
     for order in (rows, rows[::-1], rows[1::2] + rows[::2]):
@@ -188,8 +216,8 @@ def test_a_stratum_keeps_the_same_rows_in_any_order() -> None:
     assert kept[0] == kept[1] == kept[2] == rows[: len(kept[0])]
 
 
-def test_the_command_line_says_how_sure_it_is(tmp_path: Path) -> None:
-    """A number, and the least and the most."""
+def test_the_command_line_prints_a_range(tmp_path: Path) -> None:
+    """Tokens and cost have a likely value and a range, and the time has limits."""
     (tmp_path / "s.txt").write_text("".join(f"text {n} {'and on' * (n % 7)}\n" for n in range(400)))
     options = ("-o", tmp_path / "t.npy", "--dry-run")
     done = orembed("run", tmp_path / "s.txt", *options, "--local", "--model", "local/hash")

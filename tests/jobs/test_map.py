@@ -1,4 +1,4 @@
-"""A target as points on a page, looked at in a browser."""
+"""A map draws a target on a page, which these tests open in a browser."""
 
 import io
 import math
@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from openrouter_embeddings import cli, jobs
-from openrouter_embeddings.jobs._formats import kind_of
+from openrouter_embeddings.jobs._formats import target_format
 from openrouter_embeddings.jobs._map import (
     DARK_PAGE,
     LIGHT_PAGE,
@@ -36,12 +36,14 @@ KINDS = {
     "money": ["stocks fell", "the bank lent money", "prices rise", "a tax on income", "bonds"],
     "weather": ["rain is coming", "snow fell", "a storm at sea", "sunny and warm", "thick fog"],
 }
+
 EVIL = "</script><script>document.title = 'broken'</script><img src=x onerror='broken()'>"
 TEXTS = [text for texts in KINDS.values() for text in texts] + [EVIL]
 NAMES = [kind for kind, texts in KINDS.items() for _ in texts] + [EVIL]
 TABLE = pa.table(
     {"text": TEXTS, "kind": NAMES, "n": range(16), "raw": pa.array([b"\0"] * 16, pa.binary())}
 )
+
 # a browser that looks nowhere else
 _QUIET = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking",
@@ -93,17 +95,17 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_map_is_seen_in_a_browser(
+def test_a_map_is_drawn_in_a_browser(
     target: Path, tmp_path: Path, open_page: Callable[..., Page], scheme: Any
 ) -> None:
-    """Points in the colours of the legend; pointing at one shows its row, whatever its text."""
+    """Points have the colours of the legend, and pointing at one shows its row as plain text."""
     drawn = jobs.write_map(target, tmp_path / "map.html", color="kind")
     assert (drawn.points, drawn.rows) == (16, 16)
     page = open_page(tmp_path / "map.html", color_scheme=scheme)
     assert page.title() == "t.parquet"
     assert page.locator("h1").inner_text() == "t.parquet"
     said = page.locator("header p").first.inner_text()
-    assert said.startswith("16 of 16 rows, 384 dimensions of local/minilm; the axes hold ")
+    assert said.startswith("16 of 16 rows, 384 dimensions of local/minilm; the axes explain ")
     assert page.locator("#outside").is_hidden()
     assert page.locator("#legend div").all_inner_texts() == ["kind", *KINDS, EVIL]
     colours = page.evaluate("colors")
@@ -149,7 +151,7 @@ def _rgb(colour: str) -> list[int]:
 def test_a_map_follows_the_system_from_light_to_dark(
     target: Path, tmp_path: Path, open_page: Callable[..., Page]
 ) -> None:
-    """Also while it is open; numbers have a scale of their own in each."""
+    """Also while the page is open; a scale of numbers has other colours in each."""
     jobs.write_map(target, tmp_path / "map.html", color="kind")
     page = open_page(tmp_path / "map.html", color_scheme="light")
     assert {*page.evaluate("colors")} == {*LIGHT_PAGE[:4]}
@@ -185,7 +187,7 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     vectors[[7, 8]] *= 30
     vectors[9] *= -40
     path = folder / "a target with a long name, for small screens, and \u202eevil.parquet"
-    target = kind_of(path)(path, schema, 8, "float32")
+    target = target_format(path)(path, schema, 8, "float32")
     target.write(rows, vectors, np.ones(300, bool))
     said = {"rows": 300, "dimensions": 8, "asked_dimensions": 8, "model": "acme/embed-1"}
     target.finish({**said, "provider": None, "input_type": None})
@@ -195,10 +197,10 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("width", [390, 1400])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_covers_anything_else(
+def test_nothing_overlaps(
     crowd: Path, open_page: Callable[..., Page], width: int, scheme: Any
 ) -> None:
-    """The heading, the legend and the points have their places on a phone and on a large screen."""
+    """Heading, legend and points have room on a phone and on a large screen."""
     page = open_page(crowd, width, 844, color_scheme=scheme)
     boxes = [page.locator(name).bounding_box() for name in ("header", "#legend", "canvas")]
     for number, one in enumerate(boxes):
@@ -232,7 +234,7 @@ def _after(one: Any, other: Any, at: str, size: str) -> bool:
 
 
 def test_far_points_do_not_squeeze_the_others(crowd: Path, open_page: Callable[..., Page]) -> None:
-    """They lie outside until somebody asks for all, and a note says so."""
+    """They are out of view until the user shows all; a note says how many."""
     page = open_page(crowd)
     outside = "data.places.map(place).filter(([x, y]) => !inside(x, y)).length"
     page.evaluate(
@@ -245,18 +247,16 @@ def test_far_points_do_not_squeeze_the_others(crowd: Path, open_page: Callable[.
     assert (middle > [300, 300]).any()
     assert (
         page.locator("#outside").inner_text()
-        == "3 points lie outside, far from the others show all"
+        == "3 points are out of view, far from the others show all"
     )
     page.get_by_role("button", name="show all").click()
     assert page.evaluate(outside) == 0
-    page.get_by_role("button", name="leave them out").click()
+    page.get_by_role("button", name="hide them").click()
     assert page.evaluate(outside) == 3
 
 
-def test_a_text_cannot_turn_what_is_beside_it_around(
-    crowd: Path, open_page: Callable[..., Page]
-) -> None:
-    """Signs that turn the order of letters around are shown as escapes, in every place."""
+def test_a_text_cannot_reverse_its_neighbours(crowd: Path, open_page: Callable[..., Page]) -> None:
+    """Characters that change the direction of text are shown as escapes everywhere."""
     page = open_page(crowd)
     page.mouse.move(*page.evaluate("place(data.places[20])"))
     assert page.locator("#row").inner_text().splitlines()[-1] == r"story\u202eevil \u206620"
@@ -273,7 +273,7 @@ def test_a_text_cannot_turn_what_is_beside_it_around(
 
 
 def test_a_map_can_be_moved(target: Path, tmp_path: Path, open_page: Callable[..., Page]) -> None:
-    """By dragging and with the wheel; a double click shows all again."""
+    """Dragging and the wheel move and zoom it; a double click shows all again."""
     jobs.write_map(target, tmp_path / "map.html")
     page = open_page(tmp_path / "map.html")
     assert page.locator("#legend").is_hidden()
@@ -294,7 +294,7 @@ def test_a_map_can_be_moved(target: Path, tmp_path: Path, open_page: Callable[..
 def test_a_map_is_moved_with_fingers(
     target: Path, tmp_path: Path, open_page: Callable[..., Page]
 ) -> None:
-    """A tap shows a row and the next hides it, one finger drags, two pinch."""
+    """A tap shows a row and the next hides it; one finger drags, two pinch."""
     jobs.write_map(target, tmp_path / "map.html")
     page = open_page(tmp_path / "map.html", 390, 844, has_touch=True, is_mobile=True)
     x, y = page.evaluate("place(data.places[3])")
@@ -322,10 +322,10 @@ def test_a_map_is_moved_with_fingers(
 
 
 @pytest.mark.parametrize("name", ["t.parquet", "t.npy", "t.jsonl"])
-def test_every_kind_of_target_is_drawn(
+def test_every_format_of_target_is_drawn(
     tmp_path: Path, name: str, open_page: Callable[..., Page]
 ) -> None:
-    """Without columns, a point's number is shown; a row without a vector is no point."""
+    """Without columns, a point shows its row number; a row without a vector has no point."""
     table = pa.table({"text": [f"text {n}" for n in range(30)] + [""] + ["more"] * 9})
     with ore.Client.local(model="local/hash", dimensions=8) as client:
         jobs.embed_file(table, tmp_path / name, client=client)
@@ -338,8 +338,8 @@ def test_every_kind_of_target_is_drawn(
     assert page.locator("#row").inner_text().splitlines()[0] == "row8"
 
 
-def test_a_map_shows_values_that_take_turns(tmp_path: Path) -> None:
-    """A pattern in the file hides no value, and a map is the same every time."""
+def test_a_sample_does_not_follow_a_pattern_in_the_file(tmp_path: Path) -> None:
+    """No value is missing, and the map is the same every time."""
     table = pa.table({"text": [f"text {n}" for n in range(800)], "kind": ["even", "odd"] * 400})
     with ore.Client.local(model="local/hash", dimensions=8) as client:
         jobs.embed_file(table, tmp_path / "t.parquet", client=client, column="text")
@@ -355,7 +355,7 @@ def test_a_map_shows_values_that_take_turns(tmp_path: Path) -> None:
 
 @given(st.integers(0, 3000), st.integers(3, 3000))
 def test_a_sample_has_a_row_of_each_part_of_the_target(rows: int, points: int) -> None:
-    """As many rows as asked for, or all, in order; none twice, and none is far from the next."""
+    """In order, without duplicates, and with no large gaps."""
     drawn = sampled(rows, points)
     assert len(drawn) == min(rows, points)
     steps = np.diff([-1, *drawn, rows])
@@ -366,15 +366,15 @@ def test_a_sample_has_a_row_of_each_part_of_the_target(rows: int, points: int) -
 @given(
     hnp.arrays(np.float64, st.tuples(st.integers(3, 60), st.just(2)), elements=st.floats(-1e3, 1e3))
 )
-def test_most_points_are_inside_at_first(places: Any) -> None:
-    """Nine of ten along each axis, whatever lies far away."""
+def test_most_points_are_in_view_at_first(places: Any) -> None:
+    """Nine of ten along each axis, however far away others are."""
     inside = near(places)
     assert inside.mean() >= 0.8
     assert near(places[inside][:1].repeat(3, axis=0)).all()
 
 
-def test_only_far_points_are_outside_at_first() -> None:
-    """A blob is inside as a whole, and so is an axis along which few points differ."""
+def test_only_outliers_are_out_of_view_at_first() -> None:
+    """A cluster stays in view as a whole, as does an axis along which few points differ."""
     rng = np.random.default_rng(2)
     blob = rng.uniform(-1, 1, (500, 2))
     assert near(blob).all()
@@ -391,7 +391,7 @@ def test_only_far_points_are_outside_at_first() -> None:
     )
 )
 def test_the_axes_are_those_of_a_singular_value_decomposition(vectors: Any) -> None:
-    """The places keep as much of the variance as any two axes can."""
+    """They explain as much of the variance as any two axes can."""
     places, explained = principal(vectors)
     assert places.shape == (len(vectors), 2)
     values = np.linalg.svd(vectors - vectors.mean(axis=0, dtype=np.float64), compute_uv=False) ** 2
@@ -403,15 +403,15 @@ def test_the_axes_are_those_of_a_singular_value_decomposition(vectors: Any) -> N
 
 
 @pytest.mark.parametrize("weights", [[1, 3], [1, -3], [3, 1], [3, -1]])
-def test_an_axis_points_to_where_its_largest_weight_is_positive(weights: list[int]) -> None:
-    """So that a map is the same everywhere."""
+def test_the_largest_weight_of_an_axis_is_positive(weights: list[int]) -> None:
+    """This makes a map the same on every machine."""
     vectors = np.outer([0, 1, 2], weights).astype(np.float32)
     wanted = 1 if max(weights, key=abs) > 0 else -1
     assert np.sign(np.diff(principal(vectors)[0][:, 0])).tolist() == [wanted, wanted]
 
 
-def test_marks_tell_values_apart() -> None:
-    """Numbers by size, others by value; rare ones share a mark, and null has one of its own."""
+def test_marks_distinguish_values() -> None:
+    """Numbers by size, others by value; rare values share a mark, and null has its own."""
     found, legend, is_scale = marks([*range(30), None, math.nan, math.inf])
     assert (found[:30], found[30:]) == ([n / 29 for n in range(30)], [None] * 3)
     assert is_scale
@@ -425,8 +425,8 @@ def test_marks_tell_values_apart() -> None:
     assert marks([None, None, None]) == ([None] * 3, [(None, "(none)")], False)
 
 
-def test_values_that_begin_alike_are_told_apart() -> None:
-    """Each has a colour of its own, and the legend leaves out the middle of a long one."""
+def test_values_with_the_same_beginning_are_distinguished() -> None:
+    """Each has its own colour, and the legend shortens the middle of a long one."""
     values = ["long " * 100 + name for name in ("cats", "dogs")]
     found, legend, _ = marks(values)
     assert found == [0, 1]
@@ -437,19 +437,19 @@ def test_values_that_begin_alike_are_told_apart() -> None:
     assert marks(same_ends)[0] == [0, 1]
 
 
-def test_the_command_line_draws(
+def test_the_command_line_draws_a_map(
     target: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And says how much of the vectors is seen."""
+    """It prints how much of the variance the map shows."""
     assert cli.main(["map", str(target), "-o", str(tmp_path / "m.html"), "--color", "n"]) == 0
     assert "m.html: 16 of 16 rows, " in capsys.readouterr().err
     assert cli.main(["map", str(target), "-o", str(tmp_path / "n.html"), "--color", "raw"]) == 2
-    assert "no column 'raw' that can be shown; there are kind, n, text" in capsys.readouterr().err
+    assert "no column 'raw' to show; the columns are kind, n, text" in capsys.readouterr().err
     assert not (tmp_path / "n.html").exists()
 
 
-def test_a_map_needs_points(target: Path, tmp_path: Path) -> None:
-    """Three, which is said."""
+def test_a_map_needs_three_points(target: Path, tmp_path: Path) -> None:
+    """The error says so."""
     with pytest.raises(ore.InputError, match="points is 2"):
         jobs.write_map(target, tmp_path / "m.html", points=2)
     with ore.Client.local(model="local/hash", dimensions=8) as client:

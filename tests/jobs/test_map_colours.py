@@ -1,4 +1,4 @@
-"""The colours of a map: told apart from each other and from the page."""
+"""The colours of a map are distinguishable from each other and from the page."""
 
 import re
 from collections.abc import Sequence
@@ -23,6 +23,7 @@ _SIGHTS = {
         [-0.011820, 0.042940, 0.968881],
     ],
 }
+
 _GREYS: dict[tuple[str, ...], list[str]] = {  # the page, what is rare, what is null
     LIGHT_PAGE: ["#ffffff", "#c8c8c8", "#8a8a8a"],
     DARK_PAGE: ["#17181a", "#55585c", "#8a8a8a"],
@@ -57,8 +58,8 @@ def _least_apart(colours: Sequence[str], sight: str = "all colours") -> float:
 
 
 @pytest.mark.parametrize("palette", [LIGHT_PAGE, DARK_PAGE])
-def test_colours_can_be_told_apart(palette: tuple[str, ...]) -> None:
-    """From each other, from the greys and from the page."""
+def test_colours_are_distinguishable(palette: tuple[str, ...]) -> None:
+    """From each other, from the greys, and from the page."""
     assert len(palette) == 24
     style = _style(palette)
     assert all(f": {grey.replace('#ffffff', '#fff')};" in style for grey in _GREYS[palette])
@@ -67,18 +68,18 @@ def test_colours_can_be_told_apart(palette: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("sight", ["protanopia", "deuteranopia"])
 @pytest.mark.parametrize("palette", [LIGHT_PAGE, DARK_PAGE])
-def test_the_colour_blind_can_tell_the_first_colours_apart(
+def test_the_first_colours_are_distinguishable_for_the_colour_blind(
     palette: tuple[str, ...], sight: str
 ) -> None:
-    """The first two most of all, and the first eight, from the page and the greys as well."""
+    """The first two most of all; the first eight also from the page and the greys."""
     assert _least_apart(palette[:2], sight) > 100
     assert _least_apart(palette[:8], sight) > 19
     assert _least_apart([*palette[:8], *_GREYS[palette]], sight) > 13
 
 
 @pytest.mark.parametrize(("palette", "least"), [(LIGHT_PAGE, 3), (DARK_PAGE, 4.5)])
-def test_colours_stand_out_from_the_page(palette: tuple[str, ...], least: float) -> None:
-    """By the contrast that WCAG asks of graphics, and on a dark page of text; scales do so, too."""
+def test_colours_contrast_with_the_page(palette: tuple[str, ...], least: float) -> None:
+    """As WCAG requires of graphics, and on a dark page of text; this includes the scales."""
     others = re.findall("--(?:plain|low|middle|high): (#[0-9a-f]{6});", _style(palette))
     assert len(others) == 4
     light = _linear([*palette, *others, _GREYS[palette][0]]) @ [0.2126, 0.7152, 0.0722] + 0.05
@@ -87,7 +88,7 @@ def test_colours_stand_out_from_the_page(palette: tuple[str, ...], least: float)
 
 
 def test_a_value_keeps_its_hue_when_the_page_becomes_dark() -> None:
-    """Each colour is the same in both palettes but for its lightness and strength."""
+    """Each colour differs between the palettes only in lightness and saturation."""
     hues = [np.arctan2(*_lab(_linear(palette)).T[:0:-1]) for palette in (LIGHT_PAGE, DARK_PAGE)]
     turned = np.degrees(np.abs(np.angle(np.exp(1j * (hues[0] - hues[1])))))
     assert turned.max() < 20

@@ -1,4 +1,4 @@
-"""What could end a job later is tried before anything is paid for; the rest is not read."""
+"""The rehearsal finds what would fail later before a job pays for anything."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from openrouter_embeddings import jobs
 from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.testing import Service
 
-from tests.job_support import OPTIONS, run
+from tests.job_support import run
 
 
 def _categories_in_a_struct(path: Path, rows: int) -> pa.Table:
@@ -26,7 +26,7 @@ def _categories_in_a_struct(path: Path, rows: int) -> pa.Table:
 
 
 def test_categories_inside_a_struct_are_values(tmp_path: Path) -> None:
-    """Over several row groups; pyarrow reads them one group at a time only."""
+    """Over several row groups, each with its own dictionary."""
     table = _categories_in_a_struct(tmp_path / "s.parquet", 100)
     run(tmp_path / "s.parquet", tmp_path / "t.parquet")
     found = pq.read_table(tmp_path / "t.parquet")
@@ -49,8 +49,8 @@ def _damaged(path: Path, column: int) -> None:
     path.write_bytes(contents)
 
 
-def test_a_column_that_nobody_asked_for_is_not_read(tmp_path: Path) -> None:
-    """Though it cannot be; a matrix has no columns, and a target may have the key alone."""
+def test_a_column_that_the_job_does_not_need_is_not_read(tmp_path: Path) -> None:
+    """Even if it is damaged: a matrix has no columns, and `only_key` drops all but the key."""
     _damaged(tmp_path / "s.parquet", 1)
     for name in ("t.npy", "t.parquet", "t.jsonl"):
         report, _ = run(
@@ -66,43 +66,34 @@ def test_a_source_is_read_to_its_end_before_anything_is_sent(tmp_path: Path, col
     """Both the text and the columns of the target."""
     _damaged(tmp_path / "s.parquet", column)
     service = Service()
-    with (
-        service.client(**OPTIONS) as client,
-        pytest.raises(
-            ore.InputError, match=r"(?s)cannot be read to its end: .*/s.parquet: .*nothing was sent"
-        ),
-    ):
-        jobs.embed_file(
-            tmp_path / "s.parquet", tmp_path / "t.parquet", column="text", client=client
-        )
+    words = r"(?s)cannot be read to its end: .*/s.parquet: .*nothing was sent"
+    with pytest.raises(ore.InputError, match=words):
+        run(tmp_path / "s.parquet", tmp_path / "t.parquet", service=service, column="text")
     assert service.faults.requests == 0
     assert [path.name for path in tmp_path.iterdir()] == ["s.parquet"]
 
 
 def test_numbers_that_do_not_fit_are_found_before_anything_is_sent(tmp_path: Path) -> None:
-    """Far from those with which they do not go together; the error names the line."""
+    """However far they are from the others; the error names the line."""
     lines = [json.dumps({"text": f"text {n % 9}", "v": 1.5}) for n in range(20_000)]
     lines.append(json.dumps({"text": "last", "v": 1152921504606846977}))
     (tmp_path / "s.jsonl").write_text("\n".join(lines))
     service = Service()
-    with (
-        service.client(**OPTIONS) as client,
-        pytest.raises(ore.InputError, match=r"line 20001: the value of 'v' does not fit double"),
-    ):
-        jobs.embed_file(tmp_path / "s.jsonl", tmp_path / "t.parquet", column="text", client=client)
+    with pytest.raises(ore.InputError, match=r"line 20001: the value of 'v' does not fit double"):
+        run(tmp_path / "s.jsonl", tmp_path / "t.parquet", service=service, column="text")
     assert service.faults.requests == 0
     report, _ = run(tmp_path / "s.jsonl", tmp_path / "t.npy", column="text")
     assert report.rows == 20_001
 
 
-def test_a_disk_that_is_too_small_is_told_before_anything_is_sent(
+def test_a_disk_without_room_is_found_before_anything_is_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As far as the length of the vectors is known; what a job holds tells it, too."""
+    """If the length of the vectors is known, from the options or from an earlier run."""
     table = pa.table({"text": [f"text {n}" for n in range(100)]})
-    service = Service(Fault("status", status=402, requests=[2]))
-    with service.client(**OPTIONS) as client, pytest.raises(ore.PaymentRequiredError):
-        jobs.embed_file(table, tmp_path / "u.npy", client=client, dimensions=None)
+    unpaid = Fault("status", status=402, requests=[2])
+    with pytest.raises(ore.PaymentRequiredError):
+        run(table, tmp_path / "u.npy", unpaid, dimensions=None)
     width = run(table, tmp_path / "w.npy", dimensions=None)[0].dimensions
 
     def usage(_: Path) -> SimpleNamespace:
@@ -117,23 +108,23 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_sent(
         assert run(table, tmp_path / name, dimensions=dimensions)[0].rows == 100
 
 
-def test_a_target_that_cannot_be_made_is_told_before_anything_is_sent(tmp_path: Path) -> None:
-    """A directory is in the way of the file, say."""
+def test_a_target_that_cannot_be_created_is_found_before_anything_is_sent(tmp_path: Path) -> None:
+    """For example because a directory has the name of the file."""
     (tmp_path / "t.npy.part").mkdir()
     service = Service()
-    with service.client(**OPTIONS) as client, pytest.raises(IsADirectoryError):
-        jobs.embed_file(pa.table({"text": ["a"]}), tmp_path / "t.npy", client=client)
+    with pytest.raises(IsADirectoryError):
+        run(pa.table({"text": ["a"]}), tmp_path / "t.npy", service=service)
     assert service.faults.requests == 0
 
 
 @pytest.mark.parametrize("name", ["t.parquet", "t.jsonl"])
-def test_what_is_nested_too_deep_is_told_before_anything_is_sent(tmp_path: Path, name: str) -> None:
-    """Parquet could be written and not read again, JSON not be written."""
+def test_deep_nesting_is_found_before_anything_is_sent(tmp_path: Path, name: str) -> None:
+    """Pyarrow could write but not read it, and JSON could not be written."""
     deep: object = 1
     for _ in range(300):
         deep = {"a": deep}
     (tmp_path / "s.jsonl").write_text(json.dumps({"text": "a", "deep": deep}))
     service = Service()
-    with service.client(**OPTIONS) as client, pytest.raises(ore.InputError, match=r"nested|limit"):
-        jobs.embed_file(tmp_path / "s.jsonl", tmp_path / name, column="text", client=client)
+    with pytest.raises(ore.InputError, match=r"nested|limit"):
+        run(tmp_path / "s.jsonl", tmp_path / name, service=service, column="text")
     assert service.faults.requests == 0

@@ -1,7 +1,9 @@
-"""Jobs that were stopped, and go on: nothing is paid for twice, and nothing mixed."""
+"""A job that was interrupted is resumed: nothing is paid for twice, and no vectors are mixed."""
 
+import os
 from concurrent.futures import wait
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +14,105 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from openrouter_embeddings import jobs
-from openrouter_embeddings.jobs import _embed, _progress, _run, _write
+from openrouter_embeddings.client.workers import Workers
+from openrouter_embeddings.jobs import _embed, _progress
 from openrouter_embeddings.jobs._rows import Reader
 from openrouter_embeddings.jobs._store import Store
+from openrouter_embeddings.jobs._write import TargetWriter
 from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.testing import Service
 
 from tests.job_support import OPTIONS, TABLE, TEXTS, billed, first_of, run, vectors
+from tests.support import PNG
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "comes"),
+    [
+        (_embed.Embedding, "_keep", "before"),
+        (_embed.Embedding, "_spend", "before"),
+        (Workers, "put", "after"),
+    ],
+)
+def test_ctrl_c_at_any_time_loses_no_response(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, comes: str
+) -> None:
+    """Every response that was billed is saved."""
+    real = getattr(owner, name)
+    interrupted: list[bool] = []
+
+    def interrupt(self: Any, *arguments: Any) -> None:
+        now = not interrupted
+        interrupted.append(True)
+        if now and comes == "before":
+            raise KeyboardInterrupt
+        real(self, *arguments)
+        if now:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(owner, name, interrupt)
+    first = Service()
+    with first.client(**OPTIONS) as client, pytest.raises(KeyboardInterrupt):
+        jobs.embed_file(TABLE, tmp_path / "t.npy", column="text", client=client)
+    _, second = run(TABLE, tmp_path / "t.npy", column="text")
+    assert set(billed(first, second).values()) == {1}
+
+
+def test_a_source_that_was_only_touched_is_the_same(source: Path, tmp_path: Path) -> None:
+    """Only its contents count, during a run and between two runs."""
+    times = count(1)
+
+    def touch(_: Any) -> None:
+        os.utime(source, (next(times), 1))
+
+    with pytest.raises(ore.PaymentRequiredError):
+        run(source, tmp_path / "t.npy", Fault("status", status=402, requests=[1]), column="text")
+    touch(None)
+    run(source, tmp_path / "t.npy", column="text", on_progress=touch)
+    assert next(times) > 2
+    assert np.array_equal(np.load(tmp_path / "t.npy"), vectors(TEXTS))
+
+
+def test_a_job_without_vectors_can_get_other_parameters(tmp_path: Path) -> None:
+    """For example after a misspelt model."""
+    with pytest.raises(ore.NotFoundError):
+        run(TABLE, tmp_path / "t.npy", column="text", model="local/typo")
+    assert [*tmp_path.iterdir()] == []
+    run(TABLE, tmp_path / "t.npy", column="text")
+
+
+def test_an_image_that_was_missing_is_read_again(tmp_path: Path) -> None:
+    """An unreadable image is not a refusal by the service, so the next run tries it again."""
+    rows = pa.table({"image": ["a.png", "b.png"]})
+    source = tmp_path / "s.parquet"
+    pq.write_table(rows, source)
+    (tmp_path / "a.png").write_bytes(PNG)
+    with pytest.raises(jobs.JobError, match="1 row cannot be embedded, and max_errors is 0"):
+        run(source, tmp_path / "t.npy", images="image", max_errors=0)
+    assert b"b.png" in (tmp_path / "t.npy.errors.jsonl").read_bytes()
+    (tmp_path / "b.png").write_bytes(PNG + b"other")
+    report, _ = run(source, tmp_path / "t.npy", images="image", max_errors=0)
+    assert (report.errors, report.duplicates) == (0, 0)
+    assert not np.isnan(np.load(tmp_path / "t.npy")).any()
+    assert not (tmp_path / "t.npy.errors.jsonl").exists()
+
+
+def test_a_changed_image_is_not_a_duplicate(tmp_path: Path) -> None:
+    """The vector of the earlier image is not counted for the row."""
+    pq.write_table(pa.table({"image": ["a.png", "b.png"]}), tmp_path / "s.parquet")
+    for name in "ab":
+        (tmp_path / f"{name}.png").write_bytes(PNG + name.encode())
+    broke = Fault("status", status=402, requests=[1])
+    with pytest.raises(ore.PaymentRequiredError):
+        run(tmp_path / "s.parquet", tmp_path / "t.npy", broke, images="image", batch_size=1)
+    (tmp_path / "a.png").write_bytes(PNG + b"other")
+    report, _ = run(tmp_path / "s.parquet", tmp_path / "t.npy", images="image", batch_size=1)
+    assert (report.rows, report.duplicates, report.embedded) == (2, 0, 3)
 
 
 @pytest.mark.parametrize("name", ["t.parquet", "t.npy", "t.jsonl"])
-def test_a_job_that_failed_goes_on(source: Path, tmp_path: Path, name: str) -> None:
-    """What came is not paid for again, and the target is the same to the byte."""
+def test_a_failed_job_is_resumed(source: Path, tmp_path: Path, name: str) -> None:
+    """Nothing is paid for twice, and the target is the same to the byte."""
     run(source, tmp_path / f"whole-{name}")
     with pytest.raises(ore.PaymentRequiredError):
         run(source, tmp_path / name, Fault("status", status=402, requests=[3]))
@@ -37,10 +126,10 @@ def test_a_job_that_failed_goes_on(source: Path, tmp_path: Path, name: str) -> N
     assert not (tmp_path / f"{name}.job").exists()
 
 
-def test_an_input_is_asked_for_once_while_it_is_under_way(
+def test_an_input_in_flight_is_not_sent_again(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Though its duplicate is read before its answer has come."""
+    """Although its duplicate is read before its response arrives."""
     monkeypatch.setattr(Reader, "rows", 7)
     again = pa.concat_tables([TABLE.slice(0, 10), TABLE])
     report, service = run(again, tmp_path / "t.npy", batch_size=64)
@@ -49,8 +138,8 @@ def test_an_input_is_asked_for_once_while_it_is_under_way(
     assert np.array_equal(np.load(tmp_path / "t.npy"), vectors([*TEXTS[:10], *TEXTS]))
 
 
-def test_what_came_of_a_request_that_was_divided_is_kept(source: Path, tmp_path: Path) -> None:
-    """When a later part of it failed."""
+def test_part_of_a_split_request_is_saved(source: Path, tmp_path: Path) -> None:
+    """If a later part of the request fails, the earlier parts are not paid for again."""
     target = tmp_path / "t.npy"
     first = Service(Fault("batch-cap", at_most=4), Fault("status", status=402, requests=[4]))
     with first.client(**OPTIONS) as client, pytest.raises(ore.PaymentRequiredError) as caught:
@@ -61,10 +150,10 @@ def test_what_came_of_a_request_that_was_divided_is_kept(source: Path, tmp_path:
 
 
 def test_a_target_holds_one_vector_space(tmp_path: Path) -> None:
-    """Vectors of another width stop the job, before any of them is kept."""
+    """Vectors of another length stop the job before any of them is saved."""
     table = pa.table({"text": [*"abc"]})
     options: Any = {"dimensions": None, "batch_size": 1}
-    with pytest.raises(jobs.JobError, match="of 255 dimensions came, and of 256 before"):
+    with pytest.raises(jobs.JobError, match="of 255 dimensions after vectors of 256"):
         run(table, tmp_path / "t.npy", Fault("wrong-width", requests=[1]), **options)
     run(table, tmp_path / "t.npy", **options)
     wanted = ore.Client.local(model="local/hash").embed([*"abc"]).vectors
@@ -72,10 +161,10 @@ def test_a_target_holds_one_vector_space(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["txt", "parquet"])
-def test_a_source_that_changes_meanwhile_is_said(
+def test_a_source_that_changes_during_a_job_is_an_error(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A row that nobody has embedded gets no other's vector, and no target is left."""
+    """No row gets a wrong vector, and no target is left."""
     source = tmp_path / f"source.{kind}"
 
     def fill(name: str) -> None:
@@ -86,38 +175,40 @@ def test_a_source_that_changes_meanwhile_is_said(
 
     def changed(*arguments: Any, **options: Any) -> Any:
         fill("more")
-        return _write.write(*arguments, **options)
+        return write(*arguments, **options)
 
     fill("text")
-    monkeypatch.setattr(_run, "write", changed)
+    write = TargetWriter.write
+    monkeypatch.setattr(TargetWriter, "write", changed)
     with pytest.raises(jobs.JobError, match=r"the source (has changed|cannot be read)"):
         run(source, tmp_path / "t.npy")
     assert sorted(p.name for p in tmp_path.iterdir()) == [source.name, "t.npy.job"]
 
 
-def test_a_source_whose_rows_change_places_is_said(
+def test_a_source_whose_rows_are_reordered_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Though all of them have a vector."""
+    """Although all of them have a vector."""
     source = tmp_path / "source.txt"
     source.write_text("a\nb\nc\n")
 
     def changed(*arguments: Any, **options: Any) -> Any:
         source.write_text("b\na\nc\n")
-        return _write.write(*arguments, **options)
+        return write(*arguments, **options)
 
-    monkeypatch.setattr(_run, "write", changed)
+    write = TargetWriter.write
+    monkeypatch.setattr(TargetWriter, "write", changed)
     with pytest.raises(jobs.JobError, match="the source has changed"):
         run(source, tmp_path / "t.npy")
     assert not (tmp_path / "t.npy").exists()
 
 
-def test_ctrl_c_keeps_what_is_in_flight(
+def test_ctrl_c_saves_requests_in_flight(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the cache, too; and the job goes on from there."""
+    """Their vectors are in the job file and in the cache."""
     monkeypatch.setattr(_embed, "wait", first_of)
-    monkeypatch.setattr(_progress, "OFTEN", 0.0)
+    monkeypatch.setattr(_progress, "INTERVAL", 0.0)
     target, cache = tmp_path / "t.npy", tmp_path / "cache"
     first = Service()
 
@@ -135,62 +226,45 @@ def test_ctrl_c_keeps_what_is_in_flight(
     assert set(billed(first, third).values()) == {1}
 
 
-def test_a_job_is_not_mixed_with_another(source: Path, tmp_path: Path) -> None:
-    """Another model, column or source is refused, with what differs and what can be done."""
-    target = tmp_path / "t.npy"
-    with pytest.raises(ore.PaymentRequiredError):
-        run(source, target, Fault("status", status=402, requests=[3]))
-    for changed, said in (
-        ({"model": "local/minilm"}, "model: 'local/hash', now 'local/minilm'"),
-        ({"dimensions": 9}, "asked_dimensions: 8, now 9"),
-        ({"column": "more"}, "column: 'text', now 'more'"),
-    ):
-        with pytest.raises(jobs.JobError, match=said):
-            run(source, target, **changed)
-    pq.write_table(TABLE.slice(1), source)
-    with pytest.raises(jobs.JobError, match="the source was another, or something else was in it"):
-        run(source, target)
-
-
-def test_a_job_that_is_done_is_not_done_again(source: Path, tmp_path: Path) -> None:
-    """A target that was made otherwise is left alone."""
+def test_a_finished_job_sends_nothing(source: Path, tmp_path: Path) -> None:
+    """A target that was made with other parameters, or by another program, stays as it is."""
     target = tmp_path / "t.parquet"
     before, _ = run(source, target)
     after, service = run(source, target)
     assert service.faults.requests == 0
     assert (after.rows, after.duplicates, after.usage.requests) == (before.rows, 20, 0)
-    with pytest.raises(jobs.JobError, match="was made otherwise"):
+    with pytest.raises(jobs.JobError, match="was made with other parameters"):
         run(source, target, dimensions=4)
     (tmp_path / "other.npy").write_bytes(b"something else")
-    with pytest.raises(jobs.JobError, match="made by something else"):
+    with pytest.raises(jobs.JobError, match="exists and was not made by orembed run"):
         run(source, tmp_path / "other.npy")
 
 
-def test_a_job_has_its_target_alone(source: Path, tmp_path: Path) -> None:
-    """A second one at the same time is told so."""
+def test_a_second_job_on_the_same_target_is_refused(source: Path, tmp_path: Path) -> None:
+    """The error says that another process has the job file open."""
     with (
         closing(Store(tmp_path / "t.npy.job")),
-        pytest.raises(jobs.JobError, match="another process works on this"),
+        pytest.raises(jobs.JobError, match=r"another process has .* open"),
     ):
         run(source, tmp_path / "t.npy")
 
 
-def test_a_damaged_checkpoint_is_said(source: Path, tmp_path: Path) -> None:
-    """With what to do; nothing is overwritten."""
+def test_a_truncated_job_file_is_an_error(source: Path, tmp_path: Path) -> None:
+    """The error says what to do, and the file is not changed."""
     target = tmp_path / "t.npy"
     with pytest.raises(ore.PaymentRequiredError):
         run(source, target, Fault("status", status=402, requests=[3]))
     checkpoint = tmp_path / "t.npy.job"
     checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
-    with pytest.raises(jobs.JobError, match=r"is damaged .* remove it to begin\s+anew"):
+    with pytest.raises(jobs.JobError, match=r"is damaged .* remove it to start\s+again"):
         run(source, target)
     assert checkpoint.stat().st_size == 5000
 
 
-def test_a_disk_that_is_full_is_said(
+def test_a_full_disk_is_an_error(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a sentence, though it is found out while a vector is written."""
+    """The message is one sentence, even if the disk fills up while a vector is written."""
 
     def opened(self: Store) -> None:
         begin(self)
@@ -198,14 +272,14 @@ def test_a_disk_that_is_full_is_said(
 
     begin = Store._open
     monkeypatch.setattr(Store, "_open", opened)
-    with pytest.raises(jobs.JobError, match="full; what was kept before is safe"):
+    with pytest.raises(jobs.JobError, match="full; everything saved before is safe"):
         run(source, tmp_path / "t.npy", dimensions=2000)
 
 
-def test_other_answers_are_kept_when_one_is_of_another_width(
+def test_responses_are_saved_when_another_has_a_wrong_length(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They were paid for, though the job cannot go on; they are in the cache, too."""
+    """In the job file and in the cache, because they were paid for."""
 
     def wait_for_all(pending: Any, **_: Any) -> Any:
         wait(pending)

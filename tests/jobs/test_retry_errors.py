@@ -1,4 +1,4 @@
-"""Rows without a vector are asked for again, of a job in progress and of a finished target."""
+"""`retry_errors` sends the inputs of rows without a vector again."""
 
 import sqlite3
 from contextlib import closing
@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from openrouter_embeddings import jobs
-from openrouter_embeddings.jobs import _retry
+from openrouter_embeddings.jobs import _run
 from openrouter_embeddings.jobs._embed import Embedding
-from openrouter_embeddings.jobs._store import Store, job_file
+from openrouter_embeddings.jobs._spec import job_file
+from openrouter_embeddings.jobs._store import Store
 from openrouter_embeddings.local.faults import Fault
 
 from tests.job_support import billed, run, vectors
@@ -38,8 +39,10 @@ def embeddings(target: Path) -> list[Any]:
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("precision", ["float32", "float16"])
-def test_a_finished_target_gets_what_it_lacks(tmp_path: Path, name: str, precision: str) -> None:
-    """Only those inputs are paid for, once each; the file is that of a job without refusals."""
+def test_retry_errors_completes_a_finished_target(
+    tmp_path: Path, name: str, precision: str
+) -> None:
+    """Only the missing inputs are paid for, and the file equals that of a job without refusals."""
     options: Any = {"column": "text", "precision": precision}
     run(ROWS, tmp_path / f"whole-{name}", **options)
     first, _ = run(ROWS, tmp_path / name, POISON, **options)
@@ -53,8 +56,8 @@ def test_a_finished_target_gets_what_it_lacks(tmp_path: Path, name: str, precisi
     assert not job_file(tmp_path / name).exists()
 
 
-def test_a_target_with_all_vectors_is_done(tmp_path: Path) -> None:
-    """Nothing is asked, and nothing written."""
+def test_retry_errors_leaves_a_complete_target_as_it_is(tmp_path: Path) -> None:
+    """Nothing is sent or written."""
     rows = pa.table({"text": ["a", "b"]})
     run(rows, tmp_path / "t.npy")
     before = (tmp_path / "t.npy").stat()
@@ -64,7 +67,7 @@ def test_a_target_with_all_vectors_is_done(tmp_path: Path) -> None:
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-def test_refused_again_is_written_again(tmp_path: Path) -> None:
+def test_inputs_may_be_refused_again(tmp_path: Path) -> None:
     """The other rows keep their vectors, and nothing is billed."""
     run(ROWS, tmp_path / "t.npy", POISON, column="text")
     before = (tmp_path / "t.npy").read_bytes()
@@ -73,8 +76,8 @@ def test_refused_again_is_written_again(tmp_path: Path) -> None:
     assert (tmp_path / "t.npy").read_bytes() == before
 
 
-def test_a_job_in_progress_asks_again(tmp_path: Path) -> None:
-    """For what was refused, and for nothing else that it has."""
+def test_retry_errors_works_on_an_unfinished_job(tmp_path: Path) -> None:
+    """Only the refused inputs are sent."""
     with pytest.raises(jobs.JobError, match="max_errors"):
         run(ROWS, tmp_path / "t.npy", POISON, column="text", max_errors=2)
     report, service = run(ROWS, tmp_path / "t.npy", column="text", max_errors=2, retry_errors=True)
@@ -84,8 +87,8 @@ def test_a_job_in_progress_asks_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("again", [True, False])
-def test_a_retry_that_was_stopped_goes_on(tmp_path: Path, again: bool) -> None:
-    """Whether it is asked for once more or not; until then the target is as it was."""
+def test_an_interrupted_retry_is_resumed(tmp_path: Path, again: bool) -> None:
+    """With or without `retry_errors`; until it ends, the target stays as it was."""
     run(ROWS, tmp_path / "t.npy", POISON, column="text")
     before = (tmp_path / "t.npy").read_bytes()
     with pytest.raises(ore.PaymentRequiredError):
@@ -99,10 +102,10 @@ def test_a_retry_that_was_stopped_goes_on(tmp_path: Path, again: bool) -> None:
 
 
 @pytest.mark.parametrize("when", ["before", "within", "after"])
-def test_a_target_is_taken_over_whole(
+def test_a_retry_that_is_killed_while_copying_pays_nothing_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    """A process may be killed meanwhile: the next one does not pay for what the target has."""
+    """The next run does not pay for vectors that the target has."""
     run(ROWS, tmp_path / "t.npy", POISON, column="text")
     embedded, times = Store.embedded, count()
 
@@ -112,13 +115,15 @@ def test_a_target_is_taken_over_whole(
         raise KeyboardInterrupt
 
     steps: dict[str, tuple[Any, str]] = {
-        "before": (_retry, "_take_over"),
+        "before": (_run, "_copy_vectors"),
         "within": (Store, "embedded"),  # when one vector is there
         "after": (Embedding, "run"),
     }
-    monkeypatch.setattr(_retry, "_AT_ONCE", 1)
+    monkeypatch.setattr(_run, "_COPIED_ROWS", 1)
     with monkeypatch.context() as patched:
-        patched.setattr(Store, "forget", Store.close)  # which a killed process does not do either
+        patched.setattr(
+            Store, "remove_if_empty", Store.close
+        )  # which a killed process does not do either
         patched.setattr(*steps[when], killed)
         with pytest.raises(KeyboardInterrupt):
             run(ROWS, tmp_path / "t.npy", POISON, column="text", retry_errors=True)
@@ -132,7 +137,7 @@ def test_a_target_is_taken_over_whole(
 
 
 def test_a_retry_gives_no_image_the_vector_of_another(tmp_path: Path) -> None:
-    """Files may have changed since: a wanted image is asked for, whoever else has it now."""
+    """An image that now equals another row's image is sent, because the other has an old vector."""
     for name, content in (("a", PNG + b"x"), ("b", b"no image")):
         (tmp_path / f"{name}.png").write_bytes(content)
     source = tmp_path / "s.parquet"
@@ -146,21 +151,23 @@ def test_a_retry_gives_no_image_the_vector_of_another(tmp_path: Path) -> None:
     assert np.array_equal(np.load(tmp_path / "t.npy")[1], wanted)
 
 
-def test_a_retry_loses_no_vector_of_an_image_that_is_gone(tmp_path: Path) -> None:
-    """It says which row, and leaves the target as it is."""
+def test_a_retry_keeps_the_target_if_an_image_is_gone(tmp_path: Path) -> None:
+    """The error names the row."""
     (tmp_path / "a.png").write_bytes(PNG)
     source = tmp_path / "s.parquet"
     pq.write_table(pa.table({"image": ["b.png", "a.png"]}), source)
     run(source, tmp_path / "t.npy", images="image")
     before = (tmp_path / "t.npy").read_bytes()
     (tmp_path / "a.png").unlink()
-    with pytest.raises(jobs.JobError, match=r"row 1 has a vector in .*, and cannot be read again"):
+    with pytest.raises(
+        jobs.JobError, match=r"row 1 has a vector in .*, but its image cannot be read again"
+    ):
         run(source, tmp_path / "t.npy", images="image", retry_errors=True)
     assert (tmp_path / "t.npy").read_bytes() == before
 
 
-def test_a_job_whose_options_were_refused_may_have_others(tmp_path: Path) -> None:
-    """What a wrong number of dimensions refuses is no row's fault."""
+def test_a_job_whose_options_were_refused_can_get_others(tmp_path: Path) -> None:
+    """An invalid number of dimensions refuses every row, but no row is at fault."""
     rows = pa.table({"text": ["a", "b"]})
     options: Any = {"model": "local/minilm", "dimensions": 5}
     with pytest.raises(jobs.JobError, match="no row could be embedded"):
@@ -169,8 +176,8 @@ def test_a_job_whose_options_were_refused_may_have_others(tmp_path: Path) -> Non
     assert (report.dimensions, report.errors) == (64, 0)
 
 
-def test_the_command_line_asks_again(tmp_path: Path) -> None:
-    """And names the option where rows are left over."""
+def test_the_command_line_offers_retry_errors(tmp_path: Path) -> None:
+    """It names the option if rows have no vector."""
     (tmp_path / "s.txt").write_text("a\n\n")
     options = ("-o", tmp_path / "t.npy", "--local", "--model", "local/hash")
     done = orembed("run", tmp_path / "s.txt", *options)
@@ -180,8 +187,8 @@ def test_the_command_line_asks_again(tmp_path: Path) -> None:
     assert (done.returncode, "1 row has no vector" in done.stderr) == (0, True)
 
 
-def test_a_finished_target_keeps_its_errors(tmp_path: Path) -> None:
-    """Until it is written again, they are those of the rows that have no vector in it."""
+def test_a_failed_retry_keeps_the_errors_file(tmp_path: Path) -> None:
+    """It belongs to the finished target until that is replaced."""
     target = tmp_path / "t.npy"
     run(ROWS, target, POISON, column="text")
     errors = tmp_path / "t.npy.errors.jsonl"
@@ -191,8 +198,8 @@ def test_a_finished_target_keeps_its_errors(tmp_path: Path) -> None:
     assert errors.read_bytes() == before
 
 
-def test_what_is_damaged_is_taken_from_the_target_again(tmp_path: Path) -> None:
-    """As long as it is there, only what it lacks is paid for."""
+def test_a_retry_restores_damaged_vectors_from_the_target(tmp_path: Path) -> None:
+    """Only the inputs that the target lacks are paid for."""
     target = tmp_path / "t.npy"
     run(ROWS, target, POISON, column="text")
     with pytest.raises(jobs.JobError, match="max_errors"):

@@ -1,4 +1,4 @@
-"""What a target holds."""
+"""Search and info read finished targets."""
 
 import json
 import math
@@ -18,11 +18,27 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from openrouter_embeddings import cli, jobs
 from openrouter_embeddings.cli._client import json_fields
-from openrouter_embeddings.jobs import _map, _search
-from openrouter_embeddings.jobs._formats import kind_of
-from openrouter_embeddings.jobs._store import Store, job_file
+from openrouter_embeddings.jobs import _formats, _map, _search
+from openrouter_embeddings.jobs._formats import target_format
+from openrouter_embeddings.jobs._spec import job_file
+from openrouter_embeddings.jobs._store import Store
 from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.testing import Service
+
+from tests.job_support import run
+
+
+def test_nanoseconds_are_kept(tmp_path: Path) -> None:
+    """As a key, in search results and on a map, although Python's dates lack them."""
+    times = pa.array([1, 2, 3, 4], pa.timestamp("ns"))
+    table = pa.table({"at": times, "text": ["a", "b", "c", ""]})
+    run(table, tmp_path / "t.parquet", column="text", key="at")
+    assert b"00:00:00.000000004" in (tmp_path / "t.parquet.errors.jsonl").read_bytes()
+    found = jobs.search(tmp_path / "t.parquet", "a", client=ore.Client.local())
+    assert found[0].columns["at"] == "1970-01-01 00:00:00.000000001"
+    jobs.write_map(tmp_path / "t.parquet", tmp_path / "map.html", color="at")
+    assert "00:00:00.000000002" in (tmp_path / "map.html").read_text()
+
 
 TEXTS = ["a cat sleeps", "stock markets fell", "", "a kitten naps", "rain is coming"]
 NAMES = ["t.parquet", "t.jsonl", "t.npy"]
@@ -43,12 +59,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_nearest_rows_come_first(
     folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With their columns and scores; a row without a vector is never near.
-
-    However the target is read: here in pieces of three rows.
-    """
-    monkeypatch.setattr(_search, "_BYTES", 3 * 4 * 384)
-    monkeypatch.setattr(_search, "_COLUMN_ROWS", 2)
+    """With columns and scores, in blocks of three rows; rows without a vector are left out."""
+    monkeypatch.setattr(_formats, "_BLOCK_BYTES", 3 * 4 * 384)
+    monkeypatch.setattr(_formats, "_BLOCK_ROWS", 2)
     with ore.Client.local() as client:
         found = jobs.search(folder / name, "a cat", k=9, client=client)
         wanted = client.embed_query("a cat").vectors[0]
@@ -63,8 +76,8 @@ def test_the_nearest_rows_come_first(
 
 
 @given(st.data())
-def test_the_nearest_rows_are_those_of_a_plain_reference(data: Any) -> None:
-    """Whatever the pieces are; equal rows come in their order, rows without a vector never."""
+def test_search_agrees_with_a_plain_reference(data: Any) -> None:
+    """For any blocks; equal rows come in order, and rows without a vector never."""
     width = data.draw(st.integers(1, 5))
     few = st.floats(-9, 9, width=16, allow_subnormal=False).filter(lambda x: x)
     row = hnp.arrays(np.float32, width, elements=st.one_of(st.sampled_from([-1.0, 1.0, 3.0]), few))
@@ -103,12 +116,12 @@ def test_the_nearest_rows_are_those_of_a_plain_reference(data: Any) -> None:
 def test_vectors_are_read_from_any_part_of_a_column(
     vectors: Any, there: list[bool], start: int, length: int
 ) -> None:
-    """Of either precision; NaN where there is null, whatever stands there."""
+    """In both precisions, with NaN for null."""
     kind = pa.list_(pa.from_numpy_dtype(vectors.dtype), 3)
     mask = pa.array([not one for one in there])
     column = pa.FixedSizeListArray.from_arrays(vectors.reshape(-1), type=kind, mask=mask)
     wanted = np.where(np.array(there)[:, None], vectors, np.nan)[start : start + length]
-    found = _search.matrix_of(column.slice(start, length), 3)
+    found = _formats.matrix_of(column.slice(start, length), 3)
     assert found.dtype == np.float32
     assert np.array_equal(found, wanted.astype(np.float32), equal_nan=True)
 
@@ -121,7 +134,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     said |= {"provider": None, "input_type": None}
     schema = pa.schema([("id", pa.int64())])
     for path in (folder / "t.parquet", folder / "t.npy"):
-        target = kind_of(path)(path, schema, 512, "float32")
+        target = target_format(path)(path, schema, 512, "float32")
         for first in range(0, 60_000, 5_000):
             ids = pa.record_batch([pa.array(range(first, first + 5_000))], schema=schema)
             vectors = np.ones((5_000, 512), np.float32)
@@ -137,9 +150,9 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_target_is_not_held_in_memory(
     large: Path, tmp_path: Path, name: str, use: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A search and a map read it in pieces and keep none, copied or mapped."""
+    """Search and map read it block by block and keep no block, copied or mapped."""
     seen: list[int] = []
-    read = _search.pieces
+    read = _formats.vector_blocks
 
     def watched(path: Path, width: int) -> Iterator[Any]:
         for piece in read(path, width):
@@ -147,8 +160,8 @@ def test_a_target_is_not_held_in_memory(
             seen.append(int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]))
             yield piece
 
-    monkeypatch.setattr(_search, "pieces", watched)
-    monkeypatch.setattr(_map, "pieces", watched)
+    monkeypatch.setattr(_search, "vector_blocks", watched)
+    monkeypatch.setattr(_map, "vector_blocks", watched)
     if use == "map":
         assert jobs.write_map(large / name, tmp_path / "map.html", points=50).points == 50
     else:
@@ -161,8 +174,8 @@ def test_a_target_is_not_held_in_memory(
     assert max(seen) - seen[0] < 60_000  # kB
 
 
-def test_a_piece_without_any_vector_is_passed_over(tmp_path: Path) -> None:
-    """A target of JSON lines is read some megabytes at a time, and one of them may have none."""
+def test_a_block_without_vectors_is_skipped(tmp_path: Path) -> None:
+    """JSON lines are read some megabytes at a time, and a block may have no vector."""
     table = pa.table({"id": range(5), "text": TEXTS, "long": ["", "", "x" * (1 << 25), "", ""]})
     with ore.Client.local() as client:
         jobs.embed_file(table, tmp_path / "t.jsonl", client=client, column="text")
@@ -170,8 +183,10 @@ def test_a_piece_without_any_vector_is_passed_over(tmp_path: Path) -> None:
     assert [match.row for match in found][:2] == [0, 3]
 
 
-def test_the_query_has_the_role_of_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the model and dimensions of the rows."""
+def test_the_query_gets_the_input_type_of_a_query(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the model and the dimensions of the rows."""
     asked: list[Any] = []
     with ore.Client.local() as client:
         embed = client.embed
@@ -206,10 +221,10 @@ def test_the_query_has_the_extra_fields_of_the_rows(
     assert asked[0]["extra_body"] == extra
 
 
-def test_the_command_line_searches_and_tells(
+def test_the_command_line_searches_and_shows_info(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """JSON lines of the nearest rows; a line for each fact."""
+    """The nearest rows are JSON lines; info is one line per fact."""
     assert cli.main(["search", str(folder / "t.parquet"), "a cat", "-k", "1", "--local"]) == 0
     line = json.loads(capsys.readouterr().out)
     assert (line["row"], line["columns"]) == (0, {"id": 0, "text": TEXTS[0]})
@@ -218,10 +233,10 @@ def test_the_command_line_searches_and_tells(
     assert (said["model"], said["rows"], said["dimensions"]) == ("local/minilm", "5", "384")
 
 
-def test_a_local_target_asks_for_the_stand_in(
+def test_a_target_of_the_stand_in_asks_for_local(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And not for a key; the stand-in may also be at an address."""
+    """It does not ask for a key, unless a base URL is set."""
     monkeypatch.delenv("OPENROUTER_API_KEY", raising=False)
     target = str(folder / "t.parquet")
     assert cli.main(["search", target, "a cat"]) == 2
@@ -231,8 +246,10 @@ def test_a_local_target_asks_for_the_stand_in(
     assert "no API key" in capsys.readouterr().err
 
 
-def test_a_job_in_progress_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What it was begun with and how far it is, or that it runs; a search asks to finish it."""
+def test_info_describes_an_unfinished_job(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It shows its parameters and progress, or that it is running; search asks to finish it."""
     service = Service(Fault("status", status=402, requests=[2]))
     source, target = tmp_path / "s.jsonl", tmp_path / "t.parquet"
     source.write_text("".join(f'{{"text": "{text}"}}\n' for text in ["", "a", "b", "c"]))
@@ -267,16 +284,16 @@ def test_a_job_in_progress_is_told(tmp_path: Path, capsys: pytest.CaptureFixture
     with closing(Store(job_file(target))):
         assert jobs.info(target) == {"state": "running"}
         assert cli.main(["search", str(target), "a", "--local"]) == cli.EXIT_USAGE
-        assert "is running; finish it" in capsys.readouterr().err
+        assert "is running; finish" in capsys.readouterr().err
     with ore.Client.local(model="local/hash", dimensions=4) as client:
         jobs.embed_file(source, target, client=client, provider={"zdr": True})
     assert jobs.info(target)["state"] == "finished"
 
 
-def test_facts_are_printed_for_people_and_for_machines(
+def test_info_is_printed_for_people_and_for_machines(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Objects as JSON, as an option takes them; nothing where nothing was set."""
+    """Objects are JSON, as options take them; unset options are left out."""
     options: Any = {"provider": {"zdr": True, "only": ["azure"]}, "dimensions": 4}
     with ore.Client.local(model="local/hash", **options) as client:
         jobs.embed_file(pa.table({"text": ["a"]}), tmp_path / "t.parquet", client=client)
@@ -289,9 +306,9 @@ def test_facts_are_printed_for_people_and_for_machines(
     assert json.loads(capsys.readouterr().out) == jobs.info(tmp_path / "t.parquet")
 
 
-def test_what_no_job_has_made_is_refused(tmp_path: Path) -> None:
-    """In a sentence."""
-    with pytest.raises(ore.InputError, match="is not there"):
+def test_search_refuses_files_that_no_job_made(tmp_path: Path) -> None:
+    """The message is one sentence."""
+    with pytest.raises(ore.InputError, match="does not exist"):
         jobs.info(tmp_path / "t.npy")
     (tmp_path / "t.npy").write_bytes(b"")
     with pytest.raises(ore.InputError, match="was not made by orembed run"):
@@ -301,8 +318,8 @@ def test_what_no_job_has_made_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ['{"text": "a", "embe', '{"text": "a"}', '{"embedding": [1, 2]}'])
-def test_a_damaged_line_is_told(tmp_path: Path, line: str) -> None:
-    """In a sentence."""
+def test_a_damaged_line_is_an_error(tmp_path: Path, line: str) -> None:
+    """The message is one sentence."""
     target = tmp_path / "t.jsonl"
     with ore.Client.local(model="local/hash", dimensions=4) as client:
         jobs.embed_file(pa.table({"text": ["a", "b"]}), target, client=client)
@@ -314,8 +331,8 @@ def test_a_damaged_line_is_told(tmp_path: Path, line: str) -> None:
 @pytest.mark.parametrize(
     "kind", [pa.timestamp("us"), pa.timestamp("us", tz="Mars/Phobos"), pa.duration("s")]
 )
-def test_dates_that_python_has_not_are_text(tmp_path: Path, kind: Any) -> None:
-    """A target may hold them, so a search and a map show them."""
+def test_dates_that_python_cannot_represent_are_texts(tmp_path: Path, kind: Any) -> None:
+    """In search results and on a map."""
     target = tmp_path / "t.parquet"
     dates = pa.array([2**62, 0, None], pa.int64()).cast(kind)
     with ore.Client.local(model="local/hash", dimensions=4) as client:

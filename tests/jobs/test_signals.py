@@ -116,7 +116,7 @@ def test_ctrl_c_in_the_progress_callback_of_a_stopping_job_stops_at_once(
     slow: Slow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It counts as the second Ctrl-C, so the job does not wait for responses."""
-    monkeypatch.setattr(_progress, "OFTEN", 0.0)
+    monkeypatch.setattr(_progress, "INTERVAL", 0.0)
 
     def interrupt(progress: jobs.Progress) -> None:
         if progress.stage == "stopping" or slow.asked.acquire(timeout=0.1):

@@ -1,6 +1,5 @@
-"""What a job and a cache keep: damage is found, said, and asked for again."""
+"""The store finds damage in job files and caches, reports it, and repairs it."""
 
-import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -9,12 +8,10 @@ from typing import Any
 
 import numpy as np
 import openrouter_embeddings as ore
-import pyarrow as pa
 import pytest
 from openrouter_embeddings import jobs
-from openrouter_embeddings.jobs import _run, _write
-from openrouter_embeddings.jobs._rows import Reader
 from openrouter_embeddings.jobs._store import Store
+from openrouter_embeddings.jobs._write import TargetWriter
 from openrouter_embeddings.local.faults import Fault
 
 from stress import kills
@@ -69,8 +66,8 @@ def rows_of(path: Path, table: str = "vectors") -> list[tuple[bytes, bytes]]:
         return [row[:2] for row in database.execute(f"SELECT * FROM {table} ORDER BY rowid")]
 
 
-def test_a_flipped_bit_in_a_job_is_mended(tmp_path: Path) -> None:
-    """The input is embedded again, and report and command line say so."""
+def test_a_flipped_bit_in_a_job_file_is_repaired(tmp_path: Path) -> None:
+    """The input is embedded again, and the report says so."""
     job = stopped(tmp_path / "t.npy")
     flip(job, rows_of(job)[5][1])
     report, service = run(TABLE, tmp_path / "t.npy", column="text")
@@ -79,8 +76,8 @@ def test_a_flipped_bit_in_a_job_is_mended(tmp_path: Path) -> None:
     assert (report.embedded, report.duplicates) == (80, 20)
 
 
-def test_the_command_line_says_what_was_damaged(tmp_path: Path) -> None:
-    """And that it was paid for again."""
+def test_the_command_line_reports_damage(tmp_path: Path) -> None:
+    """It also says that the vector was paid for again."""
     source, target = tmp_path / "s.txt", tmp_path / "t.npy"
     source.write_text("".join(f"{text}\n" for text in TEXTS))
     with pytest.raises(ore.PaymentRequiredError):
@@ -95,7 +92,7 @@ def test_the_command_line_says_what_was_damaged(tmp_path: Path) -> None:
 
 
 def test_a_vector_under_another_key_is_damage(tmp_path: Path) -> None:
-    """Though it is whole: the checksum is of both."""
+    """Although it is intact: the checksum covers key and vector."""
     job = stopped(tmp_path / "t.npy")
     (one, _), (other, _) = rows_of(job)[:2]
     for key, new in ((one, b"x"), (other, one), (b"x", other)):
@@ -105,8 +102,8 @@ def test_a_vector_under_another_key_is_damage(tmp_path: Path) -> None:
     assert report.damaged == 2
 
 
-def test_a_key_that_is_damaged_is_counted(tmp_path: Path) -> None:
-    """In the index, where the row that it led to is still whole."""
+def test_a_damaged_key_is_counted(tmp_path: Path) -> None:
+    """In the table, or in the index, where its row is still intact."""
     job = stopped(tmp_path / "t.npy")
     (key, _) = rows_of(job)[5]
     contents = bytearray(job.read_bytes())
@@ -122,7 +119,7 @@ def test_a_key_that_is_damaged_is_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [flip, blank])
-def test_damage_in_a_cache_is_mended(tmp_path: Path, harm: Callable[..., None]) -> None:
+def test_damage_in_a_cache_is_repaired(tmp_path: Path, harm: Callable[..., None]) -> None:
     """It does not spread to other jobs."""
     options: Any = {"cache": tmp_path / "cache", "dimensions": LONG, "column": "text"}
     run(TABLE, tmp_path / "a.npy", **options)
@@ -135,8 +132,8 @@ def test_damage_in_a_cache_is_mended(tmp_path: Path, harm: Callable[..., None]) 
     assert (report.damaged, billed(service)) == (0, {})
 
 
-def test_a_page_of_zeros_costs_what_was_on_it(tmp_path: Path) -> None:
-    """The other vectors are taken over."""
+def test_a_page_of_zeros_costs_only_its_vectors(tmp_path: Path) -> None:
+    """The other vectors are kept."""
     job = stopped(tmp_path / "t.npy", dimensions=LONG)
     blank(job, rows_of(job)[20][1])
     report, service = run(TABLE, tmp_path / "t.npy", column="text", dimensions=LONG)
@@ -146,8 +143,8 @@ def test_a_page_of_zeros_costs_what_was_on_it(tmp_path: Path) -> None:
     assert sum(billed(service).values()) == 48 + report.damaged
 
 
-def test_what_was_found_damaged_is_said_at_the_end(tmp_path: Path) -> None:
-    """Though the run that found it was stopped, too."""
+def test_damage_found_by_an_interrupted_run_is_reported(tmp_path: Path) -> None:
+    """By the run that finishes the job."""
     job = stopped(tmp_path / "t.npy")
     flip(job, rows_of(job)[5][1])
     with pytest.raises(ore.PaymentRequiredError):
@@ -157,26 +154,29 @@ def test_what_was_found_damaged_is_said_at_the_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fact", ["parameters", "spent", "dimensions"])
-def test_a_damaged_fact_cannot_be_mended(tmp_path: Path, fact: str) -> None:
-    """Nobody knows what a job was, or has cost; the message says what can be done."""
+def test_a_damaged_fact_cannot_be_repaired(tmp_path: Path, fact: str) -> None:
+    """Nobody knows what the job was, or has cost; the error says what to do."""
     job = stopped(tmp_path / "t.npy")
     change(job, f"UPDATE facts SET value = replace(value, '8', '9') || ' ' WHERE name = '{fact}'")
-    with pytest.raises(jobs.JobError, match=r"damaged .* and cannot be mended; remove it to begin"):
+    with pytest.raises(
+        jobs.JobError, match=r"damaged .* and cannot be repaired; remove it to start"
+    ):
         run(TABLE, tmp_path / "t.npy", column="text")
     change(job, f"DELETE FROM facts WHERE name = '{fact}'")
-    with pytest.raises(jobs.JobError, match="cannot be mended"):
+    with pytest.raises(jobs.JobError, match="cannot be repaired"):
         run(TABLE, tmp_path / "t.npy", column="text")
 
 
-def test_damage_while_a_job_runs_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No target is written; the same command again mends it."""
+def test_damage_during_a_job_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No target is written; the same command again repairs it."""
 
-    def harmed(target: Any, store: Store, *arguments: Any, **options: Any) -> Any:
+    def harmed(writer: TargetWriter, store: Store, *arguments: Any) -> Any:
         store._database.execute("UPDATE vectors SET vector = zeroblob(32) WHERE rowid = 7")
         store._database.commit()
-        return _write.write(target, store, *arguments, **options)
+        return write(writer, store, *arguments)
 
-    monkeypatch.setattr(_run, "write", harmed)
+    write = TargetWriter.write
+    monkeypatch.setattr(TargetWriter, "write", harmed)
     with pytest.raises(jobs.JobError, match="damaged since the job began; run the same command"):
         run(TABLE, tmp_path / "t.npy", column="text")
     assert [path.name for path in tmp_path.iterdir()] == ["t.npy.job"]
@@ -186,8 +186,8 @@ def test_damage_while_a_job_runs_is_said(tmp_path: Path, monkeypatch: pytest.Mon
     assert np.array_equal(np.load(tmp_path / "t.npy"), vectors(TEXTS))
 
 
-def test_a_page_that_is_lost_while_a_job_runs_is_said(tmp_path: Path) -> None:
-    """Not as if everything were safe."""
+def test_a_page_lost_during_a_job_is_an_error(tmp_path: Path) -> None:
+    """The message does not claim that everything is safe."""
     path = tmp_path / "t.npy.job"
     found = {bytes([n]) * 16: bytes([n]) * 4 * LONG for n in range(1, 100)}
     with closing(Store(path)) as store:
@@ -204,8 +204,8 @@ def test_a_page_that_is_lost_while_a_job_runs_is_said(tmp_path: Path) -> None:
         assert left.items() < found.items()
 
 
-def test_what_a_full_disk_takes_back_is_not_damage(tmp_path: Path) -> None:
-    """The next run finds what was kept before, and says nothing of damage."""
+def test_a_rollback_on_a_full_disk_is_not_damage(tmp_path: Path) -> None:
+    """The next run finds what was saved before, and reports no damage."""
     path = tmp_path / "t.npy.job"
 
     def vectors_from(first: int, count: int) -> list[tuple[bytes, bytes]]:
@@ -217,7 +217,7 @@ def test_what_a_full_disk_takes_back_is_not_damage(tmp_path: Path) -> None:
         store._database.execute("PRAGMA cache_size = 5")
         store._database.execute("PRAGMA max_page_count = 40")
         store.add(vectors_from(10, 10))
-        with pytest.raises(jobs.JobError, match="full; what was kept before is safe"):
+        with pytest.raises(jobs.JobError, match="full; everything saved before is safe"):
             store.add(vectors_from(20, 200))
         store.commit()
         kept = store.kept
@@ -226,8 +226,8 @@ def test_what_a_full_disk_takes_back_is_not_damage(tmp_path: Path) -> None:
         assert kept == store.count("vectors") >= 10
 
 
-def test_what_is_added_twice_counts_once(tmp_path: Path) -> None:
-    """After Ctrl-C an answer may be kept again; the next run says nothing of damage."""
+def test_vectors_that_are_added_twice_count_once(tmp_path: Path) -> None:
+    """A response may be saved again after Ctrl-C; the next run reports no damage."""
     path = tmp_path / "t.npy.job"
     with closing(Store(path)) as store:
         for vectors_of_a_request in ([(b"a", bytes(4))], [(b"a", bytes(4)), (b"b", bytes(4))]):
@@ -247,8 +247,8 @@ def old(path: Path) -> None:
     path.with_suffix(".new").unlink()
 
 
-def test_files_without_checksums_go_on(tmp_path: Path) -> None:
-    """The report says how many vectors nobody could check; new ones are checked."""
+def test_files_without_checksums_are_resumed(tmp_path: Path) -> None:
+    """The report counts vectors without a checksum; new ones are checked."""
     job = stopped(tmp_path / "t.npy")
     old(job)
     report, service = run(TABLE, tmp_path / "t.npy", column="text", cache=tmp_path / "cache")
@@ -263,8 +263,8 @@ def test_files_without_checksums_go_on(tmp_path: Path) -> None:
     assert (report.damaged, sum(billed(service).values())) == (1, 1)
 
 
-def test_a_vector_that_is_gone_is_damage(tmp_path: Path) -> None:
-    """The job knows how many it had."""
+def test_a_missing_vector_is_damage(tmp_path: Path) -> None:
+    """The job file knows how many vectors it had."""
     job = stopped(tmp_path / "t.npy")
     change(job, "DELETE FROM vectors WHERE rowid = 4")
     report, service = run(TABLE, tmp_path / "t.npy", column="text")
@@ -272,16 +272,16 @@ def test_a_vector_that_is_gone_is_damage(tmp_path: Path) -> None:
     assert np.array_equal(np.load(tmp_path / "t.npy"), vectors(TEXTS))
 
 
-def test_a_checksum_that_is_gone_is_damage(tmp_path: Path) -> None:
-    """In a file that had them from the beginning."""
+def test_a_missing_checksum_is_damage(tmp_path: Path) -> None:
+    """In a file that had checksums from the beginning."""
     job = stopped(tmp_path / "t.npy")
     change(job, "UPDATE vectors SET checksum = NULL WHERE rowid = 3")
     report, _ = run(TABLE, tmp_path / "t.npy", column="text")
     assert (report.damaged, report.unchecked) == (1, 0)
 
 
-def test_a_table_under_another_name_is_said(tmp_path: Path) -> None:
-    """Rather than all of it paid for again."""
+def test_a_renamed_table_is_an_error(tmp_path: Path) -> None:
+    """Otherwise all of it would be paid for again."""
     job = stopped(tmp_path / "t.npy")
     change(job, "ALTER TABLE vectors RENAME TO vectorz")
     with pytest.raises(jobs.JobError, match="it has table vectorz"):
@@ -289,7 +289,7 @@ def test_a_table_under_another_name_is_said(tmp_path: Path) -> None:
 
 
 def test_damage_anywhere_gives_no_wrong_row() -> None:
-    """Nor is anything of a job paid for again unsaid; `stress.kills` does it for longer."""
+    """A job reports all damage that it pays for; `stress.kills` runs this for longer."""
     results = kills.run_damaged_jobs(rows=300, tries=8, seed=1)
     assert sum(found.repaired for found in results.values()) > 8
     for name, found in results.items():
@@ -299,35 +299,3 @@ def test_damage_anywhere_gives_no_wrong_row() -> None:
     lines = kills.table(results).splitlines()
     assert len(lines) == 2 + 4
     assert len({line.count("|") for line in lines}) == 1
-
-
-def test_rows_without_a_vector_are_no_duplicates(tmp_path: Path) -> None:
-    """Whether texts are empty or refused, and however often each is there."""
-    table = pa.table({"text": ["a", "", "b", "", "poison", "poison", "a", None]})
-    report, _ = run(table, tmp_path / "t.npy", Fault("poison"))
-    assert (report.rows, report.embedded, report.errors, report.duplicates) == (8, 2, 5, 1)
-    said = json.loads((tmp_path / "t.npy.provenance.json").read_text())
-    assert (said["errors"], said["duplicates"]) == (5, 1)
-
-
-@pytest.mark.parametrize(
-    "texts", [["", *"abc", "", "", ""], [*"abc", *["poison"] * 4], ["a", "poison", *["poison"] * 3]]
-)
-def test_errors_are_counted_by_rows(tmp_path: Path, texts: list[str]) -> None:
-    """They guard against a wrong column, which may hold the same useless value everywhere."""
-    table = pa.table({"text": texts})
-    for _ in range(2):
-        with pytest.raises(jobs.JobError, match="4 rows cannot be embedded, and max_errors is 3"):
-            run(table, tmp_path / "t.npy", Fault("poison"), max_errors=3)
-    report, _ = run(table, tmp_path / "t.npy", max_errors=4)
-    assert report.errors == 4
-
-
-def test_rows_that_wait_for_a_refusal_count(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Those that are read while the input is under way."""
-    monkeypatch.setattr(Reader, "rows", 2)
-    table = pa.table({"text": ["poison", "a", "poison", "b", "poison"]})
-    with pytest.raises(jobs.JobError, match="3 rows cannot be embedded, and max_errors is 2"):
-        run(table, tmp_path / "t.npy", Fault("poison"), max_errors=2)

@@ -13,6 +13,7 @@ from openrouter_embeddings.core.options import EmbedOptions, merge_options
 from openrouter_embeddings.core.result_builder import check_width
 from openrouter_embeddings.errors import InputError
 from openrouter_embeddings.jobs._rows import Reader
+from openrouter_embeddings.jobs._spec import InputSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,7 +55,7 @@ class Embedder:
         **options: Unpack[EmbedOptions],
     ) -> None:
         self._arrow = need("pyarrow", self._extra)
-        self._reading = (column, template, images)
+        self._spec = InputSpec(column, template, images)
         self._output = output
         self._client = client(**_share(workers, options))
         self._skips = options.get("on_error") == "skip"
@@ -69,7 +70,7 @@ class Embedder:
         """The table with the column of vectors. Raises the errors of `Client.embed`."""
         check_output(table.schema.names, self._output, skips=self._skips)
         if self._reader is None:
-            self._reader = Reader(table.schema, Path(), *self._reading)
+            self._reader = Reader(table.schema, Path(), self._spec)
         rows = [row for batch in table.to_batches() for row in self._reader.read(batch)]
         vectors, reasons = self._embed(rows)
         column = self._vector_column([row.digest for row in rows], vectors)

@@ -95,7 +95,7 @@ def add(commands: Any) -> None:
 def _run(args: argparse.Namespace) -> None:
     from openrouter_embeddings import jobs
     from openrouter_embeddings.errors import EmbeddingsError, InputError
-    from openrouter_embeddings.jobs._store import job_file
+    from openrouter_embeddings.jobs._spec import job_file
 
     need_all(JOBS | (LOCAL if args.local else {}))
     names = ("column", "template", "images", "key", "only_key", "delimiter")

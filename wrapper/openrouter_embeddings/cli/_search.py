@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from openrouter_embeddings._extras import JOBS, LOCAL, need_all
+from openrouter_embeddings._extras import LOCAL, need_all
 
 from ._client import LOCAL_HELP, make_client
 from ._json import for_stdout, json_default, print_json
@@ -62,11 +62,11 @@ def _search(args: argparse.Namespace) -> None:
 
     from openrouter_embeddings import jobs
     from openrouter_embeddings.errors import InputError
+    from openrouter_embeddings.jobs._formats import target_format
     from openrouter_embeddings.jobs._search import finished
 
-    is_parquet = args.target.suffix.lower() in (".parquet", ".pq")
-    need_all((JOBS if is_parquet else {}) | (LOCAL if args.local else {}))
-    model = finished(args.target)["model"]
+    need_all({**target_format(args.target).needs, **(LOCAL if args.local else {})})
+    model = finished(args.target).parameters.model
     if model.startswith("local/") and not (args.local or os.environ.get("OPENROUTER_BASE_URL")):
         raise InputError(f"{args.target} was made with {model}; search it with --local")
     with make_client({"model": model}, local=args.local) as client:

@@ -55,17 +55,13 @@ class BaseClient(ABC, Generic[HttpClient]):
     ) -> None:
         key = Secret(api_key or "")
         del api_key  # an error below would show it among the locals of its traceback
-        check_option_names(
-            defaults, client=True
-        )  # first: report a misspelt api_key as such, not missing
+        check_option_names(defaults, client=True)  # first: api_key may be misspelt, not missing
         key = key or Secret(os.environ.get("OPENROUTER_API_KEY", ""))
         key.check()
         if not isinstance(base_url, str | None):
             raise InputError(f"base_url must be a str, got {type(base_url).__name__}")
         base_url = base_url or os.environ.get("OPENROUTER_BASE_URL") or BASE_URL
-        self._default_options = merge_options(
-            defaults, {}
-        )  # raises now what would fail in every call
+        self._default_options = merge_options(defaults, {})  # raises what would fail every call
         # the validated copies, which the caller cannot change later
         validated: Any = {name: getattr(self._default_options, name) for name in defaults}
         self._defaults: EmbedOptions = validated

@@ -1,11 +1,11 @@
-"""A corpus from file to file: this file in, that file with vectors out, without paying twice."""
+"""Jobs embed a corpus from file to file, resume after an interruption, and search the result."""
 
-from ._errors import JobError
 from ._estimate import Estimate, estimate
 from ._map import Drawn, write_map
 from ._progress import JobReport, Progress
 from ._run import embed_file
 from ._search import Match, info, search
+from ._spec import JobError
 
 __all__ = [
     "Drawn",

@@ -1,4 +1,4 @@
-"""Arrow's values as Arrow can work on them, and as Python has them."""
+"""Arrow schemas and values: brought to plain types, merged, and converted to Python."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 
-class NoText(bytes):
-    """What a file calls text, and is none."""
+class InvalidText(bytes):
+    """A value of a text column that is not UTF-8."""
 
 
 def is_utf8(text: str) -> bool:
-    """Whether it can be written: names of files, and arguments of a command, may be any bytes."""
+    """Whether a text can be encoded; file names and command-line arguments may not be."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -27,46 +27,45 @@ def is_utf8(text: str) -> bool:
 
 
 def plain_schema(schema: Any) -> Any:
-    """The schema with values in place of categories, whose codes differ from batch to batch.
+    """The schema without dictionaries and string views, also inside lists and structs.
 
-    And with strings in place of string views, which many of pyarrow's functions do not take. Both
-    inside lists and structs as well.
+    The codes of a dictionary differ from batch to batch, and many functions of pyarrow do not
+    support string views.
     """
     pa = need("pyarrow", "jobs")
     fields = [field.with_type(_rebuilt(pa, field.type, _without_view)) for field in schema]
     return pa.schema(fields, schema.metadata)
 
 
-def known(schema: Any, name: str) -> str:
-    """The name of a column. Raises InputError where there are others and not this one."""
+def check_has_column(schema: Any, name: str) -> None:
+    """Raise InputError if the schema lacks a column; an empty schema may have any."""
     if schema.names and name not in schema.names:
-        raise InputError(f"there is no column {name!r}; there are {', '.join(schema.names)}")
-    return name
+        raise InputError(f"there is no column {name!r}; the columns are {', '.join(schema.names)}")
 
 
-def check_option_names(schema: Any) -> None:
-    """Raises InputError where two columns have the same name."""
+def check_unique_names(schema: Any) -> None:
+    """Raise InputError if two columns have the same name."""
     names: list[str] = schema.names
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"the source has more than one column {twice[0]!r}; rename them")
 
 
 def merged_schema(schemas: Iterable[tuple[Any, Any]]) -> Any:
-    """The schema that fits several files, given as pairs of a name and a schema.
+    """The schema that fits several files, given as pairs of a file name and a schema.
 
-    Columns are in the first file's order. They may differ in order, in whether they can be null,
-    in string and large_string, list and large_list, and nulls alone fit every type. Raises
-    InputError naming the column in which two files differ.
+    Columns are in the order of the first file. The files may differ in the order of columns, in
+    nullability, in string and large_string, and in list and large_list; a column of nulls fits
+    every type. Raises InputError for other differences, naming the column and the files.
     """
     pa = need("pyarrow", "jobs")
     (first, merged), *others = schemas
     for name, schema in others:
-        check_option_names(merged)
-        check_option_names(schema)
+        check_unique_names(merged)
+        check_unique_names(schema)
         if odd := sorted({*merged.names} ^ {*schema.names}):
             has, lacks = (name, first) if odd[0] in schema.names else (first, name)
             raise InputError(
-                f"{has} has a column {odd[0]!r} and {lacks} has none; the files of one source have "
+                f"{has} has a column {odd[0]!r} and {lacks} does not; the files of one source need "
                 "the same columns"
             )
         fields = []
@@ -76,7 +75,7 @@ def merged_schema(schemas: Iterable[tuple[Any, Any]]) -> Any:
             if both is None:
                 raise InputError(
                     f"the column {field.name!r} is {other.type} in {name} and {field.type} in "
-                    f"{first}; the files of one source have the same types"
+                    f"{first}; the files of one source need the same types"
                 )
             fields.append(both)
         merged = pa.schema(fields, merged.metadata)
@@ -84,11 +83,11 @@ def merged_schema(schemas: Iterable[tuple[Any, Any]]) -> Any:
 
 
 def wide_type(values: list[Any]) -> Any:
-    """The type that Arrow finds for what JSON gives; decimal128(20, 0) for integers over 2⁶³-1.
+    """The Arrow type of values from JSON; decimal128(20, 0) for integers over 2⁶³-1.
 
-    Arrow takes large integers only where it is told their type. Its decimals unite with other
-    integers, its unsigned integers do not; see `unsigned_schema`. Whether each value fits the type
-    is found out when it is read.
+    Arrow does not infer a type for such integers. Its decimals can be merged with smaller integers,
+    its unsigned integers cannot; `unsigned_schema` replaces the decimals in the end. Values that
+    do not fit the type are found when they are read.
     """
     pa = need("pyarrow", "jobs")
     try:
@@ -108,7 +107,7 @@ def wide_type(values: list[Any]) -> Any:
 
 
 def unsigned_schema(schema: Any) -> Any:
-    """A schema from `wide_type`, with uint64 in place of the decimals."""
+    """A schema of types from `wide_type`, with uint64 instead of decimals."""
     pa = need("pyarrow", "jobs")
 
     def unsigned(_: Any, kind: Any) -> Any:
@@ -118,7 +117,7 @@ def unsigned_schema(schema: Any) -> Any:
 
 
 def _common(pa: Any, one: Any, other: Any) -> Any:
-    """The field that holds the values of both; None where there is none."""
+    """A field that can hold the values of both; None if there is none."""
     wide = [field.with_type(_rebuilt(pa, field.type, _widened)) for field in (one, other)]
     for fields in ((one, other), wide):
         with suppress(pa.ArrowException):
@@ -126,11 +125,13 @@ def _common(pa: Any, one: Any, other: Any) -> Any:
     return None
 
 
-def plain(batch: Any, schema: Any) -> Any:
-    """A batch or table with a schema of `plain_schema`, and its metadata."""
+def cast_plain(batch: Any, schema: Any) -> Any:
+    """A batch or table, cast to a schema from `plain_schema`, with the schema's metadata."""
     pa = need("pyarrow", "jobs")
     if isinstance(batch, pa.Table):
-        return pa.Table.from_batches([plain(one, schema) for one in batch.to_batches()], schema)
+        return pa.Table.from_batches(
+            [cast_plain(one, schema) for one in batch.to_batches()], schema
+        )
     columns = [
         column.dictionary.cast(field.type).take(column.indices)
         if pa.types.is_dictionary(column.type)
@@ -141,7 +142,7 @@ def plain(batch: Any, schema: Any) -> Any:
 
 
 def _rebuilt(pa: Any, kind: Any, change: Callable[[Any, Any], Any]) -> Any:
-    """A type with `change` made to it and to all types in it, and without categories."""
+    """A type without dictionaries, after `change` to it and to every type inside it."""
     types = pa.types
 
     def inner(field: Any) -> Any:
@@ -177,10 +178,10 @@ def _widened(pa: Any, kind: Any) -> Any:
 
 
 def python_values(column: Any) -> list[Any]:
-    """A column as Python's values: what is no UTF-8 as `NoText`.
+    """A column as Python values; texts that are not UTF-8 as `InvalidText`.
 
-    Dates are text where Python cannot have them: with nanoseconds, beyond the year 9999, in zones
-    that are not known here.
+    Dates that Python cannot represent are texts: with nanoseconds, after the year 9999, or in a
+    time zone that this system does not know.
     """
     pa = need("pyarrow", "jobs")
     if pa.types.is_temporal(column.type) and getattr(column.type, "unit", "") == "ns":
@@ -188,13 +189,13 @@ def python_values(column: Any) -> list[Any]:
     values: list[Any]
     try:
         values = column.to_pylist()
-    except UnicodeDecodeError:  # nobody has to check what a file calls text
+    except UnicodeDecodeError:  # a Parquet file may have invalid UTF-8 in a text column
         values = [*map(_decoded, column.cast(pa.large_binary()).to_pylist())]
     except (OverflowError, pa.ArrowInvalid):
         if not pa.types.is_temporal(column.type):
             raise
         if pa.types.is_timestamp(column.type):
-            column = column.cast(pa.timestamp(column.type.unit))  # UTC, where the zone is unknown
+            column = column.cast(pa.timestamp(column.type.unit))  # UTC, if the zone is unknown
         values = column.cast(pa.string()).to_pylist()
     return values
 
@@ -203,4 +204,4 @@ def _decoded(value: bytes | None) -> Any:
     try:
         return None if value is None else value.decode()
     except UnicodeDecodeError:
-        return NoText(value or b"")
+        return InvalidText(value or b"")

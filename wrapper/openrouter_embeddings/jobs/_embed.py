@@ -1,4 +1,4 @@
-"""Asks the service for what is not there yet, and keeps each answer before more is asked for."""
+"""Embeds the inputs that a job lacks, and saves each response before sending more requests."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from openrouter_embeddings.core.budget import Budget
 from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.result import Usage
 
-from ._errors import JobError
-from ._progress import OFTEN
-from ._rows import NOTHING
+from ._progress import INTERVAL, Progress
+from ._rows import EMPTY_INPUTS
+from ._spec import JobError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,20 +33,23 @@ if TYPE_CHECKING:
     from ._rows import Row
     from ._store import Store
 
-_SERVED = ("models", "providers")
-_IMAGES = 4 << 20  # bytes of images in a request, of which several are in memory in several forms
+_SERVED_BY = ("models", "providers")
+_MAX_IMAGE_BYTES = 4 << 20  # in a request; several requests are in memory, in several forms each
 
 
 class Embedding:
-    """The first half of a job.
+    """Embeds the inputs of a source, except those that the store already has.
 
     Args:
-        client: asked with up to `concurrency` requests at a time.
-        options: of every call; a budget is kept here, over all of them.
-        store: where answers are kept.
-        cache: a store of other jobs' vectors too, if any.
-        watch: told after every step which rows are settled.
-        max_errors: rows that may stay without a vector.
+        client: sends up to `concurrency` requests at a time.
+        options: of every call; the budget holds for all calls together.
+        store: keeps vectors, refusals and what the job has spent.
+        cache: a store that other jobs share, or None.
+        total: rows of the source.
+        reporter: gets the progress after every step.
+        max_errors: how many rows may stay without a vector; None for any number.
+
+    Its counters are those of `Progress` and `JobReport`.
     """
 
     def __init__(
@@ -56,25 +59,28 @@ class Embedding:
         store: Store,
         *,
         cache: Store | None,
-        watch: ProgressReporter,
+        total: int,
+        reporter: ProgressReporter,
         max_errors: int | None,
     ) -> None:
-        plain = resolve_options(client, options)
-        budget = None if plain.budget is None else _budget(plain.budget, store)
+        resolved = resolve_options(client, options)
+        budget = None if resolved.budget is None else _budget(resolved.budget, store)
         self._session = JobSession(client, {**options, "on_error": "skip", "budget": None}, budget)
-        self._batch_size, self._concurrency = plain.batch_size, plain.concurrency
+        self._batch_size, self._concurrency = resolved.batch_size, resolved.concurrency
         self._store, self._cache = store, cache
-        self._watch = watch
+        self._total = total
+        self._reporter = reporter
+        self._stage = "embedding"
         self._max_errors = max_errors
         self._pending: dict[Future[EmbeddingResult], list[Row]] = {}
-        self._expected: dict[bytes, int] = {}  # rows of inputs neither kept nor refused yet
-        self._fresh: dict[bytes, bytes] = {}  # not in the cache yet
+        self._unsettled: dict[bytes, int] = {}  # rows of each input without vector or refusal
+        self._uncached: dict[bytes, bytes] = {}  # new vectors that the cache does not have yet
         self._rows = self._errors = 0
-        self._has_asked = False
-        self.earlier = 0  # rows that were done before anything was asked for
+        self._has_submitted = False
+        self.earlier = 0
         self.usage = Usage()
         self.reused: int = store.fact("reused") or 0
-        self._unusable: set[bytes] = set()  # without asking; another run may find them whole
+        self._unusable: set[bytes] = set()  # never sent; the next run may be able to read them
         self._refused = store.count("refused")
         self.embedded = store.kept - self.reused
 
@@ -85,79 +91,87 @@ class Embedding:
 
     @property
     def damaged(self) -> int:
-        """Vectors that were kept and no longer whole, in all runs."""
+        """Saved vectors that failed their checksum, in all runs of the job."""
         return self._store.fact("damaged") or 0
 
     @property
     def unchecked(self) -> int:
-        """Vectors without a checksum, the cache's included."""
+        """Vectors without a checksum, including those from the cache."""
         return self._store.unchecked + (self._store.fact("unchecked_reused") or 0)
 
     @property
-    def had_nothing(self) -> bool:
-        """Whether every row was empty: the source may be one piece of a larger one."""
-        return self._unusable <= NOTHING and not self._refused
+    def had_only_empty_rows(self) -> bool:
+        """Whether every row was empty, as in one piece of a larger source."""
+        return self._unusable <= EMPTY_INPUTS and not self._refused
 
     @property
-    def settled(self) -> int:
-        """Rows read whose input is kept or refused."""
-        return self._rows - len(self._expected)
+    def _settled(self) -> int:
+        """Rows read so far whose input has a vector or was refused."""
+        return self._rows - len(self._unsettled)
 
-    @property
-    def in_flight(self) -> int:
-        """Requests under way."""
-        return self._session.limiter.in_flight
+    def progress(self, stage: str, rows: int) -> Progress:
+        """How far the job is."""
+        limiter = self._session.limiter
+        allowed = max(1, math.floor(min(limiter.window, self._concurrency)))
+        return Progress(
+            stage, rows, self._total, self.earlier, self.embedded, self.reused, self.refused,
+            limiter.in_flight, allowed, self.usage, self._reporter.seconds,
+        )  # fmt: skip
 
-    @property
-    def concurrency(self) -> int:
-        """Requests that may be."""
-        return max(1, math.floor(min(self._session.limiter.window, self._concurrency)))
+    def _report(self) -> None:
+        self._reporter.report(self.progress(self._stage, self._settled))
 
     def run(self, batches: Iterator[list[Row]]) -> None:
-        """Until every input is kept or refused."""
+        """Embed until every input of these rows has a vector or is refused.
+
+        Raises JobError if too many rows cannot be embedded, or a vector has another length.
+        """
         self._check_errors()
         try:
-            for rows in self._new(batches):
+            for rows in self._new_inputs(batches):
                 self._submit(rows)
             while self._pending:
                 self._collect()
         except BaseException:
-            with suppress(Exception):  # of a listener; a second Ctrl-C here stops at once
+            with suppress(Exception):  # from the listener; a second Ctrl-C here stops at once
                 if self._pending:
-                    self._watch.turn_to("stopping", self)
+                    self._stage = "stopping"
+                    self._report()
             self._drain()
             raise
         finally:
             self._session.stop()
 
-    def _new(self, batches: Iterator[list[Row]]) -> Iterator[list[Row]]:
-        """Inputs that nobody has embedded yet, in lists of a request's size."""
+    def _new_inputs(self, batches: Iterator[list[Row]]) -> Iterator[list[Row]]:
+        """Inputs without a vector, in lists that fit into one request."""
         waiting: list[Row] = []
         for rows in batches:
             waiting += self._unknown(rows)
             self._rows += len(rows)
-            if not self._has_asked:
-                self.earlier = self.settled
-            self._watch.tell(self, self.settled)
-            while (count := self._fitting(waiting)) < len(waiting):
+            if not self._has_submitted:
+                self.earlier = self._settled
+            self._report()
+            while (count := self._request_size(waiting)) < len(waiting):
                 yield waiting[:count]
                 del waiting[:count]
         if waiting:
             yield waiting
 
-    def _fitting(self, waiting: list[Row]) -> int:
-        """How many make a request: what the client would divide is kept only as a whole."""
+    def _request_size(self, waiting: list[Row]) -> int:
+        """How many inputs make a request that the client does not split: it is saved as a whole."""
         size = 0
         for count, row in enumerate(waiting[: self._batch_size]):
             size += row.size
-            if count and size > (MAX_TEXT_BYTES if isinstance(row.value, str) else _IMAGES):
+            limit = MAX_TEXT_BYTES if isinstance(row.value, str) else _MAX_IMAGE_BYTES
+            if count and size > limit:
                 return count
         return self._batch_size
 
     def _unknown(self, rows: list[Row]) -> list[Row]:
+        """One row for each input that has neither a vector nor a refusal, and is not in flight."""
         times = Counter(row.digest for row in rows)
-        for digest in self._expected.keys() & times:
-            self._expected[digest] += times.pop(digest)
+        for digest in self._unsettled.keys() & times:
+            self._unsettled[digest] += times.pop(digest)
         new = {row.digest: row for row in rows if row.digest in times}
         for digest in self._store.embedded([*new]):
             del new[digest]
@@ -170,28 +184,28 @@ class Embedding:
             del new[digest]
         if self._cache and new:
             self._reuse(self._cache, new)
-        self._expected |= {digest: times[digest] for digest in new}
+        self._unsettled |= {digest: times[digest] for digest in new}
         return [*new.values()]
 
     def _reuse(self, cache: Store, new: dict[bytes, Row]) -> None:
-        """Take out what the cache has."""
+        """Copy vectors from the cache to the store, and take their inputs out of `new`."""
         found = cache.vectors([*new])
         self._keep_vectors(found, cached=True)
-        for name in _SERVED if found else ():
-            _join(self._store, name, cache.fact(name) or [])
+        for name in _SERVED_BY if found else ():
+            _add_names(self._store, name, cache.fact(name) or [])
         for name, count in (("damaged", cache.damaged), ("unchecked_reused", cache.unchecked)):
             if count:
-                self._store.note(name, count + (self._store.fact(name) or 0))
+                self._store.set_fact(name, count + (self._store.fact(name) or 0))
         cache.damaged = cache.unchecked = 0
         for digest in found:
             del new[digest]
 
     def _submit(self, rows: list[Row]) -> None:
-        self._has_asked = True
-        while len(self._pending) >= self._at_once:
+        self._has_submitted = True
+        while len(self._pending) >= self._max_pending:
             self._collect()
         future: WorkerFuture[EmbeddingResult] = WorkerFuture()
-        try:  # Ctrl-C may come at any time, and what has begun is waited for
+        try:  # Ctrl-C may come at any time; a request that has begun stays in `_pending`
             self._pending[future] = rows
             self._session.submit(future, [row.value for row in rows])
         except BaseException:
@@ -200,133 +214,138 @@ class Embedding:
             raise
 
     @property
-    def _at_once(self) -> int:
-        """Calls: one, until an answer has told the price that a budget has to know."""
+    def _max_pending(self) -> int:
+        """How many calls may be in flight: one, while the budget does not know the price."""
         shared = self._session.shared_budget
-        is_blind = shared is not None and shared.budget.needs_price
-        return 1 if is_blind else self._concurrency
+        needs_price = shared is not None and shared.budget.needs_price
+        return 1 if needs_price else self._concurrency
 
     def _collect(self) -> None:
-        """Keep what has come; raise what went wrong with any of it."""
+        """Save the responses that have arrived; raise the first failure among them."""
         failures = self._settle()
-        self._watch.tell(self, self.settled)
+        self._report()
         if failures:
             raise failures[0]
         self._check_errors()
 
     def _check_errors(self) -> None:
-        errors = max(self._errors, self._refused)  # of this pass, and at least of earlier runs
+        errors = max(self._errors, self._refused)  # rows read so far, or refusals of earlier runs
         if self._max_errors is not None and errors > self._max_errors:
             raise JobError(
                 f"{errors:,} row{'s' * (errors != 1)} cannot be embedded, and max_errors is "
-                f"{self._max_errors}; the reasons are kept, and with a higher max_errors "
-                "(--max-errors) the job goes on"
+                f"{self._max_errors}; the errors file lists them. To resume the job, run it again "
+                "with a higher max_errors (--max-errors)"
             )
 
     def _settle(self) -> list[BaseException]:
-        """Keep what has come, together; gives what went wrong with any of it."""
+        """Wait for responses and save them in one transaction; return the failures among them."""
         done: Iterable[Future[EmbeddingResult]] = ()
-        while not done:  # somebody may watch while nothing comes
-            done, _ = wait(self._pending, timeout=OFTEN, return_when=FIRST_COMPLETED)
+        while not done:  # a listener sees that time passes while the service is slow
+            done, _ = wait(self._pending, timeout=INTERVAL, return_when=FIRST_COMPLETED)
             if not done:
-                self._watch.tell(self, self.settled)
-        failures = [failure for future in done if (failure := self._taken(future)) is not None]
+                self._report()
+        failures = [failure for future in done if (failure := self._take(future)) is not None]
         self._store.commit()
-        if self._cache and self._fresh:  # of which other jobs have to wait for the end
-            self._cache.add(self._fresh.items())
-            for name in _SERVED:
-                _join(self._cache, name, self._store.fact(name) or [])
+        if self._cache and self._uncached:  # a short transaction, for other jobs wait for it
+            self._cache.add(self._uncached.items())
+            for name in _SERVED_BY:
+                _add_names(self._cache, name, self._store.fact(name) or [])
             self._cache.commit()
-            self._fresh = {}
+            self._uncached = {}
         return failures
 
-    def _taken(self, future: Future[EmbeddingResult]) -> BaseException | None:
-        rows = self._pending[future]  # until it is kept: Ctrl-C may come before
+    def _take(self, future: Future[EmbeddingResult]) -> BaseException | None:
+        """Save the vectors and the cost of one call; return its failure."""
+        rows = self._pending[future]  # still there if Ctrl-C comes before the vectors are saved
         failure = future.exception()
         known = failure if isinstance(failure, EmbeddingsError) else None
         if known:
-            known.inputs = ()  # positions in a request, which tell nobody a row
+            known.inputs = ()  # positions in the request, which are not row numbers
         result = known.partial if known else None if failure else future.result()
         usage = known.usage if known else result.usage if result else None
         try:
             if result is not None:
                 self._keep(rows, result)
-        except JobError as error:  # of this answer; the others are kept
+        except JobError as error:  # about this response; the others are still saved
             failure = error
         self._pending.pop(future)
-        self._spend(usage or Usage())  # for it was paid, whatever became of it
+        self._spend(usage or Usage())  # a response that cannot be saved was paid for, too
         return failure
 
     def _spend(self, usage: Usage) -> None:
-        """What was paid for counts for the budget of the next run, too."""
+        """Save what was paid, for the budget of the next run."""
         self.usage += usage
         if self._session.shared_budget is None:
-            self._store.note("spent", str(self._store.spent + (usage.cost or 0)))
+            self._store.set_fact("spent", str(self._store.spent + (usage.cost or 0)))
             return
         budget, lock = self._session.shared_budget
         with lock:
-            self._store.note("spent", str(budget.spent))
-            self._store.note("unpriced", budget.unpriced)
-            self._store.note("silent", budget.cost_missing)
+            self._store.set_fact("spent", str(budget.spent))
+            self._store.set_fact("unpriced", budget.unpriced)
+            self._store.set_fact("silent", budget.cost_missing)
             if budget.price is not None:
-                self._store.note("price", str(budget.price))
+                self._store.set_fact("price", str(budget.price))
 
     def _keep(self, rows: list[Row], result: EmbeddingResult) -> None:
         digests = [rows[position].digest for position in np.flatnonzero(result.mask)]
         vectors = dict(zip(digests, map(bytes, result.vectors), strict=True))
         self._keep_vectors(vectors)
         if self._cache:
-            self._fresh |= vectors
+            self._uncached |= vectors
         self._refuse({rows[p].digest: error.message for p, error in result.errors.items()})
-        _join(self._store, "models", [one.model for one in result.served if one.model])
-        _join(self._store, "providers", result.providers)
+        _add_names(self._store, "models", [one.model for one in result.served if one.model])
+        _add_names(self._store, "providers", result.providers)
 
     def _keep_vectors(self, vectors: dict[bytes, bytes], *, cached: bool = False) -> None:
         if not vectors:
             return
         width, *others = {len(vector) // 4 for vector in vectors.values()}
         if others:
-            raise JobError(f"the cache has vectors of {width} and of {others[0]} dimensions")
+            raise JobError(
+                f"the cache holds vectors of {width} and of {others[0]} dimensions for the same "
+                "options; use another cache directory"
+            )
         known = self._store.fact("dimensions")
         if known is None:
-            self._store.note("dimensions", width)
+            self._store.set_fact("dimensions", width)
         elif known != width:
             raise JobError(
-                f"vectors of {width} dimensions came, and of {known} before: that is another "
-                "vector space, and a target holds one"
+                f"got vectors of {width} dimensions after vectors of {known}, which is another "
+                "vector space; set dimensions, or choose a single provider, so that all vectors "
+                "of the target are comparable"
             )
         self._store.add(vectors.items())
         for digest in vectors:
-            self._expected.pop(digest, None)
+            self._unsettled.pop(digest, None)
         if cached:
             self.reused += len(vectors)
-            self._store.note("reused", self.reused)
+            self._store.set_fact("reused", self.reused)
         else:
             self.embedded += len(vectors)
 
     def _refuse(self, reasons: dict[bytes, str]) -> None:
         self._store.refuse(reasons.items())
-        self._errors += sum(self._expected.pop(digest, 0) for digest in reasons)
+        self._errors += sum(self._unsettled.pop(digest, 0) for digest in reasons)
         self._refused += len(reasons)
 
     def _drain(self) -> None:
-        """What is in flight is being paid for: wait, and keep it."""
+        """Wait for the requests in flight, which will be billed, and save their vectors."""
         while self._pending:
-            with suppress(JobError):  # what ended the job is said; this is the next of the same
+            with suppress(JobError):  # the error that ended the job is raised instead
                 self._settle()
-        with suppress(JobError):  # also what was taken when Ctrl-C came
+        with suppress(JobError):  # what was added to the store when Ctrl-C came
             self._store.commit()
 
 
-def _join(store: Store, name: str, said: Iterable[str]) -> None:
-    """Add what is new to the names that a store knows."""
-    before = store.fact(name) or []
-    if new := {*said} - {*before}:
-        store.note(name, sorted([*before, *new]))
+def _add_names(store: Store, fact: str, names: Iterable[str]) -> None:
+    """Add new names to a fact of the store that is a list of names."""
+    before = store.fact(fact) or []
+    if new := {*names} - {*before}:
+        store.set_fact(fact, sorted([*before, *new]))
 
 
 def _budget(total: Decimal, store: Store) -> Budget:
-    """As earlier runs have left it."""
+    """The budget, less what earlier runs have spent."""
     price = store.fact("price")
     return Budget(
         total,

@@ -1,27 +1,26 @@
-"""What a job will take, before it is paid for."""
+"""Estimates what a job will cost and how long it will take."""
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from openrouter_embeddings.client.job_session import resolve_options
 from openrouter_embeddings.client.workers import Workers
 from openrouter_embeddings.core.options import EmbedOptions, check_option_names, merge_options
 from openrouter_embeddings.errors import InputError
 
-from ._client import given_or_own
-from ._formats import beside, columns_of, kind_of
+from ._formats import target_columns, target_format
 from ._sources import open_source
-from ._strata import Measured, Range, Sample, Stratum, extrapolated
+from ._spec import InputSpec, client_or_default, sidecar_paths
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from os import PathLike
     from typing import Unpack
 
@@ -31,24 +30,40 @@ if TYPE_CHECKING:
     from ._rows import Row
     from ._sources import Source
 
-_BYTES_PER_TOKEN = Range(1, 4, 6)  # of English text about 4; no text has more than a token a byte
+
+T = TypeVar("T", int, float)
+
+
+class Range(NamedTuple, Generic[T]):
+    """A number that is not known exactly: the lowest, the likely and the highest value."""
+
+    low: T
+    about: T
+    high: T
+
+
+_BYTES_PER_TOKEN = Range(1, 4, 6)  # English text has about 4; no text has less than 1
+_SAMPLE = 32  # inputs, about
+_MAX_PER_STRATUM = 16
+_MIN_PER_STRATUM = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a job will take.
+    """What a job is expected to take.
 
     Attributes:
-        rows: of the source.
-        duplicates: rows whose input is another row's, too.
+        rows: rows of the source.
+        duplicates: rows whose input equals that of another row.
         unusable: rows that cannot be embedded: empty texts, images that cannot be read.
-        requests: at least.
-        tokens: about; from the probe, or four bytes each.
-        tokens_range: the least and the most; from the probe, or six bytes and one byte each.
-        cost: credits, about; None where neither a price nor a probe tells it.
-        cost_range: the least and the most; None as `cost`.
-        seconds_range: the least, if every request took as long as one with a single input; and the
-            most, if it took as long as its inputs one after another. None without a probe.
+        requests: how many requests the job needs at least.
+        tokens: the likely number, from the sample or from four bytes per token.
+        tokens_range: the lowest and the highest number, from the sample or from six bytes and one
+            byte per token.
+        cost: the likely cost in credits; None if neither a price nor the sample gives one.
+        cost_range: the lowest and the highest cost; None like `cost`.
+        seconds_range: the time if a request took as long as one with a single input, and if it took
+            as long as its inputs one after another; None without a sample.
     """
 
     rows: int
@@ -76,35 +91,37 @@ def estimate(
     client: Client | None = None,
     **options: Unpack[EmbedOptions],
 ) -> Estimate:
-    """Count a source, in memory for 100 bytes of each different input.
+    """Count the rows and inputs of a source, and estimate the tokens and the cost of a job.
 
-    Without a price, some 40 inputs of every length, from anywhere in the source, are embedded,
-    each in a request of its own. What they cost tells what all inputs of their length cost. The
-    ranges are what it were if all took as little, or as much, as the extreme ones of their length.
+    Without a price, this embeds about 40 inputs, chosen from all lengths and all parts of the
+    source, each in a request of its own, and extrapolates their cost by length. The ranges assume
+    that every input costs as little, or as much, as the extreme ones of its length in the sample.
+    Memory: 100 bytes for each different input.
 
     Args:
         source: as for `embed_file`.
-        target: what the job will write: a pattern for the source leaves it out, and whether it
-            can have the source's columns is looked at.
+        target: what the job will write: a pattern for the source leaves it out, and its format must
+            be able to hold the columns of the source.
         column: as for `embed_file`.
         template: as for `embed_file`.
         images: as for `embed_file`.
         key: as for `embed_file`.
         only_key: as for `embed_file`.
         delimiter: as for `embed_file`.
-        price: credits for a million tokens of text; default: learned from the service.
-        client: for that; default: `Client()`.
+        price: credits per million tokens of text; default: learned from the sample.
+        client: embeds the sample; default: `Client()`.
         **options: as for `embed_file`.
 
     Raises:
         As `embed_file`.
     """
     check_option_names(options, own=estimate.__kwdefaults__)
-    rows = _opened(source, target, key, delimiter, only_key=only_key)
-    reader = rows.reader(column, template, images)
-    if reader.images and price is not None:
+    rows = _open_source(source, target, key, delimiter, only_key=only_key)
+    reader = rows.reader(InputSpec(column, template, images))
+    if reader.spec.images and price is not None:
         raise InputError(
-            "bytes of images tell no tokens; without a price, a few are embedded to learn the cost"
+            "the size of an image does not determine its tokens; leave out the price, and some "
+            "images are embedded to learn the cost"
         )
     seen: set[bytes] = set()
     sample = Sample()
@@ -132,11 +149,12 @@ def estimate(
         return replace(counted, cost=cost, cost_range=(low, high))
     if not seen:
         return counted
-    with given_or_own(client) as asked:
-        return _probed(counted, asked, options, sample.strata(), by_size=not reader.images)
+    by_size = not reader.spec.images
+    with client_or_default(client) as opened:
+        return _with_sample(counted, opened, options, sample.strata(), by_size=by_size)
 
 
-def _opened(
+def _open_source(
     source: Any,
     target: str | PathLike[str] | None,
     key: str | None,
@@ -144,16 +162,16 @@ def _opened(
     *,
     only_key: bool,
 ) -> Source:
-    """The source, once it is known that the target can have its columns."""
+    """Open the source. Raises InputError if the target cannot hold its columns."""
     if target is None:
         return open_source(source, delimiter=delimiter)
     path = Path(target)
-    rows = open_source(source, beside(path), delimiter)
-    columns_of(kind_of(path), rows.schema, key, only_key=only_key)
+    rows = open_source(source, sidecar_paths(path), delimiter)
+    target_columns(target_format(path), rows.schema, key, only_key=only_key)
     return rows
 
 
-def _probed(
+def _with_sample(
     counted: Estimate,
     client: Client,
     options: EmbedOptions,
@@ -161,31 +179,34 @@ def _probed(
     *,
     by_size: bool,
 ) -> Estimate:
-    """With what some inputs cost, and how long that takes."""
+    """The estimate, with the tokens, the cost and the time of a sample extrapolated."""
     concurrency = resolve_options(client, options).concurrency
-    asked = _asked(client, options, [row for one in strata for row in one.rows], concurrency)
-    usages = [usage for usage, _ in asked]
-    tokens = _measured(strata, [usage.prompt_tokens for usage in usages], by_size=by_size)
+    sampled = _embed_each(client, options, [row for one in strata for row in one.rows], concurrency)
+    usages = [usage for usage, _ in sampled]
+    tokens = _extrapolate_sample(strata, [usage.prompt_tokens for usage in usages], by_size=by_size)
     found = replace(
         counted, tokens=round(tokens.about), tokens_range=(round(tokens.low), round(tokens.high))
     )
     costs = [usage.cost for usage in usages if usage.requests]
     if None not in costs:
         total = sum((usage.cost or Decimal(0) for usage in usages), Decimal(0))
-        cost = _measured(strata, [float(usage.cost or 0) for usage in usages], by_size=by_size)
+        costs_of = [float(usage.cost or 0) for usage in usages]
+        cost = _extrapolate_sample(strata, costs_of, by_size=by_size)
         shares = [Decimal(f"{one / float(total or 1):.6g}") for one in cost]
         low, about, high = (total * share for share in shares)
         found = replace(found, cost=about, cost_range=(low, high))
-    # sorted, without the eighth at each end: the first requests wait for connections
-    times = sorted(took for usage, took in asked if usage.requests) or [0.0]
+    # drop an eighth at each end: the first requests wait for connections
+    times = sorted(seconds for usage, seconds in sampled if usage.requests) or [0.0]
     quick, slow = times[len(times) // 8], times[-1 - len(times) // 8]
     inputs = sum(one.count for one in strata)
-    at_once = min(concurrency, counted.requests)
-    seconds = (counted.requests * quick / at_once, inputs * slow / at_once)
-    return replace(found, seconds_range=seconds)
+    in_flight = min(concurrency, counted.requests)
+    seconds_range = (counted.requests * quick / in_flight, inputs * slow / in_flight)
+    return replace(found, seconds_range=seconds_range)
 
 
-def _measured(strata: list[Stratum], values: Sequence[float], *, by_size: bool) -> Range[float]:
+def _extrapolate_sample(
+    strata: list[Stratum], values: Sequence[float], *, by_size: bool
+) -> Range[float]:
     left = iter(values)
     measured = []
     for one in strata:
@@ -194,22 +215,108 @@ def _measured(strata: list[Stratum], values: Sequence[float], *, by_size: bool) 
     return extrapolated(measured, by_size=by_size)
 
 
-def _asked(
+def _embed_each(
     client: Client, options: EmbedOptions, rows: list[Row], concurrency: int
 ) -> list[tuple[Usage, float]]:
-    """What each input takes, and for how long, while others are under way as in the job."""
-    asking: EmbedOptions = {**options, "on_error": "skip"}
+    """The usage and the seconds of each input, embedded with the concurrency of the job."""
+    skipping: EmbedOptions = {**options, "on_error": "skip"}
 
-    def ask(value: Any) -> tuple[Usage, float]:
+    def embed(value: Any) -> tuple[Usage, float]:
         began = time.monotonic()
-        usage = client.embed([value], **asking).usage
+        usage = client.embed([value], **skipping).usage
         return usage, time.monotonic() - began
 
-    first, *others = [row.value for row in rows]  # while a model is loaded nobody else waits
-    found = [ask(first)]
+    first, *others = [row.value for row in rows]  # alone, because the service may load the model
+    found = [embed(first)]
     workers: Workers[tuple[Usage, float]] = Workers(concurrency)
     try:
-        futures = [workers.submit(ask, value) for value in others]
+        futures = [workers.submit(embed, value) for value in others]
         return found + [future.result() for future in futures]
     finally:
         workers.stop()
+
+
+@dataclass
+class Stratum:
+    """Different inputs of similar length: from one power of two bytes to the next.
+
+    `size` is their bytes in total. `rows` is a sample: those with the smallest digests, which is as
+    good as a random choice, and the same every time.
+    """
+
+    count: int = 0
+    size: int = 0
+    rows: list[Row] = field(default_factory=list)
+
+    def add(self, row: Row) -> None:
+        """Add an input."""
+        self.count += 1
+        self.size += row.size
+        if len(self.rows) < _MAX_PER_STRATUM or row.digest < self.rows[-1].digest:
+            self.rows = sorted([*self.rows, row], key=lambda one: one.digest)[:_MAX_PER_STRATUM]
+
+
+class Sample:
+    """A sample of inputs of every length."""
+
+    def __init__(self) -> None:
+        self._strata: dict[int, Stratum] = {}
+
+    def add(self, row: Row) -> None:
+        """Add an input that differs from all earlier ones."""
+        self._strata.setdefault(row.size.bit_length(), Stratum()).add(row)
+
+    def strata(self) -> list[Stratum]:
+        """The strata, shortest inputs first; the larger their share of bytes, the more rows."""
+        found = [stratum for _, stratum in sorted(self._strata.items())]
+        size = sum(one.size for one in found)
+        shares = [max(_MIN_PER_STRATUM, round(_SAMPLE * one.size / size)) for one in found]
+        return [
+            Stratum(one.count, one.size, one.rows[:share])
+            for one, share in zip(found, shares, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The count and bytes of a stratum; the bytes, and tokens or credits, of each sampled input."""
+
+    count: int
+    size: int
+    sizes: Sequence[int]
+    values: Sequence[float]
+
+
+def extrapolated(strata: Sequence[Measured], *, by_size: bool) -> Range[float]:
+    """What all inputs take: the sum over the strata, each extrapolated from its own sample.
+
+    The range assumes that every input takes as little, or as much, as the extreme one of its
+    sample.
+
+    Args:
+        strata: all strata.
+        by_size: whether longer inputs take more, until the model truncates them.
+    """
+    cap = _cap(strata) if by_size else None
+    parts = [_part(one, cap, by_size=by_size) for one in strata]
+    return Range(*(sum(part[n] for part in parts) for n in range(3)))
+
+
+def _part(stratum: Measured, cap: float | None, *, by_size: bool) -> Range[float]:
+    count, sizes, values = stratum.count, stratum.sizes, stratum.values
+    known = sum(values)
+    by_count = not by_size or cap in values
+    weights = [1] * len(sizes) if by_count else sizes
+    rest = count - len(sizes) if by_count else stratum.size - sum(sizes)
+    rates = [value / weight for value, weight in zip(values, weights, strict=True)]
+    most = known + (count - len(sizes)) * cap if cap is not None else float("inf")
+    about = known + rest * known / sum(weights)
+    return Range(known + rest * min(rates), min(about, most), min(known + rest * max(rates), most))
+
+
+def _cap(strata: Iterable[Measured]) -> float | None:
+    """What truncated inputs take: different lengths take the same, and none more; None without."""
+    pairs = [pair for one in strata for pair in zip(one.sizes, one.values, strict=True)]
+    most = max(value for _, value in pairs)
+    longest = [size for size, value in pairs if value == most]
+    return most if max(longest) > 1.2 * min(longest) else None

@@ -1,4 +1,4 @@
-"""A page that shows the vectors of a target in two dimensions."""
+"""Draws the vectors of a target in two dimensions on an HTML page."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ import orjson
 
 from openrouter_embeddings.errors import InputError
 
-from ._errors import refuse_address
-from ._search import columns_of_rows, finished, pieces
+from ._formats import target_format, vector_blocks
+from ._search import finished
+from ._spec import check_is_local
 
 if TYPE_CHECKING:
     from os import PathLike
 
     from numpy.typing import NDArray
 
-# Found by annealing, for no published palette has 24 colours for both pages: a value keeps its hue
-# when the page becomes dark, all colours stand out from the page and from each other, and the first
-# eight do so for the colour-blind. tests/jobs/test_map_colours.py holds this.
+    from ._spec import Provenance
+
+# Found by annealing, because no published palette has 24 colours for light and dark pages. A value
+# has the same hue on both pages; all colours contrast with the page and with each other, the first
+# eight also for colour-blind readers. tests/jobs/test_map_colours.py checks this.
 LIGHT_PAGE = (
     "#2211ff", "#bb7700", "#cc77bb", "#117744", "#aa0088", "#aa2200", "#0077ee", "#00aa55",
     "#440077", "#887733", "#884455", "#662211", "#7777bb", "#335533", "#009988", "#cc3377",
@@ -35,9 +38,9 @@ DARK_PAGE = (
     "#9977bb", "#ddcc66", "#ee99aa", "#bb7766", "#bbbbff", "#88bb88", "#44ddcc", "#dd6688",
     "#ee77ff", "#ff0044", "#bbff22", "#55bbcc", "#119911", "#aaddff", "#ff8877", "#ff9955",
 )  # fmt: skip
-OTHERS = -1  # in place of a number of a colour
-_LONGEST = 300  # characters of a value that are shown
-_IN_LEGEND = 120  # characters, so that one value does not fill a phone
+OTHERS = -1  # the mark of values without a colour of their own
+_MAX_SHOWN = 300  # characters of a value
+_MAX_LEGEND = 120  # characters of a value, so that it does not fill the screen of a phone
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +48,9 @@ class Drawn:
     """What a map shows.
 
     Attributes:
-        points: rows that it shows.
-        rows: rows of the target.
-        explained: the share of the variance that the two axes hold, from 0 to 1.
+        points: how many rows the map shows.
+        rows: how many rows the target has.
+        explained: the share of the variance that the two axes explain, from 0 to 1.
     """
 
     points: int
@@ -62,45 +65,46 @@ def write_map(
     color: str | None = None,
     points: int = 10_000,
 ) -> Drawn:
-    """Draw the vectors of a target as points on an HTML page, which needs nothing else.
+    """Draw the vectors of a target as points on a self-contained HTML page.
 
-    The axes are the two along which the vectors differ most (principal components of the rows that
-    are shown). Pointing at a point, or tapping it, shows its row. Points far from the others lie
-    outside at first, so that they do not squeeze the rest; the page says how many they are.
+    The axes are the first two principal components of the rows that the map shows. Pointing at or
+    tapping a point shows its row. Points far away from the others are out of view at first, so that
+    they do not squeeze the rest; the page says how many they are.
 
     Args:
-        target: made by `embed_file`.
-        page: the .html file, which is overwritten.
-        color: a column that gives the points their colours: more than 24 different numbers by
-            size, all else by value. The 24 most frequent values have colours of their own; null is
+        target: a target of `embed_file`.
+        page: the .html file; an existing file is overwritten.
+        color: the column that colours the points: on a scale if it has more than 24 different
+            numbers, otherwise by value. The 24 most frequent values have a colour each; null is
             grey.
-        points: rows to be shown at most, one drawn at random from each of as many equal parts of
-            the target, the same every time. They are held in memory.
+        points: how many rows to show at most: one random row from each of as many equal parts of
+            the target, the same rows every time. They are held in memory.
 
     Raises:
-        InputError: no such target or column, or fewer than three vectors.
+        InputError: the target or the column does not exist, or there are fewer than three vectors.
     """
-    said = finished(Path(target))
+    path = Path(target)
+    provenance = finished(path)
     if Path(page).suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"the page {page} is no .html file")
-    refuse_address(page)
+        raise InputError(f"the page {page} is not an .html file; choose a name that ends in .html")
+    check_is_local(page)
     if points < 3:
-        raise InputError(f"points is {points}; 3 are needed at least")
-    vectors, numbers, rows = _sample(Path(target), said, points)
+        raise InputError(f"points is {points}; a map needs at least 3")
+    vectors, numbers, rows = _sample(path, provenance, points)
     if color is not None and not any(color in row for row in rows):
         names = ", ".join(sorted({name for row in rows for name in row})) or "none"
-        raise InputError(f"there is no column {color!r} that can be shown; there are {names}")
+        raise InputError(f"there is no column {color!r} to show; the columns are {names}")
     if len(vectors) < 3:
-        raise InputError(f"{target} has {len(vectors)} vectors; a map needs 3 at least")
+        raise InputError(f"{target} has {len(vectors)} vectors; a map needs at least 3")
     places, explained = principal(vectors)
     inside = near(places)
     low, high = places[inside].min(axis=0), places[inside].max(axis=0)
     size = float((high - low).max()) or 1.0  # the axes have no unit
     shades, legend, is_scale = marks([row.get(color) for row in rows]) if color else ([], [], False)
     data = {
-        "title": Path(target).name,
-        "said": f"{len(rows):,} of {said['rows']:,} rows, {said['dimensions']} dimensions of "
-        f"{said['model']}; the axes hold {explained:.0%} of the variance",
+        "title": path.name,
+        "summary": f"{len(rows):,} of {provenance.rows:,} rows, {provenance.dimensions} dimensions "
+        f"of {provenance.parameters.model}; the axes explain {explained:.0%} of the variance",
         "places": np.round((places - low) / size, 5).tolist(),
         "frame": ((high - low) / size).tolist(),
         "outside": int((~inside).sum()),
@@ -114,34 +118,34 @@ def write_map(
             for number, row in zip(numbers, rows, strict=True)
         ],
     }
-    # "<" could end the script that holds it
+    # "<" could end the script element
     embedded = orjson.dumps(data).decode().replace("<", "\\u003c")
     frame = files("openrouter_embeddings.jobs").joinpath("map.html").read_text(encoding="utf-8")
     Path(page).write_text(frame.replace("@DATA@", embedded), encoding="utf-8")
-    return Drawn(len(rows), said["rows"], explained)
+    return Drawn(len(rows), provenance.rows, explained)
 
 
 def _sample(
-    path: Path, said: dict[str, Any], points: int
+    path: Path, provenance: Provenance, points: int
 ) -> tuple[NDArray[np.float32], list[int], list[dict[str, Any]]]:
-    """Vectors from all over a target, the numbers of their rows, and the rows."""
-    drawn = sampled(said["rows"], points)
-    vectors = [np.empty((0, said["dimensions"]), np.float32)]
+    """Vectors from all parts of a target, their row numbers, and their columns."""
+    drawn = sampled(provenance.rows, points)
+    vectors = [np.empty((0, provenance.dimensions), np.float32)]
     numbers: list[int] = []
-    for first, matrix in pieces(path, said["dimensions"]):
+    for first, matrix in vector_blocks(path, provenance.dimensions):
         inside = np.searchsorted(drawn, (first, first + len(matrix)))
         chosen = drawn[slice(*inside)] - first
         chosen = chosen[~np.isnan(matrix[chosen]).any(axis=1)]
         vectors.append(matrix[chosen])
         numbers += (first + chosen).tolist()
-    rows = [_shown(row) for row in columns_of_rows(path, numbers)]
+    rows = [_shown(row) for row in target_format(path).columns(path, numbers)]
     return np.concatenate(vectors), numbers, rows
 
 
 def sampled(rows: int, points: int) -> NDArray[np.int64]:
-    """Numbers of rows, in order: one at random from each of `points` equal parts of all rows.
+    """Row numbers, in order: a random one from each of `points` equal parts of all rows.
 
-    Every n-th row instead would lose a value where the rows of a file follow a pattern.
+    Every n-th row could miss a value if the rows of the file follow a pattern.
 
     Returns:
         Of shape (min(rows, points),), the same every time.
@@ -154,11 +158,11 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if not isinstance(value, bytes)}
 
 
-def _short(value: Any, longest: int = _LONGEST) -> Any:
+def _short(value: Any, longest: int = _MAX_SHOWN) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     text = str(value)
-    half = longest // 2  # the middle goes, for many texts begin alike
+    half = longest // 2  # shorten the middle, because many texts begin alike
     return text if len(text) <= longest else f"{text[:half]}…{text[1 - half :]}"
 
 
@@ -169,8 +173,8 @@ def principal(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]
         vectors: of shape (rows, dimensions).
 
     Returns:
-        Coordinates of shape (rows, 2), zeros where all vectors are the same, and the share of the
-        variance that they hold. An axis points to where its largest weight is positive.
+        Coordinates of shape (rows, 2), all zero if all vectors are equal, and the share of the
+        variance that they explain. The largest weight of each axis is positive.
     """
     centred: NDArray[np.float64] = np.subtract(vectors, vectors.mean(axis=0, dtype=np.float64))
     values, axes = np.linalg.eigh(centred.T @ centred)
@@ -183,15 +187,16 @@ def principal(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]
 
 
 def near(places: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which points the page shows at first: all but those that would squeeze the others.
+    """Which points are in view at first: all but outliers, which would squeeze the others.
 
-    Along each axis these are the points up to 1.5 times the span of the middle 90 % away from it.
+    A point is in view if, on each axis, its distance from the middle 90 % of the points is at most
+    1.5 times their range.
 
     Args:
         places: of shape (points, 2).
 
     Returns:
-        Of shape (points,).
+        A mask of shape (points,).
     """
     low, high = np.quantile(places, (0.05, 0.95), axis=0)
     reach = np.where(high > low, 1.5 * (high - low), np.inf)
@@ -202,12 +207,12 @@ def near(places: NDArray[np.float64]) -> NDArray[np.bool_]:
 def marks(
     values: list[Any],
 ) -> tuple[list[float | None], list[tuple[float | None, str]], bool]:
-    """What gives each point its colour, and what the colours mean.
+    """The colour of each point, and the legend.
 
     Returns:
         A mark for each value; pairs of a mark and a text for the legend; and whether the marks are
-        places on a scale, from 0 to 1, rather than numbers of colours. A value that is null or no
-        finite number has the mark None, one that is too rare for a colour of its own `OTHERS`.
+        positions on a scale, from 0 to 1, rather than colour numbers. The mark of null, NaN and
+        infinity is None; the mark of values too rare for a colour of their own is `OTHERS`.
     """
     values = [None if isinstance(v, float) and not math.isfinite(v) else v for v in values]
     known = [value for value in values if value is not None]
@@ -224,7 +229,7 @@ def marks(
         counts = Counter(text for text in texts if text is not None).most_common()
         number = {text: n for n, (text, _) in enumerate(counts[: len(LIGHT_PAGE)])}
         found = [None if text is None else number.get(text, OTHERS) for text in texts]
-        legend = [(n, _short(text, _IN_LEGEND)) for text, n in number.items()]
+        legend = [(n, _short(text, _MAX_LEGEND)) for text, n in number.items()]
         if len(counts) > len(number):
             legend.append((OTHERS, f"{len(counts) - len(number)} others"))
     if None in found:

@@ -1,8 +1,7 @@
-"""How far a job is, and what it came to."""
+"""The progress and the report of a job."""
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,28 +12,26 @@ if TYPE_CHECKING:
 
     from openrouter_embeddings.result import Usage
 
-    from ._embed import Embedding
-
-OFTEN = 0.5  # seconds between two tellings
+INTERVAL = 0.5  # seconds between two progress reports
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A job at one moment.
+    """How far a job is.
 
     Attributes:
-        stage: "embedding", while the service is asked; "writing", while the target is written;
-            "stopping", while a job that ends too early waits for what is in flight.
-        rows: rows of the source that this stage is done with.
+        stage: "embedding" while the job sends requests; "writing" while it writes the target;
+            "stopping" while a job that fails or is interrupted waits for requests in flight.
+        rows: rows of the source that this stage has finished.
         total: rows of the source.
-        earlier: rows that were done before this run asked for anything.
-        embedded: inputs that the service has embedded for this job, earlier runs included.
-        reused: inputs that came from the cache.
+        earlier: rows that were finished before this run sent its first request.
+        embedded: inputs that the service has embedded for this job, including earlier runs.
+        reused: inputs whose vectors came from the cache.
         refused: inputs that cannot be embedded.
-        in_flight: requests under way.
-        concurrency: requests that may be; fewer than asked for while the service is overloaded.
-        usage: what this run has used.
-        seconds: since this run began.
+        in_flight: requests in flight.
+        concurrency: requests allowed in flight; lowered while the service is overloaded.
+        usage: tokens, cost and requests of this run.
+        seconds: seconds since this run began.
     """
 
     stage: str
@@ -52,25 +49,25 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class JobReport:
-    """What a job came to.
+    """The result of a finished job.
 
     Attributes:
-        target: the file that was written.
+        target: the file that the job wrote.
         rows: rows of the target.
-        dimensions: of the vectors.
-        embedded: inputs that the service has embedded, earlier runs of this job included.
-        reused: inputs that came from the cache.
+        dimensions: length of the vectors.
+        embedded: inputs that the service has embedded, including earlier runs of this job.
+        reused: inputs whose vectors came from the cache.
         duplicates: rows that share the vector of an earlier row with an equal input.
-        errors: rows without a vector; `errors_file` has each with its reason.
-        errors_file: None where there are none.
-        damaged: vectors that `TARGET.job` or the cache had, and that a flipped bit, say, has
-            damaged. Those that the target needs were embedded again, and paid for again.
-        unchecked: vectors of the target that an earlier edition of this package has kept, without
-            a checksum: damage to them is not found.
-        usage: what this run has used: tokens, cost, requests.
-        seconds: that this run took.
+        errors: rows without a vector; `errors_file` lists each with its reason.
+        errors_file: None if every row has a vector.
+        damaged: vectors in `TARGET.job` or the cache that failed their checksum. The job embedded
+            the inputs that the target needs again, and paid for them again.
+        unchecked: vectors of the target that an earlier version of this package saved without a
+            checksum, so that damage to them cannot be detected.
+        usage: tokens, cost and requests of this run.
+        seconds: how long this run took.
         models: the models as the service named them.
-        providers: who served.
+        providers: the providers that served the requests.
     """
 
     target: Path
@@ -90,36 +87,28 @@ class JobReport:
 
 
 class ProgressReporter:
-    """Tells how far a job is, not too often."""
+    """Calls a listener when a stage begins, and then at most once per `INTERVAL`.
 
-    def __init__(self, listener: Callable[[Progress], object] | None, total: int) -> None:
+    It reports the stage "stopping" only once.
+    """
+
+    def __init__(self, listener: Callable[[Progress], object] | None) -> None:
         self._listener = listener
-        self._total = total
         self._began = time.monotonic()
-        self._told = -math.inf
-        self._stage = "embedding"
+        self._reported = 0.0
+        self._stage = ""
 
     @property
     def seconds(self) -> float:
-        """Since the job began."""
+        """Seconds since the job began."""
         return time.monotonic() - self._began
 
-    def turn_to(self, stage: str, embedding: Embedding) -> None:
-        """Another stage, which is told at once."""
-        self._stage = stage
-        self._told = -math.inf
-        self.tell(embedding, embedding.settled if stage == "stopping" else 0)
-
-    def tell(self, embedding: Embedding, rows: int) -> None:
-        """Where it is now."""
-        is_said = self._stage == "stopping" and math.isfinite(self._told)  # once
-        if self._listener is None or is_said or self.seconds - self._told < OFTEN:
+    def report(self, progress: Progress) -> None:
+        """Call the listener, unless it has just been called."""
+        if progress.stage == self._stage and (
+            progress.stage == "stopping" or progress.seconds - self._reported < INTERVAL
+        ):
             return
-        self._told = self.seconds
-        self._listener(
-            Progress(
-                self._stage, rows, self._total, embedding.earlier, embedding.embedded,
-                embedding.reused, embedding.refused, embedding.in_flight, embedding.concurrency,
-                embedding.usage, self.seconds,
-            )
-        )  # fmt: skip
+        self._stage, self._reported = progress.stage, progress.seconds
+        if self._listener is not None:
+            self._listener(progress)

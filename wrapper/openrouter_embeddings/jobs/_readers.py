@@ -1,4 +1,4 @@
-"""Reads files of each format, and tables in memory, as Arrow batches."""
+"""Reads each format of source files, and tables in memory, as Arrow batches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import orjson
 from openrouter_embeddings._extras import need
 from openrouter_embeddings.errors import InputError
 
-from ._arrow import is_utf8, merged_schema, plain, plain_schema, unsigned_schema, wide_type
+from ._arrow import cast_plain, is_utf8, merged_schema, plain_schema, unsigned_schema, wide_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BLOCK = 1 << 20  # bytes of lines read at once
-_CSV_BLOCK = 1 << 22  # a row of a CSV file must fit into one
-_READING = {"batch_readahead": 1, "fragment_readahead": 1}  # little is in memory at once
-_MARK = b"\xef\xbb\xbf"  # the byte order mark that some editors set before UTF-8
+_CSV_BLOCK = 1 << 22  # bytes; a row of a CSV file must fit into one block
+_READING = {"batch_readahead": 1, "fragment_readahead": 1}  # to hold little in memory
+_MARK = b"\xef\xbb\xbf"  # the byte order mark that some editors write before UTF-8
 _QUOTED = re.compile(rb'(^|[,;\t|])"(?:[^"]|"")*"')
 
 
 class Tables:
-    """Something that reads batches, the same ones every time.
+    """The tables of a source; every pass reads the same rows.
 
     Attributes:
-        schema: of all columns; without any, there are no rows, and nobody knows the columns.
+        schema: of all columns; empty if the source has no rows and does not name its columns.
         total: how many rows there are.
-        delimiter: what separates the columns of a CSV file.
+        delimiter: separates the columns of a CSV file.
     """
 
     schema: pa.Schema
@@ -41,14 +41,14 @@ class Tables:
     delimiter = ","
 
     def read(self, rows: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        """All rows, about so many at a time, with these columns at least."""
+        """All rows, in batches of about `rows` rows, with at least these columns."""
         raise NotImplementedError
 
 
 class Parquet(Tables):
-    """Parquet files, page by page: a row group of images may be larger than the memory.
+    """Parquet files, read page by page, because a row group of images may exceed the memory.
 
-    pyarrow's datasets read row groups as a whole, and leave out what the first file has not.
+    pyarrow's datasets read whole row groups, and drop columns that the first file lacks.
     """
 
     def __init__(self, paths: list[Path]) -> None:
@@ -67,15 +67,16 @@ class Parquet(Tables):
         for path in self._paths:
             opened = self._parquet.ParquetFile(path, pre_buffer=False, buffer_size=_BLOCK)
             with _naming(path), opened as file:
-                for group in range(file.num_row_groups):  # each has categories of its own
+                for group in range(file.num_row_groups):  # each group has its own dictionaries
                     for batch in file.iter_batches(rows, [group], columns):
-                        yield plain(batch.select(columns), schema)
+                        yield cast_plain(batch.select(columns), schema)
 
 
 class Csv(Tables):
-    """Every column as text, as it is written: 007 is no number.
+    """CSV files; every column is text, exactly as written, so that 007 stays 007.
 
-    All is read once before, so that a row that is none is found before anything is paid for.
+    The files are read once when they are opened, to find malformed rows before a job pays for
+    anything.
     """
 
     def __init__(self, paths: list[Path], delimiter: str | None = None) -> None:
@@ -87,7 +88,9 @@ class Csv(Tables):
             return
         for path in paths:
             _check_utf8(path)
-        self.delimiter = _checked(delimiter) if delimiter is not None else _found(paths)
+        self.delimiter = (
+            _common_delimiter(paths) if delimiter is None else _valid_delimiter(delimiter)
+        )
 
         def opened(paths: list[Path], types: dict[str, Any]) -> Any:
             form = dataset.CsvFileFormat(
@@ -114,9 +117,9 @@ class Csv(Tables):
 
 
 class JsonLines(Tables):
-    """An object a line, with the types that JSON has: a text that looks like a date stays a text.
+    """JSON lines: an object per line. A text that looks like a date stays a text.
 
-    All is read once before, for the fields and types of every line.
+    The files are read once when they are opened, to learn the fields and types of all lines.
     """
 
     def __init__(self, paths: list[Path]) -> None:
@@ -143,17 +146,19 @@ class JsonLines(Tables):
                 try:
                     array = self._pa.array(block[start : start + rows], self._pa.struct(schema))
                 except (self._pa.ArrowException, OverflowError):
-                    self._refuse(path, numbered, schema)
+                    self._raise_misfit(path, numbered, schema)
                     raise
                 yield self._pa.RecordBatch.from_struct_array(array)
 
     def _with(self, rows: list[dict[str, Any]]) -> pa.Schema:
-        """The schema of these rows and all before them."""
+        """The schema of these rows and of all rows before them."""
         schema = self._pa.schema([*wide_type(rows)])
         return self._pa.unify_schemas([self.schema, schema], promote_options="permissive")
 
-    def _refuse(self, path: Path, numbered: dict[int, dict[str, Any]], schema: pa.Schema) -> None:
-        """Name the first value that has no place among those of the other lines."""
+    def _raise_misfit(
+        self, path: Path, numbered: dict[int, dict[str, Any]], schema: pa.Schema
+    ) -> None:
+        """Raise InputError for the first value that does not fit the type of its column."""
         for number, row in numbered.items():
             for field in schema:
                 try:
@@ -165,7 +170,7 @@ class JsonLines(Tables):
                     ) from None
 
     def _blocks(self) -> Iterator[tuple[Path, dict[int, dict[str, Any]]]]:
-        """Some objects of a file, by the numbers of their lines."""
+        """The objects of each file, block by block, by their line numbers."""
         for path, first, lines in _lines(self._paths):
             numbered = [(number, line) for number, line in enumerate(lines, first) if line.strip()]
             if numbered:
@@ -173,7 +178,7 @@ class JsonLines(Tables):
 
 
 class Lines(Tables):
-    """A text a line."""
+    """Text files: a text per line."""
 
     def __init__(self, paths: list[Path]) -> None:
         self._pa = need("pyarrow", "jobs")
@@ -186,28 +191,28 @@ class Lines(Tables):
             try:
                 texts = [line.decode().rstrip("\r\n") for line in lines]
             except UnicodeDecodeError as error:
-                raise InputError(f"{path}, line {first} or later, is no UTF-8: {error}") from None
+                raise InputError(f"{path}, line {first} or later, is not UTF-8: {error}") from None
             yield _column(self._pa, "text", texts)
 
 
 class Names(Tables):
-    """The paths of files, as they are seen from a folder."""
+    """The paths of files, relative to a folder."""
 
     def __init__(self, paths: list[Path], folder: Path) -> None:
         self._pa = need("pyarrow", "jobs")
         self._names = [str(path.relative_to(folder)) for path in paths]
         for name in self._names:
             if not is_utf8(name):
-                raise InputError(f"the name of {name!r} is no UTF-8; rename the file")
+                raise InputError(f"the file name {name!r} is not UTF-8; rename the file")
         self.schema = self._pa.schema([("path", self._pa.string())])
         self.total = len(paths)
 
-    def read(self, rows: int, columns: list[str]) -> Iterator[pa.RecordBatch]:  # noqa: ARG002 - all are there
+    def read(self, rows: int, columns: list[str]) -> Iterator[pa.RecordBatch]:  # noqa: ARG002 - all are in memory
         yield _column(self._pa, "path", self._names)
 
 
 class Memory(Tables):
-    """A table."""
+    """A table in memory."""
 
     def __init__(self, table: pa.Table) -> None:
         self._table = table
@@ -220,29 +225,29 @@ class Memory(Tables):
 
 @contextmanager
 def _naming(path: Path, place: str = "") -> Iterator[None]:
-    """Arrow does not say in which file something is wrong."""
+    """Turn errors of Arrow, which do not name the file, into an InputError that does."""
     try:
         yield
     except (OSError, need("pyarrow", "jobs").ArrowException) as error:
-        raise InputError(f"{path}{place}: {_shorter(error)}") from None
+        raise InputError(f"{path}{place}: {_explained(error)}") from None
 
 
-def _shorter(error: Exception) -> str:
-    """What Arrow says of a CSV file, without the sentences that it sets before."""
-    said = str(error).rpartition("Invalid: ")[2]
-    if "invalid UTF8" in said:
+def _explained(error: Exception) -> str:
+    """Arrow's message about a file, and what to do about the most frequent errors in CSV files."""
+    message = str(error).rpartition("Invalid: ")[2]
+    if "invalid UTF8" in message:
         return "not UTF-8; save it as UTF-8"
     if odd := re.match(
-        r"CSV parse error: (?:Row #(\d+): )?Expected (\d+) columns, got (\d+)", said
+        r"CSV parse error: (?:Row #(\d+): )?Expected (\d+) columns, got (\d+)", message
     ):
         row, wanted, found = odd.groups()
         return (
             f"{f'row {row}' if row else 'a row'} has another number of columns ({found}) than the "
-            f"header ({wanted}); put a text with the delimiter or a line break in quotes"
+            f"header ({wanted}); quote texts that contain the delimiter or a line break"
         )
-    if twice := re.match("CSV file contained multiple columns named (.*)", said):
+    if twice := re.match("CSV file contained multiple columns named (.*)", message):
         return f"the header has more than one column {twice[1]!r}; rename them"
-    return said
+    return message
 
 
 def _column(pa: Any, name: str, texts: list[str]) -> pa.RecordBatch:
@@ -253,33 +258,33 @@ def _texts(pa: Any, names: list[str]) -> pa.Schema:
     return pa.schema([(name, pa.string()) for name in names])
 
 
-def _checked(delimiter: str) -> str:
-    delimiter = {"\\t": "\t"}.get(delimiter, delimiter)  # as it is written in a shell
+def _valid_delimiter(delimiter: str) -> str:
+    delimiter = {"\\t": "\t"}.get(delimiter, delimiter)  # as a shell passes it
     if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n':
         raise InputError(
-            f"the delimiter is {delimiter!r}; one character such as ',', ';', '|' or a tab is right"
+            f"the delimiter is {delimiter!r}; use one character, such as ',', ';', '|' or a tab"
         )
     return delimiter
 
 
 def _check_utf8(path: Path) -> None:
-    """As far as the header is certain to reach; Arrow tells it of the rest."""
+    """Raise InputError if the first block, with the header, is not UTF-8; Arrow checks the rest."""
     with path.open("rb") as file:
         start = file.read(_BLOCK)
     try:
-        getincrementaldecoder("utf-8")().decode(start)  # which may end within a character
+        getincrementaldecoder("utf-8")().decode(start)  # the block may end within a character
     except UnicodeDecodeError:
         raise InputError(f"{path}: not UTF-8; save it as UTF-8") from None
 
 
-def _found(paths: list[Path]) -> str:
-    """What separates the columns, told by the header of each file."""
+def _common_delimiter(paths: list[Path]) -> str:
+    """The delimiter in the headers of the files. Raises InputError if they differ."""
     first, *others = [(path, _delimiter(path)) for path in paths]
     for name, delimiter in others:
         if delimiter != first[1]:
             raise InputError(
-                f"the columns of {name} seem to be separated by {delimiter!r}, those of {first[0]} "
-                f"by {first[1]!r}; embed them apart, or set the delimiter"
+                f"the columns of {name} seem to be separated by {delimiter!r}, but those of "
+                f"{first[0]} by {first[1]!r}; set the delimiter, or run a job for each"
             )
     return first[1]
 
@@ -293,14 +298,14 @@ def _delimiter(path: Path) -> str:
     found = [one for one in ",;\t|" if one.encode() in header]
     if len(found) > 1:
         raise InputError(
-            f"the header of {path} has {' and '.join(map(repr, found))}; say which separates the "
-            f"columns: --delimiter {found[-1]!r}, delimiter={found[-1]!r} in Python"
+            f"the header of {path} has {' and '.join(map(repr, found))}; name the delimiter of the "
+            f"columns: --delimiter {found[-1]!r}, or delimiter={found[-1]!r} in Python"
         )
     return found[0] if found else ","
 
 
 def _lines(paths: list[Path]) -> Iterator[tuple[Path, int, list[bytes]]]:
-    """Lines of each file, with the number of the first, from 1."""
+    """The lines of each file, in blocks, with the number of the first line, from 1."""
     for path in paths:
         with path.open("rb") as file:
             file.seek(len(_MARK) if file.read(len(_MARK)) == _MARK else 0)
@@ -314,7 +319,7 @@ def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         found = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise InputError(f"{path}, line {number}, is no JSON: {error}") from None
+        raise InputError(f"{path}, line {number}, is not JSON: {error}") from None
     if not isinstance(found, dict):
-        raise InputError(f"{path}, line {number}, is no JSON object, as every line has to be")
+        raise InputError(f"{path}, line {number}, is not a JSON object; write one object per line")
     return found

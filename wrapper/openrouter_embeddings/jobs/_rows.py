@@ -1,4 +1,4 @@
-"""What of a row is embedded, and the digest that tells equal inputs."""
+"""The input of each row, and the digest that equal inputs share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from openrouter_embeddings.errors import InputError
 from openrouter_embeddings.inputs import Content, Image
 from openrouter_embeddings.media import load
 
-from ._arrow import NoText, is_utf8, known, python_values
+from ._arrow import InvalidText, check_has_column, is_utf8, python_values
+from ._spec import InputSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,12 +30,12 @@ _URLS = ("http://", "https://", "data:")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row's input.
+    """The input of one row.
 
     Attributes:
-        digest: equal for equal inputs only.
-        value: what is embedded; None where it cannot be.
-        reason: why not.
+        digest: two rows have the same digest only if their inputs are equal.
+        value: the input; None if the row cannot be embedded.
+        reason: why it cannot be embedded.
         size: bytes of text and image.
     """
 
@@ -45,53 +46,45 @@ class Row:
 
 
 class Reader:
-    """Takes inputs out of batches of a source.
+    """Reads the input of every row of a source.
 
     Args:
-        schema: of the source; without columns, it has no rows, and a column of any name is taken.
-        folder: what relative paths of images are relative to; None where that is not known.
-        column: with the text; default: the only one of text, or the one named "text".
-        template: in place of a column, a text with names of columns in braces.
-        images: the column with images: bytes, paths, or URLs.
+        schema: of the source; if it has no columns, the source has no rows, and any name is valid.
+        folder: relative paths of images start here; None if the files are in several folders.
+        spec: what to embed of each row.
 
     Attributes:
-        columns: the names of the columns that `read` wants in a batch.
+        spec: the same, with the name of the column that was chosen by default.
+        columns: the columns that `read` needs in a batch.
 
     Raises:
-        InputError: there are no such columns, or they hold no text.
+        InputError: a column does not exist, or has no text.
     """
 
-    def __init__(
-        self,
-        schema: pa.Schema,
-        folder: Path | None,
-        column: str | None,
-        template: str | None,
-        images: str | None,
-    ) -> None:
-        if column and template:
-            raise InputError("a column or a template makes the text, not both")
+    def __init__(self, schema: pa.Schema, folder: Path | None, spec: InputSpec) -> None:
+        if spec.column and spec.template:
+            raise InputError("the text comes from a column or from a template; pass only one")
         self._arrow = need("pyarrow", "jobs")
         self._schema = schema
         self._folder = folder
-        self.images = known(schema, images) if images else None
-        self.template = template
-        self.column = column
-        if not (column or template or self.images):
-            self.column = self._only_text()
-        # what stands before a column, and its name, which is None at the end
+        if spec.images:
+            check_has_column(schema, spec.images)
+        if not (spec.column or spec.template or spec.images):
+            spec = InputSpec(column=self._only_text())
+        self.spec = spec
+        # the text before each column, and its name; the name after the last text is None
         self._parts: list[tuple[str, str | None]] = []
-        if template:
-            self._parts = self._parsed(template)
-        elif self.column:
-            self._parts = [("", self._checked(self.column))]
-        names = [*(name for _, name in self._parts), self.images]
+        if spec.template:
+            self._parts = self._parsed(spec.template)
+        elif spec.column:
+            self._parts = [("", self._text_column(spec.column))]
+        names = [*(name for _, name in self._parts), spec.images]
         self.columns = [*dict.fromkeys(name for name in names if name is not None)]
 
     @property
     def rows(self) -> int:
-        """How many rows are read at once: images are large."""
-        return 64 if self.images else 8192
+        """How many rows to read at a time; fewer with images, which are large."""
+        return 64 if self.spec.images else 8192
 
     def _only_text(self) -> str:
         kinds = self._arrow.types
@@ -102,18 +95,20 @@ class Reader:
             held = "all its values are null" if kinds.is_null(field.type) else f"but {field.type}"
             raise InputError(
                 f"the only column, {field.name!r}, has no text ({held}); to embed its values as "
-                "they are written, name it with column (--column)"
+                "text, name it with column (--column)"
             )
         if chosen is None and self._schema.names:
             names = ", ".join(self._schema.names)
             raise InputError(
-                f"which column has the text? Name it with column (--column); there are {names}"
+                "which column has the text? Name it with column (--column); the columns are "
+                f"{names}"
             )
         return chosen or "text"
 
-    def _checked(self, name: str) -> str:
-        """A column whose values can be written as text."""
-        if known(self._schema, name) not in self._schema.names:
+    def _text_column(self, name: str) -> str:
+        """The name of a column. Raises InputError if its values cannot be converted to text."""
+        check_has_column(self._schema, name)
+        if not self._schema.names:
             return name
         kinds = self._arrow.types
         kind = _plain_type(kinds, self._schema.field(name).type)
@@ -121,22 +116,24 @@ class Reader:
         if kinds.is_temporal(kind):
             self._check_zone(name, kind)
         if not (_is_text(kinds, kind) or any(fits(kind) for fits in simple)):
-            raise InputError(f"the column {name!r} holds {kind}; text or numbers are right")
+            raise InputError(
+                f"the column {name!r} holds {kind}; a column of texts, numbers or dates is needed"
+            )
         return name
 
     def _check_zone(self, name: str, kind: Any) -> None:
-        """That a date can be written, for which its zone has to be known here."""
+        """Raise InputError if dates cannot be converted to text, as in an unknown time zone."""
         try:
             self._arrow.array([0], kind).cast(self._arrow.string())
         except (self._arrow.ArrowException, TypeError) as error:
             raise InputError(
-                f"the column {name!r} holds {kind}, which cannot be written as text: {error}"
+                f"the column {name!r} holds {kind}, which cannot be converted to text: {error}"
             ) from None
 
     def _parsed(self, template: str) -> list[tuple[str, str | None]]:
-        """Doubled braces stand for one, also within a name; where it can be a name, it is one."""
+        """The parts of a template. A doubled brace is a brace, also in a name; names win."""
         if not is_utf8(template):
-            raise InputError(f"the template {template!r} is no UTF-8")
+            raise InputError(f"the template {template!r} is not UTF-8; remove the invalid bytes")
         longest = sorted(self._schema.names, key=len, reverse=True)
         names = "|".join(re.escape(name.translate(_DOUBLED)) for name in longest) or "[^{}]*"
         parts: list[tuple[str, str | None]] = []
@@ -146,42 +143,42 @@ class Reader:
             end = found.end()
             if found[1] is not None:
                 name = found[1].replace("{{", "{").replace("}}", "}")
-                parts.append((before, self._checked(name)))
+                parts.append((before, self._text_column(name)))
                 before = ""
             elif found[2]:
                 before += found[2][0]
             else:
                 self._refuse(template, found.start())
         parts.append((before + template[end:], None))
-        if not self.images and all(name is None for _, name in parts):
+        if not self.spec.images and all(name is None for _, name in parts):
             raise InputError(
-                f"the template {template!r} names no column; '{{title}}: {{body}}', say, is right"
+                f"the template {template!r} names no column; write it like '{{title}}: {{body}}'"
             )
         return parts
 
     def _refuse(self, template: str, start: int) -> NoReturn:
         if name := re.match(r"\{([^{}]*)\}", template[start:]):
-            known(self._schema, name[1])
+            check_has_column(self._schema, name[1])
         raise InputError(
-            f"the template {template!r} has a single brace at character {start}; double it, unless "
-            "a pair encloses the name of a column"
+            f"the template {template!r} has a single brace at character {start}; double it, or "
+            "enclose the name of a column in a pair of braces"
         )
 
     def read(self, batch: Any) -> Iterator[Row]:
-        """The input of every row."""
+        """The input of every row of a batch."""
         names = [name for _, name in self._parts if name is not None]
         columns = [
             (before, None if name is None else self._values(batch.column(name)))
             for before, name in self._parts
         ]
-        pictures = batch.column(self.images).to_pylist() if self.images else None
+        pictures = batch.column(self.spec.images).to_pylist() if self.spec.images else None
         for number in range(batch.num_rows):
             found = [(before, values[number] if values else "") for before, values in columns]
-            text = "".join(before + _plain(value) for before, value in found)
+            text = "".join(before + _as_text(value) for before, value in found)
             if names and all(value is None or value == "" for _, value in found):
-                text = ""  # what stands between empty columns says nothing
-            if any(isinstance(value, NoText) for _, value in found):
-                yield Row(_digest(b"no text", text.encode()), None, "the text is no UTF-8")
+                text = ""  # the template's own text alone is not worth a vector
+            if any(isinstance(value, InvalidText) for _, value in found):
+                yield Row(_digest(b"no text", text.encode()), None, "the text is not UTF-8")
             elif pictures is None:
                 is_null = bool(names) and all(value is None for _, value in found)
                 yield _row(text, "null" if is_null else "empty")
@@ -189,7 +186,7 @@ class Reader:
                 yield self._with_image(text, pictures[number])
 
     def _values(self, column: Any) -> list[Any]:
-        if self._arrow.types.is_temporal(column.type):  # as it is written, whatever its unit is
+        if self._arrow.types.is_temporal(column.type):  # as Arrow writes it, in every unit
             column = column.cast(self._arrow.string())
         return python_values(column)
 
@@ -206,19 +203,19 @@ class Reader:
 
     def _source(self, picture: Any) -> Any:
         if picture is None:
-            raise ValueError("there is no image")
+            raise ValueError("the image is null")
         if isinstance(picture, str) and not picture.lower().startswith(_URLS):
             if self._folder is None and not Path(picture).is_absolute():
                 raise ValueError(
-                    "a relative path, and the files of the source lie in several directories; "
-                    "absolute paths are right"
+                    "the image has a relative path, but the files of the source are in several "
+                    "directories; use absolute paths"
                 )
             return (self._folder or Path()) / Path(picture)
         return picture
 
 
 def _plain_type(kinds: Any, kind: Any) -> Any:
-    """That of the values, where they are categories."""
+    """The type of the values in a dictionary."""
     return kind.value_type if kinds.is_dictionary(kind) else kind
 
 
@@ -227,7 +224,7 @@ def _is_text(kinds: Any, kind: Any) -> bool:
     return bool(kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind))
 
 
-def _plain(value: Any) -> str:
+def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else "" if value is None else str(value)
 
 
@@ -247,5 +244,5 @@ def _digest(*parts: bytes) -> bytes:
     return digest.digest()
 
 
-# of rows that were left empty, in contrast to those that cannot be read
-NOTHING = frozenset([_row("").digest, _digest(b"unreadable", repr(None).encode())])
+# the inputs of empty rows, in contrast to rows that cannot be read
+EMPTY_INPUTS = frozenset([_row("").digest, _digest(b"unreadable", repr(None).encode())])

@@ -1,9 +1,10 @@
-"""One job: embed what is new, remember it, and write the target when all is there."""
+"""Runs a job: opens the source, embeds what is missing, and writes the target."""
 
 from __future__ import annotations
 
 import hashlib
 from contextlib import ExitStack, closing, suppress
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,25 +18,36 @@ from openrouter_embeddings.errors import InputError
 from openrouter_embeddings.local.contract import contract
 from openrouter_embeddings.result import Usage
 
-from ._client import given_or_own
 from ._embed import Embedding
-from ._errors import JobError, refuse_address
-from ._formats import beside, columns_of, kind_of
+from ._formats import target_format, vector_blocks
 from ._progress import JobReport, Progress, ProgressReporter
-from ._retry import reopen
 from ._sources import open_source
-from ._store import Store, job_file
-from ._write import errors_file, rehearse, write, write_errors
+from ._spec import (
+    InputSpec,
+    JobError,
+    JobParameters,
+    Provenance,
+    check_is_local,
+    client_or_default,
+    errors_file,
+    job_file,
+    sidecar_paths,
+)
+from ._store import Store
+from ._write import TargetWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from os import PathLike
     from typing import Unpack
 
     from openrouter_embeddings.client import Client
 
-    from ._formats import Target
+    from ._rows import Reader, Row
     from ._sources import Source
+
+_COPIED_ROWS = 8192  # of a target, copied to the store in one transaction
+_COPYING = "taking over"  # the fact that is set while a target is copied
 
 
 def embed_file(
@@ -56,239 +68,277 @@ def embed_file(
     on_progress: Callable[[Progress], object] | None = None,
     **options: Unpack[EmbedOptions],
 ) -> JobReport:
-    """Embed every row of a source into a target file. Run again, it goes on where it was stopped.
+    """Embed every row of a source into a target file. Run it again to resume a stopped job.
 
-    What comes is kept in `TARGET.job` (SQLite), on the disk before more is asked for: whenever the
-    process ends, only requests in flight may have to be paid for again. The target is written at
-    the end, whole, and is the same to the byte whether or not the job was interrupted. Equal
-    inputs are embedded once.
+    The job saves every response in `TARGET.job` (SQLite) before it sends more requests, so that
+    only requests in flight may be billed again after the process was killed. It writes the target
+    at the end. The target is the same, byte for byte, whether or not the job was interrupted.
+    Equal inputs are embedded once.
 
     Args:
-        source: a .parquet, .jsonl, .csv, .tsv or .txt file (a text a line), several by a pattern
-            or as a list, a directory of images, or a table in memory that speaks Arrow (pyarrow,
-            pandas, Polars).
-        target: a .parquet file: the columns of the source and `embedding`, a fixed-size list, null
-            where a row has none; or .jsonl, the same as JSON; or .npy, a matrix of shape
-            (rows, dimensions), NaN where a row has none. Provenance is in the Parquet file's
-            metadata, otherwise beside it.
-        column: with the text; default: the only one of text, or the one named "text".
-        template: in place of a column: `"{title}: {body}"`; a brace is doubled, also in a name.
+        source: a .parquet, .jsonl, .csv, .tsv or .txt file (a text per line), several files as a
+            pattern or a list, a directory of images, or a table in memory with the Arrow interface
+            (pyarrow, pandas, Polars).
+        target: a .parquet file with the columns of the source and `embedding`, a fixed-size list,
+            null in rows without a vector; or a .jsonl file with the same as JSON; or a .npy matrix
+            of shape (rows, dimensions), NaN in rows without a vector. The provenance is in the
+            metadata of the Parquet file, and otherwise in `TARGET.provenance.json`.
+        column: the column with the text; default: the only text column, or the one named "text".
+        template: instead of a column, a text such as `"{title}: {body}"`; double a literal brace,
+            also in a name.
         images: a column with images, as bytes, paths (relative to the source) or URLs.
-        key: the column that names a row in `TARGET.errors.jsonl`; default: its number, from 0.
+        key: the column that identifies a row in `TARGET.errors.jsonl`; default: the row number,
+            from 0.
         only_key: leave all other columns of the source out of the target.
-        delimiter: one character that separates the columns of a .csv file; default: the comma,
-            semicolon, tab or | that the header has, and a tab in a .tsv file.
+        delimiter: the character that separates the columns of a .csv file; default: the comma,
+            semicolon, tab or | in its header, and a tab in a .tsv file.
         precision: of the vectors in the target.
-        client: default: `Client()`, from the environment.
-        cache: a directory that remembers vectors across jobs.
-        max_errors: rows that may stay without a vector before the job stops; default: any number.
-        retry_errors: ask again for rows without a vector, of a finished target, too. Its other rows
-            keep their vectors. Default: rows that were refused stay refused.
-        on_progress: is told how far it is, twice a second.
-        **options: as for `Client.embed`; `budget` counts for all runs of the job together.
+        client: default: `Client()`, which takes its settings from the environment.
+        cache: a directory in which jobs share vectors.
+        max_errors: stop when more rows than this cannot be embedded; default: any number may.
+        retry_errors: send the inputs of rows without a vector again, also for a finished target,
+            whose other rows keep their vectors. Default: refused rows stay refused.
+        on_progress: is called with the progress, at most twice a second.
+        **options: as for `Client.embed`; `budget` holds for all runs of the job together.
 
     Returns:
-        What it came to. Rows that cannot be embedded stand in `TARGET.errors.jsonl`.
+        A report. `TARGET.errors.jsonl` lists the rows without a vector.
 
     Raises:
-        InputError: the source, the target or an option cannot be right.
-        JobError: another process works on it, what was begun had other parameters, more than
+        InputError: the source, the target or an option is invalid.
+        JobError: another process runs the job, the job was begun with other parameters, more than
             `max_errors` rows cannot be embedded, or `TARGET.job` is damaged beyond repair.
-        EmbeddingsError: the service failed, the credits or the budget are used up; what came until
-            then is kept.
-        KeyboardInterrupt: after what was in flight has been kept.
+        EmbeddingsError: the service failed, or the credits or the budget are used up; everything
+            received until then is saved.
+        KeyboardInterrupt: after the responses to requests in flight have been saved.
         ImportError: the extra `jobs` is not installed.
     """
     path = Path(target)
-    kind = kind_of(path)
-    _check(precision, max_errors, options)
-    rows = open_source(source, beside(path), delimiter)
-    reader = rows.reader(column, template, images)
-    chosen = columns_of(kind, rows.schema, key, only_key=only_key)
-    wanted = [*reader.columns, *chosen, *([key] if key else [])]
-    schema = rows.schema.empty_table().select(chosen).schema
+    target_format(path)  # an invalid target is found before the source is read
+    _check_options(precision, max_errors, options)
+    rows = open_source(source, sidecar_paths(path), delimiter)
+    reader = rows.reader(InputSpec(column, template, images))
+    writer = TargetWriter(path, rows, reader, key=key, only_key=only_key, precision=precision)
     with ExitStack() as stack:
-        client = stack.enter_context(given_or_own(client))
-        asked = resolve_options(client, options)
-        fields = asked.request_fields()
-        space = {n: fields.get(n) for n in ("model", "input_type", "provider")}
-        space["asked_dimensions"] = fields.get("dimensions")
-        if asked.extra_body:  # only then, so that what was begun without the option stays the same
-            ordered = orjson.dumps(asked.extra_body, option=orjson.OPT_SORT_KEYS)
-            space["extra_body"] = orjson.loads(ordered)
-        begun = {
-            "source": rows.identity,
-            "column": reader.column,
-            "template": reader.template,
-            "images": reader.images,
-            "key": key,
-            "only_key": only_key,
-            "precision": precision,
-            **space,
-        }
-        parameters = orjson.loads(orjson.dumps(begun))  # as they will be read again
-        job = job_file(path)
-        done = _already_done(path, kind, parameters) if path.exists() else None
-        again = bool(retry_errors and done and done["errors"])
-        if done and not (again or job.exists()):
-            return _report(path, done, None, 0.0)
-        store = stack.enter_context(closing(Store(job)))
-        stack.callback(store.forget)
-        _agree(store, parameters)
-        _note(store, rows)
-        if retry_errors:
-            store.forget_refused()
-        if done and not reopen(path, done, store, rows, reader, again=again):
-            return _report(path, done, None, 0.0)
-        width = store.fact("dimensions") or fields.get("dimensions") or 0
-        rehearse(
-            kind(path, schema, 0, precision),
-            rows,
-            reader.rows,
-            wanted=wanted,
-            columns=chosen,
+        client = stack.enter_context(client_or_default(client))
+        resolved = resolve_options(client, options)
+        parameters = JobParameters.of(
+            reader.spec,
+            resolved,
+            source=rows.identity,
             key=key,
-            size=rows.total * width * np.dtype(precision).itemsize,
+            only_key=only_key,
+            precision=precision,
         )
-        memory = stack.enter_context(closing(_cache(cache, space))) if cache else None
-        watch = ProgressReporter(on_progress, rows.total)
+        finished = _finished_before(path, parameters)
+        retry = retry_errors and finished is not None and finished.errors > 0
+        if finished and not retry and not job_file(path).exists():
+            return _report(path, finished, None, 0.0)
+
+        store = stack.enter_context(closing(Store(job_file(path))))
+        stack.callback(store.remove_if_empty)
+        _begin_or_resume(store, parameters, rows)
+        if retry_errors:
+            store.clear_refused()
+        if finished and not _reopen(path, finished, store, rows, reader, retry=retry):
+            return _report(path, finished, None, 0.0)
+        dimensions = store.fact("dimensions") or parameters.asked_dimensions or 0
+        writer.rehearse(dimensions)
+
+        shared = stack.enter_context(closing(_open_cache(cache, parameters))) if cache else None
+        reporter = ProgressReporter(on_progress)
         embedding = Embedding(
-            client, options, store, cache=memory, watch=watch, max_errors=max_errors
+            client,
+            options,
+            store,
+            cache=shared,
+            total=rows.total,
+            reporter=reporter,
+            max_errors=max_errors,
         )
         try:
             batches = rows.batches(reader.rows, reader.columns)
             embedding.run([*reader.read(batch)] for batch in batches)
-            served = _served(store, path, embedding, width)
+            provenance = _provenance(path, parameters, store, embedding, dimensions)
         except JobError:
-            if embedding.refused and not done:  # a finished target keeps its own
-                with suppress(JobError, ValueError, ArithmeticError):  # the first is what is said
-                    write_errors(path, store, rows, reader, key)
+            if embedding.refused and not finished:  # a finished target keeps its errors file
+                with suppress(JobError, ValueError, ArithmeticError):  # the first error is raised
+                    writer.write_errors(store)
             raise
-        watch.turn_to("writing", embedding)
-        said = {**parameters, **served, "package": __version__, "specification": _edition()}
-        counts = write(
-            kind(path, schema, said["dimensions"], precision),
-            store,
-            rows,
-            reader,
-            wanted=wanted,
-            columns=chosen,
-            key=key,
-            provenance=said,
-            tell=lambda done: watch.tell(embedding, done),
-        )
-        report = _report(path, {**said, **counts}, embedding, watch.seconds)
+
+        def report_rows(done: int) -> None:
+            reporter.report(embedding.progress("writing", done))
+
+        report_rows(0)
+        provenance = writer.write(store, provenance, report_rows)
+        report = _report(path, provenance, embedding, reporter.seconds)
         store.remove()
         return report
 
 
-def _check(precision: str, max_errors: int | None, options: EmbedOptions) -> None:
+def _check_options(precision: str, max_errors: int | None, options: EmbedOptions) -> None:
     check_option_names(options, own=embed_file.__kwdefaults__)
     if precision not in ("float32", "float16"):
-        raise InputError(f'precision is {precision!r}; "float32" and "float16" are known')
+        raise InputError(f'precision is {precision!r}; use "float32" or "float16"')
     if max_errors is not None and max_errors < 0:
-        raise InputError(f"max_errors is {max_errors}; 0 or more is right")
-    merge_options(EmbedOptions(), options)  # before the source is read
+        raise InputError(f"max_errors is {max_errors}; use 0 or more, or None for any number")
+    merge_options(EmbedOptions(), options)  # finds invalid options before the source is read
 
 
-def _served(store: Store, target: Path, embedding: Embedding, asked: int) -> dict[str, Any]:
-    width = store.fact("dimensions")
-    if width is None and embedding.had_nothing:
-        width = asked
-    if width is None:
+def _finished_before(path: Path, parameters: JobParameters) -> Provenance | None:
+    """The provenance of the target if it exists. Raises JobError if other parameters made it."""
+    if not path.exists():
+        return None
+    found = target_format(path).provenance(path)
+    if found is None:
         raise JobError(
-            f"no row could be embedded, so there is nothing to write; {errors_file(target)} says "
-            "why. Run again with other options, or with retry_errors to ask for the same again"
+            f"{path} exists and was not made by orembed run; remove it, or name another target"
         )
-    names = {name: store.fact(name) or [] for name in ("models", "providers")}
-    return {"dimensions": width, **names}
+    differences = parameters.differences(JobParameters.from_json(found))
+    if differences:
+        raise JobError(
+            f"{path} exists and was made with other parameters ({differences}); remove it, or name "
+            "another target"
+        )
+    return Provenance.from_json(found)
 
 
-def _note(store: Store, rows: Source) -> None:
-    """What `info` says of a job that is not finished."""
-    store.note("rows", rows.total)
-    store.note("files", rows.files)
-    store.commit()
-
-
-def _agree(store: Store, parameters: dict[str, Any]) -> None:
-    """Go on only with what was begun."""
+def _begin_or_resume(store: Store, parameters: JobParameters, rows: Source) -> None:
+    """Write what the job is into its file. Raises JobError if the file has vectors of another."""
     begun = store.fact("parameters")
-    if begun is not None and not _differing(begun, parameters):
-        return
-    if store.kept:
-        raise JobError(
-            f"{store.path} holds work begun otherwise ({_differences(begun or {}, parameters)}); "
-            "go on with that, name another target, or remove the file, which gives up what it holds"
-        )
-    store.forget_refused()
-    for name in ("price", "silent", "dimensions", "models", "providers", "reused"):
-        store.note(name, None)  # another model has another one
-    store.note("parameters", parameters)
+    differences = parameters.differences(JobParameters.from_json(begun or {}))
+    if begun is None or differences:
+        if store.kept:
+            raise JobError(
+                f"{store.path} holds vectors of a job with other parameters ({differences}); "
+                "resume that job, name another target, or remove the file and lose its vectors"
+            )
+        store.clear_refused()
+        for name in ("price", "silent", "dimensions", "models", "providers", "reused"):
+            store.set_fact(name, None)  # these may differ with other parameters
+        store.set_fact("parameters", parameters.to_json())
+    store.set_fact("rows", rows.total)
+    store.set_fact("files", rows.files)
     store.commit()
 
 
-def _differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    names = dict.fromkeys([*now, "extra_body"])  # which is not there where none was given
-    return [name for name in names if before.get(name) != now.get(name)]
+def _open_cache(folder: str | PathLike[str], parameters: JobParameters) -> Store:
+    check_is_local(folder)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    space = hashlib.blake2b(orjson.dumps(parameters.vector_space()), digest_size=8).hexdigest()
+    return Store(Path(folder) / f"{space}.vectors", shared=True)
 
 
-def _differences(before: dict[str, Any], now: dict[str, Any]) -> str:
-    said = []
-    for name in _differing(before, now):
-        if name == "source":
-            said.append("the source was another, or something else was in it")
-        elif name == "extra_body":  # which may hold what is nobody's business, so without values
-            one, other = before.get(name) or {}, now.get(name) or {}
-            keys = [key for key in {**one, **other} if one.get(key, ...) != other.get(key, ...)]
-            said.append(f"extra_body has other values of {', '.join(sorted(keys)):.200}")
-        else:
-            said.append(f"{name}: {before.get(name)!r}, now {now.get(name)!r}")
-    return ", ".join(said)
-
-
-def _already_done(path: Path, kind: type[Target], parameters: dict[str, Any]) -> dict[str, Any]:
-    """Its provenance."""
-    said: dict[str, Any] | None = kind.provenance(path)
-    if said is None or _differing(said, parameters):
-        how = (
-            "by something else" if said is None else f"otherwise ({_differences(said, parameters)})"
-        )
-        raise JobError(f"{path} is there and was made {how}; remove it, or name another target")
-    return said
+def _provenance(
+    target: Path, parameters: JobParameters, store: Store, embedding: Embedding, dimensions: int
+) -> Provenance:
+    """The provenance of the target. Raises JobError if no row could be embedded."""
+    found = store.fact("dimensions")
+    if found is None:
+        if not embedding.had_only_empty_rows:
+            raise JobError(
+                "no row could be embedded, so there is nothing to write; "
+                f"{errors_file(target)} lists the reasons. Change the options, or use retry_errors "
+                "(--retry-errors) to send the same inputs again"
+            )
+        found = dimensions
+    document = contract()
+    digest = hashlib.blake2b(orjson.dumps(document), digest_size=8).hexdigest()
+    return Provenance(
+        parameters=parameters,
+        dimensions=found,
+        models=store.fact("models") or [],
+        providers=store.fact("providers") or [],
+        package=__version__,
+        specification=f"{document['info']['version']} {digest}",
+    )
 
 
 def _report(
-    path: Path, said: dict[str, Any], embedding: Embedding | None, seconds: float
+    path: Path, provenance: Provenance, embedding: Embedding | None, seconds: float
 ) -> JobReport:
     return JobReport(
         target=path,
-        rows=said["rows"],
-        dimensions=said["dimensions"],
+        rows=provenance.rows,
+        dimensions=provenance.dimensions,
         embedded=embedding.embedded if embedding else 0,
         reused=embedding.reused if embedding else 0,
-        duplicates=said["duplicates"],
-        errors=said["errors"],
-        errors_file=errors_file(path) if said["errors"] else None,
+        duplicates=provenance.duplicates,
+        errors=provenance.errors,
+        errors_file=errors_file(path) if provenance.errors else None,
         damaged=embedding.damaged if embedding else 0,
         unchecked=embedding.unchecked if embedding else 0,
         usage=embedding.usage if embedding else Usage(),
         seconds=seconds,
-        models=tuple(said["models"]),
-        providers=tuple(said["providers"]),
+        models=tuple(provenance.models),
+        providers=tuple(provenance.providers),
     )
 
 
-def _cache(folder: str | PathLike[str], space: dict[str, Any]) -> Store:
-    """The vectors of one vector space, in a directory that may hold many."""
-    refuse_address(folder)
-    name = hashlib.blake2b(orjson.dumps(space), digest_size=8).hexdigest()
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    return Store(Path(folder) / f"{name}.vectors", shared=True)
+def _reopen(
+    path: Path, finished: Provenance, store: Store, source: Source, reader: Reader, *, retry: bool
+) -> bool:
+    """Make a job of a finished target again; return whether it has anything to do.
+
+    Raises JobError if an image that has a vector cannot be read again, or the rows of the target
+    have changed.
+    """
+    # vectors that are damaged in the store are intact in the target
+    if store.fact(_COPYING) or store.fact("damaged") or (retry and not store.kept):
+        _copy_vectors(path, finished, store, source, reader)
+        return True
+    return store.kept > 0
 
 
-def _edition() -> str:
-    """Which contract this package speaks: its version, and a digest of the document."""
-    document = contract()
-    digest = hashlib.blake2b(orjson.dumps(document), digest_size=8).hexdigest()
-    return f"{document['info']['version']} {digest}"
+def _copy_vectors(
+    path: Path, finished: Provenance, store: Store, source: Source, reader: Reader
+) -> None:
+    """Copy the vectors of a target to the store of its job."""
+    store.set_fact(_COPYING, True)  # noqa: FBT003 - a value
+    for name in ("dimensions", "models", "providers"):
+        store.set_fact(name, getattr(finished, name))
+    store.commit()
+    # The image of a row may have changed since. Where it equals an image without a vector, the
+    # old vector must not become that image's vector.
+    lacking = {row.digest for row, vector in _rows(path, finished, source, reader) if not vector}
+    found = (one for one in _rows(path, finished, source, reader) if one[0].digest not in lacking)
+    while some := {row.digest: vector for row, vector in islice(found, _COPIED_ROWS) if vector}:
+        for digest in store.embedded([*some]):
+            del some[digest]
+        store.add(some.items())
+        store.commit()
+    store.set_fact(_COPYING, None)
+    store.commit()
+
+
+def _rows(
+    path: Path, finished: Provenance, source: Source, reader: Reader
+) -> Iterator[tuple[Row, bytes | None]]:
+    """The rows of the source, each with its vector in the target."""
+    rows = (
+        row for batch in source.batches(reader.rows, reader.columns) for row in reader.read(batch)
+    )
+    number = without = 0
+    for _, matrix in vector_blocks(path, finished.dimensions):
+        for vector, has_vector in zip(matrix, ~np.isnan(matrix[:, 0]), strict=True):
+            row = next(rows, None)
+            is_unreadable = row is not None and has_vector and row.value is None
+            if row is None or (is_unreadable and not reader.spec.images):
+                raise _changed(path)
+            if is_unreadable:
+                raise JobError(
+                    f"row {number} has a vector in {path}, but its image cannot be read again: "
+                    f"{row.reason}; restore the image, or run without retry_errors"
+                )
+            yield row, bytes(vector) if has_vector else None
+            number += 1
+            without += not has_vector
+    if finished.dimensions and (number, without) != (finished.rows, finished.errors):
+        raise _changed(path)
+
+
+def _changed(path: Path) -> JobError:
+    return JobError(
+        f"{path} has other rows than when it was made; restore the original file, or name another "
+        "target"
+    )

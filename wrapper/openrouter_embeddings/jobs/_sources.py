@@ -1,10 +1,11 @@
-"""What a caller may name as source: files, a directory of images, a table in memory."""
+"""Opens the sources of a job: files, a directory of images, or a table in memory."""
 
 from __future__ import annotations
 
 import glob
 import hashlib
 import os
+from dataclasses import replace
 from functools import cached_property, partial
 from os import PathLike, fsencode, fspath
 from pathlib import Path
@@ -13,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from openrouter_embeddings._extras import need
 from openrouter_embeddings.errors import InputError
 
-from ._arrow import check_option_names, plain, plain_schema
-from ._errors import JobError, refuse_address
+from ._arrow import cast_plain, check_unique_names, plain_schema
 from ._readers import Csv, JsonLines, Lines, Memory, Names, Parquet
 from ._rows import Reader
+from ._spec import InputSpec, JobError, check_is_local
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,21 +36,21 @@ _FORMATS = {
     ".txt": Lines,
 }
 _IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".gif")
-_RIGHT = (
-    "a .parquet, .jsonl, .csv or .txt file, a directory of images, a pattern such as "
-    "'part-*.parquet', or a table in memory is right"
+_USE = (
+    "use a .parquet, .jsonl, .csv or .txt file, a pattern such as 'part-*.parquet', a directory of "
+    "images, or a table in memory"
 )
 
 
 class Source:
-    """Rows as Arrow batches, the same ones every time.
+    """The rows of a source as Arrow batches; every pass reads the same rows.
 
     Attributes:
-        schema: of all columns; without any, there are no rows, and nobody knows the columns.
-        images: the column that holds images, where the source is a directory of them.
-        folder: what relative paths of images are relative to; None where the files have several.
-        total: how many rows there are.
-        files: their names, or that of the directory; empty for a table in memory.
+        schema: of all columns; empty if the source has no rows and does not name its columns.
+        images: the column with the images of a directory; None for other sources.
+        folder: relative paths of images start here; None if the files are in several folders.
+        total: how many rows the source has.
+        files: the names of the files, or of the directory; empty for a table in memory.
     """
 
     def __init__(
@@ -62,9 +63,9 @@ class Source:
         self._tables = tables
         self._identify = identify
         self.schema: pa.Schema = tables.schema
-        check_option_names(self.schema)
+        check_unique_names(self.schema)
         if tables.total and not self.schema.names:
-            raise InputError("the source has rows without any column")
+            raise InputError("the source has rows without any column; give each row a field")
         self.images: str | None = "path" if isinstance(tables, Names) else None
         self.folder = folder
         self.total = tables.total
@@ -72,26 +73,25 @@ class Source:
 
     @cached_property
     def identity(self) -> Any:
-        """What tells, as JSON, whether this is what it was when it was first asked for."""
+        """JSON that changes when the path or the contents of the source change."""
         return self._identify()
 
     def is_unchanged(self) -> bool:
-        """Whether it still is what it was."""
+        """Whether the source is still the same as when `identity` was first read."""
         try:
             return bool(self._identify() == self.identity)
         except OSError:
             return False
 
-    def reader(self, column: str | None, template: str | None, images: str | None) -> Reader:
-        """What takes the inputs out of the batches. Raises InputError."""
-        return Reader(self.schema, self.folder, column, template, images or self.images)
+    def reader(self, spec: InputSpec) -> Reader:
+        """A reader of the inputs. Raises InputError."""
+        images = spec.images or self.images
+        return Reader(self.schema, self.folder, replace(spec, images=images))
 
     def batches(self, rows: int, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """All rows, so many in every batch but the last, whatever the file's own pieces are.
+        """All rows, in batches of `rows` rows, with these columns; default: all columns.
 
-        Only these columns are read; default: all.
-
-        Raises JobError: the source cannot be read to its end.
+        Only the last batch may be shorter. Raises JobError if the source cannot be read to its end.
         """
         arrow = need("pyarrow", "jobs")
         waiting: list[pa.RecordBatch] = []
@@ -122,21 +122,21 @@ def _one(arrow: Any, batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     return batches[0] if len(batches) == 1 else arrow.concat_batches(batches)
 
 
-def open_source(source: Any, apart: Iterable[Path] = (), delimiter: str | None = None) -> Source:
-    """What a caller names as source, which is none of the files `apart`: those are written.
+def open_source(source: Any, written: Iterable[Path] = (), delimiter: str | None = None) -> Source:
+    """Open a source; a pattern leaves out the files that the job writes.
 
-    Raises InputError, and ImportError without the extra.
+    Raises InputError, and ImportError if the extra `jobs` is not installed.
     """
     if not isinstance(source, str | PathLike | list | tuple):
         _no_delimiter(delimiter)
         return _from_memory(source)
     named = [source] if isinstance(source, str | PathLike) else source
     if not named or not all(isinstance(one, str | PathLike) for one in named):
-        raise InputError(f"a list as source holds paths, and one at least; {_RIGHT}")
+        raise InputError(f"a list of sources needs one path at least, and only paths; {_USE}")
     if len(named) == 1 and Path(named[0]).is_dir():
         _no_delimiter(delimiter)
         return _from_directory(Path(named[0]))
-    own = {one.resolve() for one in apart}
+    own = {one.resolve() for one in written}
     paths = [path for one in named for path in _expanded(fspath(one), own)]
     return _from_files(paths, delimiter)
 
@@ -144,18 +144,18 @@ def open_source(source: Any, apart: Iterable[Path] = (), delimiter: str | None =
 def _from_memory(source: Any) -> Source:
     pa = need("pyarrow", "jobs")
     if not hasattr(source, "__arrow_c_stream__") and not hasattr(source, "__arrow_c_array__"):
-        raise InputError(f"a source of type {type(source).__name__} is not taken; {_RIGHT}")
+        raise InputError(f"a source of type {type(source).__name__} is not supported; {_USE}")
     try:
         table = source if isinstance(source, pa.Table) else pa.table(source)
-        table = plain(table, plain_schema(table.schema))
+        table = cast_plain(table, plain_schema(table.schema))
         digest = _digest(pa, table)
     except (pa.ArrowException, TypeError, UnicodeError) as error:
-        raise InputError(f"the table cannot be read by Arrow: {error}") from None
+        raise InputError(f"pyarrow cannot read the table: {error}; convert it first") from None
     return Source(Memory(table), lambda: {"table": digest}, Path())
 
 
 def _digest(pa: Any, table: pa.Table) -> str:
-    """Of the values alone: not of how they are cut, nor of what stands where there is none."""
+    """A digest of the values, whatever the chunks are and whatever Arrow keeps behind a null."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(table.schema.serialize())
     for start in range(0, table.num_rows, 8192):
@@ -166,7 +166,7 @@ def _digest(pa: Any, table: pa.Table) -> str:
 
 
 def _add(pa: Any, digest: Any, values: Any) -> None:
-    """Nested values by their lengths and innermost values: Arrow keeps others beside them."""
+    """Add values to a digest: nested ones by their lengths and their innermost values."""
     kinds = pa.types
     parts = [values.is_valid()]
     inner = []
@@ -193,42 +193,42 @@ def _from_directory(path: Path) -> Source:
     found = (one for one in path.rglob("*") if one.suffix.lower() in _IMAGES)
     images = sorted(one for one in found if not one.is_dir())
     if not images:
-        raise InputError(f"the directory {path} has no images ({', '.join(_IMAGES)}); {_RIGHT}")
+        raise InputError(f"the directory {path} has no images ({', '.join(_IMAGES)}); {_USE}")
     return Source(
         Names(images, path), partial(_identity, images, _image_contents, ","), path, [path]
     )
 
 
 def _expanded(name: str, own: set[Path]) -> list[Path]:
-    """The file of that name, or those that fit a pattern, without the job's own."""
+    """The file of that name, or the files that match a pattern, without those in `own`."""
     path = Path(name)
-    refuse_address(name)
+    check_is_local(name)
     if not glob.has_magic(name) or path.exists():
         if path.resolve() in own:
-            raise InputError(f"the source {name} would be overwritten; name another target")
+            raise InputError(f"the job would overwrite its source {name}; name another target")
         return [path]
     found = [Path(one) for one in sorted(glob.glob(name, recursive=True))]  # noqa: PTH207 - Path.glob refuses absolute ones
     if not (others := [one for one in found if one.resolve() not in own]):
-        raise InputError(f"no file fits {name!r}; {_RIGHT}")
+        raise InputError(f"no file matches {name!r}; {_USE}")
     return others
 
 
 def _no_delimiter(delimiter: str | None) -> None:
     if delimiter is not None:
-        raise InputError("a delimiter is for .csv files; leave it out")
+        raise InputError("only .csv files have a delimiter; leave it out")
 
 
 def _from_files(paths: list[Path], delimiter: str | None) -> Source:
     for path in paths:
         if not path.is_file():
-            raise InputError(f"there is no file {path}; {_RIGHT}")
+            raise InputError(f"the file {path} does not exist; {_USE}")
     kinds = {_FORMATS.get(path.suffix.lower()) for path in paths}
     kind = kinds.pop()
     names = " and ".join(sorted({path.suffix or path.name for path in paths}))
     if kind is None or None in kinds:
-        raise InputError(f"{names} cannot be read; {_RIGHT}")
+        raise InputError(f"{names} is not supported as a source; {_USE}")
     if kinds:
-        raise InputError(f"sources must be of one kind; these are {names}")
+        raise InputError(f"the files of one source need the same format; these are {names}")
     if kind is not Csv:
         _no_delimiter(delimiter)
     pa = need("pyarrow", "jobs")
@@ -242,7 +242,7 @@ def _from_files(paths: list[Path], delimiter: str | None) -> Source:
 
 
 def _identity(paths: list[Path], contents: Callable[[Path], bytes], delimiter: str) -> Any:
-    """Places and contents: a time of change tells nothing of a file that was copied or touched."""
+    """The paths and contents of files; times change when a file is copied or touched."""
     digest = hashlib.blake2b(digest_size=16)
     for path in paths:
         digest.update(fsencode(os.path.realpath(path)) + b"\0" + contents(path))
@@ -256,7 +256,7 @@ def _contents(path: Path) -> bytes:
 
 
 def _image_contents(path: Path) -> bytes:
-    """Nothing of what cannot be read: its row says why."""
+    """The digest of an image; empty if it cannot be read, which makes its row an error."""
     try:
         return _contents(path) if path.is_file() else b""
     except OSError:

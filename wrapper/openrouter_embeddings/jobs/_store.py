@@ -1,4 +1,4 @@
-"""What a job has got so far, in one SQLite file beside its target; a cache is another such file."""
+"""The SQLite file that keeps the vectors of a job; a cache is such a file that jobs share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import stamina
 
-from ._errors import JobError, JobLockedError
+from ._spec import JobError, JobLockedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,19 +21,18 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# SQLite takes more variables in a statement, but not everywhere.
-_AT_ONCE = 500
+_MAX_VARIABLES = 500  # in a statement, which every build of SQLite supports
 _COLUMNS = {
     "facts": "name TEXT PRIMARY KEY, value TEXT NOT NULL",
     "vectors": "input BLOB PRIMARY KEY, vector BLOB NOT NULL, checksum BLOB",
     "refused": "input BLOB PRIMARY KEY, reason TEXT NOT NULL, checksum BLOB",
 }
-_OWN = ("damaged_", "mended_", "sqlite_autoindex_")  # left by a repair, and indexes
+_OWN = ("damaged_", "mended_", "sqlite_autoindex_")  # prefixes: left by a repair, and indexes
 _CHECKED = {"vectors": "vector", "refused": "reason"}
 _LOG_PAGES = 16_384  # 64 MB
-_PATIENCE = 60.0  # seconds to wait for others that use the same cache
-_MISSES = 100_000  # unreadable row numbers one after the other, after which there are no more rows
-# Errors of SQLite that the file is to blame for, not the disk nor another process.
+_LOCK_TIMEOUT = 60.0  # seconds to wait for other processes that use the same cache
+_MISSES = 100_000  # after so many unreadable row numbers in succession, there are no more rows
+# Errors of SQLite that damage to the file causes, and not the disk or another process.
 _DAMAGE = {
     sqlite3.SQLITE_CORRUPT,
     sqlite3.SQLITE_NOTADB,
@@ -54,8 +53,8 @@ def _is_damage(error: sqlite3.Error) -> bool:
 def _checksum(*parts: bytes) -> bytes:
     """64 bits of BLAKE2b.
 
-    A CRC would find every flipped bit, too, but of 32 bits it takes one foreign row in four billion
-    for the right one. This takes 6 µs for a vector of 1,536 dimensions.
+    A CRC of 32 bits finds every flipped bit, but would accept one wrong row in four billion.
+    BLAKE2b takes 6 µs for a vector of 1,536 dimensions.
     """
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
@@ -64,7 +63,7 @@ def _checksum(*parts: bytes) -> bytes:
 
 
 def _checksum_of(facts: Mapping[bytes, bytes]) -> bytes:
-    """That of all facts together: one that is missing is damage, too."""
+    """The checksum of all facts together, so that a missing fact counts as damage."""
     found = _checksum(*(part + b"\0" for fact in sorted(facts.items()) for part in fact))
     return found.hex().encode()
 
@@ -73,44 +72,39 @@ def _insert(table: str) -> str:
     return f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)"  # noqa: S608 - ours
 
 
-def job_file(target: Path) -> Path:
-    """Where the store of an unfinished target is."""
-    return target.with_name(f"{target.name}.job")
-
-
 class Store:
-    """Vectors by input, each with a checksum, written to the disk before `commit` returns.
+    """Keeps the vector of each input, with a checksum; `commit` writes them to the disk.
 
-    SQLite has no checksums of its own. The file of a job is read and checked when it is opened;
-    rows of a cache, which may be far larger than the job, are checked when they are read. Damaged
-    rows are left out, so that their inputs are asked for again.
+    SQLite itself has no checksums. The store checks a job file when it opens it, and the rows of a
+    cache, which may be far larger than the job, when it reads them. It drops damaged rows, so that
+    the job embeds their inputs again.
 
     Args:
-        path: the file; made where there is none.
-        shared: whether other processes may use it at the same time, as a cache.
+        path: the file; it is created if it does not exist.
+        shared: whether other processes may use the file at the same time, as they do a cache.
 
     Attributes:
-        kept: vectors in the file of a job.
-        damaged: vectors that were found damaged since the file was opened.
-        unchecked: vectors without a checksum, from an earlier edition, that were read since then.
+        kept: vectors in a job file.
+        damaged: vectors that failed their checksum since the file was opened.
+        unchecked: vectors without a checksum, from an earlier version, read since then.
 
     Raises:
-        JobError: another process has it, or it is damaged beyond repair.
+        JobError: another process has the file open, or it is damaged beyond repair.
     """
 
     def __init__(self, path: Path, *, shared: bool = False) -> None:
         self.path = path
         self.kept = self.damaged = self.unchecked = self._committed = 0
         self._shared = shared
-        self._is_old = False  # or rows may have no checksum
+        self._is_old = False  # whether rows of an earlier version may have no checksum
         self._is_open = False
         try:
-            self._database = sqlite3.connect(path, timeout=_PATIENCE if shared else 0)
-            self._database.text_factory = bytes  # damaged text need not be UTF-8
+            self._database = sqlite3.connect(path, timeout=_LOCK_TIMEOUT if shared else 0)
+            self._database.text_factory = bytes  # damaged text may not be UTF-8
             try:
-                # SQLite does not wait for its turn to set the journal's mode
+                # SQLite does not wait for a lock when it sets the journal mode
                 on = _is_locked if shared else ()
-                stamina.retry(on=on, attempts=None, timeout=_PATIENCE)(self._open)()
+                stamina.retry(on=on, attempts=None, timeout=_LOCK_TIMEOUT)(self._open)()
                 self._is_old = bool(self.fact("unchecked"))
                 if not shared:
                     self._check()
@@ -122,59 +116,62 @@ class Store:
         except sqlite3.DatabaseError as error:
             if _is_locked(error):
                 raise JobLockedError(
-                    f"another process works on this: it has {path} open; wait for it, or name "
-                    "another target"
+                    f"another process has {path} open; wait until it ends, or name another target"
                 ) from None
             if _is_damage(error):
                 raise self._damaged(error) from None
-            raise JobError(f"{path}: {error}") from None
-        except UnicodeDecodeError as error:  # SQLite's message quotes the damage
+            raise JobError(
+                f"{path}: {error}; check that you may write there and that the disk has room"
+            ) from None
+        except UnicodeDecodeError as error:  # from SQLite's message, which quotes damaged bytes
             raise self._damaged(error) from None
 
     def _open(self) -> None:
         run = self._database.execute
         if not self._shared:
-            run("PRAGMA locking_mode = EXCLUSIVE")  # until the process ends, however it ends
+            run(
+                "PRAGMA locking_mode = EXCLUSIVE"
+            )  # the system releases it if the process is killed
         run("PRAGMA journal_mode = WAL")
         run("PRAGMA synchronous = FULL")
         run("PRAGMA cell_size_check = ON")
-        # digests go anywhere into their index: a longer log writes each of its pages less often
+        # digests hit random pages of the index; with a longer log, SQLite writes each less often
         run(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         run("BEGIN IMMEDIATE" if self._shared else "BEGIN EXCLUSIVE")
         for what in run("SELECT type, name FROM sqlite_master"):
             kind, name = (str(part, errors="replace") for part in what)
             if kind not in ("table", "index") or not (name in _COLUMNS or name.startswith(_OWN)):
-                raise self._damaged(f"it has {kind} {name}")  # in place of what is missing
+                raise self._damaged(f"it has {kind} {name}")
         for table, columns in _COLUMNS.items():
             run(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")
-        for table in _CHECKED:  # an earlier edition has made them without checksums
+        for table in _CHECKED:  # earlier versions created them without checksums
             if b"checksum" not in [row[1] for row in run(f"PRAGMA table_info({table})")]:
                 run(f"ALTER TABLE {table} ADD COLUMN checksum BLOB")
                 facts = dict(run("SELECT name, value FROM facts WHERE name != 'checksum'"))
-                self._note_all({**facts, b"unchecked": b"true"})
+                self._set_facts({**facts, b"unchecked": b"true"})
         self._database.commit()
 
     def _damaged(self, why: object) -> JobError:
-        what = "the cache" if self._shared else "where the work so far is kept,"
+        what = "cache" if self._shared else "job file"
         return JobError(
-            f"{self.path}, {what} is damaged ({why}) and cannot be mended; remove it to begin "
-            "anew, which pays for all of it again"
+            f"the {what} {self.path} is damaged ({why}) and cannot be repaired; remove it to start "
+            "again, which pays for all its vectors again"
         )
 
     def _check(self) -> None:
-        """Read everything, and leave out what is not whole."""
+        """Read everything, and repair the file if something is damaged or missing."""
         is_sound = True
         for table in _COLUMNS:
             try:
-                said = self._database.execute(f"PRAGMA integrity_check({table})").fetchall()
+                result = self._database.execute(f"PRAGMA integrity_check({table})").fetchall()
             except sqlite3.DatabaseError as error:
                 if not _is_damage(error):
                     raise
-                said = []
-            is_sound = is_sound and said == [(b"ok",)]
+                result = []
+            is_sound = is_sound and result == [(b"ok",)]
         for table in _CHECKED:
             for rows in self._read(table):
-                is_sound = is_sound and all(self._is_whole(*row) for row in rows)
+                is_sound = is_sound and all(self._is_intact(*row) for row in rows)
                 if table == "vectors":
                     self.kept += len(rows)
                     self.unchecked += self._unchecked(rows)
@@ -184,65 +181,66 @@ class Store:
             self._repair()
 
     def _repair(self) -> None:
-        """Put tables of what is whole in the place of the damaged ones."""
+        """Replace the tables by tables of their intact rows."""
         run = self._database.execute
         facts = self._facts()
         (tables,) = run("SELECT count(*) FROM sqlite_master").fetchone()
-        number = f"{tables}_{os.getpid()}"  # others may mend the same cache at the same time
+        number = f"{tables}_{os.getpid()}"  # other processes may repair the same cache
         for table in _CHECKED:
             run(f"CREATE TABLE mended_{table}_{number} ({_COLUMNS[table]})")
             for rows in self._read(table):
-                whole = [row for row in rows if self._is_whole(*row)]
-                self._database.executemany(_insert(f"mended_{table}_{number}"), whole)
-                self._database.commit()  # after an error SQLite reads nothing in a transaction
+                intact = [row for row in rows if self._is_intact(*row)]
+                self._database.executemany(_insert(f"mended_{table}_{number}"), intact)
+                self._database.commit()  # in a transaction, SQLite reads nothing after an error
         (left,) = run(f"SELECT count(*) FROM mended_vectors_{number}").fetchone()  # noqa: S608 - ours
         if self._shared:
-            with suppress(sqlite3.DatabaseError):  # where the index is what is damaged
+            with suppress(sqlite3.DatabaseError):  # if the index is damaged
                 self.damaged += run("SELECT count(*) FROM vectors").fetchone()[0] - left
         else:
             self.damaged += self.kept - left
-            said = json.loads(facts.get(b"damaged", b"0")) + self.kept - left
-            facts |= {b"kept": b"%d" % left, b"damaged": b"%d" % said}
+            damaged = json.loads(facts.get(b"damaged", b"0")) + self.kept - left
+            facts |= {b"kept": b"%d" % left, b"damaged": b"%d" % damaged}
             self.kept = left
         try:
             run("BEGIN IMMEDIATE")
             for table, columns in _COLUMNS.items():
-                # what cannot be read cannot be dropped either
+                # a table that cannot be read cannot be dropped either
                 run(f"ALTER TABLE {table} RENAME TO damaged_{table}_{number}")
                 if table in _CHECKED:
                     run(f"ALTER TABLE mended_{table}_{number} RENAME TO {table}")
                 else:
                     run(f"CREATE TABLE {table} ({columns})")
-            self._note_all(facts)
+            self._set_facts(facts)
             self._database.commit()
         except BaseException:
             self._database.rollback()
             raise
 
     def _read(self, table: str) -> Iterator[list[Any]]:
-        """Rows in the order they came, without use of the index; not those that cannot be read."""
+        """The readable rows of a table in order of insertion, read without the index."""
         query = (
             f"SELECT input, {_CHECKED[table]}, checksum, rowid FROM {table} NOT INDEXED "  # noqa: S608 - ours
             "WHERE rowid > ? ORDER BY rowid LIMIT ?"
         )
-        after, misses, at_once = -1, 0, _AT_ONCE
+        after, misses, limit = -1, 0, _MAX_VARIABLES
         while misses < _MISSES:
             try:
                 with closing(self._database.cursor()) as cursor:
-                    rows = cursor.execute(query, [after, at_once]).fetchall()
+                    rows = cursor.execute(query, [after, limit]).fetchall()
             except sqlite3.DatabaseError as error:
                 if not _is_damage(error):
                     raise
-                after, misses = after + (at_once == 1), misses + (at_once == 1)
-                at_once = max(1, at_once // 2)
+                after, misses = after + (limit == 1), misses + (limit == 1)
+                limit = max(1, limit // 2)
             else:
                 if not rows:
                     return
                 yield [row[:3] for row in rows]
-                after, misses, at_once = max(after + 1, rows[-1][3]), 0, min(2 * at_once, _AT_ONCE)
+                after, misses = max(after + 1, rows[-1][3]), 0
+                limit = min(2 * limit, _MAX_VARIABLES)
 
-    def _is_whole(self, key: Any, value: Any, checksum: Any) -> bool:
-        """The checksum is of both: a damaged index may lead to another input's vector."""
+    def _is_intact(self, key: Any, value: Any, checksum: Any) -> bool:
+        """Whether the checksum fits key and value: a damaged index may lead to another vector."""
         if checksum is None and self._is_old:
             return True
         return (
@@ -257,20 +255,20 @@ class Store:
     def _facts(self) -> dict[bytes, bytes]:
         try:
             rows = dict(self._database.execute("SELECT name, value FROM facts NOT INDEXED"))
-            said = rows.pop(b"checksum", None)
+            checksum = rows.pop(b"checksum", None)
             is_text = all(isinstance(part, bytes) for fact in rows.items() for part in fact)
-            if is_text and said == (_checksum_of(rows) if rows else None):
+            if is_text and checksum == (_checksum_of(rows) if rows else None):
                 return rows
-            why: object = "a checksum differs"
+            why: object = "a checksum is wrong"
         except sqlite3.DatabaseError as error:
             if not _is_damage(error):
                 raise
             why = error
-        if self._shared:  # its facts are only names, which come again
+        if self._shared:  # a cache has only names of models and providers, which come again
             return {}
         raise self._damaged(why)
 
-    def _note_all(self, facts: Mapping[bytes, bytes]) -> None:
+    def _set_facts(self, facts: Mapping[bytes, bytes]) -> None:
         self._database.execute("DELETE FROM facts")
         rows = {**facts, b"checksum": _checksum_of(facts)}
         self._database.executemany(
@@ -279,34 +277,34 @@ class Store:
         )
 
     def fact(self, name: str) -> Any:
-        """What was noted under a name; None where nothing was."""
+        """A fact about the job; None if it is not set."""
         found = self._do(self._facts).get(name.encode())
         return None if found is None else json.loads(found)
 
-    def note(self, name: str, value: Any) -> None:
-        """Remember something that JSON can say."""
+    def set_fact(self, name: str, value: Any) -> None:
+        """Set a fact about the job to a JSON value."""
         self._do(
-            lambda: self._note_all({**self._facts(), name.encode(): json.dumps(value).encode()})
+            lambda: self._set_facts({**self._facts(), name.encode(): json.dumps(value).encode()})
         )
 
     @property
     def spent(self) -> Decimal:
-        """Credits that a job has cost, noted as "spent"."""
+        """Credits that the job has cost so far."""
         return Decimal(self.fact("spent") or 0)
 
     def add(self, vectors: Iterable[tuple[bytes, bytes]]) -> None:
-        """Keep vectors, float32 little-endian, by their inputs' digests."""
+        """Add vectors (float32, little-endian) by the digests of their inputs."""
         found = dict(vectors)
-        known = self.embedded([*found])  # where Ctrl-C came after they had been added
+        known = self.embedded([*found])  # if Ctrl-C came after they had been added
         self._add("vectors", found.items())
         self.kept += len(found.keys() - known)
 
     def refuse(self, reasons: Iterable[tuple[bytes, str]]) -> None:
-        """Keep why inputs cannot be embedded."""
+        """Add the reasons why inputs cannot be embedded, by their digests."""
         self._add("refused", [(digest, reason.encode()) for digest, reason in reasons])
 
-    def forget_refused(self) -> None:
-        """They are asked for again."""
+    def clear_refused(self) -> None:
+        """Drop all reasons, so that the job sends these inputs again."""
         self._do(lambda: self._database.execute("DELETE FROM refused"))
 
     def _add(self, table: str, found: Iterable[tuple[bytes, bytes]]) -> None:
@@ -314,14 +312,14 @@ class Store:
         self._do(partial(self._database.executemany, _insert(table), rows))
 
     def commit(self) -> None:
-        """All of that is on the disk when this returns. Raises JobError where it cannot be."""
+        """Write all changes to the disk. Raises JobError if that fails."""
         if not self._shared and self.kept != (self.fact("kept") or 0):
-            self.note("kept", self.kept)
+            self.set_fact("kept", self.kept)
         self._do(self._database.commit)
         self._committed = self.kept
 
     def _do(self, action: Callable[[], T]) -> T:
-        """Something with the database; of a damaged cache, once more on what can still be read."""
+        """Run an action on the database; if a cache is damaged, repair it and run it again."""
         try:
             try:
                 return action()
@@ -332,34 +330,37 @@ class Store:
             self._repair()
             return action()
         except sqlite3.DatabaseError as error:
-            if not self._database.in_transaction:  # on a full disk SQLite takes back what it has
+            if not self._database.in_transaction:  # SQLite rolls back on a full disk
                 self.kept = self._committed
             if not _is_damage(error):
-                raise JobError(f"{self.path}: {error}; what was kept before is safe") from None
+                raise JobError(
+                    f"{self.path}: {error}; everything saved before is safe. Fix this, then run "
+                    "the same command again"
+                ) from None
             if self._shared or not self._is_open:
                 raise self._damaged(error) from None
             raise JobError(
                 f"{self.path} has been damaged ({error}); run the same command again: it keeps "
-                "what can be read, and pays for the rest again"
+                "the vectors that can be read, and pays for the others again"
             ) from None
 
     def vectors(self, digests: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Those there are, and are whole."""
-        found = self._chosen("input, vector, checksum FROM vectors", digests)
-        whole = {row[0]: row[1] for row in found if self._is_whole(*row)}
-        self.damaged += len(found) - len(whole)
+        """The intact vectors of these inputs."""
+        found = self._rows_of("input, vector, checksum FROM vectors", digests)
+        intact = {row[0]: row[1] for row in found if self._is_intact(*row)}
+        self.damaged += len(found) - len(intact)
         if self._shared:
             self.unchecked += self._unchecked(found)
-        return whole
+        return intact
 
     def reasons(self, digests: Sequence[bytes]) -> dict[bytes, str]:
-        """Why some of these were refused."""
-        found = self._chosen("input, reason, checksum FROM refused", digests)
-        return {row[0]: row[1].decode(errors="replace") for row in found if self._is_whole(*row)}
+        """Why inputs were refused, for those of these that were."""
+        found = self._rows_of("input, reason, checksum FROM refused", digests)
+        return {row[0]: row[1].decode(errors="replace") for row in found if self._is_intact(*row)}
 
     def embedded(self, digests: Sequence[bytes]) -> set[bytes]:
-        """Those that have a vector, which is not read."""
-        return {row[0] for row in self._chosen("input FROM vectors", digests)}
+        """Those of these inputs that have a vector; the vectors are not read."""
+        return {row[0] for row in self._rows_of("input FROM vectors", digests)}
 
     def count(self, table: str) -> int:
         """How many rows a table has."""
@@ -367,40 +368,37 @@ class Store:
         counted: int = self._do(lambda: self._database.execute(query).fetchone())[0]
         return counted
 
-    def _chosen(self, what: str, digests: Sequence[bytes]) -> list[Any]:
+    def _rows_of(self, what: str, digests: Sequence[bytes]) -> list[Any]:
         return self._do(partial(self._select, what, digests))
 
     def _select(self, what: str, digests: Sequence[bytes]) -> list[Any]:
         rows: list[Any] = []
-        for start in range(0, len(digests), _AT_ONCE):
-            some = digests[start : start + _AT_ONCE]
+        for start in range(0, len(digests), _MAX_VARIABLES):
+            some = digests[start : start + _MAX_VARIABLES]
             query = f"SELECT {what} WHERE input IN ({','.join('?' * len(some))})"
             with closing(self._database.cursor()) as cursor:
                 rows += cursor.execute(query, some)
         return rows
 
     def remove(self) -> None:
-        """Delete the file and close it: the job is done."""
-        # its log would be removed by name, when another process may have begun one of that name
+        """Delete the file, because the job is finished."""
+        # otherwise SQLite deletes the log by name, which may belong to another process by then
         self._do(lambda: self._database.execute("PRAGMA journal_mode = DELETE"))
         try:
-            self.path.unlink()  # while it is locked: nobody else has it
-        except PermissionError:  # a system that removes no open file
+            self.path.unlink()  # while it is locked, so that no other process has it
+        except PermissionError:  # a system that does not delete open files
             self._database.close()
             self.path.unlink()
         self._database.close()
 
-    def forget(self) -> None:
-        """Delete the file where it holds nothing that was paid for or refused."""
-        with suppress(JobError):  # of a damaged one, which is said elsewhere
-            if self.path.exists() and not self._holds_something():
+    def remove_if_empty(self) -> None:
+        """Delete the file unless it has vectors, refusals or costs."""
+        with suppress(JobError):  # a damaged file stays
+            if not self.path.exists() or self.fact("unpriced") or self.spent:
+                return
+            if not (self.count("vectors") or self.count("refused")):
                 self.remove()
 
-    def _holds_something(self) -> bool:
-        if self.fact("unpriced") or self.spent:
-            return True
-        return bool(self.count("vectors") or self.count("refused"))
-
     def close(self) -> None:
-        """Keep the file."""
+        """Close the file."""
         self._database.close()

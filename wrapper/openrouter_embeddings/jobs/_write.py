@@ -1,9 +1,10 @@
-"""Writes the target: the rows of the source again, each with its vector."""
+"""Writes the target and the errors file of a job."""
 
 from __future__ import annotations
 
 import shutil
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from openrouter_embeddings._extras import need
 from openrouter_embeddings.errors import InputError
 
 from ._arrow import python_values
-from ._errors import JobError
+from ._formats import target_columns, target_format
+from ._spec import JobError, errors_file, part_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,139 +25,156 @@ if TYPE_CHECKING:
     from ._formats import Target
     from ._rows import Reader, Row
     from ._sources import Source
+    from ._spec import Provenance
     from ._store import Store
 
-
-_CHANGED = "the source has changed while it was read; run again, the job says what can be done"
-_DAMAGED = (
-    "vectors that were kept have been damaged since the job began; run the same command again: it "
-    "asks for them again, and pays for them again. Look to the disk and to the memory"
+_CHANGED = (
+    "the source has changed while the job read it; restore it, or run the job again to see what "
+    "you can do"
 )
+_DAMAGED = (
+    "vectors of the job file were damaged since the job began; run the same command again to embed "
+    "their inputs again, which costs again. Check the disk and the memory of this machine"
+)
+_INSTEAD = "use another target format, or leave the column out of the source"
 
 
-def errors_file(path: Path) -> Path:
-    """Where the rows of a target stand that have no vector, with the reasons."""
-    return path.with_name(f"{path.name}.errors.jsonl")
+class TargetWriter:
+    """Writes the target of a job, first as a rehearsal and then with the vectors.
 
-
-def rehearse(
-    target: Target,
-    source: Source,
-    rows: int,
-    *,
-    wanted: list[str],
-    columns: list[str],
-    key: str | None,
-    size: int,
-) -> None:
-    """Read all that a job reads, and write all but the vectors, before anything is paid for.
-
-    Nothing is left of it.
-
-    Args:
-        target: without dimensions.
-        source: is read to its end.
-        rows: that are read at once.
-        wanted: the columns that are read.
-        columns: the columns that are written.
-        key: the column that names a row in the errors file.
-        size: bytes that the vectors will take on the disk.
-
-    Raises:
-        InputError: the source cannot be read, or the target cannot hold a value.
-        JobError: the disk is too small.
+    Takes the parameters of `embed_file`. Raises InputError if the target cannot hold a column.
     """
-    arrow = need("pyarrow", "jobs")
-    done = 0
-    try:
-        for batch in source.batches(rows, wanted):
-            if key:
-                python_values(batch.column(key))
-            blank = np.zeros((batch.num_rows, 0), np.float32)
-            target.write(batch.select(columns), blank, np.zeros(batch.num_rows, np.bool_))
-            done += batch.num_rows
-        free = shutil.disk_usage(target.path.parent).free
-    except JobError as error:
-        raise InputError(f"{error}; nothing was sent") from None
-    except (arrow.ArrowException, ValueError, TypeError, ArithmeticError) as error:
-        raise InputError(
-            f"the target cannot be written from row {done} on: {error}; nothing was sent. A target "
-            "of another kind, or the source without that column, may do"
-        ) from None
-    finally:
-        target.give_up()
-    if size > free:
-        raise JobError(
-            f"the vectors in {target.path} will take {size / 1e6:,.1f} MB, and the disk has "
-            f"{free / 1e6:,.1f} MB left; nothing was sent. Make room, or name another target"
-        )
 
+    def __init__(
+        self,
+        path: Path,
+        source: Source,
+        reader: Reader,
+        *,
+        key: str | None,
+        only_key: bool,
+        precision: str,
+    ) -> None:
+        self._path, self._source, self._reader, self._key = path, source, reader, key
+        self._format = target_format(path)
+        self._precision = precision
+        self._columns = target_columns(self._format, source.schema, key, only_key=only_key)
+        self._schema = source.schema.empty_table().select(self._columns).schema
+        self._read_columns = [*reader.columns, *([key] if key else [])]
 
-def write_errors(path: Path, store: Store, source: Source, reader: Reader, key: str | None) -> None:
-    """Only what has no vector, of a job that stops for it."""
-    rows = 0
-    with _errors(path) as file:
-        for batch in source.batches(reader.rows, [*reader.columns, *([key] if key else [])]):
-            found = [*reader.read(batch)]
-            file.writelines(_reasons(store, batch, found, key, rows))
-            rows += len(found)
+    def rehearse(self, dimensions: int) -> None:
+        """Read all that the job reads, and write the target without vectors, then delete it.
 
-
-def write(
-    target: Target,
-    store: Store,
-    source: Source,
-    reader: Reader,
-    *,
-    wanted: list[str],
-    columns: list[str],
-    key: str | None,
-    provenance: dict[str, Any],
-    tell: Callable[[int], None],
-) -> dict[str, int]:
-    """The whole target, and what has no vector beside it; gives the counts, in the provenance too.
-
-    Raises JobError: a row is there that was not when the inputs were embedded.
-    """
-    rows = errors = 0
-    before = store.damaged
-    seen: set[bytes] = set()
-    try:
-        with _errors(target.path) as file:
-            for batch in source.batches(reader.rows, wanted):
-                found = [*reader.read(batch)]
-                lines = _reasons(store, batch, found, key, rows)
-                errors += len(lines)
-                file.writelines(lines)
-                matrix, mask = _vectors(store, found, target.dimensions)
-                if len(lines) != np.count_nonzero(~mask):
-                    raise JobError(_DAMAGED if store.damaged > before else _CHANGED)
-                target.write(batch.select(columns), matrix, mask)
-                if reader.images:  # which may have changed since an earlier run has kept theirs
-                    seen |= {found[at].digest for at in np.flatnonzero(mask)}
-                rows += len(found)
-                tell(rows)
-        if rows != source.total or not source.is_unchanged():
-            raise JobError(_CHANGED)
-        different = len(seen) if reader.images else store.kept
-        counts = {"rows": rows, "duplicates": rows - errors - different, "errors": errors}
-        target.finish({**provenance, **counts})
-    except BaseException as error:
-        target.give_up()
-        if isinstance(error, ValueError | ArithmeticError):  # Arrow's own are, too
+        Raises InputError if a value cannot be read or written, and JobError if the disk has no room
+        for vectors of so many dimensions; 0 means that their length is not known.
+        """
+        arrow = need("pyarrow", "jobs")
+        target = self._open(0)
+        done = 0
+        try:
+            for batch in self._batches():
+                if self._key:
+                    python_values(batch.column(self._key))
+                blank = np.zeros((batch.num_rows, 0), np.float32)
+                mask = np.zeros(batch.num_rows, np.bool_)
+                target.write(batch.select(self._columns), blank, mask)
+                done += batch.num_rows
+            free = shutil.disk_usage(self._path.parent).free
+        except JobError as error:
+            raise InputError(f"{error}; nothing was sent") from None
+        except (arrow.ArrowException, ValueError, TypeError, ArithmeticError) as error:
+            raise InputError(
+                f"the target cannot be written from row {done} on: {error}; nothing was sent. To "
+                f"go on, {_INSTEAD}"
+            ) from None
+        finally:
+            target.abort()
+        size = self._source.total * dimensions * np.dtype(self._precision).itemsize
+        if size > free:
             raise JobError(
-                f"the target cannot be written: {error}; what came is kept, and a target of "
-                "another kind, or the source without that column, may do"
-            ) from error
-        raise
-    return counts
+                f"the vectors in {self._path} need {size / 1e6:,.1f} MB, but the disk has "
+                f"{free / 1e6:,.1f} MB left; nothing was sent. Free some space, or name a target "
+                "on another disk"
+            )
+
+    def write_errors(self, store: Store) -> None:
+        """Write only the errors file, for a job that fails because of its errors."""
+        rows = 0
+        with _errors_file(self._path) as file:
+            for batch in self._source.batches(self._reader.rows, self._read_columns):
+                found = [*self._reader.read(batch)]
+                file.writelines(self._errors(store, batch, found, rows))
+                rows += len(found)
+
+    def write(
+        self, store: Store, provenance: Provenance, on_rows: Callable[[int], None]
+    ) -> Provenance:
+        """Write the target and the errors file; return the provenance with the numbers of rows.
+
+        Calls `on_rows` with the number of rows written after each batch. Raises JobError if the
+        source has changed, vectors were damaged, or the target cannot hold a value.
+        """
+        rows = errors = 0
+        damaged_before = store.damaged
+        seen: set[bytes] = set()
+        target = self._open(provenance.dimensions)
+        try:
+            with _errors_file(self._path) as file:
+                for batch in self._batches():
+                    found = [*self._reader.read(batch)]
+                    lines = self._errors(store, batch, found, rows)
+                    errors += len(lines)
+                    file.writelines(lines)
+                    matrix, mask = _vectors(store, found, provenance.dimensions)
+                    if len(lines) != np.count_nonzero(~mask):
+                        raise JobError(_DAMAGED if store.damaged > damaged_before else _CHANGED)
+                    target.write(batch.select(self._columns), matrix, mask)
+                    if self._reader.spec.images:  # the store may have vectors of earlier images
+                        seen |= {found[at].digest for at in np.flatnonzero(mask)}
+                    rows += len(found)
+                    on_rows(rows)
+            if rows != self._source.total or not self._source.is_unchanged():
+                raise JobError(_CHANGED)
+            different = len(seen) if self._reader.spec.images else store.kept
+            duplicates = rows - errors - different
+            provenance = replace(provenance, rows=rows, duplicates=duplicates, errors=errors)
+            target.finish(provenance.to_json())
+        except BaseException as error:
+            target.abort()
+            if isinstance(error, ValueError | ArithmeticError):  # so are Arrow's
+                raise JobError(
+                    f"the target cannot be written: {error}; the vectors are saved. To go on, "
+                    f"{_INSTEAD}"
+                ) from error
+            raise
+        return provenance
+
+    def _open(self, dimensions: int) -> Target:
+        return self._format(self._path, self._schema, dimensions, self._precision)
+
+    def _batches(self) -> Iterator[Any]:
+        return self._source.batches(self._reader.rows, [*self._read_columns, *self._columns])
+
+    def _errors(self, store: Store, batch: Any, found: list[Row], first: int) -> list[bytes]:
+        """The lines of the errors file for a batch that begins with row number `first`."""
+        reasons = {row.digest: row.reason for row in found if row.value is None}
+        reasons |= store.reasons([*{row.digest for row in found} - reasons.keys()])
+        lines = []
+        for number, row in enumerate(found if reasons else ()):
+            if row.digest in reasons:
+                key: Any = first + number
+                if self._key:
+                    key = python_values(batch.column(self._key).slice(number, 1))[0]
+                line = {"key": key, "reason": row.reason or reasons[row.digest]}
+                lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE, default=str))
+        return lines
 
 
 @contextmanager
-def _errors(target: Path) -> Iterator[BinaryIO]:
-    """The file of errors, whole or not at all, and not where there are none."""
+def _errors_file(target: Path) -> Iterator[BinaryIO]:
+    """Write the errors file; it is put in its place at the end, or removed if it is empty."""
     path = errors_file(target)
-    part = path.with_name(f"{path.name}.part")
+    part = part_file(path)
     try:
         with part.open("wb") as file:
             yield file
@@ -168,24 +187,10 @@ def _errors(target: Path) -> Iterator[BinaryIO]:
         part.unlink(missing_ok=True)
 
 
-def _reasons(
-    store: Store, batch: Any, found: list[Row], key: str | None, first: int
-) -> list[bytes]:
-    reasons = {row.digest: row.reason for row in found if row.value is None}
-    reasons |= store.reasons([*{row.digest for row in found} - reasons.keys()])
-    lines = []
-    for number, row in enumerate(found if reasons else ()):
-        if row.digest in reasons:
-            named = python_values(batch.column(key).slice(number, 1))[0] if key else first + number
-            line = {"key": named, "reason": row.reason or reasons[row.digest]}
-            lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE, default=str))
-    return lines
-
-
-def _vectors(store: Store, found: list[Row], width: int) -> tuple[Any, Any]:
-    """The matrix of some rows, zeros where there is no vector, and where there is one."""
+def _vectors(store: Store, found: list[Row], dimensions: int) -> tuple[Any, Any]:
+    """The vectors of some rows, zeros where there is none, and a mask of those that have one."""
     vectors = store.vectors([*{row.digest for row in found}])
-    blank = bytes(4 * width)
+    blank = bytes(4 * dimensions)
     mask = np.array([row.digest in vectors for row in found], np.bool_)
     whole = bytearray(b"".join([vectors.get(row.digest, blank) for row in found]))
-    return np.frombuffer(whole, "<f4").reshape(len(found), width), mask
+    return np.frombuffer(whole, "<f4").reshape(len(found), dimensions), mask

@@ -1,4 +1,4 @@
-"""`orembed run` as a person meets it."""
+"""`orembed run` from the command line."""
 
 import io
 import json
@@ -33,8 +33,8 @@ def texts(tmp_path: Path) -> Path:
     return tmp_path / "texts.txt"
 
 
-def test_a_file_becomes_a_file(texts: Path, tmp_path: Path) -> None:
-    """What it took is said on stderr; done once, it is not done again."""
+def test_a_file_is_embedded_into_a_file(texts: Path, tmp_path: Path) -> None:
+    """Standard error has the report; a second run sends nothing."""
     target = tmp_path / "t.npy"
     arguments = (texts, "-o", target, "--local", "--model", "local/hash", "--dimensions", 4)
     done = orembed("run", *arguments)
@@ -47,7 +47,7 @@ def test_a_file_becomes_a_file(texts: Path, tmp_path: Path) -> None:
     assert "this run sent no request" in done.stderr
 
 
-def test_machines_get_json_lines(texts: Path, tmp_path: Path) -> None:
+def test_json_output_is_one_object_per_line(texts: Path, tmp_path: Path) -> None:
     """The last one is the report."""
     arguments = ("--local", "--model", "local/hash", "--dimensions", 4, "--json")
     done = orembed("run", texts, "-o", tmp_path / "t.npy", *arguments)
@@ -73,10 +73,10 @@ def test_machines_get_json_lines(texts: Path, tmp_path: Path) -> None:
         (["-o", "/proc/t.npy", "--local"], 1, "unable to open database file"),
     ],
 )
-def test_a_job_that_cannot_go_on_says_why(
+def test_a_failing_command_says_why(
     texts: Path, arguments: list[str], status: int, words: str
 ) -> None:
-    """With a status for every kind of reason, and never a traceback."""
+    """Each kind of failure has an exit status, and none prints a traceback."""
     done = orembed("run", texts, *arguments, cwd=texts.parent)
     assert done.returncode == status
     assert words in done.stderr
@@ -86,7 +86,7 @@ def test_a_job_that_cannot_go_on_says_why(
 
 
 def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
-    """What was kept before is there when there is room again."""
+    """What was saved before is there when the disk has room again."""
     source, target = tmp_path / "s.parquet", tmp_path / "t.npy"
     pq.write_table(pa.table({"text": [f"text {n}" for n in range(3000)]}), source)
     code = """
@@ -101,7 +101,7 @@ sys.exit(main(sys.argv[1:]))
         [sys.executable, "-c", code, *job, *options], capture_output=True, text=True, check=False
     )
     assert full.returncode == 1
-    assert "what was kept before is safe" in full.stderr
+    assert "everything saved before is safe" in full.stderr
     assert "Traceback" not in full.stderr
     done = orembed(*job, *options)
     report = json.loads(done.stdout.splitlines()[-1])["report"]
@@ -111,7 +111,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def test_killed_jobs_lose_nothing_and_pay_for_nothing_twice() -> None:
-    """But for what was in flight; `stress.kills` does it for longer."""
+    """Except for requests in flight; `stress.kills` runs this for longer."""
     found = kills.run_killed_jobs(rows=2000, kills=3, seed=1)
     assert (found.kills >= 3, found.differing) == (True, 0)
     assert found.billed_again <= found.in_flight
@@ -120,7 +120,7 @@ def test_killed_jobs_lose_nothing_and_pay_for_nothing_twice() -> None:
 def test_progress_is_a_bar_or_lines(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A bar in a terminal that can move its cursor; elsewhere a line now and then."""
+    """A bar if the terminal can move its cursor, otherwise a line now and then."""
     usage = ore.Usage(prompt_tokens=2500, cost=Decimal("0.5"), requests=10, retries=2)
     progress = jobs.Progress("embedding", 1500, 4500, 500, 900, 0, 0, 3, 4, usage, 10.0)
     assert _progress.line(progress) == (
@@ -148,7 +148,7 @@ def test_progress_is_a_bar_or_lines(
 
 
 def test_a_narrow_terminal_breaks_a_line_between_two_details() -> None:
-    """And not within the time that is left."""
+    """It never breaks a detail, such as the remaining time."""
     usage = ore.Usage(prompt_tokens=2500, cost=Decimal("0.5"), requests=10, retries=2)
     progress = jobs.Progress("embedding", 1500, 4500, 500, 900, 0, 0, 3, 4, usage, 10.0)
     for width in range(35, 120):
@@ -157,8 +157,8 @@ def test_a_narrow_terminal_breaks_a_line_between_two_details() -> None:
         assert ", ".join(line.removesuffix(",") for line in lines) == _progress.details(progress)
 
 
-def test_an_estimate_counts_and_asks_for_a_price(texts: Path) -> None:
-    """From a price, or from what a few inputs cost."""
+def test_an_estimate_uses_a_price_or_a_sample(texts: Path) -> None:
+    """Both give the number of rows, duplicates, tokens and the cost."""
     found = jobs.estimate(texts, price=Decimal(1))
     assert (found.rows, found.duplicates, found.unusable, found.requests) == (5, 1, 1, 1)
     assert (found.tokens, found.cost, found.seconds_range) == (1, Decimal("0.000001"), None)
@@ -170,8 +170,8 @@ def test_an_estimate_counts_and_asks_for_a_price(texts: Path) -> None:
     assert found.seconds_range is not None
 
 
-def test_a_job_goes_on_over_a_socket(texts: Path, tmp_path: Path) -> None:
-    """With the service and the key from the environment."""
+def test_a_job_is_resumed_over_a_socket(texts: Path, tmp_path: Path) -> None:
+    """The base URL and the key come from the environment."""
     target = tmp_path / "t.npy"
     options = ("--model", "local/hash", "--dimensions", 4, "--batch-size", 1, "--concurrency", 1)
     faults = Faults([Fault("status", status=402, requests=[2])])
@@ -185,7 +185,7 @@ def test_a_job_goes_on_over_a_socket(texts: Path, tmp_path: Path) -> None:
 def test_a_missing_extra_is_named(
     texts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the line that installs it."""
+    """The error has the command that installs it."""
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     target = texts.parent / "t.npy"
     assert cli.main(["run", str(texts), "-o", str(target), "--local"]) == 1
@@ -194,7 +194,7 @@ def test_a_missing_extra_is_named(
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_job_needs_no_standard_streams(texts: Path, tmp_path: Path, closed: str) -> None:
-    """The shell may have closed them; nothing that is said goes to another file."""
+    """The shell may have closed them; messages never go to another file."""
     target = tmp_path / "t.npy"
     command = [sys.executable, "-m", "openrouter_embeddings.cli", "run", texts, "-o", target]
     line = f"{shlex.join(map(str, command))} --local --model local/hash --dimensions 4 {closed}"
