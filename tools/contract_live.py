@@ -30,9 +30,9 @@ from openrouter_embeddings.errors import (
 from openrouter_embeddings.local.contract import contract, operation
 from openrouter_embeddings.transport import BASE_URL, Transport
 
+from tools.diff.operations import json_schema
 from tools.live_probes import MODEL, PROBES, Probe, most_tokens
-from tools.meaning import Reader
-from tools.operation_changes import json_schema
+from tools.schema.model import SchemaReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,7 +88,7 @@ class Examination:
             self.spent += Decimal(str(cost))
         message = operation()["responses"].get(str(reply.status))
         if message is not None:
-            known = Reader(contract()).paths(json_schema(contract(), message))
+            known = SchemaReader(contract()).paths(json_schema(contract(), message))
             self.beyond |= {path for path in _paths(body, "") if path not in known}
 
     def _send(self, probe: Probe) -> Reply:

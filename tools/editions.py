@@ -6,13 +6,12 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from tools import contract
-from tools.documents import (
+from tools.openapi import (
     Json,
-    Path_,
+    Pointer,
     SpecError,
     as_yaml,
-    counted,
+    dereference,
     extract,
     find,
     is_json,
@@ -21,13 +20,13 @@ from tools.documents import (
     one_line,
     operation_name,
     operations,
-    place_of,
+    parse_pointer,
+    pluralize,
     pointer,
     resolve,
-    target,
     validate,
 )
-from tools.rules import apply
+from tools.rules import apply, repair
 
 
 @dataclass(frozen=True)
@@ -50,14 +49,14 @@ class Edition:
     document: dict[str, Json]
     contract: dict[str, Json]
     repairs: list[str] = field(default_factory=list)
-    left_out: str = ""
+    omitted: str = ""
 
-    def located(self, error: SpecError) -> SpecError:
+    def with_line(self, error: SpecError) -> SpecError:
         """The same error with the line of its place in what was given."""
-        return _located(self.given, self.lines_before, error)
+        return _with_line(self.given, self.lines_before, error)
 
 
-def published(page: bytes, wanted: Iterable[str] = (), name: str = "") -> Edition:
+def parse_edition(page: bytes, wanted: Iterable[str] = (), name: str = "") -> Edition:
     """The edition in a page or document.
 
     Args:
@@ -70,30 +69,30 @@ def published(page: bytes, wanted: Iterable[str] = (), name: str = "") -> Editio
     """
     given, lines_before = extract(page)
     try:
-        document, text, left_out = load(given, lines_before), given, ""
-        if given == page and (is_json(given) or _holds_more(document, wanted)):
-            document, left_out = cut(document, wanted)
-            text = _written(document, page, name, left_out)
+        document, text, omitted = load(given, lines_before), given, ""
+        if given == page and (is_json(given) or _has_other_operations(document, wanted)):
+            document, omitted = cut(document, wanted)
+            text = _written(document, page, name, omitted)
         repairs: list[str] = []
-        plain = apply(document, contract.DIALECT, repairs.append)
+        plain = apply(document, repair.DIALECT, repairs.append)
         validate(plain)
-        repaired = apply(plain, contract.REPAIRS, repairs.append)
+        repaired = apply(plain, repair.REPAIRS, repairs.append)
     except SpecError as error:
-        raise _located(given, lines_before, error) from None
+        raise _with_line(given, lines_before, error) from None
     except Exception as error:  # noqa: BLE001 - a document can be odd in more ways than we know
         reason = f"{type(error).__name__}: {one_line(str(error))}"
         raise SpecError(f"not a usable OpenAPI document: {reason}") from None
-    return Edition(text, given, lines_before, document, repaired, repairs, left_out)
+    return Edition(text, given, lines_before, document, repaired, repairs, omitted)
 
 
-def _located(given: bytes, lines_before: int, error: SpecError) -> SpecError:
+def _with_line(given: bytes, lines_before: int, error: SpecError) -> SpecError:
     if error.line is None and error.place and (found := find(given, error.place)):
         error.place, line = found
         error.line = line + lines_before
     return error
 
 
-def _holds_more(document: dict[str, Json], wanted: Iterable[str]) -> bool:
+def _has_other_operations(document: dict[str, Json], wanted: Iterable[str]) -> bool:
     wanted = set(wanted)
     found = {operation_name(path) for path, _ in operations(document)}
     return bool(wanted) and bool(found - wanted)
@@ -115,13 +114,13 @@ def cut(document: dict[str, Json], wanted: Iterable[str]) -> tuple[dict[str, Jso
     paths: dict[str, Json] = {}
     for route in {path[1] for path in kept}:
         others = {path[2] for path in every if path[1] == route and path not in kept}
-        item = target(document, document["paths"][route])
+        item = dereference(document, document["paths"][route])
         paths[route] = {key: value for key, value in item.items() if key not in others}
     small = {key: document[key] for key in _HEAD if key in document}
     small["paths"] = copy.deepcopy(paths)
-    if components := _reached(document, small):
+    if components := _used_components(document, small):
         small["components"] = components
-    return _sorted(small), _left_out(document, len(every) - len(kept), components)
+    return _sorted(small), _omitted(document, len(every) - len(kept), components)
 
 
 # The order in which people read it; everything below is sorted.
@@ -129,17 +128,17 @@ _HEAD = ("openapi", "info", "servers", "security", "externalDocs")
 _DEEPEST = 40  # references into other operations, of what such references lead to
 
 
-def _reached(document: dict[str, Json], start: Json) -> dict[str, dict[str, Json]]:
+def _used_components(document: dict[str, Json], start: Json) -> dict[str, dict[str, Json]]:
     """Copies of the components that `start` refers to, directly or through others.
 
     What refers into another operation, which is left out, gets a copy of what stands there.
     """
     found: dict[str, dict[str, Json]] = {}
-    waiting: list[tuple[Path_, Json]] = [((), start)]
+    waiting: list[tuple[Pointer, Json]] = [((), start)]
     while waiting:
         origin, node = waiting.pop()
         for path, inner in mappings(node):
-            if _copy_foreign(document, inner):
+            if _inline_path_reference(document, inner):
                 waiting.append(((*origin, *path), inner))
             for kind, name in _references(document, inner):
                 if name not in found.get(kind, {}):
@@ -152,7 +151,7 @@ def _reached(document: dict[str, Json], start: Json) -> dict[str, dict[str, Json
     return found
 
 
-def _copy_foreign(document: dict[str, Json], node: dict[str, Json]) -> bool:
+def _inline_path_reference(document: dict[str, Json], node: dict[str, Json]) -> bool:
     """Replace a reference into an operation by what stands there; whether it was one."""
     copied = False
     for _ in range(_DEEPEST):
@@ -179,11 +178,11 @@ def _references(document: dict[str, Json], node: dict[str, Json]) -> list[tuple[
             for value in discriminator["mapping"].values()
         ]
     local = [g for g in given if isinstance(g, str) and g.startswith("#/components/")]
-    places = [place_of(reference) for reference in local]
+    places = [parse_pointer(reference) for reference in local]
     return [(place[1], place[2]) for place in places if len(place) >= 3]
 
 
-def _component(document: dict[str, Json], place: Path_, origin: Path_) -> Json:
+def _component(document: dict[str, Json], place: Pointer, origin: Pointer) -> Json:
     try:
         return copy.deepcopy(resolve(document, pointer(place)))
     except KeyError:
@@ -191,14 +190,12 @@ def _component(document: dict[str, Json], place: Path_, origin: Path_) -> Json:
         raise SpecError(said, place=(*origin, "$ref")) from None
 
 
-def _left_out(document: dict[str, Json], operations_: int, kept: dict[str, dict[str, Json]]) -> str:
+def _omitted(document: dict[str, Json], operations_: int, kept: dict[str, dict[str, Json]]) -> str:
     all_of_them = sum(len(kind) for kind in document.get("components", {}).values())
     components = all_of_them - sum(len(kind) for kind in kept.values())
     if not operations_ and not components:
         return ""
-    return (
-        f"{counted(operations_, 'other operation')} and {counted(components, 'component')} left out"
-    )
+    return f"{pluralize(operations_, 'other operation')} and {pluralize(components, 'component')} left out"
 
 
 def _sorted(document: dict[str, Json]) -> dict[str, Json]:
@@ -210,10 +207,10 @@ def _sorted(document: dict[str, Json]) -> dict[str, Json]:
     return {key: below(value) for key, value in document.items()}
 
 
-def _written(document: dict[str, Json], page: bytes, name: str, left_out: str) -> bytes:
+def _written(document: dict[str, Json], page: bytes, name: str, omitted: str) -> bytes:
     """The document as YAML, under a comment that says what it was made from."""
     what = ", ".join(sorted(operation_name(path) for path, _ in operations(document)))
     digest = hashlib.sha256(page).hexdigest()
     head = f"# {what} and what it reaches, taken by `make spec` from\n# {name or 'a document'}, "
-    head += f"sha256 {digest}.\n" + (f"# {left_out}.\n" if left_out else "")
+    head += f"sha256 {digest}.\n" + (f"# {omitted}.\n" if omitted else "")
     return (head + as_yaml(document)).encode()

@@ -21,20 +21,20 @@ from pathlib import Path
 
 from openapi_python_client.config import ConfigFile
 
-from tools import ROOT, generator_input, names
-from tools.documents import (
-    ASK_AGAIN,
+from tools import ROOT, class_names
+from tools.editions import Edition, parse_edition
+from tools.openapi import (
+    DEFAULT_REMEDY,
     SPEC,
     Json,
-    Path_,
+    Pointer,
     SpecError,
     load,
     one_line,
     operation_name,
     operations,
 )
-from tools.editions import Edition, published
-from tools.rules import apply
+from tools.rules import apply, generator_input
 
 CONFIG = ROOT / "generator-config.yaml"
 PACKAGE = ROOT / "generated" / "openrouter_embeddings_api"
@@ -74,7 +74,7 @@ def read_config(path: Path) -> Config:
 
 def _about(path: Path, error: SpecError) -> SpecError:
     error.file = path.name
-    error.remedy = f"git checkout {path.name}" if error.remedy == ASK_AGAIN else error.remedy
+    error.remedy = f"git checkout {path.name}" if error.remedy == DEFAULT_REMEDY else error.remedy
     return error
 
 
@@ -97,7 +97,7 @@ def _checked_config(options: dict[str, Json]) -> Config:
             f"the generator knows no option {', '.join(unknown)}",
             remedy=f"correct or remove it; known are {', '.join(sorted(ConfigFile.model_fields))}",
         )
-    names.check_table(table)
+    class_names.check_table(table)
     return Config(functions, table, options)
 
 
@@ -114,7 +114,7 @@ def generate(edition: Edition, config: Config, package: Path, say: Say) -> None:
     for path, operation in operations(bent):
         if function := config.operations.get(operation_name(path)):
             operation["operationId"] = function
-    hoisted, classes = names.hoist(bent, config.names, config.operations)
+    hoisted, classes = class_names.hoist(bent, config.names, config.operations)
     with tempfile.TemporaryDirectory() as scratch:
         source, options = Path(scratch) / "generator-input.json", Path(scratch) / "config.json"
         source.write_text(json.dumps(hoisted))
@@ -124,7 +124,11 @@ def generate(edition: Edition, config: Config, package: Path, say: Say) -> None:
 
 
 def _run_generator(
-    source: Path, config: Path, package: Path, edition: Edition, classes: list[names.Named]
+    source: Path,
+    config: Path,
+    package: Path,
+    edition: Edition,
+    classes: list[class_names.NamedClass],
 ) -> None:
     """The generator in a process of its own, with this environment's ruff first on the PATH."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
@@ -137,14 +141,16 @@ def _run_generator(
         command, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise _explain(done.stdout + done.stderr, edition, classes)
+        raise _generator_error(done.stdout + done.stderr, edition, classes)
     missing = {named.name for named in classes} - set(generated_classes(package))
     if missing:
         said = f"Unable to process schema {', '.join(sorted(missing))}\nno class was made of it"
-        raise _explain(said, edition, classes)
+        raise _generator_error(said, edition, classes)
 
 
-def _explain(output: str, edition: Edition, classes: list[names.Named]) -> SpecError:
+def _generator_error(
+    output: str, edition: Edition, classes: list[class_names.NamedClass]
+) -> SpecError:
     """What the generator said, as a place in the publisher's document; its words go to a file."""
     LOG.parent.mkdir(exist_ok=True)
     LOG.write_text(output)
@@ -159,7 +165,7 @@ def _explain(output: str, edition: Edition, classes: list[names.Named]) -> SpecE
     longest_first = sorted(classes, key=lambda named: -len(named.name))
     found = next((named for named in longest_first if named.name in said), None)
     operation = re.search(r"parsing ([A-Z]+) (/\S*)", said)
-    place: Path_ = ("paths", operation[2], operation[1].lower()) if operation else ("paths",)
+    place: Pointer = ("paths", operation[2], operation[1].lower()) if operation else ("paths",)
     what = ""
     if found:
         place, what = found.origin, f" ({found.places[0]})"
@@ -168,9 +174,9 @@ def _explain(output: str, edition: Edition, classes: list[names.Named]) -> SpecE
     error = SpecError(
         f"openapi-python-client cannot express what stands here{what}{reason}",
         place=place,
-        remedy=f"add a rule to tools/generator_input.py that says it more simply; {log}",
+        remedy=f"add a rule to tools/rules/generator_input.py that says it more simply; {log}",
     )
-    return edition.located(error)
+    return edition.with_line(error)
 
 
 # What the generator writes above each thing that it cannot express.
@@ -202,8 +208,8 @@ def _finish(package: Path, contract: dict[str, Json]) -> None:
 
 def differences(committed: Path, fresh: Path) -> list[str]:
     """Files that are missing, left over or different, by their paths below the package."""
-    ours = {p.relative_to(committed) for p in committed.rglob("*") if _counts(p)}
-    theirs = {p.relative_to(fresh) for p in fresh.rglob("*") if _counts(p)}
+    ours = {p.relative_to(committed) for p in committed.rglob("*") if _is_compared(p)}
+    theirs = {p.relative_to(fresh) for p in fresh.rglob("*") if _is_compared(p)}
     differ = {p for p in ours & theirs if not filecmp.cmp(committed / p, fresh / p, shallow=False)}
     return sorted(
         [f"{p} is missing" for p in theirs - ours]
@@ -212,12 +218,12 @@ def differences(committed: Path, fresh: Path) -> list[str]:
     )
 
 
-def _counts(path: Path) -> bool:
+def _is_compared(path: Path) -> bool:
     return path.is_file() and "__pycache__" not in path.parts
 
 
 @contextmanager
-def replacing(target: Path, then: Callable[[], None] = lambda: None) -> Iterator[Path]:
+def atomic_replace(target: Path, then: Callable[[], None] = lambda: None) -> Iterator[Path]:
     """A new folder beside `target` that takes its place when the block ends well.
 
     Until then `target` stays as it is. `then` is done with it: both, or neither.
@@ -229,7 +235,7 @@ def replacing(target: Path, then: Callable[[], None] = lambda: None) -> Iterator
         shutil.rmtree(left, ignore_errors=True)
     try:
         yield new
-        with _uninterrupted():
+        with _delayed_interrupt():
             _swap(new, target, old, then)
     finally:
         shutil.rmtree(new, ignore_errors=True)
@@ -252,7 +258,7 @@ def _swap(new: Path, target: Path, old: Path, then: Callable[[], None]) -> None:
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
+def _delayed_interrupt() -> Iterator[None]:
     """Let a Ctrl-C wait until the block is done."""
     came: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
@@ -270,10 +276,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args(arguments).check
     try:
-        edition, config = published(SPEC.read_bytes()), read_config(CONFIG)
+        edition, config = parse_edition(SPEC.read_bytes()), read_config(CONFIG)
         if check:
             return _check(edition, config)
-        with replacing(PACKAGE) as fresh:
+        with atomic_replace(PACKAGE) as fresh:
             generate(edition, config, fresh, say=print)
             found = differences(PACKAGE, fresh)
     except (SpecError, OSError) as error:

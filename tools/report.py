@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tools import ROOT
-from tools.changes import NEXT, account
-from tools.documents import counted
-from tools.drift import Drift, concerning, findings, judge, keeps, read_accepted
-from tools.spec import TAKE_BACK, differ
+from tools.diff.contracts import ADVICE, summarize
+from tools.drift.gaps import Drift, check_gaps, findings, findings_for, is_handled, read_accepted
+from tools.openapi import pluralize
+from tools.spec import UNDO, differ
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tools.differences import Change
+    from tools.diff.schemas import Change
+    from tools.drift.finding import Finding
     from tools.editions import Edition
-    from tools.findings import Finding
 
 _MOST = 20  # lines of a failing check that the page shows
 COMMANDS = {
@@ -45,7 +45,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class UpdateReport:
     """All that is known of a new edition once it is in place.
 
     Attributes:
@@ -59,30 +59,30 @@ class Outcome:
     """
 
     name: str
-    left_out: str
+    omitted: str
     files: int
     changes: list[Change]
     findings: list[Finding]
     drift: Drift
     checks: list[Check]
 
-    def unkept(self) -> list[Change]:
+    def unhandled_breaks(self) -> list[Change]:
         """What breaks callers, and the wrapper does not do already."""
-        return [c for c in self.changes if c.breaks and not keeps(c, self.findings)]
+        return [c for c in self.changes if c.breaks and not is_handled(c, self.findings)]
 
     def needs(self) -> int:
         """How many places and checks need a person; what is said twice of a place counts once."""
-        places = {(change.group, change.place) for change in self.unkept()}
+        places = {(change.group, change.place) for change in self.unhandled_breaks()}
         places |= {(gap.group, gap.place) for gap in self.drift.open}
         return len(places) + len(self.drift.idle) + sum(bool(each.lines) for each in self.checks)
 
 
-def examine(name: str, old: Edition, new: Edition, files: int) -> Outcome:
+def examine(name: str, old: Edition, new: Edition, files: int) -> UpdateReport:
     """Hold the wrapper, as it runs with the new client, against the new edition."""
     found = findings(new.contract)
     checks = [Check(what, _run(*command)) for what, command in COMMANDS.items()]
-    drift = judge(found, read_accepted())
-    return Outcome(name, new.left_out, files, differ(old, new), found, drift, checks)
+    drift = check_gaps(found, read_accepted())
+    return UpdateReport(name, new.omitted, files, differ(old, new), found, drift, checks)
 
 
 def _run(*module: str) -> list[str]:
@@ -100,14 +100,14 @@ def _run(*module: str) -> list[str]:
     return lines if done.returncode else []
 
 
-def page(outcome: Outcome) -> str:
+def page(outcome: UpdateReport) -> str:
     """The account of an update, as Markdown."""
     needs = outcome.needs()
     sections = [
         f"# The specification from {outcome.name}",
         " ".join(_summary(outcome)),
         "## What changed for callers",
-        f"```\n{account(outcome.changes, advise=False)}\n```",
+        f"```\n{summarize(outcome.changes, advise=False)}\n```",
         *_section("What the wrapper offers of it already", _offered(outcome)),
         *_section("What the wrapper does not do yet", _to_do(outcome)),
         *_section("Gaps that are accepted in tools/gaps.toml", _accepted(outcome)),
@@ -119,7 +119,7 @@ def page(outcome: Outcome) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def _summary(outcome: Outcome) -> Iterator[str]:
+def _summary(outcome: UpdateReport) -> Iterator[str]:
     match outcome.needs():
         case 0:
             yield "**Nothing needs a person.**"
@@ -128,41 +128,45 @@ def _summary(outcome: Outcome) -> Iterator[str]:
         case needs:
             yield f"**{needs} things need a person.**"
     if breaks := [change for change in outcome.changes if change.breaks]:
-        kept = "keeps all of that" if not outcome.unkept() else "does not keep all of that yet"
-        yield f"{counted(len(breaks), 'change')} can break callers of the API; the wrapper {kept}."
-    yield f"{counted(outcome.files, 'file')} of `generated/` changed."
-    if outcome.left_out:
-        yield f"{outcome.left_out}."
+        kept = (
+            "keeps all of that"
+            if not outcome.unhandled_breaks()
+            else "does not keep all of that yet"
+        )
+        yield f"{pluralize(len(breaks), 'change')} can break callers of the API; the wrapper {kept}."
+    yield f"{pluralize(outcome.files, 'file')} of `generated/` changed."
+    if outcome.omitted:
+        yield f"{outcome.omitted}."
 
 
 def _section(heading: str, lines: list[str]) -> list[str]:
     return [f"## {heading}", "\n".join(f"- {line}" for line in lines)] if lines else []
 
 
-def _offered(outcome: Outcome) -> list[str]:
+def _offered(outcome: UpdateReport) -> list[str]:
     lines = [
         f"{change.text}: the wrapper keeps it"
         for change in outcome.changes
-        if change.breaks and keeps(change, outcome.findings)
+        if change.breaks and is_handled(change, outcome.findings)
     ]
     for change in outcome.changes:
-        about = concerning(change, outcome.findings) if change.on == "new" else []
+        about = findings_for(change, outcome.findings) if change.on == "new" else []
         if offered := [finding for finding in about if finding.is_offered]:
             lines.append(f"{change.text}: {offered[0].sentence}")
     return list(dict.fromkeys(lines))
 
 
-def _to_do(outcome: Outcome) -> list[str]:
-    lines = [f"{change.text} → {NEXT[change.group]}" for change in outcome.unkept()]
+def _to_do(outcome: UpdateReport) -> list[str]:
+    lines = [f"{change.text} → {ADVICE[change.group]}" for change in outcome.unhandled_breaks()]
     return [*lines, *outcome.drift.problems()]
 
 
-def _accepted(outcome: Outcome) -> list[str]:
-    about = [f for change in outcome.changes for f in concerning(change, outcome.findings)]
+def _accepted(outcome: UpdateReport) -> list[str]:
+    about = [f for change in outcome.changes for f in findings_for(change, outcome.findings)]
     return [f"{f.key}: {reason}" for f, reason in outcome.drift.accepted if f in about]
 
 
-def _checks(outcome: Outcome) -> list[str]:
+def _checks(outcome: UpdateReport) -> list[str]:
     lines = []
     for check in outcome.checks:
         lines.append(f"- {'no' if check.lines else 'yes'}: {check.name}")
@@ -177,5 +181,5 @@ def _next(needs: int) -> str:
     return (
         f"{mend} `make check lint typecheck test` and `make contract`. "
         "Say in CHANGELOG.md what users will notice, and commit it together. "
-        f"To take it back: `{TAKE_BACK}`."
+        f"To take it back: `{UNDO}`."
     )

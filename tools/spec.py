@@ -9,23 +9,23 @@ import argparse
 import sys
 from pathlib import Path
 
-from tools.changes import Side, account, compare, is_former_form
-from tools.differences import Change
-from tools.documents import SPEC, SpecError
-from tools.editions import Edition, published
+from tools.diff.contracts import Side, compare, is_old_format, summarize
+from tools.diff.schemas import Change
+from tools.editions import Edition, parse_edition
+from tools.fetch import read_source
 from tools.generate import CONFIG, read_config
-from tools.sources import read_source
+from tools.openapi import SPEC, SpecError
 
-TAKE_BACK = "git checkout openapi.yaml generated && git clean -fdq generated"
+UNDO = "git checkout openapi.yaml generated && git clean -fdq generated"
 
 
-def read_edition(origin: str) -> tuple[str, Edition]:
+def fetch_edition(origin: str) -> tuple[str, Edition]:
     """The edition at `origin`, and what to call its source. Raises SpecError."""
     source = read_source(origin)
-    return source.name, published(source.data, read_config(CONFIG).operations, source.name)
+    return source.name, parse_edition(source.data, read_config(CONFIG).operations, source.name)
 
 
-def told(origin: str, error: Exception) -> str:
+def with_origin(origin: str, error: Exception) -> str:
     """An error with the name of what was given, unless it is about something else."""
     where = "standard input" if origin == "-" else origin
     elsewhere = not isinstance(error, SpecError) or error.file or str(error).startswith(where)
@@ -35,7 +35,7 @@ def told(origin: str, error: Exception) -> str:
 def current() -> Edition:
     """The edition that this repository has. Raises SpecError."""
     try:
-        return published(SPEC.read_bytes())
+        return parse_edition(SPEC.read_bytes())
     except SpecError as error:
         error.file = SPEC.name
         error.remedy = f"git checkout {SPEC.name}"
@@ -54,7 +54,7 @@ def write(text: bytes, target: Path) -> None:
 
 def differ(old: Edition, new: Edition) -> list[Change]:
     """What changes for programs when `new` takes the place of `old`."""
-    return compare(*(Side(each.contract, is_former_form(each.document)) for each in (old, new)))
+    return compare(*(Side(each.contract, is_old_format(each.document)) for each in (old, new)))
 
 
 def main(arguments: list[str]) -> int:
@@ -64,18 +64,18 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--diff", action="store_true")
     given = parser.parse_args(arguments)
     try:
-        name, new = read_edition(given.origin)
+        name, new = fetch_edition(given.origin)
         old = current()
-        said = account(differ(old, new))
+        said = summarize(differ(old, new))
         changed = not given.diff and new.text != old.text
         if changed:
             write(new.text, SPEC)
     except (SpecError, OSError) as error:
-        print(f"spec: {told(given.origin, error)}", file=sys.stderr)
+        print(f"spec: {with_origin(given.origin, error)}", file=sys.stderr)
         print(f"spec: {SPEC.name} stays as it was", file=sys.stderr)
         return 1
-    if new.left_out:
-        print(f"spec: {name}: {new.left_out}")
+    if new.omitted:
+        print(f"spec: {name}: {new.omitted}")
     if given.diff:
         print(said)
     elif not changed:

@@ -11,21 +11,21 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from tools.documents import SPEC, SpecError, one_line
 from tools.editions import Edition
-from tools.generate import CONFIG, PACKAGE, differences, generate, read_config, replacing
-from tools.spec import TAKE_BACK, current, read_edition, told, write
+from tools.generate import CONFIG, PACKAGE, atomic_replace, differences, generate, read_config
+from tools.openapi import SPEC, SpecError, one_line
+from tools.spec import UNDO, current, fetch_edition, with_origin, write
 
 NOT_EXAMINED = (
     "**The edition is in place, and a person is needed:** what it means for callers and for the "
-    "wrapper could not be found out. Mend tools/changes.py or tools/drift.py, or take the edition "
-    f"back: `{TAKE_BACK}`."
+    "wrapper could not be found out. Mend tools/diff/ or tools/drift/, or take the edition "
+    f"back: `{UNDO}`."
 )
 
 
 def take(edition: Edition) -> int:
     """Put the edition and its client in place, both or neither; how many files differ."""
-    with replacing(PACKAGE, then=lambda: write(edition.text, SPEC)) as fresh:
+    with atomic_replace(PACKAGE, then=lambda: write(edition.text, SPEC)) as fresh:
         generate(edition, read_config(CONFIG), fresh, say=lambda _: None)
         found = differences(PACKAGE, fresh)
     return len(found)
@@ -40,10 +40,10 @@ def main(arguments: list[str]) -> int:
     try:
         _check_writable(args.report)
         old = current()
-        name, new = read_edition(args.origin)
+        name, new = fetch_edition(args.origin)
         files = take(new)
     except (SpecError, OSError) as error:
-        said = f"{told(args.origin, error)}\nEverything is as it was."
+        said = f"{with_origin(args.origin, error)}\nEverything is as it was."
         print(f"update: {said}", file=sys.stderr)
         with suppress(OSError):
             _write(args.report, f"# The specification could not be taken\n\n{said}\n")

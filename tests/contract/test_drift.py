@@ -7,18 +7,27 @@ from typing import Any
 import pytest
 from openrouter_embeddings.local.contract import contract as shipped
 
+import tools.drift.__main__ as drift_command
 from tests.tools import edits as e
 from tests.tools import real_editions
-from tests.tools.editions import EDITIONS, PUBLISHED
-from tests.tools.places import Moot, edited
-from tools import ROOT, contract, drift
-from tools.changes import Side, compare, is_former_form
-from tools.documents import SPEC
-from tools.drift import concerning, findings, gaps, judge, keeps, offered, read_accepted
-from tools.findings import Finding, values_at
-from tools.rules import apply
+from tests.tools.made_up_editions import EDITIONS, PUBLISHED
+from tests.tools.published_document import NotApplicable, edited
+from tools import ROOT
+from tools.diff.contracts import Side, compare, is_old_format
+from tools.drift.finding import Finding, values_at
+from tools.drift.gaps import (
+    check_gaps,
+    findings,
+    findings_for,
+    gaps,
+    is_handled,
+    offered,
+    read_accepted,
+)
+from tools.openapi import SPEC
+from tools.rules import apply, repair
 
-TODAY = Side(apply(PUBLISHED, contract.RULES), is_former_form(PUBLISHED))
+TODAY = Side(apply(PUBLISHED, repair.RULES), is_old_format(PUBLISHED))
 
 
 @cache
@@ -36,7 +45,7 @@ def lacking(name: str) -> frozenset[str]:
 def test_every_gap_is_accepted_with_a_reason() -> None:
     """And nothing is accepted that the wrapper offers."""
     accepted = read_accepted()
-    if lines := judge(findings(shipped()), accepted).problems():
+    if lines := check_gaps(findings(shipped()), accepted).problems():
         pytest.fail("\n".join(lines), pytrace=False)
     assert all(len(reason) > 20 for reason in accepted.values())
 
@@ -63,7 +72,7 @@ def test_it_is_said_in_every_real_edition(base: str) -> None:
     document = real_editions.edition(base).document
     wrong = []
     for name in PLANTED:
-        found = gaps(apply(EDITIONS[name].of(document), contract.RULES))
+        found = gaps(apply(EDITIONS[name].of(document), repair.RULES))
         new = {finding.key for finding in found} - lacking(base)
         wrong += [f"{name}: {new}"] * (new != {*EDITIONS[name].gaps})
     assert wrong == []
@@ -72,7 +81,7 @@ def test_it_is_said_in_every_real_edition(base: str) -> None:
 @pytest.mark.parametrize("base", [SPEC.name, *real_editions.PAGES])
 def test_acceptances_serve_every_real_edition(base: str) -> None:
     """Some are moot in some of them; none is for what the wrapper offers."""
-    drifted = judge(findings(real_editions.edition(base).contract), read_accepted())
+    drifted = check_gaps(findings(real_editions.edition(base).contract), read_accepted())
     assert drifted.idle == []
     # what is still open: values that a client generated from that edition would know
     assert [f.key for f in drifted.open if not f.key.startswith("request value provider.")] == []
@@ -82,11 +91,11 @@ def test_acceptances_serve_every_real_edition(base: str) -> None:
 def test_what_breaks_and_the_wrapper_keeps_is_told_apart(name: str) -> None:
     """By trying it: a limit, a field that is always sent, an answer that is read all the same."""
     document = EDITIONS[name].today()
-    repaired = apply(document, contract.RULES)
-    changes = compare(TODAY, Side(repaired, is_former_form(document)))
+    repaired = apply(document, repair.RULES)
+    changes = compare(TODAY, Side(repaired, is_old_format(document)))
     found = findings(repaired)
     breaking = [change for change in changes if change.breaks]
-    assert all(keeps(change, found) for change in breaking) == EDITIONS[name].kept
+    assert all(is_handled(change, found) for change in breaking) == EDITIONS[name].kept
 
 
 def test_a_type_that_the_wrapper_sends_anyway_is_kept() -> None:
@@ -95,10 +104,12 @@ def test_a_type_that_the_wrapper_sends_anyway_is_kept() -> None:
     kinds = {"audio": {"type": "string"}, "image": {"type": "integer"}}
     edits = [e.anew(priced.format(name), kind) for name, kind in kinds.items()]
     old = edited(PUBLISHED, *(e.anew(priced.format(name), {"title": "Any"}) for name in kinds))
-    new = apply(edited(PUBLISHED, *edits), contract.RULES)
-    sides = [Side(side, former=False) for side in (apply(old, contract.RULES), new)]
+    new = apply(edited(PUBLISHED, *edits), repair.RULES)
+    sides = [Side(side, former=False) for side in (apply(old, repair.RULES), new)]
     found = findings(new)
-    kept = {c.place: keeps(c, found) for c in compare(*sides) if c.breaks and c.kind == "typed"}
+    kept = {
+        c.place: is_handled(c, found) for c in compare(*sides) if c.breaks and c.kind == "typed"
+    }
     assert kept == {"provider.max_price.audio": True, "provider.max_price.image": False}
 
 
@@ -117,7 +128,7 @@ def test_a_gap_is_a_line_that_names_the_file() -> None:
 
 
 def _gaps_of(name: str) -> list[Finding]:
-    return gaps(apply(EDITIONS[name].today(), contract.RULES))
+    return gaps(apply(EDITIONS[name].today(), repair.RULES))
 
 
 @pytest.mark.parametrize("name", [n for n, e in EDITIONS.items() if e.gaps])
@@ -130,7 +141,7 @@ def test_the_file_to_change_exists(name: str) -> None:
 def test_an_acceptance_may_stand_for_many() -> None:
     """`*` is anything; every other character is itself."""
     found = [finding("field a[].b"), finding("field a[].c"), finding("field ab")]
-    drifted = judge(found, {"field a[].*": "because"})
+    drifted = check_gaps(found, {"field a[].*": "because"})
     assert [gap.key for gap in drifted.open] == ["field ab"]
     assert [gap.key for gap, _ in drifted.accepted] == ["field a[].b", "field a[].c"]
 
@@ -138,16 +149,16 @@ def test_an_acceptance_may_stand_for_many() -> None:
 def test_an_acceptance_of_what_is_offered_is_a_problem() -> None:
     """One of what the edition does not have is not, nor one that is right for some."""
     found = [finding("a", is_offered=True), finding("b.x", is_offered=True), finding("b.y")]
-    drifted = judge(found, {"a": "because", "b.*": "because", "c": "because"})
+    drifted = check_gaps(found, {"a": "because", "b.*": "because", "c": "because"})
     assert drifted.idle == ["a"]
     assert drifted.problems() == ["a: the wrapper offers it → tools/gaps.toml"]
 
 
 def test_a_change_finds_what_concerns_it() -> None:
     """And what is in a field that is new."""
-    repaired = apply(EDITIONS["a new preference"].today(), contract.RULES)
+    repaired = apply(EDITIONS["a new preference"].today(), repair.RULES)
     (change,) = compare(TODAY, Side(repaired, TODAY.former))
-    about = concerning(change, findings(repaired))
+    about = findings_for(change, findings(repaired))
     assert [(f.key, f.is_offered) for f in about] == [("request field provider.region", False)]
 
 
@@ -155,10 +166,12 @@ def test_of_two_limits_in_one_place_each_is_tried() -> None:
     """One that the wrapper keeps says nothing of another."""
     single = e.set_keys("request.input:string", minLength=2)  # which is sent as a list of one
     document = edited(PUBLISHED, single, *EDITIONS["a limit on the request"].edits)
-    repaired = apply(document, contract.RULES)
+    repaired = apply(document, repair.RULES)
     changes = compare(TODAY, Side(repaired, TODAY.former))
     found = findings(repaired)
-    kept = {change.detail: keeps(change, found) for change in changes if change.kind == "limit"}
+    kept = {
+        change.detail: is_handled(change, found) for change in changes if change.kind == "limit"
+    }
     assert kept == {("minLength", 2): True, ("maxItems", 64): False}
 
 
@@ -193,15 +206,15 @@ def test_the_command_says_what_is_to_do(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A line each, and 1; or that nothing is, and 0."""
-    assert drift.main([]) == 0
+    assert drift_command.main([]) == 0
     assert re.fullmatch(r"0 to do; \d+ gaps are accepted in tools/gaps\.toml\n", _said(capsys))
-    monkeypatch.setattr(drift, "read_accepted", dict)
-    assert drift.main([]) == 1
+    monkeypatch.setattr(drift_command, "read_accepted", dict)
+    assert drift_command.main([]) == 1
     lines = _said(capsys).splitlines()
     (line,) = [line for line in lines if line.startswith("response field object: ")]
     assert line.endswith("→ wrapper/openrouter_embeddings/result.py")
     monkeypatch.undo()
-    assert drift.main(["--accepted"]) == 0
+    assert drift_command.main(["--accepted"]) == 0
     assert "  response field object: a tag that is always the same" in _said(capsys)
 
 
@@ -212,11 +225,11 @@ def _said(capsys: pytest.CaptureFixture[str]) -> str:
 def test_an_edition_that_an_edit_does_not_fit_says_why() -> None:
     """Editions in which there is nothing to edit are told from those that were forgotten."""
     limited = EDITIONS["a limit on the request"].today()
-    with pytest.raises(Moot, match="this edition is so already"):
+    with pytest.raises(NotApplicable, match="this edition is so already"):
         EDITIONS["a limit on the request"].of(limited)
-    with pytest.raises(Moot, match=r"request\.user may be null already"):
+    with pytest.raises(NotApplicable, match=r"request\.user may be null already"):
         EDITIONS["null for a field"].of(EDITIONS["null for a field"].today())
-    with pytest.raises(Moot, match=r"there is no request\.user"):
+    with pytest.raises(NotApplicable, match=r"there is no request\.user"):
         EDITIONS["null for a field"].of(EDITIONS["a request field removed"].today())
-    with pytest.raises(Moot, match="the request is not JSON"):
+    with pytest.raises(NotApplicable, match="the request is not JSON"):
         EDITIONS["null for a field"].of(EDITIONS["another form of the request"].today())

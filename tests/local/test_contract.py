@@ -22,7 +22,7 @@ PUBLISHED = EDITIONS / "2026-08-21.md"
 
 def published() -> Contract:
     """A real edition, where it is at hand."""
-    return Contract(editions.published(PUBLISHED.read_bytes()).contract)
+    return Contract(editions.parse_edition(PUBLISHED.read_bytes()).contract)
 
 
 def with_ranges() -> Contract:

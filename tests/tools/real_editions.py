@@ -3,9 +3,9 @@
 from functools import cache
 
 from tools import ROOT
-from tools.documents import SPEC
-from tools.editions import Edition, published
+from tools.editions import Edition, parse_edition
 from tools.generate import CONFIG, read_config
+from tools.openapi import SPEC
 
 # None of these is part of the project. Where they are missing, made-up editions hold the rules.
 _BESIDE = ROOT.parent / "shared" / "data"
@@ -24,4 +24,4 @@ PAGES = [name for name in REAL if name.endswith(".md")]
 @cache
 def edition(name: str) -> Edition:
     """One of them, read."""
-    return published(FILES[name].read_bytes(), read_config(CONFIG).operations, name)
+    return parse_edition(FILES[name].read_bytes(), read_config(CONFIG).operations, name)

@@ -14,18 +14,18 @@ import pytest
 
 from tests.tools.real_editions import REAL, edition
 from tools import generate as command
-from tools.documents import SPEC, SpecError
 from tools.editions import Edition
 from tools.generate import (
     BANNER,
     CONFIG,
     PACKAGE,
+    atomic_replace,
     differences,
     generate,
     generated_classes,
     read_config,
-    replacing,
 )
+from tools.openapi import SPEC, SpecError
 
 
 def made(tmp_path: Path, given: Edition | None = None) -> Path:
@@ -190,7 +190,7 @@ def test_a_failure_leaves_everything_as_it_was(
     package.mkdir()
     (package / "client.py").write_text("as it was")
     monkeypatch.setattr(command, "PACKAGE", package)
-    monkeypatch.setattr(command, "published", lambda _: changed(inexpressible))
+    monkeypatch.setattr(command, "parse_edition", lambda _: changed(inexpressible))
     assert command.main([]) == 1
     assert "generated/ stays as it was" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == [PACKAGE.name]
@@ -203,7 +203,7 @@ def test_an_interrupt_leaves_everything_as_it_was(tmp_path: Path) -> None:
     package.mkdir()
 
     def interrupted() -> None:
-        with replacing(package) as fresh:
+        with atomic_replace(package) as fresh:
             fresh.mkdir()
             raise KeyboardInterrupt
 
@@ -221,7 +221,7 @@ def test_a_step_that_fails_with_the_exchange_undoes_it(tmp_path: Path) -> None:
     def fails() -> None:
         raise OSError("the disk is full")
 
-    with pytest.raises(OSError, match="full"), replacing(package, then=fails) as fresh:
+    with pytest.raises(OSError, match="full"), atomic_replace(package, then=fails) as fresh:
         fresh.mkdir()
     assert [path.name for path in tmp_path.iterdir()] == ["p"]
     assert [path.name for path in package.iterdir()] == ["old"]
@@ -232,7 +232,7 @@ def test_an_interrupt_waits_for_the_exchange(tmp_path: Path) -> None:
     package, done = tmp_path / "p", []
 
     def interrupted() -> None:
-        with replacing(package, then=then) as fresh:
+        with atomic_replace(package, then=then) as fresh:
             fresh.mkdir()
 
     def then() -> None:
@@ -252,7 +252,7 @@ def test_what_a_killed_run_left_is_put_back(tmp_path: Path) -> None:
     (old / "client.py").touch()
 
     def fails() -> None:
-        with replacing(package):
+        with atomic_replace(package):
             raise SpecError("no")
 
     with pytest.raises(SpecError):
@@ -264,6 +264,6 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(tmp_path: Path) 
     """The new one was never written."""
     package = tmp_path / "p"
     package.mkdir()
-    with pytest.raises(FileNotFoundError), replacing(package):
+    with pytest.raises(FileNotFoundError), atomic_replace(package):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["p"]

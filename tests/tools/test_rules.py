@@ -7,11 +7,10 @@ import jsonschema_rs
 import pytest
 
 from tests.tools.real_editions import REAL, edition
-from tools import contract, generator_input
-from tools.documents import mappings, target, validate
-from tools.rules import Rule, apply
+from tools.openapi import dereference, mappings, validate
+from tools.rules import Rule, apply, generator_input, repair
 
-ALL = [*contract.RULES, *generator_input.RULES]
+ALL = [*repair.RULES, *generator_input.RULES]
 
 
 def schema(of: Any, **components: Any) -> dict[str, Any]:
@@ -52,12 +51,12 @@ SCHEMES = {"securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer"}}}
 # For each rule: a document, and what it becomes.
 EXAMPLES: list[tuple[Rule, dict[str, Any], dict[str, Any]]] = [
     (
-        contract.version_three_point_one,
+        repair.version_three_point_one,
         {**schema(TEXT), "openapi": "3.0.3"},
         schema(TEXT),
     ),
     (
-        contract.path_items_in_place,
+        repair.path_items_in_place,
         {
             **operation(),
             "paths": {"/embeddings": {"$ref": "#/components/pathItems/E"}},
@@ -69,79 +68,79 @@ EXAMPLES: list[tuple[Rule, dict[str, Any], dict[str, Any]]] = [
         },
     ),
     (
-        contract.nullable_to_null,
+        repair.nullable_to_null,
         schema({"type": "string", "nullable": True}),
         schema({"type": ["string", "null"]}),
     ),
-    (contract.nullable_to_null, schema({**TEXT, "nullable": False}), schema(TEXT)),
+    (repair.nullable_to_null, schema({**TEXT, "nullable": False}), schema(TEXT)),
     (
-        contract.nullable_to_null,
+        repair.nullable_to_null,
         schema({**TEXT, "enum": ["a"], "nullable": True}),
         schema({"type": ["string", "null"], "enum": ["a", None]}),
     ),
     (
-        contract.nullable_to_null,
+        repair.nullable_to_null,
         schema({**REF, "nullable": True}, X=X),
         schema({"anyOf": [REF, NULL]}, X=X),
     ),
     (
-        contract.nullable_to_null,
+        repair.nullable_to_null,
         schema({"allOf": [REF, {"description": "d"}], "nullable": True}, X=X),
         schema({"anyOf": [{"allOf": [REF, {"description": "d"}]}, NULL]}, X=X),
     ),
     (
-        contract.nullable_to_null,
+        repair.nullable_to_null,
         schema({"anyOf": [TEXT, {"nullable": True}]}),
         schema({"anyOf": [TEXT, NULL]}),
     ),
     (
-        contract.nullable_to_null,
+        repair.nullable_to_null,
         schema({"type": "object", "additionalProperties": {"nullable": True}}),
         schema({"type": "object", "additionalProperties": {}}),
     ),
     (
-        contract.exclusive_limits_to_numbers,
+        repair.exclusive_limits_to_numbers,
         schema({"type": "integer", "minimum": 0, "exclusiveMinimum": True}),
         schema({"type": "integer", "exclusiveMinimum": 0}),
     ),
     (
-        contract.exclusive_limits_to_numbers,
+        repair.exclusive_limits_to_numbers,
         schema({"type": "integer", "maximum": 9, "exclusiveMaximum": False}),
         schema({"type": "integer", "maximum": 9}),
     ),
     (
-        contract.enum_values_as_such,
+        repair.enum_values_as_such,
         schema({"enum": [{"value": "float"}, {"value": "base64"}]}),
         schema({"enum": ["float", "base64"]}),
     ),
-    (contract.flat_tags, operation(tags=[["x"], "y"]), operation(tags=["x", "y"])),
+    (repair.flat_tags, operation(tags=[["x"], "y"]), operation(tags=["x", "y"])),
     (
-        contract.apply_declared_security,
+        repair.apply_declared_security,
         {**operation(parameters=[AUTHORIZATION]), "components": SCHEMES},
         {**operation(security=[{"apiKey": []}]), "components": SCHEMES},
     ),
     (
-        contract.require_the_body,
+        repair.require_the_body,
         operation(requestBody=BODY),
         operation(requestBody={**BODY, "required": True}),
     ),
     (
-        contract.one_of_to_any_of,
+        repair.one_of_to_any_of,
         schema({"oneOf": [TEXT, {"enum": ["a"]}]}),
         schema({"anyOf": [TEXT, {"enum": ["a"]}]}),
     ),
     (
-        contract.drop_any_type_alternatives,
+        repair.drop_any_type_alternatives,
         schema({"anyOf": [TEXT, {"description": "Any type"}]}),
         schema({"anyOf": [TEXT]}),
     ),
     (
-        contract.drop_members_of_their_own_union,
+        repair.drop_members_of_their_own_union,
         schema({"allOf": [REF, {"anyOf": [REF, TEXT]}]}, X=X),
         schema({"allOf": [{"anyOf": [REF, TEXT]}]}, X=X),
     ),
     (
-        contract.empty_object_to_any_value,
+        repair.empty_object_to_any_value,
         schema({"type": "object", "properties": {}, "title": "Price"}),
         schema({"title": "Price"}),
     ),
@@ -304,7 +303,7 @@ def test_every_rule_has_an_example_and_a_reason() -> None:
 def test_an_idle_rule_says_so() -> None:
     """The publisher may mend the specification any day."""
     said: list[str] = []
-    apply(schema(TEXT), [contract.nullable_to_null], said.append)
+    apply(schema(TEXT), [repair.nullable_to_null], said.append)
     assert said == ["nullable to null: nothing to do"]
 
 
@@ -312,7 +311,7 @@ def test_a_rule_says_where_it_worked() -> None:
     """As a JSON Pointer, with the number of further places."""
     said: list[str] = []
     twice = {"type": "object", "properties": {"a": {"oneOf": [TEXT]}, "b": {"oneOf": [TEXT]}}}
-    apply(schema(twice), [contract.one_of_to_any_of], said.append)
+    apply(schema(twice), [repair.one_of_to_any_of], said.append)
     place = "#/paths/~1embeddings/post/requestBody/content/application~1json/schema/properties/a"
     assert said == [f"one of to any of: {place} and 1 more"]
 
@@ -321,7 +320,7 @@ def test_values_of_messages_are_left_alone() -> None:
     """An example that looks like a schema is none."""
     example = {"nullable": True, "oneOf": [1], "enum": [{"value": 1}]}
     given = schema({"type": "object", "example": example, "default": example, "enum": [example]})
-    assert apply(given, contract.DIALECT) == given
+    assert apply(given, repair.DIALECT) == given
 
 
 def test_a_field_may_have_the_name_of_a_keyword() -> None:
@@ -335,7 +334,7 @@ def test_rules_leave_the_original_alone() -> None:
     """A document is repaired in a copy."""
     given = schema({**TEXT, "nullable": True})
     before = copy.deepcopy(given)
-    assert apply(given, contract.RULES) != before
+    assert apply(given, repair.RULES) != before
     assert given == before
 
 
@@ -350,7 +349,7 @@ def test_two_members_of_an_intersection_that_are_annotations_are_kept() -> None:
 
 def allows(document: dict[str, Any], request: Any) -> bool:
     """Whether the document's request schema takes it."""
-    body = target(document, document["paths"]["/embeddings"]["post"]["requestBody"])
+    body = dereference(document, document["paths"]["/embeddings"]["post"]["requestBody"])
     wanted = body["content"]["application/json"]["schema"]
     return jsonschema_rs.Draft202012Validator(
         {**wanted, "components": document["components"]}
@@ -402,10 +401,10 @@ FORMER = {"oneOf": [{"type": "number"}, REF, {"description": "Any type"}]}
 
 def test_the_former_form_says_something_else_than_it_means() -> None:
     """As its renderer printed it, a number is refused and anything else allowed."""
-    published = schema({"type": "object", "properties": {"latency": FORMER}}, X=X)
-    repaired = apply(published, contract.RULES)
+    parse_edition = schema({"type": "object", "properties": {"latency": FORMER}}, X=X)
+    repaired = apply(parse_edition, repair.RULES)
     tried = [{"latency": 1.5}, {"latency": {"a": "b"}}, {"latency": "x"}]
-    assert [allows(published, each) for each in tried] == [False, False, True]
+    assert [allows(parse_edition, each) for each in tried] == [False, False, True]
     assert [allows(repaired, each) for each in tried] == [True, True, False]
 
 
@@ -416,7 +415,7 @@ def test_the_contract_and_the_generators_input_are_sound(origin: str) -> None:
     bent = apply(repaired, generator_input.RULES)
     validate(repaired)
     validate(bent)
-    assert apply(repaired, contract.RULES) == repaired
+    assert apply(repaired, repair.RULES) == repaired
     assert apply(bent, generator_input.RULES) == bent
 
 
@@ -428,7 +427,7 @@ def test_nothing_that_the_generator_misreads_is_left(origin: str) -> None:
         assert not isinstance(node.get("type"), list)
         assert None not in (node.get("enum") or [])
         assert node.get("additionalProperties") is not False
-        alternatives = [target(bent, a) for a in node.get("anyOf") or []]
+        alternatives = [dereference(bent, a) for a in node.get("anyOf") or []]
         assert sum(a.get("type") == "array" for a in alternatives) < 2
 
 

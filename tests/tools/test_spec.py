@@ -10,8 +10,8 @@ import pytest
 
 from tests.tools.real_editions import PAGES, edition
 from tools import spec
-from tools.documents import SPEC, SpecError, extract, find, load, validate
-from tools.editions import published
+from tools.editions import parse_edition
+from tools.openapi import SPEC, SpecError, extract, find, load, validate
 
 TEXT = SPEC.read_bytes()
 HEAD = b"# Submit an embedding request\n\n## OpenAPI\n\n```yaml\n"
@@ -147,7 +147,7 @@ def test_a_flawed_document_is_refused_in_one_line(flaw: str) -> None:
     """With the place in the publisher's document, what is the matter, and what to do."""
     text, words = BROKEN[flaw]
     with pytest.raises(SpecError, match=words) as caught:
-        published(text)
+        parse_edition(text)
     said = str(caught.value)
     assert "\n" not in said
     assert ". What to do: " in said
@@ -171,7 +171,7 @@ SOUND = {
 @pytest.mark.parametrize("habit", SOUND)
 def test_odd_but_sound_documents_are_taken(habit: str) -> None:
     """With the operation, its answers and its schemas."""
-    operation = published(SOUND[habit]).contract["paths"]["/embeddings"]["post"]
+    operation = parse_edition(SOUND[habit]).contract["paths"]["/embeddings"]["post"]
     assert sorted(operation["responses"]) == ["200", "400"]
 
 
@@ -186,9 +186,9 @@ def test_lines_are_counted_in_the_page_that_was_given(flaw: str) -> None:
     """So that an editor goes there."""
     text, _ = BROKEN[flaw]
     with pytest.raises(SpecError) as bare:
-        published(text)
+        parse_edition(text)
     with pytest.raises(SpecError) as in_page:
-        published(HEAD + text + b"```\n")
+        parse_edition(HEAD + text + b"```\n")
     assert (in_page.value.line or 0) - (bare.value.line or 0) == BEFORE
 
 
@@ -196,7 +196,7 @@ def test_lines_are_counted_in_the_page_that_was_given(flaw: str) -> None:
 def test_the_committed_files_are_sound(edition_: str) -> None:
     """They pass their own checks."""
     assert load((SPEC.parent / edition_).read_bytes())
-    validate(published(TEXT).contract)
+    validate(parse_edition(TEXT).contract)
 
 
 def command(*arguments: str, given: bytes | None = None) -> subprocess.CompletedProcess[str]:
@@ -290,25 +290,25 @@ WANTED = ["POST /embeddings"]
 
 def test_a_whole_document_is_cut_to_what_the_operations_reach() -> None:
     """The rest is counted in one line."""
-    found = published(json.dumps(whole()).encode(), WANTED, "openapi.json")
-    assert found.left_out == "3 other operations and 3 components left out"
+    found = parse_edition(json.dumps(whole()).encode(), WANTED, "openapi.json")
+    assert found.omitted == "3 other operations and 3 components left out"
     document = load(found.text)
     assert sorted(document["components"]["schemas"]) == ["Bad", "M", "Text"]
     assert sorted(document["components"]["parameters"]) == ["Q"]
     assert sorted(document["paths"]["/embeddings"]) == ["parameters", "post"]
     assert list(document) == ["openapi", "info", "paths", "components"]
-    assert published(found.text).contract == found.contract
+    assert parse_edition(found.text).contract == found.contract
 
 
 def test_what_is_cut_says_where_it_is_from() -> None:
     """In a comment with the digest of the source, so that the same source gives the same file."""
     source = json.dumps(whole()).encode()
-    text = published(source, WANTED, "openapi.json").text
+    text = parse_edition(source, WANTED, "openapi.json").text
     comment = text.partition(b"openapi:")[0].decode()
     assert "POST /embeddings and what it reaches" in comment
     assert "openapi.json, sha256 " in comment
     assert "3 other operations and 3 components left out" in comment
-    assert published(source, WANTED, "openapi.json").text == text
+    assert parse_edition(source, WANTED, "openapi.json").text == text
 
 
 def test_what_is_cut_is_in_a_stable_order() -> None:
@@ -320,22 +320,22 @@ def test_what_is_cut_is_in_a_stable_order() -> None:
         return [reverse(item) for item in node] if isinstance(node, list) else node
 
     given = [json.dumps(each).encode() for each in (whole(), reverse(whole()))]
-    texts = [published(each, WANTED).text.partition(b"openapi:")[2] for each in given]
+    texts = [parse_edition(each, WANTED).text.partition(b"openapi:")[2] for each in given]
     assert texts[0] == texts[1]
 
 
 def test_a_whole_document_is_cut_as_yaml_and_as_json_alike() -> None:
     """A document with nothing but the operation is rewritten if it is JSON, and kept otherwise."""
-    assert published(OWN, WANTED).text == OWN
+    assert parse_edition(OWN, WANTED).text == OWN
     as_json = json.dumps(load(OWN)).encode()
-    assert load(published(as_json, WANTED).text) == load(OWN)
-    assert published(as_json, WANTED).left_out == ""
+    assert load(parse_edition(as_json, WANTED).text) == load(OWN)
+    assert parse_edition(as_json, WANTED).omitted == ""
 
 
 def test_an_operation_that_a_whole_document_lacks_is_named() -> None:
     """With the configuration that asks for it."""
     with pytest.raises(SpecError, match=r"has no POST /rerank.*generator-config\.yaml"):
-        published(json.dumps(whole()).encode(), ["POST /embeddings", "POST /rerank"])
+        parse_edition(json.dumps(whole()).encode(), ["POST /embeddings", "POST /rerank"])
 
 
 def test_what_refers_into_another_operation_gets_a_copy() -> None:
@@ -344,7 +344,7 @@ def test_what_refers_into_another_operation_gets_a_copy() -> None:
     pets = given["paths"]["/pets"]["get"]["responses"]["200"]
     answers = given["paths"]["/embeddings"]["post"]["responses"]
     answers["400"] = {"$ref": "#/paths/~1pets/get/responses/200"}
-    found = published(json.dumps(given).encode(), WANTED)
+    found = parse_edition(json.dumps(given).encode(), WANTED)
     there = found.contract["paths"]["/embeddings"]["post"]["responses"]["400"]
     assert there == pets
     assert "Pet" in found.contract["components"]["schemas"]
@@ -357,7 +357,7 @@ def test_schemas_that_only_a_discriminator_names_are_kept() -> None:
         "propertyName": "kind",
         "mapping": {"pet": "Pet", "idle": "#/components/schemas/Idle", "else": "https://x.org/y"},
     }
-    found = published(json.dumps(given).encode(), WANTED)
+    found = parse_edition(json.dumps(given).encode(), WANTED)
     assert {"Pet", "Idle"} <= set(found.contract["components"]["schemas"])
 
 
@@ -367,7 +367,7 @@ def test_a_flaw_in_a_whole_document_is_located_there() -> None:
         b"type: integer", b"type: integr"
     )
     with pytest.raises(SpecError) as caught:
-        published(given, WANTED)
+        parse_edition(given, WANTED)
     assert caught.value.line == given[: given.index(b"integr")].count(b"\n") + 1
 
 
@@ -375,8 +375,8 @@ def test_flaws_elsewhere_in_a_whole_document_are_nobodys_business() -> None:
     """Only what the operations reach is checked."""
     broken = whole()
     broken["components"]["schemas"]["Pet"] = {"type": "integr"}
-    text = published(json.dumps(whole()).encode(), WANTED).text
-    assert load(published(json.dumps(broken).encode(), WANTED).text) == load(text)
+    text = parse_edition(json.dumps(whole()).encode(), WANTED).text
+    assert load(parse_edition(json.dumps(broken).encode(), WANTED).text) == load(text)
 
 
 def test_odd_texts_survive_being_written_as_yaml() -> None:
@@ -385,6 +385,6 @@ def test_odd_texts_survive_being_written_as_yaml() -> None:
     made = whole()
     made["info"]["description"] = "\n".join(odd)
     made["components"]["schemas"]["Text"] = {"type": "string", "enum": odd}
-    document = load(published(json.dumps(made).encode(), WANTED).text)
+    document = load(parse_edition(json.dumps(made).encode(), WANTED).text)
     assert document["components"]["schemas"]["Text"]["enum"] == odd
     assert document["info"]["description"] == "\n".join(odd)

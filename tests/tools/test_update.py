@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from tests.tools import edits as e
-from tests.tools.editions import EDITIONS, PUBLISHED, TEXT
-from tests.tools.places import edited
+from tests.tools.made_up_editions import EDITIONS, PUBLISHED, TEXT
+from tests.tools.published_document import edited
 from tests.tools.real_editions import FILES, PAGES
 from tools import ROOT
-from tools.documents import as_yaml
+from tools.openapi import as_yaml
 
 PARTS = ["tools", "wrapper", "generated", "openapi.yaml", "generator-config.yaml", "pyproject.toml"]
 Project = Callable[..., "Run"]

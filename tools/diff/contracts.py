@@ -6,14 +6,14 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, get_args
 
-from tools.differences import Change, Effect, Group
-from tools.documents import Json, mappings
-from tools.operation_changes import compare_operation, operations_by_name
+from tools.diff.operations import compare_operation, operations_by_name
+from tools.diff.schemas import Change, Effect, Group
+from tools.openapi import Json, mappings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-NEXT: dict[Group, str] = {
+ADVICE: dict[Group, str] = {
     "service": "the address is BASE_URL in transport/_url.py; transport/_connections.py and "
     "_send.py send the key as a bearer token",
     "operations": "a new one needs a method of its own, or a line in tools/gaps.toml",
@@ -48,7 +48,7 @@ class Side:
     former: bool
 
 
-def is_former_form(document: dict[str, Json]) -> bool:
+def is_old_format(document: dict[str, Json]) -> bool:
     """Whether a published document, before any rule, has the form of the page until July 2026.
 
     Its renderer made the key a parameter, moved schemas into components named by their path, and
@@ -84,7 +84,7 @@ def compare(old: Side, new: Side) -> list[Change]:
         sides = (old.contract, before[name]), (new.contract, after[name])
         found += compare_operation(name, *sides)
     found = [
-        replace(change, effect="unsaid") if _is_unsaid(change, old, new) else change
+        replace(change, effect="unsaid") if _is_format_difference(change, old, new) else change
         for change in found
         if change.kind != "media type beside" or old.former != new.former
     ]
@@ -94,7 +94,7 @@ def compare(old: Side, new: Side) -> list[Change]:
     )
 
 
-def account(changes: Iterable[Change], *, advise: bool = True) -> str:
+def summarize(changes: Iterable[Change], *, advise: bool = True) -> str:
     """The changes by group, with what can break a caller marked, and what to do about them.
 
     `advise=False` leaves out what to do, for who says so of each change.
@@ -103,11 +103,11 @@ def account(changes: Iterable[Change], *, advise: bool = True) -> str:
     if not changes:
         return "no difference that a program could meet"
     lines: list[str] = []
-    for group, advice in NEXT.items():
+    for group, advice in ADVICE.items():
         mine = [c for c in changes if c.group == group and c.effect != "unsaid"]
         if mine:
             lines += [f"{group}:"]
-            lines += _once(mine)
+            lines += _grouped_lines(mine)
             lines += [f"          → {advice}"] * advise
     if unsaid := [change for change in changes if change.effect == "unsaid"]:
         heading, advice = _UNSAID
@@ -119,7 +119,7 @@ def account(changes: Iterable[Change], *, advise: bool = True) -> str:
     return "\n".join(lines)
 
 
-def _once(changes: list[Change]) -> list[str]:
+def _grouped_lines(changes: list[Change]) -> list[str]:
     """A line for each; the names that several places gained or lost, as of providers, once."""
     places: dict[tuple[Effect, str], list[str]] = {}
     for change in changes:
@@ -134,7 +134,7 @@ def _once(changes: list[Change]) -> list[str]:
     return lines
 
 
-def _is_unsaid(change: Change, old: Side, new: Side) -> bool:
+def _is_format_difference(change: Change, old: Side, new: Side) -> bool:
     """Whether the side that does not say it could not, or need not have, in the former form."""
     match change.on:
         case "new":
@@ -143,6 +143,6 @@ def _is_unsaid(change: Change, old: Side, new: Side) -> bool:
             lacking, having = new, old
         case _:
             return False
-    if not lacking.former or not change.left_out:
+    if not lacking.former or not change.omitted:
         return False
-    return not having.former or (change.left_out == "at times" and change.breaks)
+    return not having.former or (change.omitted == "at times" and change.breaks)

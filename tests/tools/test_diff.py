@@ -15,24 +15,32 @@ from hypothesis import strategies as st
 
 from tests.tools import edits as e
 from tests.tools import real_editions
-from tests.tools.editions import EDITIONS, NOTHING, PARTS, PUBLISHED, STRING, TEXT, MadeUp
-from tests.tools.places import Edit, Moot, edited
-from tests.tools.respelling import MEANINGS, SPELLINGS, edited_at_random
-from tools import ROOT, contract, spec
-from tools.changes import NEXT, Side, account, compare, is_former_form
-from tools.differences import Change
-from tools.documents import SPEC
-from tools.meaning import Reader
-from tools.operation_changes import json_schema
-from tools.rules import apply
-from tools.samples import Place, Sampler
+from tests.tools.made_up_editions import (
+    EDITIONS,
+    NOTHING,
+    PARTS,
+    PUBLISHED,
+    STRING,
+    TEXT,
+    MadeUpEdition,
+)
+from tests.tools.published_document import Edit, NotApplicable, edited
+from tests.tools.random_edits import MEANINGS, SPELLINGS, edited_at_random
+from tools import ROOT, spec
+from tools.diff.contracts import ADVICE, Side, compare, is_old_format, summarize
+from tools.diff.operations import json_schema
+from tools.diff.schemas import Change
+from tools.openapi import SPEC
+from tools.rules import apply, repair
+from tools.schema.model import SchemaReader
+from tools.schema.samples import Place, Sampler
 
 BASES = [SPEC.name, *real_editions.PAGES]
 
 
 def side_of(document: dict[str, Any]) -> Side:
     """A published document as a side of a comparison."""
-    return Side(apply(document, contract.RULES), is_former_form(document))
+    return Side(apply(document, repair.RULES), is_old_format(document))
 
 
 @cache
@@ -44,10 +52,10 @@ def real(name: str) -> Side:
 TODAY = side_of(PUBLISHED)
 
 
-def accounted(base: Side, made_up: MadeUp, document: dict[str, Any]) -> list[str]:
+def accounted(base: Side, made_up: MadeUpEdition, document: dict[str, Any]) -> list[str]:
     """What is wrong with the account of a made-up edition; nothing, as a rule."""
-    said = account(compare(base, side_of(made_up.of(document))))
-    missing = [f"{line!r} is not in:\n{said}" for line in made_up.account if line not in said]
+    said = summarize(compare(base, side_of(made_up.of(document))))
+    missing = [f"{line!r} is not in:\n{said}" for line in made_up.changes if line not in said]
     if ("BREAKS" in said) != made_up.breaks:
         missing.append(f"something else breaks, or does not:\n{said}")
     return missing
@@ -68,7 +76,7 @@ def test_it_is_the_same_in_every_real_edition(base: str) -> None:
     for name, made_up in EDITIONS.items():
         try:
             wrong += [f"{name}: {line}" for line in accounted(real(base), made_up, document)]
-        except Moot as reason:
+        except NotApplicable as reason:
             moot.append(f"{name}: {reason}")
     assert wrong == []
     # made for the edition of 2026-04-18, where each has something to do
@@ -102,18 +110,18 @@ def validator(side: Side, *message: str) -> Any:
 
 def messages(side: Side, schema: Any) -> Iterator[Any]:
     """Messages that a side allows, each with one place as it need not be."""
-    sampler = Sampler(Reader(side.contract))
+    sampler = Sampler(SchemaReader(side.contract))
 
     def below(place: Place) -> Iterator[Any]:
-        if place.shape.null:
+        if place.allowed.null:
             yield place.into(None)
-        for form in place.shape.forms.values():
-            yield place.into(sampler.of(form, place.name))
-            yield from (place.into(value) for value in form.known.values())
-            if form.items is not None:
-                yield from below(sampler.items(place, form))
-            if form.kind == "object":
-                for one in sampler.alternatives(form):
+        for variant in place.allowed.variants.values():
+            yield place.into(sampler.of(variant, place.name))
+            yield from (place.into(value) for value in variant.known.values())
+            if variant.items is not None:
+                yield from below(sampler.items(place, variant))
+            if variant.kind == "object":
+                for one in sampler.alternatives(variant):
                     for field in sampler.fields(place, one):
                         yield from below(field)
 
@@ -127,8 +135,8 @@ def test_what_breaks_nobody_refuses_nothing(message: str, random: Random) -> Non
     other = Side(edited_at_random(TODAY.contract, MEANINGS, 2, random), former=TODAY.former)
     path = ("requestBody",) if message == "request" else ("responses", "200")
     sender, reader = (TODAY, other) if message == "request" else (other, TODAY)
-    told = (c for c in compare(TODAY, other) if c.group == message)
-    if any(change.breaks or change.effect == "unsaid" for change in told):
+    differences = (c for c in compare(TODAY, other) if c.group == message)
+    if any(change.breaks or change.effect == "unsaid" for change in differences):
         return
     allows, _ = validator(reader, *path)
     sent, schema = validator(sender, *path)
@@ -148,7 +156,7 @@ def test_a_field_of_one_kind_of_part_says_which() -> None:
 MODERN = edited(
     PUBLISHED,
     e.printed_today,
-    e.unless_moot(
+    e.where_applicable(
         e.set_keys("request.dimensions", minimum=1),
         e.set_keys("request.provider:object", additionalProperties=False),
         e.add_null("request.provider"),
@@ -177,7 +185,7 @@ def test_what_the_former_form_could_not_say_stands_by_itself() -> None:
     changes = compare(FORMER, today)
     assert {c.effect for c in changes} == {c.effect for c in compare(today, FORMER)} == {"unsaid"}
     assert {c.text for c in changes} >= UNSAID
-    assert account(changes).startswith("not said by the former form of the page:")
+    assert summarize(changes).startswith("not said by the former form of the page:")
     alike = compare(Side(FORMER.contract, former=False), today)
     assert {c.text for c in alike if c.breaks} >= {
         "dimensions has minimum 1 now",
@@ -246,8 +254,8 @@ LISTED = {"type": "array", "items": STRING}
             "",
             (),
         ),
-        (headers(required=True), e.unless_moot(), "header X-Id is gone", (True, False)),
-        (headers(), e.unless_moot(), "header X-Id is gone", (False, False)),
+        (headers(required=True), e.where_applicable(), "header X-Id is gone", (True, False)),
+        (headers(), e.where_applicable(), "header X-Id is gone", (False, False)),
         (headers(required=True), headers(), "header X-Id is optional now", (True, False)),
         (headers(), headers(schema=LISTED), "header X-Id: the whole is no longer", (True, True)),
         (
@@ -343,14 +351,14 @@ def test_newer_pages_are_not_in_the_former_form(name: str) -> None:
 )
 def test_the_former_form_is_told_by_what_its_renderer_did(edits: tuple[Edit, ...]) -> None:
     """Any one trace is enough."""
-    assert not is_former_form(MODERN)
-    assert is_former_form(edited(MODERN, *edits))
+    assert not is_old_format(MODERN)
+    assert is_old_format(edited(MODERN, *edits))
 
 
-@pytest.mark.parametrize("group", NEXT)
+@pytest.mark.parametrize("group", ADVICE)
 def test_the_advice_names_files_that_exist(group: Any) -> None:
     """So that nobody looks for a module that was renamed."""
-    for name in re.findall(r"[\w/]+\.(?:py|toml|md)", NEXT[group]):
+    for name in re.findall(r"[\w/]+\.(?:py|toml|md)", ADVICE[group]):
         folders = [ROOT, ROOT / "wrapper/openrouter_embeddings"]
         folders.append(ROOT / "wrapper/openrouter_embeddings/transport")
         assert any((folder / name).exists() for folder in folders), name
@@ -358,7 +366,7 @@ def test_the_advice_names_files_that_exist(group: Any) -> None:
 
 def test_no_change_says_so() -> None:
     """In words."""
-    assert account([]) == NOTHING[0]
+    assert summarize([]) == NOTHING[0]
 
 
 def test_a_change_has_a_place_for_programs() -> None:

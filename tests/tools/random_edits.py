@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
-from tests.tools.places import Hop
-from tools.documents import resolve
+from tests.tools.published_document import SchemaSlot
+from tools.openapi import resolve
 
 Contract = dict[str, Any]
-Edit = Callable[[Contract, Hop, Random], None]
+Edit = Callable[[Contract, SchemaSlot, Random], None]
 
 
-def schemas_of(contract: Contract) -> list[Hop]:
+def schemas_of(contract: Contract) -> list[SchemaSlot]:
     """Every schema of the operation's messages, each as what holds it and the key there."""
     operation = contract["paths"]["/embeddings"]["post"]
     messages = [operation["requestBody"], *operation["responses"].values()]
@@ -26,7 +26,7 @@ def schemas_of(contract: Contract) -> list[Hop]:
     ]
 
 
-def _below(contract: Contract, hop: Hop, seen: set[int]) -> Iterator[Hop]:
+def _below(contract: Contract, hop: SchemaSlot, seen: set[int]) -> Iterator[SchemaSlot]:
     yield hop
     node = hop[0][hop[1]]
     if not isinstance(node, dict) or id(node) in seen:
@@ -52,28 +52,28 @@ def edited_at_random(contract: Contract, edits: list[Edit], count: int, random: 
     return found
 
 
-def hoist(contract: Contract, hop: Hop, _: Random) -> None:
+def hoist(contract: Contract, hop: SchemaSlot, _: Random) -> None:
     """An inline schema becomes a component."""
     name = f"Hoisted{len(contract['components']['schemas'])}"
     contract["components"]["schemas"][name] = hop[0][hop[1]]
     hop[0][hop[1]] = {"$ref": f"#/components/schemas/{name}"}
 
 
-def inline(contract: Contract, hop: Hop, _: Random) -> None:
+def inline(contract: Contract, hop: SchemaSlot, _: Random) -> None:
     """A component takes the place of a reference to it."""
     node = hop[0][hop[1]]
     if "$ref" in node:
         hop[0][hop[1]] = copy.deepcopy(resolve(contract, node["$ref"]))
 
 
-def wrap(_: Contract, hop: Hop, random: Random) -> None:
+def wrap(_: Contract, hop: SchemaSlot, random: Random) -> None:
     """A schema becomes the only alternative, or one of several things that hold."""
     union = random.choice(["anyOf", "allOf", "oneOf"])
     beside = [{"description": "Said here alone."}] if union == "allOf" else []
     hop[0][hop[1]] = {union: [hop[0][hop[1]], *beside], "title": "Wrapped"}
 
 
-def shuffle(_: Contract, hop: Hop, random: Random) -> None:
+def shuffle(_: Contract, hop: SchemaSlot, random: Random) -> None:
     """Fields, alternatives and values in another order."""
     node = hop[0][hop[1]]
     for key in ("required", "enum", "anyOf", "oneOf", "allOf"):
@@ -84,13 +84,13 @@ def shuffle(_: Contract, hop: Hop, random: Random) -> None:
         node["properties"] = {n: node["properties"][n] for n in random.sample(names, len(names))}
 
 
-def say(_: Contract, hop: Hop, random: Random) -> None:
+def say(_: Contract, hop: SchemaSlot, random: Random) -> None:
     """Other words and examples."""
     words = random.choice(["One thing.", "Another."])
     hop[0][hop[1]].update(description=words, format="words", deprecated=False)
 
 
-def respell_null(_: Contract, hop: Hop, __: Random) -> None:
+def respell_null(_: Contract, hop: SchemaSlot, __: Random) -> None:
     """`type: [x, null]` as an alternative, and the other way round."""
     node = hop[0][hop[1]]
     kinds = node.get("type")
@@ -108,14 +108,14 @@ def respell_null(_: Contract, hop: Hop, __: Random) -> None:
 SPELLINGS: list[Edit] = [hoist, inline, wrap, shuffle, say, respell_null]
 
 
-def retype(_: Contract, hop: Hop, random: Random) -> None:
+def retype(_: Contract, hop: SchemaSlot, random: Random) -> None:
     """Another type."""
     node = hop[0][hop[1]]
     if isinstance(node.get("type"), str) and "enum" not in node:
         node["type"] = random.choice(["string", "integer", "number", "boolean", "object"])
 
 
-def narrow(_: Contract, hop: Hop, random: Random) -> None:
+def narrow(_: Contract, hop: SchemaSlot, random: Random) -> None:
     """A limit."""
     limits: dict[Any, dict[str, Any]] = {
         "string": {"minLength": random.randrange(3), "pattern": random.choice(["", "^x", "y$"])},
@@ -131,7 +131,7 @@ def narrow(_: Contract, hop: Hop, random: Random) -> None:
         node.update([random.choice([*limits[kind].items()])])
 
 
-def refield(_: Contract, hop: Hop, random: Random) -> None:
+def refield(_: Contract, hop: SchemaSlot, random: Random) -> None:
     """A field more, or less, or required, or not."""
     node = hop[0][hop[1]]
     if not (names := [*node.get("properties", {})]):
@@ -151,7 +151,7 @@ def refield(_: Contract, hop: Hop, random: Random) -> None:
             required.remove(random.choice(required))
 
 
-def revalue(_: Contract, hop: Hop, random: Random) -> None:
+def revalue(_: Contract, hop: SchemaSlot, random: Random) -> None:
     """Values, alternatives or null more, or less."""
     node = hop[0][hop[1]]
     for key in ("enum", "anyOf"):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tools import sources
-from tools.documents import SpecError
-from tools.sources import Source, download, read_source
+from tools import fetch
+from tools.fetch import Source, download, read_source
+from tools.openapi import SpecError
 
 PAGE = b"# Page\n```yaml\nopenapi: 3.1.0\npaths: {/embeddings: {}}\n```\n"
 
@@ -79,13 +79,13 @@ def test_without_an_origin_the_published_pages_are_asked(
     publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Today's address comes first, then the former one."""
-    assert [page.rpartition("/")[2] for page in sources.PUBLISHED] == [
+    assert [page.rpartition("/")[2] for page in fetch.PUBLISHED] == [
         "submit-an-embedding-request.md",
         "create-embeddings.md",
     ]
-    assert all(page.startswith("https://openrouter.ai/") for page in sources.PUBLISHED)
+    assert all(page.startswith("https://openrouter.ai/") for page in fetch.PUBLISHED)
     publisher.answers["/today.md"] = (200, "", PAGE)
-    monkeypatch.setattr(sources, "PUBLISHED", (f"{publisher.url}/today.md",))
+    monkeypatch.setattr(fetch, "PUBLISHED", (f"{publisher.url}/today.md",))
     assert read_source("").data == PAGE
 
 
@@ -118,7 +118,7 @@ def test_a_download_is_bounded_in_size(
     publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody fills this machine's memory."""
-    monkeypatch.setattr(sources, "LARGEST", 1 << 20)
+    monkeypatch.setattr(fetch, "MAX_BYTES", 1 << 20)
     publisher.answers["/page.md"] = (200, "", b"x" * ((1 << 20) + 1))
     with pytest.raises(SpecError, match="more than 1 MB"):
         download([f"{publisher.url}/page.md"])
@@ -129,7 +129,7 @@ def test_a_download_is_bounded_in_time(
     publisher: Publisher, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     """A page that does not come, or not to its end, is given up."""
-    monkeypatch.setattr(sources, "LONGEST", 0.2)
+    monkeypatch.setattr(fetch, "MAX_SECONDS", 0.2)
     publisher.answers[path] = (200, "", PAGE)
     with pytest.raises(SpecError, match=r"not read within 0\.2 seconds"):
         download([f"{publisher.url}{path}"])
@@ -179,7 +179,7 @@ def test_a_file_that_is_not_there_is_named() -> None:
 
 def test_a_file_is_bounded_in_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is larger is no document of this publisher."""
-    monkeypatch.setattr(sources, "LARGEST", 10)
+    monkeypatch.setattr(fetch, "MAX_BYTES", 10)
     (tmp_path / "page.md").write_bytes(PAGE)
     with pytest.raises(SpecError, match="which is no OpenAPI document"):
         read_source(str(tmp_path / "page.md"))

@@ -12,15 +12,15 @@ import httpx
 import openrouter_embeddings as ore
 from openrouter_embeddings.transport import BASE_URL
 
-from tools.findings import WRAPPER
-from tools.samples import URL
+from tools.drift.finding import WRAPPER
+from tools.schema.samples import URL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
     from typing import Self
 
-    from tools.documents import Json
+    from tools.openapi import Json
 
 _KEY = "sk-probe"
 _PACKAGE = Path(ore.__file__).parent
@@ -35,7 +35,7 @@ class Sent:
     refused_in: str = ""
 
 
-class Wrapper:
+class RecordingClient:
     """A client whose requests go nowhere."""
 
     def __init__(self) -> None:
@@ -58,12 +58,12 @@ class Wrapper:
         self._client.close()
         self._http.close()
 
-    def sends(self, body: Json, **more: Any) -> Sent:
+    def send(self, body: Json, **more: Any) -> Sent:
         """What goes out when a caller asks for the fields of a request by their names."""
         options = {name: value for name, value in body.items() if name != "input"}
-        return self.embeds(body.get("input", "x"), {**options, **more})
+        return self.embed(body.get("input", "x"), {**options, **more})
 
-    def embeds(self, inputs: Any, options: dict[str, Any]) -> Sent:
+    def embed(self, inputs: Any, options: dict[str, Any]) -> Sent:
         """What goes out for a call."""
         self._requests.clear()
         self._answer = None
@@ -77,10 +77,10 @@ class Wrapper:
 
     def request(self) -> httpx.Request:
         """A request as it goes out: its address and its headers."""
-        self.embeds("x", {})
+        self.embed("x", {})
         return self._requests[0]
 
-    def refuses(self, status: int, answer: Json) -> ore.EmbeddingsError | None:
+    def error_for(self, status: int, answer: Json) -> ore.EmbeddingsError | None:
         """What is raised for an answer; None where it is read."""
         self._answer = (status, answer)
         try:

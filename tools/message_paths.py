@@ -15,7 +15,7 @@ from typing import NamedTuple
 from openapi_python_client.schema.untrusted_string import UntrustedString
 from openapi_python_client.strings import ClassName
 
-from tools.documents import Json, Path_, operation_name, operations, place_of, resolve
+from tools.openapi import Json, Pointer, operation_name, operations, parse_pointer, resolve
 
 _STATUSES = {
     "201": "Created",
@@ -50,7 +50,7 @@ _ANY_STATUS = "Error"  # of a schema that several statuses share
 
 
 @dataclass
-class Visit:
+class SchemaNode:
     """A schema where the walk met it first, and how it got there.
 
     Attributes:
@@ -64,8 +64,8 @@ class Visit:
     """
 
     schema: dict[str, Json]
-    origin: Path_
-    parent: "Visit | None"
+    origin: Pointer
+    parent: "SchemaNode | None"
     words: str
     places: list[str]
     statuses: set[str] = field(default_factory=set)
@@ -79,18 +79,18 @@ class Visit:
         return "".join(_status_words(status) for status in self.statuses)
 
 
-class _Step(NamedTuple):
+class _Pending(NamedTuple):
     """A schema that waits for its visit."""
 
     place: str
     node: Json
-    origin: Path_
-    parent: Visit | None
+    origin: Pointer
+    parent: SchemaNode | None
     words: str
     status: str  # "" outside of errors
 
 
-def visits(document: dict[str, Json], order: Iterable[str] = ()) -> list[Visit]:
+def walk_schemas(document: dict[str, Json], order: Iterable[str] = ()) -> list[SchemaNode]:
     """Every schema below the operations, nearest first, each once.
 
     Args:
@@ -98,7 +98,7 @@ def visits(document: dict[str, Json], order: Iterable[str] = ()) -> list[Visit]:
         order: operations as `POST /embeddings`; the places of the first have no prefix. Others
             follow by name.
     """
-    met: dict[int, Visit] = {}
+    met: dict[int, SchemaNode] = {}
     waiting = [*_messages(document, [*order])]
     for step in waiting:  # grows while it is read
         schema, origin = _follow(document, step.node, step.origin)
@@ -106,7 +106,7 @@ def visits(document: dict[str, Json], order: Iterable[str] = ()) -> list[Visit]:
             continue
         visit = met.get(id(schema))
         if visit is None:
-            visit = Visit(schema, origin, step.parent, step.words, [])
+            visit = SchemaNode(schema, origin, step.parent, step.words, [])
             met[id(schema)] = visit
             waiting += _below(document, visit, step)
         visit.places.append(step.place)
@@ -128,7 +128,7 @@ def pascal(text: str) -> str:
     return str(ClassName(UntrustedString(text), "field_")) if text else ""
 
 
-def _messages(document: dict[str, Json], order: list[str]) -> Iterator[_Step]:
+def _messages(document: dict[str, Json], order: list[str]) -> Iterator[_Pending]:
     found = {operation_name(path): (path, each) for path, each in operations(document)}
     ranked = [name for name in order if name in found]
     ranked += sorted(name for name in found if name not in order)
@@ -137,7 +137,7 @@ def _messages(document: dict[str, Json], order: list[str]) -> Iterator[_Step]:
         prefix = f"{name} " if number else ""
         function = pascal(operation.get("operationId") or "_".join(path[1:]))
         body = (("requestBody",), operation.get("requestBody", {}), "request", "Request", "")
-        messages: list[tuple[Path_, Json, str, str, str]] = [body]
+        messages: list[tuple[Pointer, Json, str, str, str]] = [body]
         for status, answer in sorted(operation.get("responses", {}).items()):
             messages.append((("responses", status), answer, *_answer(status)))
         for key, message, place, words, error in messages:
@@ -145,7 +145,7 @@ def _messages(document: dict[str, Json], order: list[str]) -> Iterator[_Step]:
                 if "schema" in content:
                     origin = (*path, *key, "content", media, "schema")
                     first = "" if error and not prefix else function
-                    yield _Step(
+                    yield _Pending(
                         prefix + place, content["schema"], origin, None, first + words, error
                     )
         for number_, given in enumerate(operation.get("parameters", [])):
@@ -154,7 +154,7 @@ def _messages(document: dict[str, Json], order: list[str]) -> Iterator[_Step]:
                 kind, parameter_name = parameter.get("in", ""), parameter.get("name", "")
                 place = f"{prefix}{kind}.{parameter_name}"
                 words = function + pascal(parameter_name)
-                yield _Step(place, parameter["schema"], (*origin, "schema"), None, words, "")
+                yield _Pending(place, parameter["schema"], (*origin, "schema"), None, words, "")
 
 
 def _answer(status: str) -> tuple[str, str, str]:
@@ -171,37 +171,37 @@ def _status_words(status: str) -> str:
     return _STATUSES.get(status if status == "default" else status.upper(), f"Status{status}")
 
 
-def _follow(document: dict[str, Json], node: Json, origin: Path_) -> tuple[Json, Path_]:
+def _follow(document: dict[str, Json], node: Json, origin: Pointer) -> tuple[Json, Pointer]:
     """A schema without references, and where it stands; a circle of them means anything."""
     seen: set[str] = set()
     while isinstance(node, dict) and isinstance(reference := node.get("$ref"), str):
         if reference in seen:
             return {}, origin
         seen.add(reference)
-        node, origin = resolve(document, reference), place_of(reference)
+        node, origin = resolve(document, reference), parse_pointer(reference)
     return node, origin
 
 
-def _below(document: dict[str, Json], visit: Visit, step: _Step) -> Iterator[_Step]:
+def _below(document: dict[str, Json], visit: SchemaNode, step: _Pending) -> Iterator[_Pending]:
     schema, origin, status = visit.schema, visit.origin, step.status
     place = re.sub(r"\([^()]*\)$", "", step.place)
     properties = schema.get("properties", {})
     for name in sorted(properties):
         inner = (*origin, "properties", name)
-        yield _Step(f"{place}.{name}", properties[name], inner, visit, pascal(name), status)
+        yield _Pending(f"{place}.{name}", properties[name], inner, visit, pascal(name), status)
     if "items" in schema:
-        yield _Step(f"{place}[]", schema["items"], (*origin, "items"), visit, "Item", status)
+        yield _Pending(f"{place}[]", schema["items"], (*origin, "items"), visit, "Item", status)
     if isinstance(extra := schema.get("additionalProperties"), dict):
         inner = (*origin, "additionalProperties")
-        yield _Step(f"{place}.*", extra, inner, visit, "Value", status)
+        yield _Pending(f"{place}.*", extra, inner, visit, "Value", status)
     for key in ("anyOf", "oneOf", "allOf"):
         alternatives = schema.get(key, [])
         resolved = [_follow(document, each, ())[0] for each in alternatives]
         for number, alternative in enumerate(alternatives):
             word = _which(resolved, number)
-            told = place + (f"({word})" if word else "")
+            label = place + (f"({word})" if word else "")
             inner = (*origin, key, str(number))
-            yield _Step(told, alternative, inner, visit, pascal(word), status)
+            yield _Pending(label, alternative, inner, visit, pascal(word), status)
 
 
 def _which(alternatives: list[Json], number: int) -> str:

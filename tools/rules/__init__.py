@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Iterable
 
-from tools.documents import Json, pointer
+from tools.openapi import Json, pointer
 
 Rule = Callable[[dict[str, Json]], list[tuple[str, ...]]]
 

@@ -6,14 +6,14 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tools.meaning import Form, Reader, Shape
-from tools.plain import allows
+from tools.schema.model import AllowedValues, SchemaReader, Variant
+from tools.schema.normalize import allows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-    from tools.documents import Json
-    from tools.plain import Plain
+    from tools.openapi import Json
+    from tools.schema.normalize import FlatSchema
 
 URL = "https://example.org/x.png"
 # What a text is by the name that APIs give it; programs that send it may look into it.
@@ -35,7 +35,7 @@ class Place:
     """
 
     path: str
-    shape: Shape
+    allowed: AllowedValues
     into: Callable[[Json], Json]
     required: bool = True
     tag: str = ""
@@ -50,7 +50,7 @@ class Place:
 class Alternative:
     """One alternative of an object, told by `tag` where there are several to be told apart."""
 
-    objects: Sequence[Plain]
+    objects: Sequence[FlatSchema]
     tag: str = ""
     value: str = ""
 
@@ -63,27 +63,27 @@ class Sampler:
         known: values of tags: where there is a choice, alternatives with one of these come first.
     """
 
-    def __init__(self, reader: Reader, known: Collection[Json] = ()) -> None:
+    def __init__(self, reader: SchemaReader, known: Collection[Json] = ()) -> None:
         self._reader = reader
         self._known = known
         self._above: list[frozenset[int]] = []
 
     def whole(self, schema: Json) -> Place:
         """The place of a message itself."""
-        return Place("", self._reader.shape(schema), lambda value: value)
+        return Place("", self._reader.read(schema), lambda value: value)
 
-    def items(self, place: Place, form: Form) -> Place:
+    def items(self, place: Place, variant: Variant) -> Place:
         """The place of what a list holds."""
-        items = form.items or Shape(anything=True)
-        more = [self.least(items, place.name)] * (int(form.limits.get("minItems", 1)) - 1)
+        items = variant.items or AllowedValues(anything=True)
+        more = [self.least(items, place.name)] * (int(variant.limits.get("minItems", 1)) - 1)
         into = place.into
         return Place(f"{place.path}[]", items, lambda value: into([value, *more]))
 
-    def alternatives(self, form: Form) -> list[Alternative]:
+    def alternatives(self, variant: Variant) -> list[Alternative]:
         """The alternatives of an object that a tag tells apart; else all of them as one."""
-        found = self._reader.by_tag(form.objects) if len(form.objects) > 1 else None
+        found = self._reader.by_discriminator(variant.objects) if len(variant.objects) > 1 else None
         if found is None:
-            return [Alternative(form.objects)]
+            return [Alternative(variant.objects)]
         tag, by_value = found
         values = sorted(by_value, key=lambda value: value not in self._known)
         return [Alternative(by_value[value], tag, value) for value in values]
@@ -91,11 +91,11 @@ class Sampler:
     def fields(self, place: Place, one: Alternative) -> Iterator[Place]:
         """The places of an object's fields, but for its tag."""
         base = self.object(one)
-        for name, (shape, required) in self._reader.fields(one.objects).items():
+        for name, (allowed, required) in self._reader.fields(one.objects).items():
             if name != one.tag:
                 path = f"{place.path}.{name}".lstrip(".")
                 into = _setting(place.into, base, name)
-                yield Place(path, shape, into, required, one.value)
+                yield Place(path, allowed, into, required, one.value)
 
     def is_closed(self, one: Alternative) -> bool:
         """Whether an object may have no fields but those that are named."""
@@ -109,49 +109,49 @@ class Sampler:
         """The least object that is allowed."""
         chosen = next(iter(self.choice(one)), frozenset())
         required = {
-            name: self.least(shape, name)
-            for name, (shape, needed) in self._reader.fields(one.objects).items()
+            name: self.least(allowed, name)
+            for name, (allowed, needed) in self._reader.fields(one.objects).items()
             if (needed or name in chosen) and name != one.tag
         }
         return {one.tag: one.value, **required} if one.tag else required
 
-    def least(self, shape: Shape, name: str = "") -> Json:
+    def least(self, allowed: AllowedValues, name: str = "") -> Json:
         """The least value that is allowed at a place; in one that contains itself, the way out."""
-        if not shape.forms:
-            return _NAMED.get(name, "x") if shape.anything else None
-        forms = [*shape.forms.values()]
-        if shape.source in self._above:
-            if shape.null:
+        if not allowed.variants:
+            return _NAMED.get(name, "x") if allowed.anything else None
+        variants = [*allowed.variants.values()]
+        if allowed.source in self._above:
+            if allowed.null:
                 return None
-            forms.sort(key=lambda form: (form.kind == "object", form.kind == "list"))
-            if forms[0].kind in ("list", "object"):
-                return [] if forms[0].kind == "list" else {}
-        self._above.append(shape.source)
+            variants.sort(key=lambda variant: (variant.kind == "object", variant.kind == "list"))
+            if variants[0].kind in ("list", "object"):
+                return [] if variants[0].kind == "list" else {}
+        self._above.append(allowed.source)
         try:
-            return self.of(forms[0], name)
+            return self.of(variants[0], name)
         finally:
             self._above.pop()
 
-    def of(self, form: Form, name: str = "") -> Json:
+    def of(self, variant: Variant, name: str = "") -> Json:
         """A value of a form."""
-        if form.values:
-            return next(iter(form.values.values()))
-        match form.kind:
+        if variant.values:
+            return next(iter(variant.values.values()))
+        match variant.kind:
             case "string":
-                return _text(form, name)
+                return _text(variant, name)
             case "number":
-                return _number(form, name)
+                return _number(variant, name)
             case "boolean":
                 return True
             case "list":
-                items = self.least(form.items or Shape(anything=True), name)
-                return [items] * max(1, int(form.limits.get("minItems", 1)))
+                items = self.least(variant.items or AllowedValues(anything=True), name)
+                return [items] * max(1, int(variant.limits.get("minItems", 1)))
             case "object":
-                return self.object(self.alternatives(form)[0])
+                return self.object(self.alternatives(variant)[0])
 
-    def breaking(self, form: Form, keyword: str, name: str = "") -> Json:
+    def breaking(self, variant: Variant, keyword: str, name: str = "") -> Json:
         """A value that breaks one limit of a form and no other; None where none is known."""
-        limit = form.limits[keyword]
+        limit = variant.limits[keyword]
         match keyword:
             case "minLength":
                 return "x" * (limit - 1)
@@ -164,11 +164,11 @@ class Sampler:
                 step = 1 if keyword == "maximum" else -1
                 return number if exclusive else number + step
             case "minItems":
-                return [self.least(form.items or Shape(), name)] * (limit - 1)
+                return [self.least(variant.items or AllowedValues(), name)] * (limit - 1)
             case "maxItems" if limit < _MOST:
-                return [self.least(form.items or Shape(), name)] * (limit + 1)
+                return [self.least(variant.items or AllowedValues(), name)] * (limit + 1)
             case "uniqueItems":
-                return [self.least(form.items or Shape(), name)] * 2
+                return [self.least(variant.items or AllowedValues(), name)] * 2
             case "multipleOf" if not isinstance(limit, str):
                 return limit / 2
         return None
@@ -180,35 +180,35 @@ def _setting(
     return lambda value: into({**base, name: value})
 
 
-def _text(form: Form, name: str) -> str:
-    given = [example for example in form.examples if isinstance(example, str)]
-    least, most = form.limits.get("minLength", 0), form.limits.get("maxLength", _MOST)
+def _text(variant: Variant, name: str) -> str:
+    given = [example for example in variant.examples if isinstance(example, str)]
+    least, most = variant.limits.get("minLength", 0), variant.limits.get("maxLength", _MOST)
     for text in (str(_NAMED.get(name, "x")), *given, *_TEXTS):
-        fitting = text.ljust(least, "x")[:most] if "pattern" not in form.limits else text
-        if _matches(form.limits.get("pattern", ""), fitting) and least <= len(fitting) <= most:
+        fitting = text.ljust(least, "x")[:most] if "pattern" not in variant.limits else text
+        if _matches(variant.limits.get("pattern", ""), fitting) and least <= len(fitting) <= most:
             return fitting
     return "x".ljust(least, "x")
 
 
-def _number(form: Form, name: str) -> Json:
+def _number(variant: Variant, name: str) -> Json:
     """A whole number where that is allowed: tokens are, and counts."""
-    tried = [_NAMED.get(name), 1, *form.examples]
+    tried = [_NAMED.get(name), 1, *variant.examples]
     for keyword, step in (("minimum", 1), ("maximum", -1)):
-        if keyword in form.limits:
-            number, exclusive = form.limits[keyword]
+        if keyword in variant.limits:
+            number, exclusive = variant.limits[keyword]
             tried.append(number + step if exclusive else number)
-    tried += [form.limits["multipleOf"]] if "multipleOf" in form.limits else []
+    tried += [variant.limits["multipleOf"]] if "multipleOf" in variant.limits else []
     numbers = [number for number in tried if isinstance(number, int | float)]
-    return next((number for number in numbers if _within(form, number)), numbers[-1])
+    return next((number for number in numbers if _within(variant, number)), numbers[-1])
 
 
-def _within(form: Form, number: float) -> bool:
-    low, below = form.limits.get("minimum", (float("-inf"), False))
-    high, above = form.limits.get("maximum", (float("inf"), False))
+def _within(variant: Variant, number: float) -> bool:
+    low, below = variant.limits.get("minimum", (float("-inf"), False))
+    high, above = variant.limits.get("maximum", (float("inf"), False))
     fits = (low < number if below else low <= number) and (
         number < high if above else number <= high
     )
-    return fits and allows("multipleOf", form.limits.get("multipleOf", number or 1), number)
+    return fits and allows("multipleOf", variant.limits.get("multipleOf", number or 1), number)
 
 
 def _matches(pattern: str, text: str) -> bool:

@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tools.real_editions import REAL, edition
-from tools import generator_input, names
-from tools.documents import SPEC, SpecError, mappings, pointer, resolve, validate
-from tools.editions import published
+from tools import class_names
+from tools.class_names import hoist
+from tools.editions import parse_edition
 from tools.generate import CONFIG, read_config
-from tools.names import hoist
-from tools.places import is_class
-from tools.rules import apply
+from tools.message_paths import is_class
+from tools.openapi import SPEC, SpecError, mappings, pointer, resolve, validate
+from tools.rules import apply, generator_input
 
 CONFIGURED = read_config(CONFIG)
-TODAY = published(SPEC.read_bytes())
+TODAY = parse_edition(SPEC.read_bytes())
 
 
 def document(request: Any, schemas: Any = None, responses: Any = None) -> dict[str, Any]:
@@ -204,7 +204,7 @@ def test_long_names_lose_their_first_words() -> None:
     found = named(document(deep))
     place = "request.alpha_alpha_alpha.beta_beta_beta.gamma_gamma.the_innermost_thing"
     assert found[place].endswith("GammaGammaTheInnermostThing")
-    assert len(found[place]) <= names.LONGEST
+    assert len(found[place]) <= class_names.MAX_LENGTH
 
 
 def test_operations_but_the_first_have_a_prefix() -> None:
@@ -233,7 +233,7 @@ def test_a_schema_that_holds_itself_is_a_component_that_refers_to_itself() -> No
 def test_a_name_that_is_no_class_name_is_refused(name: Any) -> None:
     """With its place in the table."""
     with pytest.raises(SpecError, match=r"names: request\.x: "):
-        names.check_table({"request.x": name})
+        class_names.check_table({"request.x": name})
 
 
 @pytest.mark.parametrize("origin", REAL)
@@ -245,7 +245,7 @@ def test_names_of_real_editions_are_readable_and_unique(origin: str) -> None:
     found = [c.name for c in classes]
     assert len({*found}) == len(found)
     assert all(name.isidentifier() and not keyword.iskeyword(name) for name in found)
-    assert not [n for n in found if any(c.isdigit() for c in n) or len(n) > names.LONGEST]
+    assert not [n for n in found if any(c.isdigit() for c in n) or len(n) > class_names.MAX_LENGTH]
 
 
 @pytest.mark.parametrize("origin", REAL)

@@ -4,18 +4,18 @@ import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tools.documents import mappings, resolve
+from tools.openapi import mappings, resolve
 
 Schema = dict[str, Any]
-Hop = tuple[Any, Any]  # a container, and the key of what it holds there
+SchemaSlot = tuple[Any, Any]  # a container, and the key of what it holds there
 _UNIONS = ("anyOf", "oneOf", "allOf")
 
 
-class Moot(Exception):
+class NotApplicable(Exception):
     """An edit has nothing to do in this edition; the text says why."""
 
 
-class Published:
+class DocumentEditor:
     """A published document, to be edited by place.
 
     A place is a message and a path in it: `request.provider.max_price`, `response.data[].index`,
@@ -44,7 +44,7 @@ class Published:
         keys = ("responses", message.partition(" ")[2] or "200")
         for key in ("requestBody",) if message == "request" else keys:
             if key not in holder:
-                raise Moot(f"there is no {message}")
+                raise NotApplicable(f"there is no {message}")
             holder = holder[key]
             if "$ref" in holder:
                 holder = resolve(self.document, holder["$ref"])
@@ -62,12 +62,12 @@ class Published:
         steps += [f":{kind}"] if kind else []
         content = self.content(message)
         if "application/json" not in content:
-            raise Moot(f"the {message} is not JSON")
-        start: Hop = (content["application/json"], "schema")
+            raise NotApplicable(f"the {message} is not JSON")
+        start: SchemaSlot = (content["application/json"], "schema")
         while True:
             hops = next(self._ways(start, steps), None)
             if hops is None:
-                raise Moot(f"there is no {place}")
+                raise NotApplicable(f"there is no {place}")
             shared = [hop for hop in hops if self._is_shared(hop)]
             if not shared:
                 holder, key = hops[-1]
@@ -75,7 +75,7 @@ class Published:
                 return found
             self._copy(shared[0])
 
-    def _ways(self, hop: Hop, steps: list[str]) -> Iterator[list[Hop]]:
+    def _ways(self, hop: SchemaSlot, steps: list[str]) -> Iterator[list[SchemaSlot]]:
         """The ways from a schema down the steps, each as the containers that it leads through."""
         node = hop[0][hop[1]]
         if not isinstance(node, dict):
@@ -88,7 +88,7 @@ class Published:
         if steps and steps[0].startswith(":") and _is(node, steps[0][1:]):
             yield from self._ways(hop, steps[1:])
 
-    def _next(self, node: Schema, steps: list[str]) -> Iterator[tuple[Hop, list[str]]]:
+    def _next(self, node: Schema, steps: list[str]) -> Iterator[tuple[SchemaSlot, list[str]]]:
         """Where one may go from a schema, and the steps that are left there."""
         if "$ref" in node:
             *path, last = node["$ref"].removeprefix("#/").split("/")
@@ -104,12 +104,12 @@ class Published:
         for union in _UNIONS:
             yield from (((node[union], i), steps) for i in range(len(node.get(union, ()))))
 
-    def _is_shared(self, hop: Hop) -> bool:
+    def _is_shared(self, hop: SchemaSlot) -> bool:
         reference = hop[0][hop[1]].get("$ref")
         uses = [node for _, node in mappings(self.document) if node.get("$ref") == reference]
         return reference is not None and len(uses) > 1
 
-    def _copy(self, hop: Hop) -> None:
+    def _copy(self, hop: SchemaSlot) -> None:
         """Put a schema in place of a reference to it."""
         node = hop[0][hop[1]]
         beside = {key: value for key, value in node.items() if key != "$ref"}
@@ -148,14 +148,14 @@ def _is(node: Schema, kind: str) -> bool:
     return kind in (kinds if isinstance(kinds, list) else [kinds])
 
 
-Edit = Callable[[Published], None]
+Edit = Callable[[DocumentEditor], None]
 
 
 def edited(document: dict[str, Any], *edits: Edit) -> dict[str, Any]:
     """A copy of a document after some edits. Raises Moot where they change nothing."""
-    published = Published(document)
+    parse_edition = DocumentEditor(document)
     for edit in edits:
-        edit(published)
-    if published.document == document:
-        raise Moot("this edition is so already")
-    return published.document
+        edit(parse_edition)
+    if parse_edition.document == document:
+        raise NotApplicable("this edition is so already")
+    return parse_edition.document

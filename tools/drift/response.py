@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import openrouter_embeddings as ore
 
-from tools.documents import target
-from tools.findings import WRAPPER, Finding
-from tools.meaning import Reader
-from tools.operation_changes import NO_KEY, addresses, json_schema, keys, operations_by_name
-from tools.samples import Place, Sampler
+from tools.diff.operations import NO_KEY, addresses, json_schema, keys, operations_by_name
+from tools.drift.finding import WRAPPER, Finding
+from tools.openapi import dereference
+from tools.schema.model import SchemaReader
+from tools.schema.samples import Place, Sampler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from tools.documents import Json
-    from tools.probes import Wrapper
+    from tools.drift.recording_client import RecordingClient
+    from tools.openapi import Json
 
 _CLIENT = f"{WRAPPER}/client/_sync.py"
 _DECODE = f"{WRAPPER}/core/decode.py"
@@ -50,7 +50,7 @@ _OFFERED_BY_ERRORS = {"error": "message", "error.code": "code", "error.message":
 class ServiceDrift:
     """Looks at where and how the wrapper asks."""
 
-    def __init__(self, document: dict[str, Json], name: str, wrapper: Wrapper) -> None:
+    def __init__(self, document: dict[str, Json], name: str, wrapper: RecordingClient) -> None:
         self._document = document
         self._operations = operations_by_name(document)
         self._name = name
@@ -67,7 +67,7 @@ class ServiceDrift:
         operation = self._operations[self._name]
         request = self._wrapper.request()
         for parameter in operation["parameters"]:
-            yield self._parameter(target(self._document, parameter), request.headers)
+            yield self._parameter(dereference(self._document, parameter), request.headers)
         here = str(request.url).removesuffix(self._name.partition(" ")[2])
         there = addresses(operation)
         if there:  # an old page said nothing of it
@@ -90,12 +90,14 @@ class ServiceDrift:
 class ResponseDrift:
     """Looks at what becomes of answers."""
 
-    def __init__(self, document: dict[str, Json], operation: Json, wrapper: Wrapper) -> None:
+    def __init__(
+        self, document: dict[str, Json], operation: Json, wrapper: RecordingClient
+    ) -> None:
         self._schemas = {
             str(status): json_schema(document, response)
             for status, response in operation.get("responses", {}).items()
         }
-        self._sampler = Sampler(Reader(document))
+        self._sampler = Sampler(SchemaReader(document))
         self._wrapper = wrapper
 
     def findings(self) -> Iterator[Finding]:
@@ -117,8 +119,8 @@ class ResponseDrift:
     def _success(self, status: str) -> Iterator[Finding]:
         number = int(status) if status.isdecimal() else 200
         whole = self._sampler.whole(self._schemas[status])
-        least = self._sampler.least(whole.shape)
-        refusal = self._wrapper.refuses(number, least)
+        least = self._sampler.least(whole.allowed)
+        refusal = self._wrapper.error_for(number, least)
         yield Finding(
             f"response {status}",
             "response",
@@ -131,26 +133,26 @@ class ResponseDrift:
         )
         for place in self._fields(whole, _offered_as, frozenset()):
             yield self._field(place.path)
-            forms = place.shape.forms.values()
-            tried = [(form.words, self._sampler.of(form, place.name)) for form in forms]
-            tried += [("null", None)] if place.shape.null and not place.shape.anything else []
+            variants = place.allowed.variants.values()
+            tried = [(variant.words, self._sampler.of(variant, place.name)) for variant in variants]
+            tried += [("null", None)] if place.allowed.null and not place.allowed.anything else []
             for words, value in tried:
                 if refusal is None:
-                    error = self._wrapper.refuses(number, place.into(value))
-                    yield self._form(place.path, words, error)
+                    error = self._wrapper.error_for(number, place.into(value))
+                    yield self._variant(place.path, words, error)
 
     def _fields(
         self, place: Place, known: Callable[[str], str | None], above: frozenset[int]
     ) -> Iterator[Place]:
         """Every field of a message, parents first; one that is not known stands for all in it."""
-        if place.shape.source <= above:
+        if place.allowed.source <= above:
             return
-        below = above | place.shape.source
-        for form in place.shape.forms.values():
-            if form.items is not None:
-                yield from self._fields(self._sampler.items(place, form), known, below)
-            if form.kind == "object":
-                for one in self._sampler.alternatives(form):
+        below = above | place.allowed.source
+        for variant in place.allowed.variants.values():
+            if variant.items is not None:
+                yield from self._fields(self._sampler.items(place, variant), known, below)
+            if variant.kind == "object":
+                for one in self._sampler.alternatives(variant):
                     for field in self._sampler.fields(place, one):
                         yield field
                         if known(field.path):
@@ -161,7 +163,7 @@ class ResponseDrift:
         words = f"it is {named}" if named else "no result has it; it is in served[…].body alone"
         return Finding(f"response field {path}", "response", path, words, _RESULT, bool(named))
 
-    def _form(self, path: str, words: str, error: ore.EmbeddingsError | None) -> Finding:
+    def _variant(self, path: str, words: str, error: ore.EmbeddingsError | None) -> Finding:
         said = "is read" if error is None else f"is refused: {error}"
         key = f"response null {path}" if words == "null" else f"response form {path} {words}"
         sentence = f"an answer with {words} there {said}"
@@ -177,7 +179,7 @@ class ResponseDrift:
         digits = status.upper().replace("X", "0")
         number = int(digits) if digits.isdecimal() else 500
         body = {"error": {"code": number, "message": "x", "metadata": None}}
-        error = self._wrapper.refuses(number, body)
+        error = self._wrapper.error_for(number, body)
         name = type(error).__name__
         is_own = isinstance(error, ore.APIStatusError)
         if status.isdecimal():

@@ -8,12 +8,12 @@ from itertools import product
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
-from tools.documents import Json, resolve
+from tools.openapi import Json, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Plain = dict[str, Json]  # one alternative: a schema without $ref, allOf, anyOf and oneOf
+FlatSchema = dict[str, Json]  # one alternative: a schema without $ref, allOf, anyOf and oneOf
 
 AT_LEAST = frozenset({"minLength", "minItems", "minProperties", "minimum"})
 AT_MOST = frozenset({"maxLength", "maxItems", "maxProperties", "maximum"})
@@ -48,22 +48,22 @@ _MOST = 200  # alternatives of one place; a union of unions of more is read as f
 _NUMBERS = frozenset({"integer", "number"})
 
 
-def text_of(value: Json) -> str:
+def json_text(value: Json) -> str:
     """A value as JSON: what it is told apart by."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
-def frozen(values: Iterable[Json]) -> tuple[Json, ...]:
+def hashable(values: Iterable[Json]) -> tuple[Json, ...]:
     """Values that can be hashed: lists and objects as JSON."""
-    return tuple(text_of(v) if isinstance(v, dict | list) else v for v in values)
+    return tuple(json_text(v) if isinstance(v, dict | list) else v for v in values)
 
 
-def either_of(choice: Iterable[Iterable[str]]) -> str:
+def format_choice(choice: Iterable[Iterable[str]]) -> str:
     """`dimensions or user`."""
     return " or ".join(" and ".join(sorted(names)) for names in choice)
 
 
-def spelled(keyword: str, value: Json) -> str:
+def format_limit(keyword: str, value: Json) -> str:
     """A limit as the contract spells it: `minimum 1`."""
     if keyword in ("minimum", "maximum"):
         number, exclusive = value
@@ -92,7 +92,7 @@ def is_tighter(keyword: str, one: Json, other: Json) -> bool | None:
     return bool(one < other) if keyword in AT_MOST else None
 
 
-class Alternatives:
+class Normalizer:
     """Takes the schemas of one document apart."""
 
     def __init__(self, document: dict[str, Json]) -> None:
@@ -100,31 +100,31 @@ class Alternatives:
         # kept, so that a schema that contains itself is known again by its identity
         self._joined: dict[tuple[int, int], Json] = {}
 
-    def of(self, schema: Json, above: frozenset[str] = frozenset()) -> list[Plain]:
+    def of(self, schema: Json, above: frozenset[str] = frozenset()) -> list[FlatSchema]:
         """A schema as plain alternatives, one of which holds."""
         if not isinstance(schema, dict):
             return [] if schema is False else [{}]
-        found = [plain] if (plain := _settled(self._own(schema))) is not None else []
+        found = [plain] if (plain := _prune(self._own(schema))) is not None else []
         if isinstance(reference := schema.get("$ref"), str):
             if reference in above:  # a circle adds nothing
                 return []
             there = resolve(self._document, reference)
-            found = self._both(found, self.of(there, above | {reference}))
+            found = self._intersect(found, self.of(there, above | {reference}))
         for part in schema.get("allOf", ()):
-            found = self._both(found, self.of(part, above))
+            found = self._intersect(found, self.of(part, above))
         for union in ("anyOf", "oneOf"):
             if union in schema:
                 parts = [a for part in schema[union] for a in self.of(part, above)]
-                found = self._both(found, parts)
+                found = self._intersect(found, parts)
         return found[:_MOST]
 
-    def _own(self, schema: dict[str, Json]) -> Plain:
+    def _own(self, schema: dict[str, Json]) -> FlatSchema:
         """What a schema says by itself, its limits in one spelling."""
         plain = {key: _whole(value) for key, value in schema.items() if key in _READ}
         for key in _CONDITIONS & schema.keys():
             if key != "format" or schema[key] in _TYPED:
                 said = self._said(schema[key], frozenset())
-                plain[key] = said if isinstance(said, str) else text_of(said)
+                plain[key] = said if isinstance(said, str) else json_text(said)
         if "const" in schema:
             plain["enum"] = [schema["const"]]
         if "type" in plain:
@@ -157,25 +157,25 @@ class Alternatives:
         there = self._said(resolve(self._document, reference), above | {reference})
         return {**there, **said} if isinstance(there, dict) else there
 
-    def _both(self, some: list[Plain], others: list[Plain]) -> list[Plain]:
+    def _intersect(self, some: list[FlatSchema], others: list[FlatSchema]) -> list[FlatSchema]:
         """What satisfies one of each."""
-        both = [self._merged(one, other) for one, other in product(some, others)]
+        both = [self._merge(one, other) for one, other in product(some, others)]
         return [plain for plain in both if plain is not None]
 
-    def _merged(self, one: Plain, other: Plain) -> Plain | None:
+    def _merge(self, one: FlatSchema, other: FlatSchema) -> FlatSchema | None:
         """What satisfies both; None where nothing can."""
         merged = {**one, **other}
         for keyword in one.keys() & other.keys():
-            merged[keyword] = self._combined(keyword, one[keyword], other[keyword])
-        return _settled(merged)
+            merged[keyword] = self._merge_keyword(keyword, one[keyword], other[keyword])
+        return _prune(merged)
 
-    def _combined(self, keyword: str, one: Json, other: Json) -> Json:
+    def _merge_keyword(self, keyword: str, one: Json, other: Json) -> Json:
         if keyword == "type":
             integers = {"integer"} if {"integer", "number"} <= one | other else set()
             return (one & other) | (integers if one & _NUMBERS and other & _NUMBERS else set())
         if keyword == "enum":
-            allowed = {text_of(value) for value in other}
-            return [value for value in one if text_of(value) in allowed]
+            allowed = {json_text(value) for value in other}
+            return [value for value in one if json_text(value) in allowed]
         if keyword == "properties":
             return {
                 name: self._all_of(one[name], other[name])
@@ -198,14 +198,14 @@ class Alternatives:
         return self._joined.setdefault((id(one), id(other)), {"allOf": [one, other]})
 
 
-def _settled(plain: Plain) -> Plain | None:
+def _prune(plain: FlatSchema) -> FlatSchema | None:
     """Types and values without those that the rest does not allow; None where nothing is left."""
     kinds = plain.get("type")
     if "enum" in plain:
         limits = [key for key in _OF_VALUES if key in plain]
         values = [v for v in plain["enum"] if all(allows(k, plain[k], v) for k in limits)]
-        plain["enum"] = [v for v in values if kinds is None or kinds_of(v) & kinds]
-        found = frozenset[str]().union(*map(kinds_of, plain["enum"]))
+        plain["enum"] = [v for v in values if kinds is None or types_of(v) & kinds]
+        found = frozenset[str]().union(*map(types_of, plain["enum"]))
         plain["type"] = kinds = found if kinds is None else kinds & found
         for key in limits:  # the values that are left keep them
             del plain[key]
@@ -242,7 +242,7 @@ def _whole(value: Json) -> Json:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def kinds_of(value: Json) -> frozenset[str]:
+def types_of(value: Json) -> frozenset[str]:
     """The JSON types that a value has; a whole number has two."""
     if isinstance(value, bool):
         return frozenset({"boolean"})

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from tools.differences import Group
-    from tools.documents import Json
+    from tools.diff.schemas import Group
+    from tools.openapi import Json
 
 WRAPPER = "wrapper/openrouter_embeddings"
 
@@ -42,7 +42,7 @@ class Finding:
         return f"{self.key}: {self.sentence}{where}"
 
 
-def once(found: Iterable[Finding]) -> Iterator[Finding]:
+def merge_by_key(found: Iterable[Finding]) -> Iterator[Finding]:
     """Each key once: what is missing in one alternative of a place is missing."""
     by_key: dict[str, Finding] = {}
     for finding in found:

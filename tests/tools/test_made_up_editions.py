@@ -1,6 +1,6 @@
 """A drill: editions that the publisher may bring go through the whole pipeline.
 
-test_changes.py holds what the account says of each, test_drift.py what drift says. Here it is
+test_diff.py holds what the account says of each, test_drift.py what drift says. Here it is
 whether a client can be generated from it, and whether the wrapper works with that client.
 """
 
@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools.editions import EDITIONS, PUBLISHED, SPELLINGS
-from tests.tools.places import Moot, edited
-from tools import ROOT, generator_input, names
-from tools.documents import as_yaml, validate
-from tools.editions import published
+from tests.tools.made_up_editions import EDITIONS, PUBLISHED, SPELLINGS
+from tests.tools.published_document import NotApplicable, edited
+from tools import ROOT, class_names
+from tools.editions import parse_edition
 from tools.generate import CONFIG, PACKAGE, differences, generate, read_config
-from tools.rules import apply
+from tools.openapi import as_yaml, validate
+from tools.rules import apply, generator_input
 
 # Parts of the wrapper's own tests that send, read and stream; all of them would take minutes.
 OWN_TESTS = ["tests/generated", "tests/core/test_encode.py", "tests/core/test_options.py"]
@@ -31,16 +31,16 @@ HARMLESS = {n: e for n, e in EDITIONS.items() if e.harmless and n not in SPELLIN
 @pytest.mark.parametrize("name", EDITIONS)
 def test_every_made_up_edition_becomes_the_generators_input(name: str) -> None:
     """Sound, with every class named by its place."""
-    contract = published(EDITIONS[name].text.encode()).contract
+    contract = parse_edition(EDITIONS[name].text.encode()).contract
     bent = apply(contract, generator_input.RULES)
-    made, classes = names.hoist(bent, CONFIGURED.names, CONFIGURED.operations)
+    made, classes = class_names.hoist(bent, CONFIGURED.names, CONFIGURED.operations)
     validate(made)
     assert {"EmbeddingRequest", "ProviderPreferences"} <= {named.name for named in classes}
 
 
 def client_of(text: str, folder: Path) -> Path:
     """A folder with the client of an edition."""
-    generate(published(text.encode()), CONFIGURED, folder / PACKAGE.name, lambda _: None)
+    generate(parse_edition(text.encode()), CONFIGURED, folder / PACKAGE.name, lambda _: None)
     return folder
 
 
@@ -65,7 +65,7 @@ def everything_harmless(tmp_path_factory: pytest.TempPathFactory) -> Path:
         try:
             document = edited(document, *edition.edits)
             applied += 1
-        except Moot:  # another one has done the same
+        except NotApplicable:  # another one has done the same
             continue
     assert applied > 15
     return client_of(as_yaml(document), tmp_path_factory.mktemp("harmless"))

@@ -10,11 +10,11 @@ it. REPAIRS undo what the publisher's page renderer did.
 import copy
 from contextlib import suppress
 
-from tools.documents import Json, Path_, lists, mappings, operations, target
+from tools.openapi import Json, Pointer, dereference, lists, mappings, operations
 from tools.rules import Rule
 
 
-def version_three_point_one(document: dict[str, Json]) -> list[Path_]:
+def version_three_point_one(document: dict[str, Json]) -> list[Pointer]:
     """A document that calls itself 3.0 differs only in what the next rules say in 3.1's words."""
     if not str(document.get("openapi", "")).startswith("3.0"):
         return []
@@ -22,24 +22,24 @@ def version_three_point_one(document: dict[str, Json]) -> list[Path_]:
     return [("openapi",)]
 
 
-def path_items_in_place(document: dict[str, Json]) -> list[Path_]:
+def path_items_in_place(document: dict[str, Json]) -> list[Pointer]:
     """A path may refer to an item elsewhere; everybody after this looks for operations in paths."""
-    changed: list[Path_] = []
+    changed: list[Pointer] = []
     for route, item in (document.get("paths") or {}).items():
         if isinstance(item, dict) and "$ref" in item:
             with suppress(KeyError):  # said by the validation
                 others = {key: value for key, value in item.items() if key != "$ref"}
-                document["paths"][route] = {**copy.deepcopy(target(document, item)), **others}
+                document["paths"][route] = {**copy.deepcopy(dereference(document, item)), **others}
                 changed.append(("paths", route))
     return changed
 
 
-def nullable_to_null(document: dict[str, Json]) -> list[Path_]:
+def nullable_to_null(document: dict[str, Json]) -> list[Pointer]:
     """`nullable: true` is OpenAPI 3.0; in 3.1 it is a keyword without meaning, and null is refused.
 
     https://www.openapis.org/blog/2021/02/16/migrating-from-openapi-3-0-to-3-1-0
     """
-    changed: list[Path_] = []
+    changed: list[Pointer] = []
     for path, node in mappings(document):
         if not isinstance(node.get("nullable"), bool) or path[-1:] == ("properties",):
             continue
@@ -62,9 +62,9 @@ def nullable_to_null(document: dict[str, Json]) -> list[Path_]:
 _ANNOTATIONS = {"title", "description", "example", "examples"}
 
 
-def exclusive_limits_to_numbers(document: dict[str, Json]) -> list[Path_]:
+def exclusive_limits_to_numbers(document: dict[str, Json]) -> list[Pointer]:
     """`minimum: 0, exclusiveMinimum: true` is OpenAPI 3.0; in 3.1 the limit itself stands there."""
-    changed: list[Path_] = []
+    changed: list[Pointer] = []
     for path, node in mappings(document):
         for limit, exclusive in (
             ("minimum", "exclusiveMinimum"),
@@ -78,9 +78,9 @@ def exclusive_limits_to_numbers(document: dict[str, Json]) -> list[Path_]:
     return changed
 
 
-def enum_values_as_such(document: dict[str, Json]) -> list[Path_]:
+def enum_values_as_such(document: dict[str, Json]) -> list[Pointer]:
     """An old renderer printed `enum: [{value: text}]` for `enum: [text]`."""
-    changed: list[Path_] = []
+    changed: list[Pointer] = []
     for path, node, values in lists(document, "enum"):
         if any(isinstance(v, dict) and "value" in v for v in values):
             changed.append((*path, "enum"))
@@ -90,9 +90,9 @@ def enum_values_as_such(document: dict[str, Json]) -> list[Path_]:
     return changed
 
 
-def flat_tags(document: dict[str, Json]) -> list[Path_]:
+def flat_tags(document: dict[str, Json]) -> list[Pointer]:
     """An old renderer printed `tags: [[x]]`; a tag is a text."""
-    changed: list[Path_] = []
+    changed: list[Pointer] = []
     for path, operation in operations(document):
         tags = operation.get("tags")
         if isinstance(tags, list) and any(isinstance(tag, list) for tag in tags):
@@ -102,16 +102,16 @@ def flat_tags(document: dict[str, Json]) -> list[Path_]:
     return changed
 
 
-def apply_declared_security(document: dict[str, Json]) -> list[Path_]:
+def apply_declared_security(document: dict[str, Json]) -> list[Pointer]:
     """OpenAPI 3.1 ignores a header parameter named Authorization; the scheme is what counts.
 
     https://spec.openapis.org/oas/v3.1.1.html#parameter-object
     """
-    changed: list[Path_] = []
+    changed: list[Pointer] = []
     schemes = document.get("components", {}).get("securitySchemes", {})
     for path, operation in operations(document):
         parameters = operation.get("parameters", [])
-        kept = [p for p in parameters if not _is_authorization(target(document, p))]
+        kept = [p for p in parameters if not _is_authorization(dereference(document, p))]
         if len(kept) < len(parameters):
             changed.append((*path, "parameters"))
             operation["parameters"] = kept
@@ -128,23 +128,23 @@ def _is_authorization(parameter: Json) -> bool:
     return bool(parameter.get("in") == "header" and name.lower() == "authorization")
 
 
-def require_the_body(document: dict[str, Json]) -> list[Path_]:
+def require_the_body(document: dict[str, Json]) -> list[Pointer]:
     """The renderer leaves out `required: true`; a POST without its body means nothing here."""
-    changed: list[Path_] = []
+    changed: list[Pointer] = []
     for path, operation in operations(document):
-        body = target(document, operation.get("requestBody"))
+        body = dereference(document, operation.get("requestBody"))
         if body is not None and not body.get("required"):
             body["required"] = True
             changed.append((*path, "requestBody"))
     return changed
 
 
-def one_of_to_any_of(document: dict[str, Json]) -> list[Path_]:
+def one_of_to_any_of(document: dict[str, Json]) -> list[Pointer]:
     """The renderer prints every union as oneOf; where alternatives overlap, valid values fail.
 
     `"OpenAI"` is both a known provider name and a string, `[]` matches four kinds of input.
     """
-    changed: list[Path_] = []
+    changed: list[Pointer] = []
     for path, node, _ in lists(document, "oneOf"):
         if "anyOf" not in node:
             # in place of the old key, so that the order of the document stays
@@ -155,9 +155,9 @@ def one_of_to_any_of(document: dict[str, Json]) -> list[Path_]:
     return changed
 
 
-def drop_any_type_alternatives(document: dict[str, Json]) -> list[Path_]:
+def drop_any_type_alternatives(document: dict[str, Json]) -> list[Pointer]:
     """`{description: Any type}` stands for what the renderer could not print, and swallows all."""
-    changed: list[Path_] = []
+    changed: list[Pointer] = []
     for path, node, alternatives in lists(document, "anyOf"):
         kept = [a for a in alternatives if not _is_any(a)]
         if kept and len(kept) < len(alternatives):
@@ -170,12 +170,12 @@ def _is_any(schema: Json) -> bool:
     return isinstance(schema, dict) and not schema.keys() - _ANNOTATIONS
 
 
-def drop_members_of_their_own_union(document: dict[str, Json]) -> list[Path_]:
+def drop_members_of_their_own_union(document: dict[str, Json]) -> list[Pointer]:
     """The publisher's tool overrides A by printing `allOf: [A, {anyOf: [A, B]}]`, which refuses B.
 
     So `sort: {by: price}` would be refused, which the description allows.
     """
-    changed: list[Path_] = []
+    changed: list[Pointer] = []
     for path, node, members in lists(document, "allOf"):
         unions = [m["anyOf"] for m in members if isinstance(m, dict) and "anyOf" in m]
         kept = [m for m in members if not any(m in union for union in unions)]
@@ -185,9 +185,9 @@ def drop_members_of_their_own_union(document: dict[str, Json]) -> list[Path_]:
     return changed
 
 
-def empty_object_to_any_value(document: dict[str, Json]) -> list[Path_]:
+def empty_object_to_any_value(document: dict[str, Json]) -> list[Pointer]:
     """A price is printed as `{type: object, properties: {}}`: the renderer lost its type."""
-    changed: list[Path_] = []
+    changed: list[Pointer] = []
     for path, node in mappings(document):
         if (
             node.get("type") == "object"

@@ -1,32 +1,25 @@
-"""`python -m tools.drift`: what the contract offers and the wrapper does not, a line each.
-
-The wrapper is asked by calling it. A gap that shall stay one is accepted in tools/gaps.toml.
-"""
+"""What the contract offers, whether the wrapper offers it, and which gaps are accepted."""
 
 from __future__ import annotations
 
-import argparse
 import re
-import sys
 import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from openrouter_embeddings.local.contract import contract as shipped
-
 from tools import ROOT
-from tools.drift_request import RequestDrift
-from tools.drift_response import ResponseDrift, ServiceDrift
-from tools.findings import Finding, once
-from tools.meaning import Reader
-from tools.operation_changes import json_schema, operations_by_name
-from tools.probes import Wrapper
+from tools.diff.operations import json_schema, operations_by_name
+from tools.drift.finding import Finding, merge_by_key
+from tools.drift.recording_client import RecordingClient
+from tools.drift.request import RequestDrift
+from tools.drift.response import ResponseDrift, ServiceDrift
+from tools.schema.model import SchemaReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from tools.differences import Change
-    from tools.documents import Json
+    from tools.diff.schemas import Change
+    from tools.openapi import Json
 
 ACCEPTED = ROOT / "tools" / "gaps.toml"
 OPERATION = "POST /embeddings"
@@ -36,12 +29,12 @@ def findings(contract: dict[str, Json]) -> list[Finding]:
     """All that a contract says, and whether the wrapper offers it."""
     operation = operations_by_name(contract)[OPERATION]
     schema = json_schema(contract, operation.get("requestBody", {}))
-    with Wrapper() as wrapper:
+    with RecordingClient() as wrapper:
         service = ServiceDrift(contract, OPERATION, wrapper)
-        request = RequestDrift(Reader(contract), schema, wrapper)
+        request = RequestDrift(SchemaReader(contract), schema, wrapper)
         response = ResponseDrift(contract, operation, wrapper)
         looks = (service.findings(), request.findings(), response.findings())
-        return [*once(finding for look in looks for finding in look)]
+        return [*merge_by_key(finding for look in looks for finding in look)]
 
 
 def gaps(contract: dict[str, Json]) -> list[Finding]:
@@ -54,7 +47,7 @@ def offered(contract: dict[str, Json]) -> list[Finding]:
     return [finding for finding in findings(contract) if finding.is_offered]
 
 
-def concerning(change: Change, found: Iterable[Finding]) -> list[Finding]:
+def findings_for(change: Change, found: Iterable[Finding]) -> list[Finding]:
     """What was found about a change; where something is new, about all that it holds."""
     return [finding for finding in found if _is_about(finding, change)]
 
@@ -79,7 +72,7 @@ def _is_about(finding: Finding, change: Change) -> bool:
             return True
 
 
-def keeps(change: Change, found: Iterable[Finding]) -> bool:
+def is_handled(change: Change, found: Iterable[Finding]) -> bool:
     """Whether the wrapper does already what a change asks of callers, as was tried out.
 
     A limit of requests is kept, a field that is required now is always sent, null is never sent
@@ -91,7 +84,7 @@ def keeps(change: Change, found: Iterable[Finding]) -> bool:
             here = [f for f in found if f.place == change.place]
             return not any(f.key.startswith("sent ") for f in here)
         case ("request", "limit" | "closed" | "required" | "typed") | ("response", "null"):
-            tried = concerning(change, found)
+            tried = findings_for(change, found)
         case "response", "optional":
             tried = [f for f in found if f.key == "response 200"]
         case _:
@@ -125,7 +118,7 @@ def read_accepted() -> dict[str, str]:
     return accepted
 
 
-def judge(found: Sequence[Finding], accepted: Mapping[str, str]) -> Drift:
+def check_gaps(found: Sequence[Finding], accepted: Mapping[str, str]) -> Drift:
     """Tell gaps that are accepted from those that are not.
 
     What is accepted and not in this contract is moot: editions come and go.
@@ -147,23 +140,3 @@ def judge(found: Sequence[Finding], accepted: Mapping[str, str]) -> Drift:
 
 def _pattern(key: str) -> re.Pattern[str]:
     return re.compile(".*".join(map(re.escape, key.split("*"))))
-
-
-def main(arguments: list[str]) -> int:
-    """Print the gaps of the contract that ships; 1 where one is not accepted."""
-    parser = argparse.ArgumentParser(prog="python -m tools.drift", description=__doc__)
-    parser.add_argument("--accepted", action="store_true", help="list accepted gaps, too")
-    args = parser.parse_args(arguments)
-    drift = judge(findings(shipped()), read_accepted())
-    problems = drift.problems()
-    for line in problems:
-        print(line)
-    print(f"{len(problems)} to do; {len(drift.accepted)} gaps are accepted in tools/gaps.toml")
-    if args.accepted:
-        for finding, reason in drift.accepted:
-            print(f"  {finding.key}: {reason}")
-    return 1 if problems else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -6,10 +6,10 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from tools.differences import Comparison
-from tools.meaning import Reader
-from tools.plain import Alternatives
-from tools.samples import Sampler
+from tools.diff.schemas import Comparison
+from tools.schema.model import SchemaReader
+from tools.schema.normalize import Normalizer
+from tools.schema.samples import Sampler
 
 STRING = {"type": "string"}
 NUMBER = {"type": "number"}
@@ -56,7 +56,9 @@ def ref(name: str) -> dict[str, Any]:
 
 def changed(old: Any, new: Any, *, sent: bool = True) -> dict[str, bool]:
     """What a comparison says of two schemas, and whether each breaks."""
-    readers = [Reader({"components": {"schemas": copy.deepcopy(COMPONENTS)}}) for _ in range(2)]
+    readers = [
+        SchemaReader({"components": {"schemas": copy.deepcopy(COMPONENTS)}}) for _ in range(2)
+    ]
     comparison = Comparison("request" if sent else "response", readers[0], readers[1])
     return {change.text: change.breaks for change in comparison.schemas(old, new)}
 
@@ -334,7 +336,7 @@ def test_a_component_counts_in_a_condition() -> None:
     """As what it holds, not as its name; also where it contains itself."""
     schema = {**of(), "patternProperties": {"^x": ref("X"), "^tree": ref("Tree")}}
     readers = [
-        Reader({"components": {"schemas": {**COMPONENTS, "X": x}}}) for x in (STRING, NUMBER)
+        SchemaReader({"components": {"schemas": {**COMPONENTS, "X": x}}}) for x in (STRING, NUMBER)
     ]
     (change,) = Comparison("request", readers[0], readers[1]).schemas(schema, schema)
     assert change.text.startswith("the whole has patternProperties: ")
@@ -347,15 +349,15 @@ def test_lists_of_lists_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(12):
         schema = listed(schema)
     read: list[Any] = []
-    real = Alternatives.of
+    real = Normalizer.of
 
-    def counted(self: Alternatives, schema: Any, above: frozenset[str] = frozenset()) -> list[Any]:
+    def pluralize(self: Normalizer, schema: Any, above: frozenset[str] = frozenset()) -> list[Any]:
         read.append(schema)
         return real(self, schema, above)
 
-    monkeypatch.setattr(Alternatives, "of", counted)
-    (form,) = Reader({}).shape(schema).forms.values()
-    assert form.words == "list of " + "lists of " * 11 + "strings"
+    monkeypatch.setattr(Normalizer, "of", pluralize)
+    (variant,) = SchemaReader({}).read(schema).variants.values()
+    assert variant.words == "list of " + "lists of " * 11 + "strings"
     assert len(read) == 13
 
 
@@ -373,8 +375,8 @@ def test_lists_of_lists_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_least_value_is_allowed(schema: Any) -> None:
     """Also of what contains itself, of what needs one of several, and with limits like 2.0."""
     document = {"components": {"schemas": COMPONENTS}}
-    reader = Reader(document)
-    value = Sampler(reader).least(reader.shape(schema))
+    reader = SchemaReader(document)
+    value = Sampler(reader).least(reader.read(schema))
     assert jsonschema_rs.Draft202012Validator({**schema, **document}).is_valid(value), value
 
 
@@ -414,12 +416,12 @@ def test_limits_of_other_kinds_are_tried_too(schema: Any, keyword: str) -> None:
 
 
 def _try(schema: Any, keyword: str) -> None:
-    reader = Reader({})
-    sampler, shape = Sampler(reader), reader.shape(schema)
-    (form,) = shape.forms.values()
+    reader = SchemaReader({})
+    sampler, allowed = Sampler(reader), reader.read(schema)
+    (variant,) = allowed.variants.values()
     allows = jsonschema_rs.Draft202012Validator(schema)
-    assert allows.is_valid(sampler.of(form))
-    assert not allows.is_valid(sampler.breaking(form, keyword))
+    assert allows.is_valid(sampler.of(variant))
+    assert not allows.is_valid(sampler.breaking(variant, keyword))
 
 
 @pytest.mark.parametrize(
@@ -433,4 +435,4 @@ def _try(schema: Any, keyword: str) -> None:
 )
 def test_the_paths_of_a_message(schema: Any, paths: set[str]) -> None:
     """Every field that it names; of one that contains itself, the first of them."""
-    assert Reader({"components": {"schemas": COMPONENTS}}).paths(schema) == paths
+    assert SchemaReader({"components": {"schemas": COMPONENTS}}).paths(schema) == paths

@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from tools.documents import Json, Path_, SpecError, target
-from tools.places import Visit, is_class, pascal, visits
+from tools.message_paths import SchemaNode, is_class, pascal, walk_schemas
+from tools.openapi import Json, Pointer, SpecError, dereference
 
-LONGEST = 40  # characters of a name that the rule makes
+MAX_LENGTH = 40  # characters of a name that the rule makes
 # What the generated modules import or define under these names.
 _RESERVED = frozenset(
     {
@@ -23,7 +23,7 @@ _RESERVED = frozenset(
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedClass:
     """What a class was made from.
 
     Attributes:
@@ -34,7 +34,7 @@ class Named:
 
     name: str
     places: list[str]
-    origin: Path_
+    origin: Pointer
 
 
 def check_table(table: Mapping[str, Json]) -> None:
@@ -51,7 +51,7 @@ def check_table(table: Mapping[str, Json]) -> None:
 
 def hoist(
     document: dict[str, Json], table: Mapping[str, str], order: Iterable[str] = ()
-) -> tuple[dict[str, Json], list[Named]]:
+) -> tuple[dict[str, Json], list[NamedClass]]:
     """Make a component, named by its place, of every schema that becomes a class; inline the rest.
 
     The generator then has no name to make up, and it makes no difference which schemas the
@@ -65,14 +65,14 @@ def hoist(
     Returns:
         A new document, and the classes in the order in which they were met.
     """
-    classes = [visit for visit in visits(document, order) if is_class(visit.schema)]
+    classes = [visit for visit in walk_schemas(document, order) if is_class(visit.schema)]
     _give_names(classes, table)
-    rebuild = _Rebuild(document, {id(visit.schema): visit.name for visit in classes})
+    rebuild = _Rewriter(document, {id(visit.schema): visit.name for visit in classes})
     made = rebuild.document({visit.name: visit.schema for visit in classes})
-    return made, [Named(visit.name, visit.places, visit.origin) for visit in classes]
+    return made, [NamedClass(visit.name, visit.places, visit.origin) for visit in classes]
 
 
-def _give_names(classes: list[Visit], table: Mapping[str, str]) -> None:
+def _give_names(classes: list[SchemaNode], table: Mapping[str, str]) -> None:
     """From the table first, so that no name that the rule makes takes one of the table's."""
     taken: dict[str, dict[str, Json]] = {name: {} for name in _RESERVED}
     for visit in classes:
@@ -87,13 +87,13 @@ def _give_names(classes: list[Visit], table: Mapping[str, str]) -> None:
             taken[visit.name] = visit.schema
 
 
-def _from_table(table: Mapping[str, str], place: str, visit: Visit) -> str:
+def _from_table(table: Mapping[str, str], place: str, visit: SchemaNode) -> str:
     anywhere = re.sub(r"\berror\.[^.(\[]+", "error.*", place, count=1)
     found = table.get(place) or table.get(anywhere) or ""
     return found.replace("{status}", visit.status())
 
 
-def _by_rule(visit: Visit, table: Mapping[str, str], taken: Mapping[str, Json]) -> str:
+def _by_rule(visit: SchemaNode, table: Mapping[str, str], taken: Mapping[str, Json]) -> str:
     plain = _short(_stem(visit.parent, {}) + visit.words)
     numbered = (f"{plain}{number}" for number in itertools.count(2))
     names = (_short(_stem(visit.parent, table) + visit.words), plain)
@@ -103,12 +103,12 @@ def _by_rule(visit: Visit, table: Mapping[str, str], taken: Mapping[str, Json]) 
 def _short(name: str) -> str:
     """The name without its first words, if it would be too long with them."""
     words = re.findall(r"[A-Z][^A-Z]*|[^A-Z]+", name) or ["Anonymous"]
-    while len(words) > 1 and len("".join(words)) > LONGEST:
+    while len(words) > 1 and len("".join(words)) > MAX_LENGTH:
         words = words[1:]
     return pascal("".join(words))
 
 
-def _stem(visit: Visit | None, table: Mapping[str, str]) -> str:
+def _stem(visit: SchemaNode | None, table: Mapping[str, str]) -> str:
     """What the names below a schema begin with."""
     if visit is None:
         return ""
@@ -121,7 +121,7 @@ def _stem(visit: Visit | None, table: Mapping[str, str]) -> str:
     return _stem(visit.parent, table) + visit.words
 
 
-class _Rebuild:
+class _Rewriter:
     """A document with the named schemas as its components, and every other one inline."""
 
     def __init__(self, document: dict[str, Json], names: dict[int, str]) -> None:
@@ -152,7 +152,7 @@ class _Rebuild:
         return [self._plain(item) for item in node] if isinstance(node, list) else node
 
     def _schema(self, given: Json, above: tuple[int, ...]) -> Json:
-        node = target(self._document, given)
+        node = dereference(self._document, given)
         if not isinstance(node, dict):  # `true` is a schema, too
             return {}
         notes = {key: value for key, value in given.items() if key == "description"}

@@ -20,7 +20,7 @@ from tools import ROOT
 SPEC = ROOT / "openapi.yaml"
 
 Json = Any  # a parsed document: whatever YAML holds
-Path_ = tuple[str, ...]
+Pointer = tuple[str, ...]
 
 _FENCED = re.compile(
     rb"^(?P<fence>`{3,})ya?ml\b[^\r\n]*\r?\n(?P<text>.*?)^(?P=fence)[ \t]*\r?$",
@@ -28,7 +28,7 @@ _FENCED = re.compile(
 )
 _IS_OPENAPI = re.compile(rb"^(?:\xef\xbb\xbf)?['\"]?openapi['\"]?:", re.MULTILINE)
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
-ASK_AGAIN = "save the page again, or report it to the publisher"
+DEFAULT_REMEDY = "save the page again, or report it to the publisher"
 
 
 class SpecError(Exception):
@@ -43,7 +43,12 @@ class SpecError(Exception):
     """
 
     def __init__(
-        self, problem: str, *, place: Path_ = (), remedy: str = ASK_AGAIN, line: int | None = None
+        self,
+        problem: str,
+        *,
+        place: Pointer = (),
+        remedy: str = DEFAULT_REMEDY,
+        line: int | None = None,
     ) -> None:
         super().__init__(problem)
         self.file = ""
@@ -102,10 +107,10 @@ def load(text: bytes, lines_before: int = 0) -> dict[str, Json]:
     document = _load_json(text) if is_json(text) else _load_yaml(text, lines_before)
     if not isinstance(document, dict):
         raise SpecError("not an OpenAPI document: the top level is not a mapping")
-    return cast("dict[str, Json]", _as_json(document, ()))
+    return cast("dict[str, Json]", _to_json(document, ()))
 
 
-def _as_json(node: Json, path: Path_) -> Json:
+def _to_json(node: Json, path: Pointer) -> Json:
     """What YAML read as something else, as the text that JSON has: statuses and dates."""
     if isinstance(node, dict):
         made: dict[str, Json] = {}
@@ -117,10 +122,10 @@ def _as_json(node: Json, path: Path_) -> Json:
                     place=path,
                     remedy="put the key in quotes",
                 )
-            made[name] = _as_json(value, (*path, name))
+            made[name] = _to_json(value, (*path, name))
         return made
     if isinstance(node, list):
-        return [_as_json(item, (*path, str(number))) for number, item in enumerate(node)]
+        return [_to_json(item, (*path, str(number))) for number, item in enumerate(node)]
     if isinstance(node, date):  # a datetime, too
         return node.isoformat()
     if not isinstance(node, str | int | float | bool | None):
@@ -143,14 +148,14 @@ def _load_yaml(text: bytes, lines_before: int) -> Json:
 
 def _load_json(text: bytes) -> Json:
     try:
-        return json.loads(text.decode("utf-8-sig"), object_pairs_hook=_no_key_twice)
+        return json.loads(text.decode("utf-8-sig"), object_pairs_hook=_unique_keys)
     except json.JSONDecodeError as error:
         raise SpecError(f"not JSON: {error.msg}", line=error.lineno) from None
     except (ValueError, RecursionError) as error:  # of an integer of thousands of digits, too
         raise SpecError(f"not JSON: {str(error).splitlines()[0]}") from None
 
 
-def _no_key_twice(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+def _unique_keys(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -175,7 +180,7 @@ def as_yaml(document: dict[str, Json]) -> str:
     return stream.getvalue()
 
 
-def find(text: bytes, place: Path_) -> tuple[Path_, int] | None:
+def find(text: bytes, place: Pointer) -> tuple[Pointer, int] | None:
     """How much of a place stands in `text`, and in which line; None where it cannot be read.
 
     A rule may have written one word for another, or put an alternative around a schema.
@@ -185,7 +190,7 @@ def find(text: bytes, place: Path_) -> tuple[Path_, int] | None:
     except (YAMLError, RecursionError):
         return None
     line: int = node.start_mark.line
-    there: Path_ = ()
+    there: Pointer = ()
     waiting = list(place)
     while waiting:
         key = waiting.pop(0)
@@ -213,7 +218,7 @@ def _below(node: Node, key: str) -> tuple[int, Node] | None:
     return None
 
 
-def pointer(path: Path_) -> str:
+def pointer(path: Pointer) -> str:
     """The place of a node as a JSON Pointer: `#/components/schemas/Usage/type`.
 
     https://www.rfc-editor.org/rfc/rfc6901
@@ -221,7 +226,7 @@ def pointer(path: Path_) -> str:
     return "#" + "".join("/" + key.replace("~", "~0").replace("/", "~1") for key in path)
 
 
-def walk(node: Json, path: Path_ = ()) -> Iterator[tuple[Path_, Json]]:
+def walk(node: Json, path: Pointer = ()) -> Iterator[tuple[Pointer, Json]]:
     """Every node below and including `node`, parents first, each with its place."""
     yield path, node
     if isinstance(node, dict):
@@ -236,10 +241,10 @@ def walk(node: Json, path: Path_ = ()) -> Iterator[tuple[Path_, Json]]:
 _VALUES = frozenset({"const", "default", "enum", "example", "examples"})
 
 
-def mappings(document: dict[str, Json]) -> list[tuple[Path_, dict[str, Json]]]:
+def mappings(document: dict[str, Json]) -> list[tuple[Pointer, dict[str, Json]]]:
     """Every mapping in a document with its place, listed before any of them is changed."""
-    found: list[tuple[Path_, dict[str, Json]]] = []
-    waiting: list[tuple[Path_, Json]] = [((), document)]
+    found: list[tuple[Pointer, dict[str, Json]]] = []
+    waiting: list[tuple[Pointer, Json]] = [((), document)]
     while waiting:
         path, node = waiting.pop()
         if isinstance(node, dict):
@@ -252,7 +257,9 @@ def mappings(document: dict[str, Json]) -> list[tuple[Path_, dict[str, Json]]]:
     return found
 
 
-def lists(document: dict[str, Json], keyword: str) -> Iterator[tuple[Path_, dict[str, Json], Json]]:
+def lists(
+    document: dict[str, Json], keyword: str
+) -> Iterator[tuple[Pointer, dict[str, Json], Json]]:
     """Every mapping with a list under `keyword` when its turn comes, its place, and that list."""
     for path, node in mappings(document):
         if isinstance(value := node.get(keyword), list):
@@ -267,7 +274,7 @@ def resolve(document: dict[str, Json], reference: str) -> Json:
     if not reference.startswith("#/"):
         raise KeyError(reference)
     node: Json = document
-    for key in place_of(reference):
+    for key in parse_pointer(reference):
         if isinstance(node, list) and key.isdigit() and int(key) < len(node):
             node = node[int(key)]
         elif isinstance(node, dict):
@@ -277,14 +284,14 @@ def resolve(document: dict[str, Json], reference: str) -> Json:
     return node
 
 
-def place_of(reference: str) -> Path_:
+def parse_pointer(reference: str) -> Pointer:
     """The keys that a local reference leads through."""
     return tuple(
         unquote(part).replace("~1", "/").replace("~0", "~") for part in reference[2:].split("/")
     )
 
 
-def target(document: dict[str, Json], node: Json) -> Json:
+def dereference(document: dict[str, Json], node: Json) -> Json:
     """What a node is once its references are followed; a circle of them means anything."""
     seen: set[str] = set()
     while isinstance(node, dict) and isinstance(reference := node.get("$ref"), str):
@@ -295,7 +302,7 @@ def target(document: dict[str, Json], node: Json) -> Json:
     return node
 
 
-def root_schemas(document: dict[str, Json]) -> Iterator[tuple[Path_, Json]]:
+def root_schemas(document: dict[str, Json]) -> Iterator[tuple[Pointer, Json]]:
     """Every schema that is not part of another one."""
     for name, schema in document.get("components", {}).get("schemas", {}).items():
         yield ("components", "schemas", name), schema
@@ -304,11 +311,11 @@ def root_schemas(document: dict[str, Json]) -> Iterator[tuple[Path_, Json]]:
             yield (*path, "schema"), node["schema"]
 
 
-def operations(document: dict[str, Json]) -> Iterator[tuple[Path_, dict[str, Json]]]:
+def operations(document: dict[str, Json]) -> Iterator[tuple[Pointer, dict[str, Json]]]:
     """Every operation with its place."""
     for route, given in (document.get("paths") or {}).items():
         try:
-            item = target(document, given)
+            item = dereference(document, given)
         except KeyError:  # said by the validation
             continue
         for method, operation in item.items() if isinstance(item, dict) else ():
@@ -316,7 +323,7 @@ def operations(document: dict[str, Json]) -> Iterator[tuple[Path_, dict[str, Jso
                 yield ("paths", route, method), operation
 
 
-def operation_name(place: Path_) -> str:
+def operation_name(place: Pointer) -> str:
     """An operation as people write it: `POST /embeddings`."""
     return f"{place[2].upper()} {place[1]}"
 
@@ -350,7 +357,7 @@ def _check_references(document: dict[str, Json]) -> None:
                 raise SpecError(message, place=(*path, "$ref")) from None
 
 
-def _check_schema(path: Path_, schema: Json) -> None:
+def _check_schema(path: Pointer, schema: Json) -> None:
     if isinstance(schema, bool):
         return
     if not isinstance(schema, dict):
@@ -368,7 +375,7 @@ def _check_schema(path: Path_, schema: Json) -> None:
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def counted(number: int, noun: str) -> str:
+def pluralize(number: int, noun: str) -> str:
     """`1 file`, `2 files`."""
     return f"{number} {noun}{'s' * (number != 1)}"
 

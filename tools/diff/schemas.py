@@ -5,13 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from tools.plain import Plain, either_of, frozen, is_condition, is_tighter, spelled
+from tools.schema.normalize import (
+    FlatSchema,
+    format_choice,
+    format_limit,
+    hashable,
+    is_condition,
+    is_tighter,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
-    from tools.documents import Json
-    from tools.meaning import Form, Reader, Shape
+    from tools.openapi import Json
+    from tools.schema.model import AllowedValues, SchemaReader, Variant
 
 Effect = Literal["breaks", "fine", "note", "unsaid"]
 LeftOut = Literal["", "always", "at times"]
@@ -42,7 +49,7 @@ class Change:
     effect: Effect
     detail: tuple[Json, ...] = ()
     on: Literal["old", "new", ""] = ""
-    left_out: LeftOut = ""
+    omitted: LeftOut = ""
 
     @property
     def breaks(self) -> bool:
@@ -56,7 +63,9 @@ class Comparison:
     What a caller sends may be allowed more, what a caller reads less.
     """
 
-    def __init__(self, group: Group, old: Reader, new: Reader, prefix: str = "") -> None:
+    def __init__(
+        self, group: Group, old: SchemaReader, new: SchemaReader, prefix: str = ""
+    ) -> None:
         self.group: Group = group
         self._sent = group == "request"
         self._old = old
@@ -66,7 +75,7 @@ class Comparison:
 
     def schemas(self, old: Json, new: Json) -> Iterator[Change]:
         """Every difference between two schemas."""
-        return self._shapes(self._old.shape(old), self._new.shape(new), "")
+        return self._types(self._old.read(old), self._new.read(new), "")
 
     def _change(
         self,
@@ -91,17 +100,17 @@ class Comparison:
         effect: Effect = "breaks" if self._sent else "fine"
         return self._change(place, kind, said, effect=effect, detail=detail, on="old")
 
-    def _shapes(self, old: Shape, new: Shape, place: str) -> Iterator[Change]:
+    def _types(self, old: AllowedValues, new: AllowedValues, place: str) -> Iterator[Change]:
         here = (old.source, new.source)
         if here in self._above:  # a schema that contains itself
             return
         self._above.add(here)
-        yield from self._forms(old, new, place)
+        yield from self._variants(old, new, place)
         self._above.discard(here)
 
-    def _forms(self, old: Shape, new: Shape, place: str) -> Iterator[Change]:
+    def _variants(self, old: AllowedValues, new: AllowedValues, place: str) -> Iterator[Change]:
         if self._sent and old.defaults != new.defaults:
-            now, was = (", ".join(sorted(shape.defaults)) for shape in (new, old))
+            now, was = (", ".join(sorted(allowed.defaults)) for allowed in (new, old))
             said = f"has the default {now} now" if now else f"no longer has the default {was}"
             on: Literal["old", "new"] = "new" if now else "old"
             yield self._change(place, "default", said, effect="breaks", on=on)
@@ -110,57 +119,59 @@ class Comparison:
         if old.anything:
             said = f"is {_either(new)} now, it could be anything"
             change = self._narrower(place, "typed", said)
-            yield replace(change, on="new", left_out="at times" if self._sent else "always")
+            yield replace(change, on="new", omitted="at times" if self._sent else "always")
             return
         if new.anything:
             change = self._wider(place, "typed", "may be anything now")
-            yield replace(change, on="old", left_out="at times" if self._sent else "always")
+            yield replace(change, on="old", omitted="at times" if self._sent else "always")
             return
         if old.null != new.null:
             yield self._null(old, new, place)
         yield from self._kinds(old, new, place)
         yield from self._mixtures(old, new, place)
         found = {
-            key: [*self._same_kind(old.forms[key], new.forms[key], place)]
-            for key in old.forms
-            if key in new.forms
+            key: [*self._same_kind(old.variants[key], new.variants[key], place)]
+            for key in old.variants
+            if key in new.variants
         }
-        lists = {key: _a(new.forms[key]) for key in found if new.forms[key].kind == "list"}
-        yield from _told_apart(
+        lists = {key: _a(new.variants[key]) for key in found if new.variants[key].kind == "list"}
+        yield from _merge_alternatives(
             found, lambda change: lists if change.place == place else {}, lists.get
         )
 
-    def _null(self, old: Shape, new: Shape, place: str) -> Change:
+    def _null(self, old: AllowedValues, new: AllowedValues, place: str) -> Change:
         if new.null:
             change, lacking = self._wider(place, "null", "may be null now"), old
         else:
             change, lacking = self._narrower(place, "null", "may not be null any more"), new
         # the renderer of the former form lost null of a component, of an object, and of a union
-        is_object = any(form.kind == "object" for form in lacking.forms.values())
-        lost = self._sent and (lacking.named or is_object or len(lacking.forms) > 1)
-        return replace(change, left_out="at times" if lost else "")
+        is_object = any(variant.kind == "object" for variant in lacking.variants.values())
+        lost = self._sent and (lacking.named or is_object or len(lacking.variants) > 1)
+        return replace(change, omitted="at times" if lost else "")
 
-    def _kinds(self, old: Shape, new: Shape, place: str) -> Iterator[Change]:
-        gone = [old.forms[key] for key in old.forms if key not in new.forms]
-        added = [new.forms[key] for key in new.forms if key not in old.forms]
-        numbers = [shape.forms["number"] for shape in (old, new) if "number" in shape.forms]
+    def _kinds(self, old: AllowedValues, new: AllowedValues, place: str) -> Iterator[Change]:
+        gone = [old.variants[key] for key in old.variants if key not in new.variants]
+        added = [new.variants[key] for key in new.variants if key not in old.variants]
+        numbers = [
+            allowed.variants["number"] for allowed in (old, new) if "number" in allowed.variants
+        ]
         if len(numbers) == 2 and numbers[0].words != numbers[1].words:
             (gone if numbers[0].words == "number" else added).append(
                 numbers[0 if numbers[0].words == "number" else 1]
             )
-        for form in gone:
-            change = self._narrower(place, "form", f"is no longer {_a(form)}", form.words)
+        for variant in gone:
+            change = self._narrower(place, "form", f"is no longer {_a(variant)}", variant.words)
             # of lists and objects a caller may read nothing else; and what takes its place is new
-            if form.kind in ("list", "object") or added:
+            if variant.kind in ("list", "object") or added:
                 change = replace(change, effect="breaks")
             yield change
-        for form in added:
-            yield self._wider(place, "form", f"may be {_a(form)} now", form.words)
+        for variant in added:
+            yield self._wider(place, "form", f"may be {_a(variant)} now", variant.words)
 
-    def _mixtures(self, old: Shape, new: Shape, place: str) -> Iterator[Change]:
+    def _mixtures(self, old: AllowedValues, new: AllowedValues, place: str) -> Iterator[Change]:
         for side, other, said in ((old, new, "no longer"), (new, old, "now")):
             for mixture in sorted(side.mixed, key=sorted):
-                known = {f"list of {kind}" for kind in mixture} <= other.forms.keys()
+                known = {f"list of {kind}" for kind in mixture} <= other.variants.keys()
                 if known and not any(mixture <= one for one in other.mixed):
                     kinds = " and ".join(sorted(mixture))
                     if side is old:
@@ -168,15 +179,15 @@ class Comparison:
                     else:
                         yield self._wider(place, "mixed", f"may mix {kinds} {said}")
 
-    def _same_kind(self, old: Form, new: Form, place: str) -> Iterator[Change]:
+    def _same_kind(self, old: Variant, new: Variant, place: str) -> Iterator[Change]:
         yield from self._values(old, new, place)
         yield from self._limits(old, new, place)
         if old.items is not None and new.items is not None:
-            yield from self._shapes(old.items, new.items, f"{place}[]")
+            yield from self._types(old.items, new.items, f"{place}[]")
         if old.objects and new.objects:
             yield from self._objects(old.objects, new.objects, place)
 
-    def _values(self, old: Form, new: Form, place: str) -> Iterator[Change]:
+    def _values(self, old: Variant, new: Variant, place: str) -> Iterator[Change]:
         gone = [value for text, value in old.known.items() if text not in new.known]
         added = [value for text, value in new.known.items() if text not in old.known]
         if old.values is None and new.values is not None:
@@ -187,22 +198,22 @@ class Comparison:
         elif new.values is None:
             said = f"no longer names {_listed(gone)}; any {new.words} is allowed as before"
             if gone:
-                yield self._change(place, "known", said, effect="note", detail=frozen(gone))
+                yield self._change(place, "known", said, effect="note", detail=hashable(gone))
             if added:
                 said = f"has the new value {_listed(added)}"
                 effect: Effect = "fine" if self._sent else "note"
                 yield self._change(
-                    place, "known", said, effect=effect, detail=frozen(added), on="new"
+                    place, "known", said, effect=effect, detail=hashable(added), on="new"
                 )
         else:
             if gone:
                 said = f"no longer has the value {_listed(gone)}"
-                yield self._narrower(place, "value", said, *frozen(gone))
+                yield self._narrower(place, "value", said, *hashable(gone))
             if added:
                 said = f"has the new value {_listed(added)}"
-                yield self._wider(place, "value", said, *frozen(added))
+                yield self._wider(place, "value", said, *hashable(added))
 
-    def _limits(self, old: Form, new: Form, place: str) -> Iterator[Change]:
+    def _limits(self, old: Variant, new: Variant, place: str) -> Iterator[Change]:
         for key in sorted(old.limits.keys() | new.limits.keys()):
             was, now = old.limits.get(key), new.limits.get(key)
             if was != now:
@@ -212,21 +223,23 @@ class Comparison:
 
     def _limit(self, key: str, was: Json, now: Json, place: str) -> Change:
         if now is None:
-            change = self._wider(place, "limit", f"no longer has {spelled(key, was)}", key, was)
-            return replace(change, on="old", left_out=_left_out(key))
+            change = self._wider(
+                place, "limit", f"no longer has {format_limit(key, was)}", key, was
+            )
+            return replace(change, on="old", omitted=_omitted(key))
         if was is None:
-            change = self._narrower(place, "limit", f"has {spelled(key, now)} now", key, now)
-            return replace(change, on="new", left_out=_left_out(key))
-        said = f"has {spelled(key, now)} now, not {spelled(key, was)}"
+            change = self._narrower(place, "limit", f"has {format_limit(key, now)} now", key, now)
+            return replace(change, on="new", omitted=_omitted(key))
+        said = f"has {format_limit(key, now)} now, not {format_limit(key, was)}"
         narrower = is_tighter(key, now, was)
         if narrower is None:
             return self._change(place, "limit", said, effect="breaks", detail=(key, now))
         change = (self._narrower if narrower else self._wider)(place, "limit", said, key, now)
         return replace(change, on="")
 
-    def _choice(self, old: list[Plain], new: list[Plain], place: str) -> Iterator[Change]:
+    def _choice(self, old: list[FlatSchema], new: list[FlatSchema], place: str) -> Iterator[Change]:
         """Of which fields an object needs one."""
-        was, now = either_of(self._old.choice(old)), either_of(self._new.choice(new))
+        was, now = format_choice(self._old.choice(old)), format_choice(self._new.choice(new))
         if was == now:
             return
         if now:
@@ -237,8 +250,10 @@ class Comparison:
             change = self._wider(place, "limit", f"no longer needs {was}", "required", was)
             yield replace(change, on="old")
 
-    def _objects(self, old: list[Plain], new: list[Plain], place: str) -> Iterator[Change]:
-        was, now = self._old.by_tag(old), self._new.by_tag(new)
+    def _objects(
+        self, old: list[FlatSchema], new: list[FlatSchema], place: str
+    ) -> Iterator[Change]:
+        was, now = self._old.by_discriminator(old), self._new.by_discriminator(new)
         several = len(old) > 1 or len(new) > 1
         if several and was and now and was[0] == now[0]:
             yield from self._tagged(was[0], was[1], now[1], place)
@@ -246,7 +261,11 @@ class Comparison:
             yield from self._fields(old, new, place)
 
     def _tagged(
-        self, tag: str, old: dict[str, list[Plain]], new: dict[str, list[Plain]], place: str
+        self,
+        tag: str,
+        old: dict[str, list[FlatSchema]],
+        new: dict[str, list[FlatSchema]],
+        place: str,
     ) -> Iterator[Change]:
         name = place or "the whole"
         for value in [value for value in old if value not in new]:
@@ -268,7 +287,7 @@ class Comparison:
             name = change.place.removeprefix(place).lstrip(".").split(".")[0].partition("[")[0]
             return [v for v in found if any(name in o.get("properties", ()) for o in new[v])]
 
-        yield from _told_apart(found, holders, lambda value: f"where {tag} is {value}")
+        yield from _merge_alternatives(found, holders, lambda value: f"where {tag} is {value}")
 
     def _alternative(self, place: str, said: str, value: str, kind: str) -> Change:
         text = f"{self._prefix}{said}"
@@ -277,7 +296,7 @@ class Comparison:
         return Change(self.group, place.lstrip("."), kind, text, effect, (value,), on)
 
     def _fields(
-        self, old: list[Plain], new: list[Plain], place: str, tag: str = ""
+        self, old: list[FlatSchema], new: list[FlatSchema], place: str, tag: str = ""
     ) -> Iterator[Change]:
         was, now = self._old.fields(old), self._new.fields(new)
         for name in dict.fromkeys([*was, *now]):
@@ -295,28 +314,35 @@ class Comparison:
         yield from self._others(self._old.others(old), self._new.others(new), place)
 
     def _field(
-        self, old: tuple[Shape, bool], new: tuple[Shape, bool], path: str, *, is_tag: bool
+        self,
+        old: tuple[AllowedValues, bool],
+        new: tuple[AllowedValues, bool],
+        path: str,
+        *,
+        is_tag: bool,
     ) -> Iterator[Change]:
         if old[1] != new[1]:
             kind = "required" if new[1] else "optional"
             effect: Effect = "breaks" if self._sent == new[1] else "fine"
             yield self._change(path, kind, f"is {kind} now", effect=effect)
         if not is_tag:  # its values are the alternatives
-            yield from self._shapes(old[0], new[0], path)
+            yield from self._types(old[0], new[0], path)
 
-    def _others(self, old: Shape | None, new: Shape | None, place: str) -> Iterator[Change]:
+    def _others(
+        self, old: AllowedValues | None, new: AllowedValues | None, place: str
+    ) -> Iterator[Change]:
         """What an object holds beside the fields that it names."""
         if old is None and new is not None:
             said = "has room for other fields now"
-            yield replace(self._wider(place, "closed", said), on="old", left_out="always")
+            yield replace(self._wider(place, "closed", said), on="old", omitted="always")
         elif old is not None and new is None:
             said = "has no room for other fields now"
-            yield replace(self._narrower(place, "closed", said), on="new", left_out="always")
+            yield replace(self._narrower(place, "closed", said), on="new", omitted="always")
         elif old is not None and new is not None:
-            yield from self._shapes(old, new, f"{place}.*".lstrip("."))
+            yield from self._types(old, new, f"{place}.*".lstrip("."))
 
 
-def _told_apart(
+def _merge_alternatives(
     found: dict[str, list[Change]],
     holders: Callable[[Change], Collection[str]],
     words: Callable[[str], str | None],
@@ -332,16 +358,16 @@ def _told_apart(
         yield change if everywhere else replace(change, text=f"{change.text} ({where})")
 
 
-def _left_out(limit: str) -> LeftOut:
+def _omitted(limit: str) -> LeftOut:
     return "always" if limit in ("minimum", "maximum") else ""
 
 
-def _a(form: Form) -> str:
-    return f"a {form.words}" if form.kind == "list" else form.words
+def _a(variant: Variant) -> str:
+    return f"a {variant.words}" if variant.kind == "list" else variant.words
 
 
-def _either(shape: Shape) -> str:
-    kinds = [*map(_a, shape.forms.values()), *(["null"] if shape.null else [])]
+def _either(allowed: AllowedValues) -> str:
+    kinds = [*map(_a, allowed.variants.values()), *(["null"] if allowed.null else [])]
     return " or ".join(kinds) or "nothing"
 
 

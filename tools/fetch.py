@@ -11,19 +11,21 @@ from queue import Empty, Queue
 
 import httpx
 
-from tools.documents import SpecError
+from tools.openapi import SpecError
 
 # Since July 2026, and before: https://openrouter.ai/docs/llms.txt lists the pages.
 _PAGES = "https://openrouter.ai/docs/api/api-reference/embeddings/"
 PUBLISHED = (f"{_PAGES}submit-an-embedding-request.md", f"{_PAGES}create-embeddings.md")
-LARGEST = 32 << 20  # bytes; the whole document has 1.4 million
-LONGEST = 60.0  # seconds for a download as a whole
+MAX_BYTES = 32 << 20  # bytes; the whole document has 1.4 million
+MAX_SECONDS = 60.0  # seconds for a download as a whole
 _REDIRECTS = 5
 
 _DOCUMENTS = ("openapi.yaml", "openapi.yml", "openapi.json", "in.openapi.yaml")
 _NAMED = (*_DOCUMENTS, *(Path(page).name for page in PUBLISHED))
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-SAVE_IT = "save the page in a browser (append .md to its address) and name the file: FROM=page.md"
+SAVE_PAGE_REMEDY = (
+    "save the page in a browser (append .md to its address) and name the file: FROM=page.md"
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def read_source(origin: str) -> Source:
     if not origin:
         return download(PUBLISHED)
     if origin == "-":
-        return Source("standard input", _bounded(sys.stdin.buffer.read(LARGEST + 1)))
+        return Source("standard input", _checked_size(sys.stdin.buffer.read(MAX_BYTES + 1)))
     if re.match(r"\w+://", origin):
         return download([origin])
     path = Path(origin)
@@ -50,7 +52,7 @@ def read_source(origin: str) -> Source:
         if path.is_dir():
             path = _in_folder(path)
         with path.open("rb") as file:
-            return Source(path.name, _bounded(file.read(LARGEST + 1)))
+            return Source(path.name, _checked_size(file.read(MAX_BYTES + 1)))
     except (OSError, ValueError) as error:  # a ValueError of a NUL in the name
         raise SpecError(
             str(getattr(error, "strerror", None) or error),
@@ -58,10 +60,10 @@ def read_source(origin: str) -> Source:
         ) from None
 
 
-def _bounded(data: bytes) -> bytes:
-    if len(data) > LARGEST:
+def _checked_size(data: bytes) -> bytes:
+    if len(data) > MAX_BYTES:
         raise SpecError(
-            f"more than {LARGEST >> 20} MB, which is no OpenAPI document of this publisher",
+            f"more than {MAX_BYTES >> 20} MB, which is no OpenAPI document of this publisher",
             remedy="name the page or the document itself",
         )
     return data
@@ -74,7 +76,7 @@ def _in_folder(folder: Path) -> Path:
         if found := [path for path in files if path.name == name]:
             return _single(folder, found)
     found = [p for p in files if p.suffix in {".md", ".mdx", ".yaml", ".yml", ".json"}]
-    found = [path for path in found if b"/embeddings" in path.read_bytes()[:LARGEST]]
+    found = [path for path in found if b"/embeddings" in path.read_bytes()[:MAX_BYTES]]
     dated = [(match[0], path) for path in found if (match := _DATE.search(path.name))]
     if found and len(dated) == len(found):
         newest = max(date for date, _ in dated)
@@ -104,13 +106,13 @@ def download(addresses: tuple[str, ...] | list[str]) -> Source:
     problems = []
     for address in addresses:
         try:
-            return Source(address, _within(LONGEST, partial(_fetch, address)))
+            return Source(address, _within(MAX_SECONDS, partial(_fetch, address)))
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             reason = f"it cannot be reached ({str(error) or type(error).__name__})"
             problems.append(f"{address}: {reason}")
         except SpecError as error:
             problems.append(f"{address}: {error.problem}")
-    raise SpecError("; ".join(problems), remedy=SAVE_IT)
+    raise SpecError("; ".join(problems), remedy=SAVE_PAGE_REMEDY)
 
 
 def _within(seconds: float, read: Callable[[], bytes]) -> bytes:
@@ -160,6 +162,6 @@ def _body(response: httpx.Response) -> bytes:
     data = bytearray()
     for chunk in response.iter_bytes():
         data += chunk
-        if len(data) > LARGEST:
-            raise SpecError(f"more than {LARGEST >> 20} MB")
+        if len(data) > MAX_BYTES:
+            raise SpecError(f"more than {MAX_BYTES >> 20} MB")
     return bytes(data)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 from openapi_python_client.schema.untrusted_string import UntrustedString
 from openapi_python_client.strings import PythonIdentifier
 
-from tools.differences import Change, Comparison, Effect, Group, LeftOut
-from tools.documents import Json, operation_name, operations, target
-from tools.meaning import Reader
+from tools.diff.schemas import Change, Comparison, Effect, Group, LeftOut
+from tools.openapi import Json, dereference, operation_name, operations
+from tools.schema.model import SchemaReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ def operations_by_name(document: dict[str, Json]) -> dict[str, Json]:
 
 def json_schema(document: dict[str, Json], message: Json) -> Json:
     """The schema of a request's or response's JSON; one that takes anything where there is none."""
-    return _schema(target(document, message))
+    return _schema(dereference(document, message))
 
 
 def _schema(message: Json) -> Json:
@@ -70,7 +70,7 @@ def keys(document: dict[str, Json], operation: Json) -> list[str]:
     schemes = document.get("components", {}).get("securitySchemes", {})
     ways = set() if operation.get("security", [{}]) else {NO_KEY}
     for requirement in operation.get("security", ()):
-        needed = [target(document, schemes.get(name, {})) for name in requirement]
+        needed = [dereference(document, schemes.get(name, {})) for name in requirement]
         ways.add(" and ".join(sorted(map(_way, needed))) or NO_KEY)
     return sorted(ways)
 
@@ -92,10 +92,10 @@ def compare_operation(name: str, old: Asked, new: Asked) -> Iterator[Change]:
     yield from _compare_service("address", addresses(old[1]), addresses(new[1]))
     yield from _compare_service("key", keys(*old), keys(*new))
     yield from _compare_names(name, old[1], new[1])
-    readers = Reader(old[0]), Reader(new[0])
+    readers = SchemaReader(old[0]), SchemaReader(new[0])
     parameters = _parameters(*old), _parameters(*new)
     yield from _compare_named("request", *parameters, readers)
-    bodies = [target(d, operation.get("requestBody", {})) for d, operation in (old, new)]
+    bodies = [dereference(d, operation.get("requestBody", {})) for d, operation in (old, new)]
     yield from _compare_message(Comparison("request", *readers), "", *bodies)
     was, now = _responses(*old), _responses(*new)
     for status in sorted(now.keys() ^ was.keys()):
@@ -106,8 +106,8 @@ def compare_operation(name: str, old: Asked, new: Asked) -> Iterator[Change]:
         group: Group = "response" if success else "errors"
         # the renderer of the former form knew the statuses of the standard
         odd = status.isdecimal() and int(status) not in {*HTTPStatus}
-        left_out: LeftOut = "always" if odd else ""
-        yield Change(group, place, "status", text, effect, (status,), on, left_out)
+        omitted: LeftOut = "always" if odd else ""
+        yield Change(group, place, "status", text, effect, (status,), on, omitted)
     for status in sorted(was.keys() & now.keys()):
         group = "response" if status.startswith("2") else "errors"
         prefix = "" if status == "200" else f"{status}: "
@@ -128,9 +128,9 @@ def _compare_service(place: str, was: list[str], now: list[str]) -> Iterator[Cha
     lost = {*was} - {*now} and NO_KEY not in now
     effect: Effect = "breaks" if not was or lost else "fine"
     is_new = not was or not now
-    left_out: LeftOut = "at times" if is_new else ""
+    omitted: LeftOut = "at times" if is_new else ""
     on = _side(added=not was) if is_new else ""
-    yield Change("service", place, "other", text, effect, (*now,), on, left_out)
+    yield Change("service", place, "other", text, effect, (*now,), on, omitted)
 
 
 def _compare_names(name: str, old: Json, new: Json) -> Iterator[Change]:
@@ -161,16 +161,14 @@ def _compare_message(comparison: Comparison, prefix: str, old: Json, new: Json) 
         fine = beside or described or (added and group == "request")
         kind, on = f"media type{' beside' * beside}", _side(added=added)
         unsaid = group == "errors" and not (was and now)
-        left_out: LeftOut = "always" if beside else "at times" if unsaid else ""
+        omitted: LeftOut = "always" if beside else "at times" if unsaid else ""
         effect: Effect = "fine" if fine else "breaks"
-        yield Change(
-            group, f"{prefix}{media_type}", kind, text, effect, (media_type,), on, left_out
-        )
+        yield Change(group, f"{prefix}{media_type}", kind, text, effect, (media_type,), on, omitted)
 
 
 def _responses(document: dict[str, Json], operation: Json) -> dict[str, Json]:
     found = operation.get("responses", {})
-    return {str(status): target(document, response) for status, response in found.items()}
+    return {str(status): dereference(document, response) for status, response in found.items()}
 
 
 def _side(*, added: bool) -> Literal["old", "new"]:
@@ -181,7 +179,7 @@ def _compare_named(
     group: Group,
     was: dict[str, Json],
     now: dict[str, Json],
-    readers: tuple[Reader, Reader],
+    readers: tuple[SchemaReader, SchemaReader],
     prefix: str = "",
 ) -> Iterator[Change]:
     """Parameters, which callers send, or headers, which they read."""
@@ -227,7 +225,7 @@ def _schema_of_named(named: Json) -> Json:
 def _parameters(document: dict[str, Json], operation: Json) -> dict[str, Json]:
     found: dict[str, Json] = {}
     for given in operation["parameters"]:
-        parameter = target(document, given)
+        parameter = dereference(document, given)
         kind, name = str(parameter.get("in")), str(parameter.get("name"))
         key = name.lower() if kind == "header" else name
         found[f"{kind} {key}"] = {**parameter, "called": f"{kind} {name}"}
@@ -237,6 +235,6 @@ def _parameters(document: dict[str, Json], operation: Json) -> dict[str, Json]:
 def _headers(document: dict[str, Json], response: Json) -> dict[str, Json]:
     found = response.get("headers", {})
     return {
-        name.lower(): {**target(document, header), "called": f"header {name}"}
+        name.lower(): {**dereference(document, header), "called": f"header {name}"}
         for name, header in found.items()
     }

@@ -7,36 +7,36 @@ Names are given afterwards, by `tools.names`.
 import copy
 import re
 
-from tools.documents import (
+from tools.openapi import (
     Json,
-    Path_,
+    Pointer,
+    dereference,
     lists,
     mappings,
     operations,
-    place_of,
+    parse_pointer,
     resolve,
-    target,
     walk,
 )
 from tools.rules import Rule
 
 
-def inline_message_references(document: dict[str, Json]) -> list[Path_]:
+def inline_message_references(document: dict[str, Json]) -> list[Pointer]:
     """A body or response that is a reference to a component is passed over by the generator."""
-    changed: list[Path_] = []
+    changed: list[Pointer] = []
     for path, operation in operations(document):
         places = [(operation, "requestBody")] if "requestBody" in operation else []
         places += [(operation["responses"], status) for status in operation.get("responses", {})]
         for holder, key in places:
             if "$ref" in holder[key]:
-                holder[key] = copy.deepcopy(target(document, holder[key]))
+                holder[key] = copy.deepcopy(dereference(document, holder[key]))
                 changed.append((*path, key))
     return changed
 
 
-def json_alone(document: dict[str, Json]) -> list[Path_]:
+def json_alone(document: dict[str, Json]) -> list[Pointer]:
     """The generator takes whichever media type comes first; callers of embeddings want JSON."""
-    changed: list[Path_] = []
+    changed: list[Pointer] = []
     for path, node in mappings(document):
         content = node.get("content")
         if isinstance(content, dict) and "application/json" in content and len(content) > 1:
@@ -45,9 +45,9 @@ def json_alone(document: dict[str, Json]) -> list[Path_]:
     return changed
 
 
-def annotated_references_as_references(document: dict[str, Json]) -> list[Path_]:
+def annotated_references_as_references(document: dict[str, Json]) -> list[Pointer]:
     """`allOf: [$ref, {description}]` is "allOf a non-object" to the generator."""
-    changed: list[Path_] = []
+    changed: list[Pointer] = []
     for path, node, members in lists(document, "allOf"):
         meant = [m for m in members if isinstance(m, dict) and set(m) - _ANNOTATIONS]
         if len(meant) == 1 and not set(node) - _ANNOTATIONS - {"allOf"}:
@@ -64,11 +64,11 @@ _ANNOTATIONS = frozenset(
 )
 
 
-def merge_objects_of_all_of(document: dict[str, Json]) -> list[Path_]:
+def merge_objects_of_all_of(document: dict[str, Json]) -> list[Pointer]:
     """The generator merges objects only where it has met each as a component before."""
-    changed: list[Path_] = []
+    changed: list[Pointer] = []
     for path, node, members in lists(document, "allOf"):
-        objects = [target(document, m) for m in members]
+        objects = [dereference(document, m) for m in members]
         if not all(isinstance(o, dict) and not set(o) - _OBJECT for o in objects):
             continue
         objects = [*objects, {k: v for k, v in node.items() if k in _OBJECT}]
@@ -84,9 +84,9 @@ def merge_objects_of_all_of(document: dict[str, Json]) -> list[Path_]:
 _OBJECT = _ANNOTATIONS | {"type", "properties", "required", "additionalProperties"}
 
 
-def any_value_for_other_all_of(document: dict[str, Json]) -> list[Path_]:
+def any_value_for_other_all_of(document: dict[str, Json]) -> list[Pointer]:
     """The generator merges objects, and cannot express what else two schemas have in common."""
-    changed: list[Path_] = []
+    changed: list[Pointer] = []
     for path, node, _ in lists(document, "allOf"):
         kept = {key: value for key, value in node.items() if key in _ANNOTATIONS}
         node.clear()
@@ -95,9 +95,9 @@ def any_value_for_other_all_of(document: dict[str, Json]) -> list[Path_]:
     return changed
 
 
-def arrays_of_something(document: dict[str, Json]) -> list[Path_]:
+def arrays_of_something(document: dict[str, Json]) -> list[Pointer]:
     """The generator wants to know of what an array is, if only of any values."""
-    changed: list[Path_] = []
+    changed: list[Pointer] = []
     for path, node in mappings(document):
         kinds = node.get("type")
         is_array = kinds == "array" or (isinstance(kinds, list) and "array" in kinds)
@@ -107,9 +107,9 @@ def arrays_of_something(document: dict[str, Json]) -> list[Path_]:
     return changed
 
 
-def split_null_off(document: dict[str, Json]) -> list[Path_]:
+def split_null_off(document: dict[str, Json]) -> list[Pointer]:
     """`type: [object, "null"]` gives two models of one name, null among values three enums."""
-    changed: list[Path_] = []
+    changed: list[Pointer] = []
     for path, node in reversed(mappings(document)):  # what is inside first: it is copied
         kinds, values = node.get("type"), node.get("enum")
         several = isinstance(kinds, list)
@@ -137,9 +137,9 @@ def split_null_off(document: dict[str, Json]) -> list[Path_]:
     return changed
 
 
-def enums_of_one_type(document: dict[str, Json]) -> list[Path_]:
+def enums_of_one_type(document: dict[str, Json]) -> list[Pointer]:
     """The generator makes enums of texts or of integers, and of nothing else."""
-    changed: list[Path_] = []
+    changed: list[Pointer] = []
     for path, node, values in lists(document, "enum"):
         distinct = list(dict.fromkeys(map(repr, values)))
         kinds = {type(value) for value in values}
@@ -152,9 +152,9 @@ def enums_of_one_type(document: dict[str, Json]) -> list[Path_]:
     return changed
 
 
-def flat_unions(document: dict[str, Json]) -> list[Path_]:
+def flat_unions(document: dict[str, Json]) -> list[Pointer]:
     """A list among the alternatives of an alternative is one of those that have to be merged."""
-    changed: list[Path_] = []
+    changed: list[Pointer] = []
     for path, node, given in lists(document, "anyOf"):
         flat = _alternatives(document, node, (id(node),))
         if len(flat) != len(given):
@@ -168,7 +168,7 @@ def _alternatives(
 ) -> list[Json]:
     found: list[Json] = []
     for alternative in union["anyOf"]:
-        meant = target(document, alternative)
+        meant = dereference(document, alternative)
         only_union = isinstance(meant, dict) and not set(meant) - _ANNOTATIONS - {"anyOf"}
         if only_union and isinstance(meant.get("anyOf"), list):
             if id(meant) not in above:
@@ -178,11 +178,11 @@ def _alternatives(
     return found
 
 
-def merge_enum_alternatives(document: dict[str, Json]) -> list[Path_]:
+def merge_enum_alternatives(document: dict[str, Json]) -> list[Pointer]:
     """`anyOf: [{enum: [float]}, {enum: [base64]}]` is one set of values, not a class for each."""
-    changed: list[Path_] = []
+    changed: list[Pointer] = []
     for path, node, alternatives in lists(document, "anyOf"):
-        meant = [target(document, a) for a in alternatives]
+        meant = [dereference(document, a) for a in alternatives]
         enums = [m for m in meant if isinstance(m, dict) and "enum" in m]
         kinds = {type(value) for each in enums for value in each["enum"]}
         if len(enums) > 1 and len(kinds) == 1:
@@ -198,17 +198,17 @@ def merge_enum_alternatives(document: dict[str, Json]) -> list[Path_]:
     return changed
 
 
-def merge_array_alternatives(document: dict[str, Json]) -> list[Path_]:
+def merge_array_alternatives(document: dict[str, Json]) -> list[Pointer]:
     """The generator tells alternatives apart by `isinstance(x, list)`: the first list form wins.
 
     One array of a union of items generates correct code both ways.
     """
-    changed: list[Path_] = []
+    changed: list[Pointer] = []
     for path, node, alternatives in lists(document, "anyOf"):
         arrays = [a for a in alternatives if _kind(document, a) == "array"]
         if len(arrays) < 2:
             continue
-        items = [copy.deepcopy(target(document, a).get("items", {})) for a in arrays]
+        items = [copy.deepcopy(dereference(document, a).get("items", {})) for a in arrays]
         rest = [a for a in alternatives if a not in arrays]
         merged = {"type": "array", "items": {"anyOf": items}}
         node["anyOf"] = [*rest, merged]
@@ -216,9 +216,9 @@ def merge_array_alternatives(document: dict[str, Json]) -> list[Path_]:
     return changed
 
 
-def open_objects(document: dict[str, Json]) -> list[Path_]:
+def open_objects(document: dict[str, Json]) -> list[Pointer]:
     """A closed model takes no `model["new"] = value`, the way to send what is newer than it is."""
-    changed: list[Path_] = []
+    changed: list[Pointer] = []
     for path, node in mappings(document):
         if node.get("additionalProperties") is False:
             del node["additionalProperties"]
@@ -226,9 +226,9 @@ def open_objects(document: dict[str, Json]) -> list[Path_]:
     return changed
 
 
-def texts_as_texts(document: dict[str, Json]) -> list[Path_]:
+def texts_as_texts(document: dict[str, Json]) -> list[Pointer]:
     """The generator parses dates and the like, and raises for an answer that spells one oddly."""
-    changed: list[Path_] = []
+    changed: list[Pointer] = []
     for path, node in mappings(document):
         if node.get("type") == "string" and isinstance(node.get("format"), str):
             del node["format"]
@@ -236,15 +236,15 @@ def texts_as_texts(document: dict[str, Json]) -> list[Path_]:
     return changed
 
 
-def inline_tags_as_constants(document: dict[str, Json]) -> list[Path_]:
+def inline_tags_as_constants(document: dict[str, Json]) -> list[Pointer]:
     """A one-value enum is a tag that nobody should have to spell: a constant with a default."""
-    changed: list[Path_] = []
+    changed: list[Pointer] = []
     for path, node in mappings(document):
         properties = node.get("properties")
         if not isinstance(properties, dict) or path[-1:] == ("properties",):
             continue
         for name, schema in properties.items():
-            meant = target(document, schema)
+            meant = dereference(document, schema)
             values = meant.get("enum") if isinstance(meant, dict) else None
             if isinstance(values, list) and len(values) == 1:
                 properties[name] = {"const": values[0], "default": values[0]}
@@ -252,9 +252,9 @@ def inline_tags_as_constants(document: dict[str, Json]) -> list[Path_]:
     return changed
 
 
-def no_defaults(document: dict[str, Json]) -> list[Path_]:
+def no_defaults(document: dict[str, Json]) -> list[Pointer]:
     """The generated client would send a default that its caller never asked for."""
-    changed: list[Path_] = []
+    changed: list[Pointer] = []
     for path, node in mappings(document):
         in_schema = "schema" in path or path[:2] == ("components", "schemas")
         fixed = "const" in node or path[-1:] == ("properties",)
@@ -264,9 +264,9 @@ def no_defaults(document: dict[str, Json]) -> list[Path_]:
     return changed
 
 
-def accept_null_for_optional_response_fields(document: dict[str, Json]) -> list[Path_]:
+def accept_null_for_optional_response_fields(document: dict[str, Json]) -> list[Pointer]:
     """Servers send null for what they leave out; `from_dict` would raise for `usage: null`."""
-    changed: list[Path_] = []
+    changed: list[Pointer] = []
     for path, node in _response_schemas(document):
         properties = node.get("properties", {})
         for name, schema in properties.items():
@@ -277,9 +277,9 @@ def accept_null_for_optional_response_fields(document: dict[str, Json]) -> list[
     return changed
 
 
-def tag_by_path(document: dict[str, Json]) -> list[Path_]:
+def tag_by_path(document: dict[str, Json]) -> list[Pointer]:
     """A tag becomes a folder; pages of different times have this one, another, or none."""
-    changed: list[Path_] = []
+    changed: list[Pointer] = []
     for path, operation in operations(document):
         first = next((part for part in path[1].split("/") if part), "")
         tags = [re.sub(r"\W+", "_", first)] if first else []
@@ -311,12 +311,12 @@ RULES: tuple[Rule, ...] = (
 
 
 def _kind(document: dict[str, Json], schema: Json) -> Json:
-    found = target(document, schema)
+    found = dereference(document, schema)
     return found.get("type") if isinstance(found, dict) else None  # `true` is a schema, too
 
 
 def _takes_null(document: dict[str, Json], schema: Json, seen: tuple[int, ...] = ()) -> bool:
-    found = target(document, schema)
+    found = dereference(document, schema)
     if not isinstance(found, dict) or id(found) in seen:
         return True
     if "anyOf" in found or "allOf" in found:
@@ -328,7 +328,7 @@ def _takes_null(document: dict[str, Json], schema: Json, seen: tuple[int, ...] =
     return untyped or kind == "null" or (isinstance(kind, list) and "null" in kind)
 
 
-def _response_schemas(document: dict[str, Json]) -> list[tuple[Path_, dict[str, Json]]]:
+def _response_schemas(document: dict[str, Json]) -> list[tuple[Pointer, dict[str, Json]]]:
     """The schemas that only responses use, each once."""
     responses: list[Json] = []
     requests: list[Json] = []
@@ -339,9 +339,9 @@ def _response_schemas(document: dict[str, Json]) -> list[tuple[Path_, dict[str, 
     return [(p, node) for p, node in _reachable(document, responses) if id(node) not in sent]
 
 
-def _reachable(document: dict[str, Json], start: Json) -> list[tuple[Path_, dict[str, Json]]]:
-    found: dict[int, tuple[Path_, dict[str, Json]]] = {}
-    waiting: list[tuple[Path_, Json]] = [((), start)]
+def _reachable(document: dict[str, Json], start: Json) -> list[tuple[Pointer, dict[str, Json]]]:
+    found: dict[int, tuple[Pointer, dict[str, Json]]] = {}
+    waiting: list[tuple[Pointer, Json]] = [((), start)]
     while waiting:
         origin, root = waiting.pop()
         for path, node in walk(root, origin):
@@ -349,5 +349,5 @@ def _reachable(document: dict[str, Json], start: Json) -> list[tuple[Path_, dict
                 continue
             found[id(node)] = (path, node)
             if isinstance(node.get("$ref"), str):
-                waiting.append((place_of(node["$ref"]), resolve(document, node["$ref"])))
+                waiting.append((parse_pointer(node["$ref"]), resolve(document, node["$ref"])))
     return list(found.values())

@@ -6,50 +6,50 @@ from dataclasses import dataclass
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
-from tools.findings import WRAPPER, Finding, values_at
-from tools.meaning import Form, Shape
-from tools.plain import either_of, frozen, spelled, text_of
-from tools.probes import Sent, Wrapper, calls
-from tools.samples import Alternative, Place, Sampler
+from tools.drift.finding import WRAPPER, Finding, values_at
+from tools.drift.recording_client import RecordingClient, Sent, calls
+from tools.schema.model import AllowedValues, Variant
+from tools.schema.normalize import format_choice, format_limit, hashable, json_text
+from tools.schema.samples import Alternative, Place, Sampler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tools.documents import Json
-    from tools.meaning import Reader
+    from tools.openapi import Json
+    from tools.schema.model import SchemaReader
 
 _OPTIONS = f"{WRAPPER}/core/options.py"
 _INPUTS = f"{WRAPPER}/core/validate.py"
 _PARTS = f"{WRAPPER}/inputs.py"
-_STRANGER = "a_field_that_nobody_knows"
+_UNKNOWN_FIELD = "a_field_that_nobody_knows"
 _ANYTHING: tuple[Json, ...] = ("1", 1, True, {}, ["x"])
 
 
 class RequestDrift:
     """Probes the wrapper with messages that a contract allows, and some that it refuses."""
 
-    def __init__(self, reader: Reader, schema: Json, wrapper: Wrapper) -> None:
+    def __init__(self, reader: SchemaReader, schema: Json, wrapper: RecordingClient) -> None:
         self._wrapper = wrapper
         self._sent = [
-            body for inputs, options in calls() for body in wrapper.embeds(inputs, options).bodies
+            body for inputs, options in calls() for body in wrapper.embed(inputs, options).bodies
         ]
         self._sampler = Sampler(reader, {*_texts(self._sent)})
         self._whole = self._sampler.whole(schema)
-        self._strays = [
-            stray for body in self._sent for stray in self._strays_in(self._whole.shape, body, "")
+        self._extras = [
+            extra for body in self._sent for extra in self._extras_in(self._whole.allowed, body, "")
         ]
-        self._left_out = {stray.path for stray in self._strays if stray.kind == "required"}
-        self._strangers: set[str] = set()
+        self._omitted = {extra.path for extra in self._extras if extra.kind == "required"}
+        self._unsupported: set[str] = set()
         self._above: list[frozenset[int]] = []
 
     def findings(self) -> Iterator[Finding]:
         """Everything that the contract says of requests, then what it does not say."""
-        form = self._whole.shape.forms.get("object")
-        if form is None:
+        variant = self._whole.allowed.variants.get("object")
+        if variant is None:
             sentence = "the contract takes no JSON object any more"
             yield Finding("request body", "request", "", sentence, _OPTIONS, is_offered=False)
             return
-        found = [*self._limits(self._whole, form), *self._object(self._whole, form)]
+        found = [*self._limits(self._whole, variant), *self._object(self._whole, variant)]
         yield from found
         missing = [finding for finding in found if not finding.is_offered]
         lost = {finding.place for finding in missing if finding.key.startswith("request field ")}
@@ -57,12 +57,12 @@ class RequestDrift:
 
     def _sends(self, message: Json) -> Sent:
         """What goes out for a message, without required fields that have no option at all."""
-        kept = {name: value for name, value in message.items() if name not in self._strangers}
+        kept = {name: value for name, value in message.items() if name not in self._unsupported}
         most = len(kept["input"]) if isinstance(kept.get("input"), list) else 1
-        return self._wrapper.sends(kept, **({"batch_size": most} if most > 1 else {}))
+        return self._wrapper.send(kept, **({"batch_size": most} if most > 1 else {}))
 
-    def _object(self, place: Place, form: Form) -> Iterator[Finding]:
-        for one in self._sampler.alternatives(form):
+    def _object(self, place: Place, variant: Variant) -> Iterator[Finding]:
+        for one in self._sampler.alternatives(variant):
             if one.tag:
                 part = self._part(place, one)
                 yield part
@@ -70,7 +70,7 @@ class RequestDrift:
                     continue
             fields = [*self._sampler.fields(place, one)]
             if place is self._whole:
-                self._strangers = {f.path for f in fields if self._is_stranger(f)}
+                self._unsupported = {f.path for f in fields if self._is_unsupported(f)}
             for field in fields:
                 yield from self._field(field)
                 if field.required:
@@ -80,69 +80,74 @@ class RequestDrift:
             if self._sampler.is_closed(one):
                 yield self._closed(place, one)
 
-    def _is_stranger(self, field: Place) -> bool:
+    def _is_unsupported(self, field: Place) -> bool:
         values = self._samples(field)
         messages = ({"input": "x", field.name: value} for _, value in values)
-        return field.name != "input" and all(self._wrapper.sends(m).refusal for m in messages)
+        return field.name != "input" and all(self._wrapper.send(m).refusal for m in messages)
 
-    def _samples(self, place: Place) -> list[tuple[Form | None, Json]]:
-        if place.shape.anything:
+    def _samples(self, place: Place) -> list[tuple[Variant | None, Json]]:
+        if place.allowed.anything:
             return [(None, value) for value in _ANYTHING]
-        return [(form, self._sampler.of(form, place.name)) for form in place.shape.forms.values()]
+        return [
+            (variant, self._sampler.of(variant, place.name))
+            for variant in place.allowed.variants.values()
+        ]
 
     def _field(self, place: Place) -> Iterator[Finding]:
-        if place.path in self._strangers:
+        if place.path in self._unsupported:
             yield self._finding("field", place, "no option sends it", file=_OPTIONS)
             return
-        tried = [(form, self._sends(place.into(value))) for form, value in self._samples(place)]
-        taken = [form for form, sent in tried if self._has(sent, place.path)]
+        tried = [
+            (variant, self._sends(place.into(value))) for variant, value in self._samples(place)
+        ]
+        taken = [variant for variant, sent in tried if self._has(sent, place.path)]
         if not taken:
             refused = next((sent for _, sent in tried if sent.refusal), Sent())
             yield self._finding("field", place, _why_not(refused), file=refused.refused_in)
             return
         yield self._finding("field", place, "callers can set it", is_offered=True)
-        for form, sent in tried:
-            if form is not None and form not in taken:
-                words = f"as {form.words}: {_why_not(sent)}"
+        for variant, sent in tried:
+            if variant is not None and variant not in taken:
+                words = f"as {variant.words}: {_why_not(sent)}"
                 yield self._finding(
                     "form",
                     place,
                     words,
-                    named=form.words,
+                    named=variant.words,
                     file=sent.refused_in,
-                    detail=(form.words,),
+                    detail=(variant.words,),
                 )
-        if not place.shape.anything:
+        if not place.allowed.anything:
             yield from self._typed(place)
-        if place.shape.source not in self._above:  # else it contains itself
-            self._above.append(place.shape.source)
-            yield from self._within(place, [form for form in taken if form is not None])
+        if place.allowed.source not in self._above:  # else it contains itself
+            self._above.append(place.allowed.source)
+            yield from self._within(place, [variant for variant in taken if variant is not None])
             self._above.pop()
 
     def _typed(self, place: Place) -> Iterator[Finding]:
         """Whether texts and numbers of a caller go out there in a form that the contract has."""
         sent = [self._sends(place.into(value)) for value in ("1", 1, 1.5, True)]
         values = [v for one in sent for body in one.bodies for v in values_at(body, place.path)]
-        if values and not any(True for v in values for _ in self._strays_in(place.shape, v, "")):
+        if values and not any(True for v in values for _ in self._extras_in(place.allowed, v, "")):
             words = "texts and numbers go out in a form that is allowed, or are refused"
             yield self._finding("typed", place, words, is_offered=True)
 
-    def _within(self, place: Place, forms: list[Form]) -> Iterator[Finding]:
+    def _within(self, place: Place, variants: list[Variant]) -> Iterator[Finding]:
         """What the contract says of a place that callers can reach."""
-        if place.shape.null and not place.shape.anything:
+        if place.allowed.null and not place.allowed.anything:
             sent = self._sends(place.into(None))
             has_null = any(None in values_at(body, place.path) for body in sent.bodies)
             words = "null is sent as such" if has_null else "null is never sent: None leaves it out"
             yield self._finding("null", place, words, is_offered=has_null)
-        for form in forms:
-            for value in (form.values or {}).values():
+        for variant in variants:
+            for value in (variant.values or {}).values():
                 yield self._value(place, value)
-            yield from self._limits(place, form)
-            if form.items is not None:
-                inner = self._sampler.items(place, form)
-                yield from self._within(inner, [*inner.shape.forms.values()])
-            if form.kind == "object":
-                yield from self._object(place, form)
+            yield from self._limits(place, variant)
+            if variant.items is not None:
+                inner = self._sampler.items(place, variant)
+                yield from self._within(inner, [*inner.allowed.variants.values()])
+            if variant.kind == "object":
+                yield from self._object(place, variant)
 
     def _part(self, place: Place, one: Alternative) -> Finding:
         """An alternative that a tag tells: a kind of part, for which there should be a class."""
@@ -167,7 +172,7 @@ class RequestDrift:
         sent = self._sends(place.into(value))
         is_sent = any(value in values_at(body, place.path) for body in sent.bodies)
         words = "callers can say it" if is_sent else _why_not(sent)
-        name = value if isinstance(value, str) else text_of(value)
+        name = value if isinstance(value, str) else json_text(value)
         return self._finding(
             "value",
             place,
@@ -175,12 +180,12 @@ class RequestDrift:
             named=name,
             file=sent.refused_in,
             is_offered=is_sent,
-            detail=frozen([value]),
+            detail=hashable([value]),
         )
 
-    def _limits(self, place: Place, form: Form) -> Iterator[Finding]:
-        for keyword, limit in form.limits.items():
-            yield self._limit(place, form, keyword, limit)
+    def _limits(self, place: Place, variant: Variant) -> Iterator[Finding]:
+        for keyword, limit in variant.limits.items():
+            yield self._limit(place, variant, keyword, limit)
 
     def _choice(self, place: Place, one: Alternative, choice: list[frozenset[str]]) -> Finding:
         """An object has none of the fields of which it needs one."""
@@ -190,14 +195,14 @@ class RequestDrift:
         objects = [value for body in sent.bodies for value in values_at(body, place.path)]
         is_kept = all(any(names <= {*value} for names in choice) for value in objects)
         words = "kept" if is_kept else "the wrapper sends objects without any of them"
-        detail = ("required", either_of(choice))
+        detail = ("required", format_choice(choice))
         return self._finding(
             "limit", place, words, named=" ".join(detail), is_offered=is_kept, detail=detail
         )
 
-    def _limit(self, place: Place, form: Form, keyword: str, limit: Json) -> Finding:
-        named, detail = spelled(keyword, limit), (keyword, limit)
-        value = self._sampler.breaking(form, keyword, place.name)
+    def _limit(self, place: Place, variant: Variant, keyword: str, limit: Json) -> Finding:
+        named, detail = format_limit(keyword, limit), (keyword, limit)
+        value = self._sampler.breaking(variant, keyword, place.name)
         if value is None:
             words = "nothing was found to try it with; see by hand whether the wrapper keeps it"
             return self._finding("limit", place, words, named=named, detail=detail)
@@ -207,9 +212,9 @@ class RequestDrift:
         return self._finding("limit", place, words, named=named, is_offered=is_kept, detail=detail)
 
     def _closed(self, place: Place, one: Alternative) -> Finding:
-        message = place.into({**self._sampler.object(one), _STRANGER: "x"})
+        message = place.into({**self._sampler.object(one), _UNKNOWN_FIELD: "x"})
         sent = self._sends(message)
-        path = f"{place.path}.{_STRANGER}".lstrip(".")
+        path = f"{place.path}.{_UNKNOWN_FIELD}".lstrip(".")
         is_kept = not self._has(sent, path)
         words = "unknown fields are refused" if is_kept else "the wrapper sends unknown fields"
         return self._finding(
@@ -217,56 +222,62 @@ class RequestDrift:
         )
 
     def _required(self, field: Place) -> Finding:
-        is_kept = field.path not in self._left_out
+        is_kept = field.path not in self._omitted
         words = "always sent" if is_kept else "the wrapper leaves it out unless a caller gives it"
         return self._finding("required", field, words, is_offered=is_kept)
 
     def _only_sent(self, lost: set[str]) -> Iterator[Finding]:
         """What the wrapper sends and the contract does not have."""
-        for stray in self._strays:
-            if stray.kind == "required" or stray.path in lost:
+        for extra in self._extras:
+            if extra.kind == "required" or extra.path in lost:
                 continue  # said already
-            key = f"sent {stray.kind} {stray.path} {stray.named}".rstrip()
-            if stray.kind == "part":
-                key = f"sent part {stray.named}"
-            file = _INPUTS if stray.path.startswith("input") else _OPTIONS
+            key = f"sent {extra.kind} {extra.path} {extra.named}".rstrip()
+            if extra.kind == "part":
+                key = f"sent part {extra.named}"
+            file = _INPUTS if extra.path.startswith("input") else _OPTIONS
             words = "the wrapper sends it, and the contract does not have it"
-            yield Finding(key, "request", stray.place, words, file, is_offered=False)
+            yield Finding(key, "request", extra.place, words, file, is_offered=False)
 
-    def _strays_in(self, shape: Shape, value: Json, path: str) -> Iterator[_Stray]:
+    def _extras_in(self, allowed: AllowedValues, value: Json, path: str) -> Iterator[_Extra]:
         """What of a value the contract does not name, though it may let it pass."""
-        if shape.anything or (value is None and shape.null):
+        if allowed.anything or (value is None and allowed.null):
             return
-        form = next((form for key, form in shape.forms.items() if key == _key_of(value)), None)
+        variant = next(
+            (variant for key, variant in allowed.variants.items() if key == _key_of(value)), None
+        )
         if isinstance(value, list) and not value:
             return
-        if form is None:
-            yield _Stray("form", path, _key_of(value))
+        if variant is None:
+            yield _Extra("form", path, _key_of(value))
         elif isinstance(value, list):
             for item in value:
-                yield from self._strays_in(form.items or Shape(anything=True), item, f"{path}[]")
+                yield from self._extras_in(
+                    variant.items or AllowedValues(anything=True), item, f"{path}[]"
+                )
         elif isinstance(value, dict):
-            yield from self._stray_fields(form, value, path)
-        elif form.values is not None and text_of(value) not in form.values:
-            yield _Stray("value", path, str(value))
+            yield from self._extra_fields(variant, value, path)
+        elif variant.values is not None and json_text(value) not in variant.values:
+            yield _Extra("value", path, str(value))
 
-    def _stray_fields(self, form: Form, value: dict[str, Json], path: str) -> Iterator[_Stray]:
-        alternatives = self._sampler.alternatives(form)
+    def _extra_fields(
+        self, variant: Variant, value: dict[str, Json], path: str
+    ) -> Iterator[_Extra]:
+        alternatives = self._sampler.alternatives(variant)
         tag = alternatives[0].tag
         if tag:
             alternatives = [one for one in alternatives if one.value == value.get(tag)]
             if not alternatives:
-                yield _Stray("part", path, str(value.get(tag)))
+                yield _Extra("part", path, str(value.get(tag)))
                 return
         fields = {place.name: place for place in self._sampler.fields(_HERE, alternatives[0])}
         for name in {**value, **fields}:
             below = f"{path}.{name}".lstrip(".")
             if name not in value:
-                yield from [_Stray("required", below)] * fields[name].required
+                yield from [_Extra("required", below)] * fields[name].required
             elif name in fields:
-                yield from self._strays_in(fields[name].shape, value[name], below)
+                yield from self._extras_in(fields[name].allowed, value[name], below)
             elif fields and name != tag:
-                yield _Stray("field", below)
+                yield _Extra("field", below)
 
     def _has(self, sent: Sent, path: str) -> bool:
         return any(True for body in sent.bodies for _ in values_at(body, path))
@@ -289,7 +300,7 @@ class RequestDrift:
 
 
 @dataclass(frozen=True)
-class _Stray:
+class _Extra:
     kind: str
     path: str
     named: str = ""
@@ -300,7 +311,7 @@ class _Stray:
         return f"{self.path}.{self.named}" if self.kind == "part" else self.path
 
 
-_HERE = Place("", Shape(), lambda value: value)
+_HERE = Place("", AllowedValues(), lambda value: value)
 
 
 def _texts(value: Json) -> Iterator[str]:
