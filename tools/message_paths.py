@@ -1,8 +1,8 @@
-"""Places: the way to a schema as one would say it, `request.input[].content[].image_url`.
+"""Finds the places of every schema in the messages, such as `request.input[].content[].image_url`.
 
 `request`, `response`, `error.408` and `query.limit` are the messages of an operation; `.name` is a
-field, `[]` an item of a list, `.*` a value of an object of any keys. Alternatives share the place
-of their union; where several of them become classes, a word in brackets tells which:
+field, `[]` a list item, `.*` the value of an arbitrary key. Alternatives share the place of their
+union; if several of them become classes, a word in parentheses tells them apart:
 `request.input[].content[](input_audio)`. Places of operations other than the first begin with the
 operation: `POST /rerank request.documents[]`.
 """
@@ -46,33 +46,33 @@ _STATUSES = {
     "5XX": "ServerError",
     "default": "DefaultError",
 }
-_ANY_STATUS = "Error"  # of a schema that several statuses share
+_ANY_STATUS = "Error"  # for a schema that several statuses share
 
 
 @dataclass
 class SchemaNode:
-    """A schema where the walk met it first, and how it got there.
+    """A schema, where the walk reached it first.
 
     Attributes:
-        schema: the schema, with no reference left to follow.
+        schema: the schema, with references followed.
         origin: the keys that lead to it in the document.
-        parent: the schema around it.
-        words: what the step from there adds to a name.
-        places: every place where it stands.
-        statuses: the errors in which it stands.
-        name: its class, once it has one.
+        parent: the enclosing schema.
+        name_part: what it adds to the name of its parent.
+        places: all of its places in messages.
+        statuses: the error statuses that use it.
+        name: its class name, once it has one.
     """
 
     schema: dict[str, Json]
     origin: Pointer
     parent: "SchemaNode | None"
-    words: str
+    name_part: str
     places: list[str]
     statuses: set[str] = field(default_factory=set)
     name: str = ""
 
     def status(self) -> str:
-        """The words for the status in whose answer it stands, "" outside of errors."""
+        """The name of the status whose response it is in; "" outside of errors."""
         above = self.parent.status() if self.parent else ""
         if above == _ANY_STATUS or len(self.statuses) > 1:
             return _ANY_STATUS
@@ -80,42 +80,42 @@ class SchemaNode:
 
 
 class _Pending(NamedTuple):
-    """A schema that waits for its visit."""
+    """A schema that the walk has yet to reach."""
 
     place: str
-    node: Json
+    schema: Json
     origin: Pointer
     parent: SchemaNode | None
-    words: str
+    name_part: str
     status: str  # "" outside of errors
 
 
 def walk_schemas(document: dict[str, Json], order: Iterable[str] = ()) -> list[SchemaNode]:
-    """Every schema below the operations, nearest first, each once.
+    """List every schema of the operations once, breadth first.
 
     Args:
         document: an OpenAPI document.
-        order: operations as `POST /embeddings`; the places of the first have no prefix. Others
-            follow by name.
+        order: operations such as `POST /embeddings`; places of the first have no prefix. All other
+            operations follow by name.
     """
     met: dict[int, SchemaNode] = {}
     waiting = [*_messages(document, [*order])]
-    for step in waiting:  # grows while it is read
-        schema, origin = _follow(document, step.node, step.origin)
-        if not isinstance(schema, dict):  # `true` is a schema, too
+    for step in waiting:  # grows during the loop
+        schema, origin = _follow(document, step.schema, step.origin)
+        if not isinstance(schema, dict):  # `true` is also a schema
             continue
-        visit = met.get(id(schema))
-        if visit is None:
-            visit = SchemaNode(schema, origin, step.parent, step.words, [])
-            met[id(schema)] = visit
-            waiting += _below(document, visit, step)
-        visit.places.append(step.place)
-        visit.statuses |= {step.status} - {""}
+        node = met.get(id(schema))
+        if node is None:
+            node = SchemaNode(schema, origin, step.parent, step.name_part, [])
+            met[id(schema)] = node
+            waiting += _below(document, node, step)
+        node.places.append(step.place)
+        node.statuses |= {step.status} - {""}
     return [*met.values()]
 
 
 def is_class(schema: Json) -> bool:
-    """Whether the generator makes a class, or a named set of values, of a schema."""
+    """Whether the generator makes a class or an enum of a schema."""
     return isinstance(schema, dict) and (
         schema.get("type") == "object"
         or bool(schema.get("enum"))
@@ -124,7 +124,7 @@ def is_class(schema: Json) -> bool:
 
 
 def pascal(text: str) -> str:
-    """`image_url` as a class would spell it: `ImageUrl`."""
+    """Convert a name to the case of classes: `image_url` to `ImageUrl`."""
     return str(ClassName(UntrustedString(text), "field_")) if text else ""
 
 
@@ -158,7 +158,7 @@ def _messages(document: dict[str, Json], order: list[str]) -> Iterator[_Pending]
 
 
 def _answer(status: str) -> tuple[str, str, str]:
-    """The place of an answer, the words for it, and the status where it is an error."""
+    """Return the place of a response, its name part, and the status if it is an error."""
     if status == "200":
         return "response", "Response", ""
     words = f"{_status_words(status)}Response"
@@ -172,7 +172,7 @@ def _status_words(status: str) -> str:
 
 
 def _follow(document: dict[str, Json], node: Json, origin: Pointer) -> tuple[Json, Pointer]:
-    """A schema without references, and where it stands; a circle of them means anything."""
+    """Follow references; return the schema and its keys. Circular references allow anything."""
     seen: set[str] = set()
     while isinstance(node, dict) and isinstance(reference := node.get("$ref"), str):
         if reference in seen:
@@ -182,32 +182,32 @@ def _follow(document: dict[str, Json], node: Json, origin: Pointer) -> tuple[Jso
     return node, origin
 
 
-def _below(document: dict[str, Json], visit: SchemaNode, step: _Pending) -> Iterator[_Pending]:
-    schema, origin, status = visit.schema, visit.origin, step.status
+def _below(document: dict[str, Json], node: SchemaNode, step: _Pending) -> Iterator[_Pending]:
+    schema, origin, status = node.schema, node.origin, step.status
     place = re.sub(r"\([^()]*\)$", "", step.place)
     properties = schema.get("properties", {})
     for name in sorted(properties):
         inner = (*origin, "properties", name)
-        yield _Pending(f"{place}.{name}", properties[name], inner, visit, pascal(name), status)
+        yield _Pending(f"{place}.{name}", properties[name], inner, node, pascal(name), status)
     if "items" in schema:
-        yield _Pending(f"{place}[]", schema["items"], (*origin, "items"), visit, "Item", status)
+        yield _Pending(f"{place}[]", schema["items"], (*origin, "items"), node, "Item", status)
     if isinstance(extra := schema.get("additionalProperties"), dict):
         inner = (*origin, "additionalProperties")
-        yield _Pending(f"{place}.*", extra, inner, visit, "Value", status)
+        yield _Pending(f"{place}.*", extra, inner, node, "Value", status)
     for key in ("anyOf", "oneOf", "allOf"):
         alternatives = schema.get(key, [])
         resolved = [_follow(document, each, ())[0] for each in alternatives]
         for number, alternative in enumerate(alternatives):
-            word = _which(resolved, number)
+            word = _distinguishing_word(resolved, number)
             label = place + (f"({word})" if word else "")
             inner = (*origin, key, str(number))
-            yield _Pending(label, alternative, inner, visit, pascal(word), status)
+            yield _Pending(label, alternative, inner, node, pascal(word), status)
 
 
-def _which(alternatives: list[Json], number: int) -> str:
-    """A word that tells an alternative that becomes a class from the others; "" for the only one.
+def _distinguishing_word(alternatives: list[Json], number: int) -> str:
+    """Return a word that tells an alternative from the others; "" if only one becomes a class.
 
-    The value of its tag, or what it is, or a field that no other has.
+    The word is the value of its tag, or its type, or a field that no other alternative has.
     """
     this = alternatives[number]
     classes = [each for each in alternatives if is_class(each)]

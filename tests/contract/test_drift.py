@@ -105,7 +105,7 @@ def test_a_type_that_the_wrapper_sends_anyway_is_kept() -> None:
     edits = [e.anew(priced.format(name), kind) for name, kind in kinds.items()]
     old = edited(PUBLISHED, *(e.anew(priced.format(name), {"title": "Any"}) for name in kinds))
     new = apply(edited(PUBLISHED, *edits), repair.RULES)
-    sides = [Side(side, former=False) for side in (apply(old, repair.RULES), new)]
+    sides = [Side(side, old_format=False) for side in (apply(old, repair.RULES), new)]
     found = findings(new)
     kept = {
         c.place: is_handled(c, found) for c in compare(*sides) if c.breaks and c.kind == "typed"
@@ -157,7 +157,7 @@ def test_an_acceptance_of_what_is_offered_is_a_problem() -> None:
 def test_a_change_finds_what_concerns_it() -> None:
     """And what is in a field that is new."""
     repaired = apply(EDITIONS["a new preference"].today(), repair.RULES)
-    (change,) = compare(TODAY, Side(repaired, TODAY.former))
+    (change,) = compare(TODAY, Side(repaired, TODAY.old_format))
     about = findings_for(change, findings(repaired))
     assert [(f.key, f.is_offered) for f in about] == [("request field provider.region", False)]
 
@@ -167,7 +167,7 @@ def test_of_two_limits_in_one_place_each_is_tried() -> None:
     single = e.set_keys("request.input:string", minLength=2)  # which is sent as a list of one
     document = edited(PUBLISHED, single, *EDITIONS["a limit on the request"].edits)
     repaired = apply(document, repair.RULES)
-    changes = compare(TODAY, Side(repaired, TODAY.former))
+    changes = compare(TODAY, Side(repaired, TODAY.old_format))
     found = findings(repaired)
     kept = {
         change.detail: is_handled(change, found) for change in changes if change.kind == "limit"

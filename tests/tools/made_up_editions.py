@@ -11,7 +11,7 @@ from tools.openapi import SPEC, as_yaml, load
 
 PUBLISHED = load(SPEC.read_bytes())
 TEXT = SPEC.read_text()
-NOTHING = ("no difference that a program could meet",)
+NOTHING = ("no change that affects programs",)
 
 
 @dataclass(frozen=True)
@@ -156,12 +156,12 @@ REQUESTS = {
     ),
     "no other preferences": MadeUpEdition(
         (e.set_keys("request.provider:object", additionalProperties=False),),
-        ("BREAKS  provider has no room for other fields now",),
+        ("BREAKS  provider no longer allows other fields",),
         kept=True,
     ),
     "no other fields": MadeUpEdition(
         (e.set_keys("request", additionalProperties=False),),
-        ("BREAKS  the whole has no room for other fields now",),
+        ("BREAKS  the root no longer allows other fields",),
         kept=True,
     ),
     "a value added to a request": MadeUpEdition(
@@ -185,7 +185,7 @@ REQUESTS = {
     ),
     "a provider that is gone": MadeUpEdition(
         (e.remove_value("request.provider.order[]", "OpenAI"),),
-        ("note    provider.order[] no longer names OpenAI; any string is allowed as before",),
+        ("note    provider.order[] no longer lists OpenAI; any string is still allowed",),
     ),
     "null for a field": MadeUpEdition(
         (e.add_null("request.user"),),
@@ -194,7 +194,7 @@ REQUESTS = {
     ),
     "no null for a preference": MadeUpEdition(
         (e.remove_null("request.provider.zdr"),),
-        ("BREAKS  provider.zdr may not be null any more",),
+        ("BREAKS  provider.zdr may no longer be null",),
         kept=True,
     ),
     "null for all preferences": MadeUpEdition(
@@ -232,12 +232,12 @@ REQUESTS = {
     ),
     "one of two fields": MadeUpEdition(
         (e.set_keys("request", anyOf=[{"required": ["user"]}, {"required": ["dimensions"]}]),),
-        ("BREAKS  the whole needs dimensions or user now",),
-        gaps=("request limit the whole required dimensions or user",),
+        ("BREAKS  the root needs dimensions or user now",),
+        gaps=("request limit the root required dimensions or user",),
     ),
     "one of two fields, one of which is always sent": MadeUpEdition(
         (e.set_keys("request", anyOf=[{"required": ["encoding_format"]}, {"required": ["user"]}]),),
-        ("BREAKS  the whole needs encoding_format or user now",),
+        ("BREAKS  the root needs encoding_format or user now",),
         kept=True,
     ),
     "a required field without a schema": MadeUpEdition(
@@ -245,20 +245,20 @@ REQUESTS = {
         ("BREAKS  seed is new and required",),
         gaps=("request field seed", "request required seed"),
     ),
-    "a limit of the whole": MadeUpEdition(
+    "a limit of the root": MadeUpEdition(
         (e.set_keys("request", minProperties=9),),
-        ("BREAKS  the whole has minProperties 9 now",),
-        gaps=("request limit the whole minProperties 9",),
+        ("BREAKS  the root has minProperties 9 now",),
+        gaps=("request limit the root minProperties 9",),
     ),
     "a pattern of names": MadeUpEdition(
         (e.set_keys("request", propertyNames={"pattern": "^[a-z_]+$"}),),
-        ('BREAKS  the whole has propertyNames: {"pattern": "^[a-z_]+$"} now',),
-        gaps=('request limit the whole propertyNames: {"pattern": "^[a-z_]+$"}',),
+        ('BREAKS  the root has propertyNames: {"pattern": "^[a-z_]+$"} now',),
+        gaps=('request limit the root propertyNames: {"pattern": "^[a-z_]+$"}',),
     ),
     "a field that needs another": MadeUpEdition(
         (e.set_keys("request", dependentRequired={"dimensions": ["user"]}),),
-        ('BREAKS  the whole has dependentRequired: {"dimensions": ["user"]} now',),
-        gaps=('request limit the whole dependentRequired: {"dimensions": ["user"]}',),
+        ('BREAKS  the root has dependentRequired: {"dimensions": ["user"]} now',),
+        gaps=('request limit the root dependentRequired: {"dimensions": ["user"]}',),
     ),
     "a value that is not allowed": MadeUpEdition(
         (e.set_keys("request.user", **{"not": {"const": "x"}}),),
@@ -373,7 +373,7 @@ ANSWERS = {
 SERVICES = {
     "a new operation": MadeUpEdition(
         (e.path("/embeddings/models", **LIST),),
-        ("operations:", "ok      GET /embeddings/models is new", "a method of its own"),
+        ("operations:", "ok      GET /embeddings/models is new", "needs a method"),
         gaps=("operation GET /embeddings/models",),
     ),
     "an operation renamed": MadeUpEdition(
@@ -381,13 +381,13 @@ SERVICES = {
     ),
     "another address": MadeUpEdition(
         (e.document(servers=[{"url": "https://openrouter.ai/api/v2"}]),),
-        ("service:", "BREAKS  its address is https://openrouter.ai/api/v2 now"),
+        ("service:", "BREAKS  the address is https://openrouter.ai/api/v2 now"),
         gaps=("address https://openrouter.ai/api/v2",),
     ),
-    "no key": MadeUpEdition((e.operation(security=[]),), ("ok      it asks for no key now",)),
+    "no key": MadeUpEdition((e.operation(security=[]),), ("ok      no key is required now",)),
     "another way to send the key": MadeUpEdition(
         (e.security_scheme("apiKey", scheme="basic"),),
-        ("BREAKS  a key is sent as http basic now",),
+        ("BREAKS  the key is sent as http basic now",),
         gaps=("key http basic",),
     ),
 }

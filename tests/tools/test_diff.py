@@ -80,7 +80,7 @@ def test_it_is_the_same_in_every_real_edition(base: str) -> None:
             moot.append(f"{name}: {reason}")
     assert wrong == []
     # made for the edition of 2026-04-18, where each has something to do
-    assert len(moot) <= (0 if real(base).former else len(EDITIONS) / 4), moot
+    assert len(moot) <= (0 if real(base).old_format else len(EDITIONS) / 4), moot
 
 
 @pytest.mark.parametrize("name", EDITIONS)
@@ -93,7 +93,9 @@ def test_an_edition_does_not_differ_from_itself(name: str) -> None:
 @given(st.randoms(use_true_random=False), st.integers(1, 12))
 def test_another_spelling_is_no_change(random: Random, count: int) -> None:
     """Hoisted, inlined, wrapped, in another order, with other words: in either direction."""
-    other = Side(edited_at_random(TODAY.contract, SPELLINGS, count, random), former=TODAY.former)
+    other = Side(
+        edited_at_random(TODAY.contract, SPELLINGS, count, random), old_format=TODAY.old_format
+    )
     assert compare(TODAY, other) == []
     assert compare(other, TODAY) == []
 
@@ -114,10 +116,10 @@ def messages(side: Side, schema: Any) -> Iterator[Any]:
 
     def below(place: Place) -> Iterator[Any]:
         if place.allowed.null:
-            yield place.into(None)
+            yield place.message_with(None)
         for variant in place.allowed.variants.values():
-            yield place.into(sampler.of(variant, place.name))
-            yield from (place.into(value) for value in variant.known.values())
+            yield place.message_with(sampler.value(variant, place.name))
+            yield from (place.message_with(value) for value in variant.known.values())
             if variant.items is not None:
                 yield from below(sampler.items(place, variant))
             if variant.kind == "object":
@@ -132,7 +134,7 @@ def messages(side: Side, schema: Any) -> Iterator[Any]:
 @given(random=st.randoms(use_true_random=False))
 def test_what_breaks_nobody_refuses_nothing(message: str, random: Random) -> None:
     """JSON Schema agrees: what callers sent is allowed, and what they read they knew."""
-    other = Side(edited_at_random(TODAY.contract, MEANINGS, 2, random), former=TODAY.former)
+    other = Side(edited_at_random(TODAY.contract, MEANINGS, 2, random), old_format=TODAY.old_format)
     path = ("requestBody",) if message == "request" else ("responses", "200")
     sender, reader = (TODAY, other) if message == "request" else (other, TODAY)
     differences = (c for c in compare(TODAY, other) if c.group == message)
@@ -169,10 +171,10 @@ MODERN = edited(
 FORMER = side_of(edited(MODERN, e.printed_before))
 UNSAID = {
     "dimensions has minimum 1 now",
-    "provider has no room for other fields now",
+    "provider no longer allows other fields",
     "provider may be null now",
     "provider.sort may be null now",
-    "provider.max_price.image is string now, it could be anything",
+    "provider.max_price.image must be string now; before, any value was allowed",
     "status 529 is new",
     "may be text/event-stream now",
 }
@@ -181,16 +183,16 @@ UNSAID = {
 def test_what_the_former_form_could_not_say_stands_by_itself() -> None:
     """It may be no change at all; but only where one side is in that form."""
     today = side_of(MODERN)
-    assert (FORMER.former, today.former) == (True, False)
+    assert (FORMER.old_format, today.old_format) == (True, False)
     changes = compare(FORMER, today)
     assert {c.effect for c in changes} == {c.effect for c in compare(today, FORMER)} == {"unsaid"}
     assert {c.text for c in changes} >= UNSAID
-    assert summarize(changes).startswith("not said by the former form of the page:")
-    alike = compare(Side(FORMER.contract, former=False), today)
+    assert summarize(changes).startswith("not in the old page format:")
+    alike = compare(Side(FORMER.contract, old_format=False), today)
     assert {c.text for c in alike if c.breaks} >= {
         "dimensions has minimum 1 now",
-        "provider has no room for other fields now",
-        "provider.max_price.image is string now, it could be anything",
+        "provider no longer allows other fields",
+        "provider.max_price.image must be string now; before, any value was allowed",
     }
 
 
@@ -201,7 +203,7 @@ def test_what_the_former_form_could_not_say_stands_by_itself() -> None:
         (e.remove("request", "user"), "user is gone"),
         (e.add_null("response.usage"), "usage may be null now"),
         (e.add_null("response.id"), "id may be null now"),
-        (e.remove_null("request.provider.zdr"), "provider.zdr may not be null any more"),
+        (e.remove_null("request.provider.zdr"), "provider.zdr may no longer be null"),
         (e.remove_value("request.encoding_format", "float"), "no longer has the value float"),
     ],
 )
@@ -232,19 +234,19 @@ LISTED = {"type": "array", "items": STRING}
         (
             parameter(schema=LISTED),
             parameter(schema=LISTED, explode=False),
-            "query a is written in another way now",
+            "query a is serialized differently now",
             (True, True),
         ),
         (
             parameter(schema=LISTED),
             parameter(schema=LISTED, style="pipeDelimited", explode=True),
-            "query a is written in another way now",
+            "query a is serialized differently now",
             (True, True),
         ),
         (
             parameter(content=IN_JSON),
             parameter(content={"application/json": {"schema": {"type": "integer"}}}),
-            "query a: the whole is no longer string",
+            "query a: the root is no longer string",
             (True, True),
         ),
         (parameter(name="A"), parameter(), "query A is gone", (True, True)),
@@ -257,7 +259,7 @@ LISTED = {"type": "array", "items": STRING}
         (headers(required=True), e.where_applicable(), "header X-Id is gone", (True, False)),
         (headers(), e.where_applicable(), "header X-Id is gone", (False, False)),
         (headers(required=True), headers(), "header X-Id is optional now", (True, False)),
-        (headers(), headers(schema=LISTED), "header X-Id: the whole is no longer", (True, True)),
+        (headers(), headers(schema=LISTED), "header X-Id: the root is no longer", (True, True)),
         (
             e.document(servers=[{"url": "https://{x}.ai", "variables": {"x": {"default": "a"}}}]),
             e.document(servers=[{"url": "https://a.ai/"}]),
@@ -267,7 +269,7 @@ LISTED = {"type": "array", "items": STRING}
         (
             e.document(servers=[{"url": "https://{x}.ai", "variables": {"x": {"default": "a"}}}]),
             e.document(servers=[{"url": "https://{x}.ai", "variables": {"x": {"default": "b"}}}]),
-            "its address is https://b.ai now",
+            "the address is https://b.ai now",
             (True, True),
         ),
     ],
@@ -294,7 +296,7 @@ def beside(name: str) -> Side:
 def test_two_forms_of_one_edition_break_nothing() -> None:
     """The page of 2026-04-18 as it was printed then, and as it would be now."""
     printed, other = beside("openrouter-embeddings.md"), beside("2026-04-18.md")
-    assert (printed.former, other.former) == (True, False)
+    assert (printed.old_format, other.old_format) == (True, False)
     for changes in (compare(printed, other), compare(other, printed)):
         assert {c.effect for c in changes} == {"unsaid"}
 
@@ -321,15 +323,15 @@ def test_what_old_pages_left_out_breaks_nobody() -> None:
         assert not any(change.breaks for change in (*there, *back))
         said = {change.text for change in there if change.group != "request"}
         assert said >= {
-            "its address is https://openrouter.ai/api/v1 now",
-            "a key is sent as http bearer now",
+            "the address is https://openrouter.ai/api/v1 now",
+            "the key is sent as http bearer now",
             "429: may be application/json now",
         }
-        assert "its address is not said any more" in {change.text for change in back}
+        assert "the address is no longer documented" in {change.text for change in back}
     silent = side_of(edited(MODERN, e.as_printed_in_2025))
     assert {c.text for c in compare(side_of(MODERN), silent) if c.breaks} >= {
-        "its address is not said any more",
-        "its key is not said any more",
+        "the address is no longer documented",
+        "the key is no longer documented",
         "429: is no longer application/json",
     }
 
@@ -337,7 +339,7 @@ def test_what_old_pages_left_out_breaks_nobody() -> None:
 @pytest.mark.parametrize("name", [name for name in BASES if name.startswith("2026-")])
 def test_newer_pages_are_not_in_the_former_form(name: str) -> None:
     """Told before any rule has repaired them."""
-    assert not real(name).former
+    assert not real(name).old_format
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from tools.generate import (
     CONFIG,
     PACKAGE,
     atomic_replace,
-    differences,
+    changed_files,
     generate,
     generated_classes,
     read_config,
@@ -45,7 +45,7 @@ def changed(edit: Any) -> Edition:
 
 def test_what_is_committed_is_what_the_spec_gives(tmp_path: Path) -> None:
     """Byte for byte, so generation is reproducible and nobody has edited its output."""
-    assert differences(PACKAGE, made(tmp_path)) == []
+    assert changed_files(PACKAGE, made(tmp_path)) == []
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -77,7 +77,7 @@ def test_hash_seeds_change_nothing() -> None:
         )
         assert (done.returncode, done.stdout) == (
             0,
-            "check: generated/ is what openapi.yaml gives\n",
+            "check: generated/ matches openapi.yaml\n",
         )
 
 
@@ -88,9 +88,9 @@ def test_edited_missing_and_stray_files_are_found(tmp_path: Path) -> None:
     (copied / "client.py").write_text("edited")
     (copied / "types.py").unlink()
     (copied / "models" / "stray.py").write_text("")
-    assert differences(copied, PACKAGE) == [
+    assert changed_files(copied, PACKAGE) == [
         "client.py differs",
-        "models/stray.py is left over",
+        "models/stray.py is stale",
         "types.py is missing",
     ]
 
@@ -98,15 +98,15 @@ def test_edited_missing_and_stray_files_are_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("literal_enums: true", "literal_enum: true", "knows no option literal_enum"),
+        ("literal_enums: true", "literal_enum: true", "unknown generator option literal_enum"),
         ("  request: EmbeddingRequest", "  request: embedding", r"names: request: 'embedding' is"),
-        ("  request: EmbeddingRequest", "  request: [a]", "`names` is not a mapping of texts"),
+        ("  request: EmbeddingRequest", "  request: [a]", "`names` must map strings"),
         ("names:\n", "names:\nnames:\n", r'line \d+: found duplicate key "names"'),
-        ("names:\n", "names: [a]\nx:\n", "`names` is not a mapping of texts"),
-        ("  POST /embeddings: create_embeddings", "  - POST /embeddings", "`operations` is not a"),
-        (": create_embeddings", ": create embeddings", "names no operation, or no function"),
-        ("POST /embeddings:", "embeddings:", "names no operation, or no function"),
-        (": create_embeddings", ":", "`operations` is not a mapping"),
+        ("names:\n", "names: [a]\nx:\n", "`names` must map strings"),
+        ("  POST /embeddings: create_embeddings", "  - POST /embeddings", "`operations` must map"),
+        (": create_embeddings", ": create embeddings", "is not an operation and a function name"),
+        ("POST /embeddings:", "embeddings:", "is not an operation and a function name"),
+        (": create_embeddings", ":", "`operations` must map"),
         ("literal_enums: true", "literal_enums: [", r"line \d+: "),
     ],
 )
@@ -119,7 +119,7 @@ def test_a_configuration_that_does_not_fit_is_refused(
     with pytest.raises(SpecError, match=words) as caught:
         read_config(tmp_path / CONFIG.name)
     assert str(caught.value).startswith("generator-config.yaml: ")
-    assert "save the page" not in str(caught.value)
+    assert "download the page" not in str(caught.value)
 
 
 def test_a_configuration_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_what_the_generator_cannot_express_is_said_in_our_words(
     command.LOG.unlink()
     assert said.startswith("#/paths/~1embeddings/post")
     assert "(line " in said
-    words = "openapi-python-client cannot express what stands here: Unsupported content type"
+    words = "openapi-python-client cannot express this: Unsupported content type"
     assert words in said
     assert "dist/test-generator.log" in said
     assert "open an issue" in log
@@ -166,7 +166,7 @@ def test_a_class_that_was_not_made_is_located(
     """The generator may leave a schema out without a word."""
     every = {"EmbeddingRequest", "EmbeddingResponse"}
     monkeypatch.setattr(command, "generated_classes", lambda _: every)
-    with pytest.raises(SpecError, match=r"cannot express what stands here.*no class was made"):
+    with pytest.raises(SpecError, match=r"cannot express this.*it has no class"):
         made(tmp_path)
 
 
@@ -192,7 +192,7 @@ def test_a_failure_leaves_everything_as_it_was(
     monkeypatch.setattr(command, "PACKAGE", package)
     monkeypatch.setattr(command, "parse_edition", lambda _: changed(inexpressible))
     assert command.main([]) == 1
-    assert "generated/ stays as it was" in capsys.readouterr().err
+    assert "generated/ is unchanged" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == [PACKAGE.name]
     assert [path.read_text() for path in package.iterdir()] == ["as it was"]
 

@@ -16,7 +16,7 @@ from tests.tools.made_up_editions import EDITIONS, PUBLISHED, SPELLINGS
 from tests.tools.published_document import NotApplicable, edited
 from tools import ROOT, class_names
 from tools.editions import parse_edition
-from tools.generate import CONFIG, PACKAGE, differences, generate, read_config
+from tools.generate import CONFIG, PACKAGE, changed_files, generate, read_config
 from tools.openapi import as_yaml, validate
 from tools.rules import apply, generator_input
 
@@ -75,7 +75,7 @@ def test_what_breaks_nobody_leaves_the_types_whole(
     everything_harmless: Path, tmp_path: Path
 ) -> None:
     """The wrapper type-checks against a client that has all of it."""
-    assert differences(PACKAGE, everything_harmless / PACKAGE.name)
+    assert changed_files(PACKAGE, everything_harmless / PACKAGE.name)
     command = ["mypy", "--cache-dir", str(tmp_path), "-p", "openrouter_embeddings"]
     done = run(everything_harmless, *command)
     assert "Success: no issues found" in done.stdout
@@ -98,5 +98,5 @@ def test_another_spelling_gives_the_same_client(spelling: str, tmp_path: Path) -
     """Byte for byte, in the generated code."""
     given = (ROOT / "openapi.yaml").read_text()
     client = client_of(RESPELT[spelling](given), tmp_path)
-    found = differences(PACKAGE, client / PACKAGE.name)
+    found = changed_files(PACKAGE, client / PACKAGE.name)
     assert [line for line in found if not line.startswith("contract.json")] == []

@@ -304,7 +304,7 @@ def test_an_idle_rule_says_so() -> None:
     """The publisher may mend the specification any day."""
     said: list[str] = []
     apply(schema(TEXT), [repair.nullable_to_null], said.append)
-    assert said == ["nullable to null: nothing to do"]
+    assert said == ["nullable to null: no change"]
 
 
 def test_a_rule_says_where_it_worked() -> None:

@@ -60,7 +60,7 @@ def changed(old: Any, new: Any, *, sent: bool = True) -> dict[str, bool]:
         SchemaReader({"components": {"schemas": copy.deepcopy(COMPONENTS)}}) for _ in range(2)
     ]
     comparison = Comparison("request" if sent else "response", readers[0], readers[1])
-    return {change.text: change.breaks for change in comparison.schemas(old, new)}
+    return {change.text: change.breaks for change in comparison.compare(old, new)}
 
 
 SAME = [
@@ -127,108 +127,108 @@ XY = of(x=STRING, y=STRING)
 NEEDS = any_of({"required": ["x"]}, {"required": ["y"]})
 # From the first schema to the second, and whether that breaks who sends it, and who reads it.
 DIFFERENT: list[tuple[Any, Any, str, bool, bool]] = [
-    (STRING, NUMBER, "the whole is no longer string", True, True),
-    (STRING, any_of(STRING, NUMBER), "the whole may be number now", False, True),
-    (NUMBER, {"type": "integer"}, "the whole is no longer number", True, False),
-    ({"type": "integer"}, NUMBER, "the whole may be number now", False, True),
-    (any_of(A, NUMBER), A, "the whole is no longer number", True, False),
-    (any_of(A, of(x=A)), A, "the whole is no longer object", True, True),
-    ({}, STRING, "the whole is string now, it could be anything", True, False),
-    (STRING, {}, "the whole may be anything now", False, True),
-    (STRING, any_of(STRING, {"type": "null"}), "the whole may be null now", False, True),
-    ({"type": ["string", "null"]}, STRING, "the whole may not be null any more", True, False),
-    (A, any_of(A, B), "the whole has the new value b", False, True),
-    (any_of(A, B), A, "the whole no longer has the value b", True, False),
-    (A, STRING, "the whole may be any string now", False, True),
-    (STRING, A, "the whole is one of a now, it could be any string", True, False),
+    (STRING, NUMBER, "the root is no longer string", True, True),
+    (STRING, any_of(STRING, NUMBER), "the root may be number now", False, True),
+    (NUMBER, {"type": "integer"}, "the root is no longer number", True, False),
+    ({"type": "integer"}, NUMBER, "the root may be number now", False, True),
+    (any_of(A, NUMBER), A, "the root is no longer number", True, False),
+    (any_of(A, of(x=A)), A, "the root is no longer object", True, True),
+    ({}, STRING, "the root must be string now; before, any value was allowed", True, False),
+    (STRING, {}, "the root allows any value now", False, True),
+    (STRING, any_of(STRING, {"type": "null"}), "the root may be null now", False, True),
+    ({"type": ["string", "null"]}, STRING, "the root may no longer be null", True, False),
+    (A, any_of(A, B), "the root has the new value b", False, True),
+    (any_of(A, B), A, "the root no longer has the value b", True, False),
+    (A, STRING, "the root allows any string now", False, True),
+    (STRING, A, "the root must be one of a now; before, any string", True, False),
     (
         any_of(A, B, STRING),
         any_of(A, STRING),
-        "the whole no longer names b; any string is allowed as before",
+        "the root no longer lists b; any string is still allowed",
         False,
         False,
     ),
-    (any_of(A, STRING), any_of(A, B, STRING), "the whole has the new value b", False, False),
-    (STRING, {**STRING, "minLength": 2}, "the whole has minLength 2 now", True, False),
-    ({**STRING, "minLength": 2}, STRING, "the whole no longer has minLength 2", False, True),
+    (any_of(A, STRING), any_of(A, B, STRING), "the root has the new value b", False, False),
+    (STRING, {**STRING, "minLength": 2}, "the root has minLength 2 now", True, False),
+    ({**STRING, "minLength": 2}, STRING, "the root no longer has minLength 2", False, True),
     (
         {**STRING, "minLength": 1},
         {**STRING, "minLength": 2},
-        "the whole has minLength 2 now, not minLength 1",
+        "the root has minLength 2 now, not minLength 1",
         True,
         False,
     ),
     (
         {**STRING, "maxLength": 1},
         {**STRING, "maxLength": 2},
-        "the whole has maxLength 2 now, not maxLength 1",
+        "the root has maxLength 2 now, not maxLength 1",
         False,
         True,
     ),
     (
         {**NUMBER, "minimum": 1},
         {**NUMBER, "exclusiveMinimum": 1},
-        "the whole has exclusiveMinimum 1 now, not minimum 1",
+        "the root has exclusiveMinimum 1 now, not minimum 1",
         True,
         False,
     ),
     (
         {**NUMBER, "maximum": 1},
         {**NUMBER, "exclusiveMaximum": 1},
-        "the whole has exclusiveMaximum 1 now, not maximum 1",
+        "the root has exclusiveMaximum 1 now, not maximum 1",
         True,
         False,
     ),
     (
         {**STRING, "pattern": "a"},
         {**STRING, "pattern": "b"},
-        "the whole has pattern b now, not pattern a",
+        "the root has pattern b now, not pattern a",
         True,
         True,
     ),
     (
         any_of({**STRING, "maxLength": 3}, {**STRING, "maxLength": 5}),
         {**STRING, "maxLength": 3},
-        "the whole has maxLength 3 now, not maxLength 5",
+        "the root has maxLength 3 now, not maxLength 5",
         True,
         False,
     ),
     (
         any_of(A, STRING),
         any_of(A, {**STRING, "minLength": 2}),
-        "the whole has minLength 2 now",
+        "the root has minLength 2 now",
         True,
         False,
     ),
-    (NUMBER, {**NUMBER, "multipleOf": 2}, "the whole has multipleOf 2 now", True, False),
-    (STRING, {**STRING, "default": "x"}, 'the whole has the default "x" now', True, False),
-    ({**STRING, "default": "x"}, STRING, 'the whole no longer has the default "x"', True, False),
+    (NUMBER, {**NUMBER, "multipleOf": 2}, "the root has multipleOf 2 now", True, False),
+    (STRING, {**STRING, "default": "x"}, 'the root has the default "x" now', True, False),
+    ({**STRING, "default": "x"}, STRING, 'the root no longer has the default "x"', True, False),
     (
         {**INTEGER, "multipleOf": 8},
         {**INTEGER, "multipleOf": 4},
-        "the whole has multipleOf 4 now, not multipleOf 8",
+        "the root has multipleOf 4 now, not multipleOf 8",
         False,
         True,
     ),
     (
         {**INTEGER, "multipleOf": 8},
         {**INTEGER, "multipleOf": 3},
-        "the whole has multipleOf 3 now, not multipleOf 8",
+        "the root has multipleOf 3 now, not multipleOf 8",
         True,
         True,
     ),
     (
         {"type": ["string", "null"], "enum": ["a", None]},
         {"type": ["string", "null"], "enum": ["a"]},
-        "the whole may not be null any more",
+        "the root may no longer be null",
         True,
         False,
     ),
-    (A, {"type": ["string", "null"], "enum": ["a", None]}, "the whole may be null", False, True),
-    ({"enum": [{"a": 1}]}, {"enum": [{"a": 1}, [2]]}, "the whole may be a list", False, True),
-    ({"enum": [{"a": 1}]}, {"enum": [{"a": 1}, {"b": 2}]}, "the whole has the new", False, True),
-    (XY, {**XY, **NEEDS}, "the whole needs x or y now", True, False),
-    ({**XY, **NEEDS}, XY, "the whole no longer needs x or y", False, True),
+    (A, {"type": ["string", "null"], "enum": ["a", None]}, "the root may be null", False, True),
+    ({"enum": [{"a": 1}]}, {"enum": [{"a": 1}, [2]]}, "the root may be a list", False, True),
+    ({"enum": [{"a": 1}]}, {"enum": [{"a": 1}, {"b": 2}]}, "the root has the new", False, True),
+    (XY, {**XY, **NEEDS}, "the root needs x or y now", True, False),
+    ({**XY, **NEEDS}, XY, "the root no longer needs x or y", False, True),
     (of(), needing("x", of()), "x is new and required", True, False),
     (of(x=STRING), of(x=False), "x is gone", True, True),
     (of(), of(x=STRING), "x is new", False, False),
@@ -236,36 +236,36 @@ DIFFERENT: list[tuple[Any, Any, str, bool, bool]] = [
     (of(x=STRING), of(), "x is gone", True, True),
     (of(x=STRING), needing("x", of(x=STRING)), "x is required now", True, False),
     (needing("x", of(x=STRING)), of(x=STRING), "x is optional now", False, True),
-    (of(), {**of(), "additionalProperties": False}, "the whole has no room", True, False),
-    ({**of(), "additionalProperties": False}, of(), "the whole has room", False, True),
-    (of(), {**of(), "additionalProperties": STRING}, "* is string now", True, False),
+    (of(), {**of(), "additionalProperties": False}, "the root no longer allows other", True, False),
+    ({**of(), "additionalProperties": False}, of(), "the root allows other fields", False, True),
+    (of(), {**of(), "additionalProperties": STRING}, "* must be string now", True, False),
     (of(x=of(y=STRING)), of(x=of(y=NUMBER)), "x.y is no longer string", True, True),
-    (listed(STRING), listed(NUMBER), "the whole is no longer a list of strings", True, True),
-    (listed(STRING), listed(STRING, maxItems=2), "the whole has maxItems 2 now", True, False),
+    (listed(STRING), listed(NUMBER), "the root is no longer a list of strings", True, True),
+    (listed(STRING), listed(STRING, maxItems=2), "the root has maxItems 2 now", True, False),
     (
         any_of(listed(STRING), listed(NUMBER)),
         any_of(listed(STRING, maxItems=2), listed(NUMBER)),
-        "the whole has maxItems 2 now (a list of strings)",
+        "the root has maxItems 2 now (a list of strings)",
         True,
         False,
     ),
     (
         listed(any_of(STRING, NUMBER)),
         any_of(listed(STRING), listed(NUMBER)),
-        "the whole may no longer mix number and string",
+        "the root may no longer mix number and string",
         True,
         False,
     ),
     (
         any_of(listed(STRING), listed(NUMBER)),
         listed(any_of(STRING, NUMBER)),
-        "the whole may mix number and string now",
+        "the root may mix number and string now",
         False,
         True,
     ),
     (listed(A), listed(any_of(A, B)), "[] has the new value b", False, True),
-    (any_of(of(t=A), of(t=B)), of(t=A), "the whole may no longer have the t b", True, True),
-    (of(t=A), any_of(of(t=A), of(t=B)), "the whole may have the t b now", False, True),
+    (any_of(of(t=A), of(t=B)), of(t=A), "the root may no longer have the t b", True, True),
+    (of(t=A), any_of(of(t=A), of(t=B)), "the root may have the t b now", False, True),
     (
         any_of(of(t=A), of(t=B)),
         any_of(of(t=A), needing("x", of(t=B, x=STRING))),
@@ -276,7 +276,7 @@ DIFFERENT: list[tuple[Any, Any, str, bool, bool]] = [
     (
         any_of(of(t=A, x=A), of(t=B, x=A)),
         any_of(of(t=A, x=STRING), of(t=B, x=STRING)),
-        "x may be any string now",
+        "x allows any string now",
         False,
         True,
     ),
@@ -338,8 +338,8 @@ def test_a_component_counts_in_a_condition() -> None:
     readers = [
         SchemaReader({"components": {"schemas": {**COMPONENTS, "X": x}}}) for x in (STRING, NUMBER)
     ]
-    (change,) = Comparison("request", readers[0], readers[1]).schemas(schema, schema)
-    assert change.text.startswith("the whole has patternProperties: ")
+    (change,) = Comparison("request", readers[0], readers[1]).compare(schema, schema)
+    assert change.text.startswith("the root has patternProperties: ")
     assert change.breaks
 
 
@@ -349,13 +349,13 @@ def test_lists_of_lists_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(12):
         schema = listed(schema)
     read: list[Any] = []
-    real = Normalizer.of
+    real = Normalizer.alternatives
 
-    def pluralize(self: Normalizer, schema: Any, above: frozenset[str] = frozenset()) -> list[Any]:
+    def counting(self: Normalizer, schema: Any, above: frozenset[str] = frozenset()) -> list[Any]:
         read.append(schema)
         return real(self, schema, above)
 
-    monkeypatch.setattr(Normalizer, "of", pluralize)
+    monkeypatch.setattr(Normalizer, "alternatives", counting)
     (variant,) = SchemaReader({}).read(schema).variants.values()
     assert variant.words == "list of " + "lists of " * 11 + "strings"
     assert len(read) == 13
@@ -376,7 +376,7 @@ def test_the_least_value_is_allowed(schema: Any) -> None:
     """Also of what contains itself, of what needs one of several, and with limits like 2.0."""
     document = {"components": {"schemas": COMPONENTS}}
     reader = SchemaReader(document)
-    value = Sampler(reader).least(reader.read(schema))
+    value = Sampler(reader).smallest(reader.read(schema))
     assert jsonschema_rs.Draft202012Validator({**schema, **document}).is_valid(value), value
 
 
@@ -420,8 +420,8 @@ def _try(schema: Any, keyword: str) -> None:
     sampler, allowed = Sampler(reader), reader.read(schema)
     (variant,) = allowed.variants.values()
     allows = jsonschema_rs.Draft202012Validator(schema)
-    assert allows.is_valid(sampler.of(variant))
-    assert not allows.is_valid(sampler.breaking(variant, keyword))
+    assert allows.is_valid(sampler.value(variant))
+    assert not allows.is_valid(sampler.violating(variant, keyword))
 
 
 @pytest.mark.parametrize(

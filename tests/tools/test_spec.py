@@ -80,12 +80,12 @@ def test_a_real_page_gives_its_block_byte_for_byte(name: str) -> None:
 @pytest.mark.parametrize(
     ("page", "words"),
     [
-        (b"", "there is nothing to read"),
+        (b"", "the input is empty"),
         (b"# a page", "no OpenAPI document found"),
         (b"# a page\n```yaml\nkey: value\n```\n", "no OpenAPI document found"),
         (PAGE + PAGE, "2 fenced yaml blocks"),
         (HEAD + TEXT, "is not closed"),
-        (b"<!doctype html>", r"this is HTML.*append \.md"),
+        (b"<!doctype html>", r"the page is HTML.*append \.md"),
     ],
 )
 def test_a_page_without_one_document_is_refused(page: bytes, words: str) -> None:
@@ -111,7 +111,7 @@ BROKEN = {
     ),
     "remote reference": (
         edited("'#/components/schemas/Bad'", "'https://example.org/x.json'"),
-        "the reference https://example.org/x.json points at nothing",
+        "the reference https://example.org/x.json points to nothing",
     ),
     "no such type": (edited("integer", "integr"), r"/properties/dimensions/type \(line 16\): "),
     "wrong keyword value": (
@@ -124,7 +124,7 @@ BROKEN = {
         edited("'400':", "true:"),
         r"responses \(line 21\): the key True is n",
     ),
-    "a status twice": (edited("'400':", "200:"), r"the key 200 is no text, or stands there twice"),
+    "a status twice": (edited("'400':", "200:"), r"the key 200 is not a string, or appears twice"),
     "no paths": (edited("paths:\n", "paths:\nx-paths:\n"), "#/paths"),
     "itself": (OWN + b"x-a: &a {b: *a}\n", "not a usable OpenAPI document: RecursionError"),
     "a long number": (b'{"openapi": "3.1.0", "x": ' + b"1" * 5000 + b"}", "not JSON"),
@@ -217,7 +217,7 @@ def test_make_spec_says_what_is_wrong_and_that_nothing_changed(origin: str) -> N
     done = command(origin, given=b"nothing")
     assert done.returncode == 1
     assert done.stderr.startswith(f"spec: {'standard input' if origin == '-' else origin}: ")
-    assert done.stderr.endswith("spec: openapi.yaml stays as it was\n")
+    assert done.stderr.endswith("spec: openapi.yaml is unchanged\n")
     assert done.stderr.count("\n") == 2
     assert SPEC.read_bytes() == TEXT
 
@@ -225,7 +225,7 @@ def test_make_spec_says_what_is_wrong_and_that_nothing_changed(origin: str) -> N
 def test_make_spec_knows_the_edition_it_has() -> None:
     """From standard input, as a page."""
     done = command("-", given=PAGE)
-    assert done.stdout == "spec: openapi.yaml already is this edition\n"
+    assert done.stdout == "spec: openapi.yaml is already this edition\n"
 
 
 def test_spec_diff_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -248,7 +248,7 @@ def test_a_sound_edition_replaces_the_old_one(
     assert target.read_bytes() == OWN
     said = capsys.readouterr().out
     assert "openapi.yaml replaced" in said
-    assert "Next: make generate" in said
+    assert "Next: run make generate" in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["openapi.yaml", "page.md"]
 
 
@@ -305,7 +305,7 @@ def test_what_is_cut_says_where_it_is_from() -> None:
     source = json.dumps(whole()).encode()
     text = parse_edition(source, WANTED, "openapi.json").text
     comment = text.partition(b"openapi:")[0].decode()
-    assert "POST /embeddings and what it reaches" in comment
+    assert "POST /embeddings and the components it uses" in comment
     assert "openapi.json, sha256 " in comment
     assert "3 other operations and 3 components left out" in comment
     assert parse_edition(source, WANTED, "openapi.json").text == text

@@ -105,10 +105,10 @@ def test_a_real_edition_is_taken_without_a_hand(name: str, project: Path, earlie
     place(earliest, project)
     done = run(project, str(FILES[name]))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "**Nothing needs a person.**" in done.stdout
-    assert "- yes: the wrapper's types fit the new client" in done.stdout
+    assert "**No manual work is needed.**" in done.stdout
+    assert "- passed: the wrapper's types fit the new client" in done.stdout
     assert done.stdout.count("  BREAKS  ") == BREAKS.get(name, 0)
-    assert done.stdout.count(": the wrapper keeps it") == BREAKS.get(name, 0)
+    assert done.stdout.count(": the wrapper already complies") == BREAKS.get(name, 0)
     config = (done.project / "generator-config.yaml").read_bytes()
     assert config == (ROOT / "generator-config.yaml").read_bytes()
     if name in PAGES:
@@ -121,7 +121,7 @@ def test_what_needs_a_person_stands_on_the_page(update: Project, tmp_path: Path)
     report = tmp_path / "report.md"
     done = update("-", "--report", str(report), given=given)
     assert done.returncode == 1, done.stdout
-    assert "**One thing needs a person.**" in done.stdout
+    assert "**One item needs manual work.**" in done.stdout
     line = "- request field priority: "
     (said,) = [said for said in done.stdout.splitlines() if said.startswith(line)]
     assert said.endswith(" → wrapper/openrouter_embeddings/core/options.py")
@@ -149,9 +149,9 @@ def test_a_run_that_stops_leaves_everything_as_it_was(
     assert done.returncode == 2
     assert contents(done.project) == before
     assert "What to do: " in done.stderr
-    assert done.stderr.endswith("Everything is as it was.\n")
+    assert done.stderr.endswith("Nothing was changed.\n")
     assert len(done.stderr.splitlines()) == 2
-    assert "could not be taken" in report.read_text()
+    assert "could not be updated" in report.read_text()
 
 
 def test_a_report_that_cannot_be_written_stops_the_run(update: Project) -> None:
@@ -168,5 +168,5 @@ def test_the_edition_that_is_there_changes_nothing(update: Project) -> None:
     before = contents(ROOT)
     done = update("-", given=(ROOT / "openapi.yaml").read_text())
     assert done.returncode == 0
-    assert "no difference that a program could meet" in done.stdout
+    assert "no change that affects programs" in done.stdout
     assert contents(done.project) == before

@@ -1,4 +1,4 @@
-"""What changed between two contracts, for the person who takes a new edition."""
+"""Compares two contracts, and summarizes the changes."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from tools.openapi import Json, mappings
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+# Files are named by their paths below the package; a test checks that they exist.
 ADVICE: dict[Group, str] = {
-    "service": "the address is BASE_URL in transport/_url.py; transport/_connections.py and "
-    "_send.py send the key as a bearer token",
-    "operations": "a new one needs a method of its own, or a line in tools/gaps.toml",
+    "service": "change BASE_URL in transport/_url.py; transport/_send.py sends the key as a bearer "
+    "token",
+    "operations": "a new operation needs a method, or a line in tools/gaps.toml",
     "request": "a new field needs an option in core/options.py, or a line in tools/gaps.toml",
-    "response": "core/decode.py reads it, and takes a missing or null field but for the vectors; "
-    "what is new stays readable in `served[…].body`",
-    "errors": "a new status needs its exception, if it has none: errors.py, "
+    "response": "core/decode.py accepts missing and null fields except vectors; a new field is "
+    "readable in `served[…].body`",
+    "errors": "a new status needs an exception, if it has none: errors.py, "
     "core/retry_policy.py and EXCEPTIONS in tests/contract/test_client.py",
 }
-_BROKEN = "make typecheck test says what of ours relies on it; CHANGELOG.md tells who else does"
+_BROKEN = "run make typecheck test to find what relies on it here; tell users in CHANGELOG.md"
 _MARKS: dict[Effect, str] = {"breaks": "BREAKS", "fine": "ok    ", "note": "note  "}
 _UNSAID = (
-    "not said by the former form of the page",
-    "the former form of the page left these out, so they may be no change of the service",
+    "not in the old page format",
+    "the old page format omitted these, so the service itself may not have changed",
 )
-# How the renderer of the former form named what it moved into components.
+# The names that the renderer of the old page format gave to components.
 _RENDERED = re.compile(
     r"ApplicationJsonSchema|(Get|Put|Post|Patch|Delete)(RequestBody|Responses|Parameters)"
 )
@@ -40,19 +41,19 @@ class Side:
     """One side of a comparison.
 
     Attributes:
-        contract: the document after the contract's rules.
-        former: whether it was published in the form that the page had until July 2026.
+        contract: the document after the repair rules.
+        old_format: whether it was published in the page format used until July 2026.
     """
 
     contract: dict[str, Json]
-    former: bool
+    old_format: bool
 
 
 def is_old_format(document: dict[str, Json]) -> bool:
-    """Whether a published document, before any rule, has the form of the page until July 2026.
+    """Whether a published document, before any rule, has the page format used until July 2026.
 
-    Its renderer made the key a parameter, moved schemas into components named by their path, and
-    printed what it could not express as "Any type".
+    Its renderer made the key a parameter, moved schemas to components named after their path, and
+    printed "Any type" for what it could not express.
     """
     schemas = document.get("components", {}).get("schemas", {})
     if any(_RENDERED.search(name) for name in schemas):
@@ -61,15 +62,15 @@ def is_old_format(document: dict[str, Json]) -> bool:
         if node.get("description") == "Any type" and not node.keys() - {"description", "title"}:
             return True
         named = node.get("in") == "header" and str(node.get("name")).lower() == "authorization"
-        if named and "type" not in node:  # a parameter, and no scheme of a key
+        if named and "type" not in node:  # a parameter, not a security scheme
             return True
     return False
 
 
 def compare(old: Side, new: Side) -> list[Change]:
-    """Every difference that a program can meet; texts, examples and names are left out.
+    """List every change that affects programs; ignore texts, examples and names.
 
-    What the former form of the page could not say, or left out at times, is marked as such.
+    Changes that may only be due to the old page format have the effect "unsaid".
     """
     before, after = operations_by_name(old.contract), operations_by_name(new.contract)
     found = [
@@ -86,7 +87,7 @@ def compare(old: Side, new: Side) -> list[Change]:
     found = [
         replace(change, effect="unsaid") if _is_format_difference(change, old, new) else change
         for change in found
-        if change.kind != "media type beside" or old.former != new.former
+        if change.kind != "media type beside" or old.old_format != new.old_format
     ]
     groups, effects = get_args(Group), get_args(Effect)
     return sorted(
@@ -95,13 +96,13 @@ def compare(old: Side, new: Side) -> list[Change]:
 
 
 def summarize(changes: Iterable[Change], *, advise: bool = True) -> str:
-    """The changes by group, with what can break a caller marked, and what to do about them.
+    """Format the changes by group; mark those that break callers, and add advice.
 
-    `advise=False` leaves out what to do, for who says so of each change.
+    `advise=False` omits the advice for each group.
     """
     changes = list(changes)
     if not changes:
-        return "no difference that a program could meet"
+        return "no change that affects programs"
     lines: list[str] = []
     for group, advice in ADVICE.items():
         mine = [c for c in changes if c.group == group and c.effect != "unsaid"]
@@ -120,7 +121,7 @@ def summarize(changes: Iterable[Change], *, advise: bool = True) -> str:
 
 
 def _grouped_lines(changes: list[Change]) -> list[str]:
-    """A line for each; the names that several places gained or lost, as of providers, once."""
+    """Format a line for each change; combine places that gained or lost the same values."""
     places: dict[tuple[Effect, str], list[str]] = {}
     for change in changes:
         said = change.text.removeprefix(change.place) if change.kind == "known" else change.text
@@ -128,14 +129,14 @@ def _grouped_lines(changes: list[Change]) -> list[str]:
     lines = []
     for (effect, said), where in places.items():
         listed = said.startswith(" ")
-        plural = said.replace(" has ", " have ", 1).replace(" names ", " name ", 1)
+        plural = said.replace(" has ", " have ", 1).replace(" lists ", " list ", 1)
         text = f"{', '.join(where)}{plural if len(where) > 1 else said}" if listed else said
         lines.append(f"  {_MARKS[effect]}  {text}")
     return lines
 
 
 def _is_format_difference(change: Change, old: Side, new: Side) -> bool:
-    """Whether the side that does not say it could not, or need not have, in the former form."""
+    """Whether a change may only be due to the old page format of the side that lacks it."""
     match change.on:
         case "new":
             lacking, having = old, new
@@ -143,6 +144,6 @@ def _is_format_difference(change: Change, old: Side, new: Side) -> bool:
             lacking, having = new, old
         case _:
             return False
-    if not lacking.former or not change.omitted:
+    if not lacking.old_format or not change.omitted:
         return False
-    return not having.former or (change.omitted == "at times" and change.breaks)
+    return not having.old_format or (change.omitted == "sometimes" and change.breaks)

@@ -1,4 +1,4 @@
-"""What differs between two messages of a contract, place by place."""
+"""Compares two schemas place by place."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tools.schema.model import AllowedValues, SchemaReader, Variant
 
 Effect = Literal["breaks", "fine", "note", "unsaid"]
-LeftOut = Literal["", "always", "at times"]
+Omitted = Literal["", "always", "sometimes"]
 Group = Literal["service", "operations", "request", "response", "errors"]
 
 
@@ -30,16 +30,16 @@ class Change:
     """One difference between two contracts.
 
     Attributes:
-        group: which part of the contract: "request", "errors".
-        place: where in it: "usage.is_byok", "GET /embeddings/models", "status 413".
-        kind: what became of it: "new", "gone", "required", "optional", "form", "null", "value",
+        group: the part of the contract: "request", "errors".
+        place: the place in it: "usage.is_byok", "GET /embeddings/models", "status 413".
+        kind: the kind of change: "new", "gone", "required", "optional", "form", "null", "value",
             "limit", "closed", "mixed", "default", or "other".
-        text: the sentence for people.
-        effect: "breaks" a caller, is "fine", a "note", or "unsaid": the former form of the page
-            could not say it.
-        detail: the value, the form, or a limit's keyword and value.
-        on: the contract that alone has it, where one has.
-        left_out: whether the former form of the page left such a thing out.
+        text: the change in words.
+        effect: "breaks" callers, is "fine", a "note", or "unsaid": the old page format could not
+            express it.
+        detail: the value, the type, or the keyword and value of a limit.
+        on: the side that has it, if only one has.
+        omitted: whether the old page format omits such a thing.
     """
 
     group: Group
@@ -49,18 +49,18 @@ class Change:
     effect: Effect
     detail: tuple[Json, ...] = ()
     on: Literal["old", "new", ""] = ""
-    omitted: LeftOut = ""
+    omitted: Omitted = ""
 
     @property
     def breaks(self) -> bool:
-        """Whether it can break a caller."""
+        """Whether it can break callers."""
         return self.effect == "breaks"
 
 
 class Comparison:
-    """Compares a message of two documents; `group` says who sends it.
+    """Compares schemas of two documents.
 
-    What a caller sends may be allowed more, what a caller reads less.
+    Requests may become wider, responses narrower, without breaking callers.
     """
 
     def __init__(
@@ -73,8 +73,8 @@ class Comparison:
         self._prefix = prefix
         self._above: set[tuple[frozenset[int], frozenset[int]]] = set()
 
-    def schemas(self, old: Json, new: Json) -> Iterator[Change]:
-        """Every difference between two schemas."""
+    def compare(self, old: Json, new: Json) -> Iterator[Change]:
+        """Yield every difference between two schemas."""
         return self._types(self._old.read(old), self._new.read(new), "")
 
     def _change(
@@ -87,22 +87,22 @@ class Comparison:
         detail: tuple[Json, ...] = (),
         on: Literal["old", "new", ""] = "",
     ) -> Change:
-        text = f"{self._prefix}{place or 'the whole'} {said}"
+        text = f"{self._prefix}{place or 'the root'} {said}"
         return Change(self.group, place, kind, text, effect, detail, on)
 
     def _wider(self, place: str, kind: str, said: str, *detail: Json) -> Change:
-        """What the new contract alone allows."""
+        """A change that allows more."""
         effect: Effect = "fine" if self._sent else "breaks"
         return self._change(place, kind, said, effect=effect, detail=detail, on="new")
 
     def _narrower(self, place: str, kind: str, said: str, *detail: Json) -> Change:
-        """What the old contract alone allows."""
+        """A change that allows less."""
         effect: Effect = "breaks" if self._sent else "fine"
         return self._change(place, kind, said, effect=effect, detail=detail, on="old")
 
     def _types(self, old: AllowedValues, new: AllowedValues, place: str) -> Iterator[Change]:
         here = (old.source, new.source)
-        if here in self._above:  # a schema that contains itself
+        if here in self._above:  # a recursive schema
             return
         self._above.add(here)
         yield from self._variants(old, new, place)
@@ -117,13 +117,13 @@ class Comparison:
         if old.anything and new.anything:
             return
         if old.anything:
-            said = f"is {_either(new)} now, it could be anything"
-            change = self._narrower(place, "typed", said)
-            yield replace(change, on="new", omitted="at times" if self._sent else "always")
+            text = f"must be {_either(new)} now; before, any value was allowed"
+            change = self._narrower(place, "typed", text)
+            yield replace(change, on="new", omitted="sometimes" if self._sent else "always")
             return
         if new.anything:
-            change = self._wider(place, "typed", "may be anything now")
-            yield replace(change, on="old", omitted="at times" if self._sent else "always")
+            change = self._wider(place, "typed", "allows any value now")
+            yield replace(change, on="old", omitted="sometimes" if self._sent else "always")
             return
         if old.null != new.null:
             yield self._null(old, new, place)
@@ -143,11 +143,11 @@ class Comparison:
         if new.null:
             change, lacking = self._wider(place, "null", "may be null now"), old
         else:
-            change, lacking = self._narrower(place, "null", "may not be null any more"), new
-        # the renderer of the former form lost null of a component, of an object, and of a union
+            change, lacking = self._narrower(place, "null", "may no longer be null"), new
+        # the old page format lost null in components, objects and unions
         is_object = any(variant.kind == "object" for variant in lacking.variants.values())
         lost = self._sent and (lacking.named or is_object or len(lacking.variants) > 1)
-        return replace(change, omitted="at times" if lost else "")
+        return replace(change, omitted="sometimes" if lost else "")
 
     def _kinds(self, old: AllowedValues, new: AllowedValues, place: str) -> Iterator[Change]:
         gone = [old.variants[key] for key in old.variants if key not in new.variants]
@@ -161,7 +161,7 @@ class Comparison:
             )
         for variant in gone:
             change = self._narrower(place, "form", f"is no longer {_a(variant)}", variant.words)
-            # of lists and objects a caller may read nothing else; and what takes its place is new
+            # callers may rely on lists and objects; and another type replaces this one
             if variant.kind in ("list", "object") or added:
                 change = replace(change, effect="breaks")
             yield change
@@ -191,12 +191,12 @@ class Comparison:
         gone = [value for text, value in old.known.items() if text not in new.known]
         added = [value for text, value in new.known.items() if text not in old.known]
         if old.values is None and new.values is not None:
-            said = f"is one of {_listed(new.values.values(), 8)} now, it could be any {new.words}"
+            said = f"must be one of {_listed(new.values.values(), 8)} now; before, any {new.words}"
             yield self._narrower(place, "value", said)
         elif old.values is not None and new.values is None:
-            yield self._wider(place, "value", f"may be any {new.words} now")
+            yield self._wider(place, "value", f"allows any {new.words} now")
         elif new.values is None:
-            said = f"no longer names {_listed(gone)}; any {new.words} is allowed as before"
+            said = f"no longer lists {_listed(gone)}; any {new.words} is still allowed"
             if gone:
                 yield self._change(place, "known", said, effect="note", detail=hashable(gone))
             if added:
@@ -218,7 +218,7 @@ class Comparison:
             was, now = old.limits.get(key), new.limits.get(key)
             if was != now:
                 change = self._limit(key, was, now, place)
-                # who tells what a condition allows has to read it
+                # only a person can tell what a condition allows
                 yield replace(change, effect="breaks") if is_condition(key) else change
 
     def _limit(self, key: str, was: Json, now: Json, place: str) -> Change:
@@ -238,13 +238,13 @@ class Comparison:
         return replace(change, on="")
 
     def _choice(self, old: list[FlatSchema], new: list[FlatSchema], place: str) -> Iterator[Change]:
-        """Of which fields an object needs one."""
+        """Compare the sets of fields of which an object needs one."""
         was, now = format_choice(self._old.choice(old)), format_choice(self._new.choice(new))
         if was == now:
             return
         if now:
             change = self._narrower(place, "limit", f"needs {now} now", "required", now)
-            # what was needed before may not be enough any more
+            # the fields that sufficed before may not suffice
             yield replace(change, on="new", effect="breaks" if was else change.effect)
         else:
             change = self._wider(place, "limit", f"no longer needs {was}", "required", was)
@@ -267,7 +267,7 @@ class Comparison:
         new: dict[str, list[FlatSchema]],
         place: str,
     ) -> Iterator[Change]:
-        name = place or "the whole"
+        name = place or "the root"
         for value in [value for value in old if value not in new]:
             said = f"{name} may no longer have the {tag} {value}"
             yield self._alternative(f"{place}.{value}", said, value, "gone")
@@ -281,7 +281,7 @@ class Comparison:
         }
 
         def holders(change: Change) -> Collection[str]:
-            """Where a field is required of some alternatives, the others count, too."""
+            """Return the alternatives that have the field; for a required field, all of them."""
             if change.kind in ("new", "gone", "required", "optional"):
                 return found
             name = change.place.removeprefix(place).lstrip(".").split(".")[0].partition("[")[0]
@@ -311,7 +311,7 @@ class Comparison:
             else:
                 yield from self._field(was[name], now[name], path, is_tag=name == tag)
         yield from self._choice(old, new, place)
-        yield from self._others(self._old.others(old), self._new.others(new), place)
+        yield from self._others(self._old.additional(old), self._new.additional(new), place)
 
     def _field(
         self,
@@ -325,18 +325,18 @@ class Comparison:
             kind = "required" if new[1] else "optional"
             effect: Effect = "breaks" if self._sent == new[1] else "fine"
             yield self._change(path, kind, f"is {kind} now", effect=effect)
-        if not is_tag:  # its values are the alternatives
+        if not is_tag:  # its values select the alternatives
             yield from self._types(old[0], new[0], path)
 
     def _others(
         self, old: AllowedValues | None, new: AllowedValues | None, place: str
     ) -> Iterator[Change]:
-        """What an object holds beside the fields that it names."""
+        """Compare the additional properties."""
         if old is None and new is not None:
-            said = "has room for other fields now"
+            said = "allows other fields now"
             yield replace(self._wider(place, "closed", said), on="old", omitted="always")
         elif old is not None and new is None:
-            said = "has no room for other fields now"
+            said = "no longer allows other fields"
             yield replace(self._narrower(place, "closed", said), on="new", omitted="always")
         elif old is not None and new is not None:
             yield from self._types(old, new, f"{place}.*".lstrip("."))
@@ -347,7 +347,7 @@ def _merge_alternatives(
     holders: Callable[[Change], Collection[str]],
     words: Callable[[str], str | None],
 ) -> Iterator[Change]:
-    """The changes of several alternatives, each once, saying which where not all have it."""
+    """Yield each change once, and name the alternatives if not all of them have it."""
     having: dict[Change, list[str]] = {}
     for key, changes in found.items():
         for change in changes:
@@ -358,7 +358,7 @@ def _merge_alternatives(
         yield change if everywhere else replace(change, text=f"{change.text} ({where})")
 
 
-def _omitted(limit: str) -> LeftOut:
+def _omitted(limit: str) -> Omitted:
     return "always" if limit in ("minimum", "maximum") else ""
 
 

@@ -89,7 +89,7 @@ class RequestDrift:
         if place.allowed.anything:
             return [(None, value) for value in _ANYTHING]
         return [
-            (variant, self._sampler.of(variant, place.name))
+            (variant, self._sampler.value(variant, place.name))
             for variant in place.allowed.variants.values()
         ]
 
@@ -98,7 +98,8 @@ class RequestDrift:
             yield self._finding("field", place, "no option sends it", file=_OPTIONS)
             return
         tried = [
-            (variant, self._sends(place.into(value))) for variant, value in self._samples(place)
+            (variant, self._sends(place.message_with(value)))
+            for variant, value in self._samples(place)
         ]
         taken = [variant for variant, sent in tried if self._has(sent, place.path)]
         if not taken:
@@ -126,7 +127,7 @@ class RequestDrift:
 
     def _typed(self, place: Place) -> Iterator[Finding]:
         """Whether texts and numbers of a caller go out there in a form that the contract has."""
-        sent = [self._sends(place.into(value)) for value in ("1", 1, 1.5, True)]
+        sent = [self._sends(place.message_with(value)) for value in ("1", 1, 1.5, True)]
         values = [v for one in sent for body in one.bodies for v in values_at(body, place.path)]
         if values and not any(True for v in values for _ in self._extras_in(place.allowed, v, "")):
             words = "texts and numbers go out in a form that is allowed, or are refused"
@@ -135,7 +136,7 @@ class RequestDrift:
     def _within(self, place: Place, variants: list[Variant]) -> Iterator[Finding]:
         """What the contract says of a place that callers can reach."""
         if place.allowed.null and not place.allowed.anything:
-            sent = self._sends(place.into(None))
+            sent = self._sends(place.message_with(None))
             has_null = any(None in values_at(body, place.path) for body in sent.bodies)
             words = "null is sent as such" if has_null else "null is never sent: None leaves it out"
             yield self._finding("null", place, words, is_offered=has_null)
@@ -152,7 +153,7 @@ class RequestDrift:
     def _part(self, place: Place, one: Alternative) -> Finding:
         """An alternative that a tag tells: a kind of part, for which there should be a class."""
         made = {tag for body in self._sent for tag in values_at(body, f"{place.path}.{one.tag}")}
-        sent = self._sends(place.into(self._sampler.object(one)))
+        sent = self._sends(place.message_with(self._sampler.object(one)))
         words = "an input makes it"
         if one.value not in made:
             words = "no input makes it; it is taken in the API's own form alone"
@@ -169,7 +170,7 @@ class RequestDrift:
         )
 
     def _value(self, place: Place, value: Json) -> Finding:
-        sent = self._sends(place.into(value))
+        sent = self._sends(place.message_with(value))
         is_sent = any(value in values_at(body, place.path) for body in sent.bodies)
         words = "callers can say it" if is_sent else _why_not(sent)
         name = value if isinstance(value, str) else json_text(value)
@@ -191,7 +192,7 @@ class RequestDrift:
         """An object has none of the fields of which it needs one."""
         chosen = frozenset[str]().union(*choice)
         least = {k: v for k, v in self._sampler.object(one).items() if k not in chosen}
-        sent = self._sends(place.into(least))
+        sent = self._sends(place.message_with(least))
         objects = [value for body in sent.bodies for value in values_at(body, place.path)]
         is_kept = all(any(names <= {*value} for names in choice) for value in objects)
         words = "kept" if is_kept else "the wrapper sends objects without any of them"
@@ -202,17 +203,17 @@ class RequestDrift:
 
     def _limit(self, place: Place, variant: Variant, keyword: str, limit: Json) -> Finding:
         named, detail = format_limit(keyword, limit), (keyword, limit)
-        value = self._sampler.breaking(variant, keyword, place.name)
+        value = self._sampler.violating(variant, keyword, place.name)
         if value is None:
             words = "nothing was found to try it with; see by hand whether the wrapper keeps it"
             return self._finding("limit", place, words, named=named, detail=detail)
-        sent = self._sends(place.into(value))
+        sent = self._sends(place.message_with(value))
         is_kept = not any(value in values_at(body, place.path) for body in sent.bodies)
         words = "kept" if is_kept else "the wrapper sends what breaks it"
         return self._finding("limit", place, words, named=named, is_offered=is_kept, detail=detail)
 
     def _closed(self, place: Place, one: Alternative) -> Finding:
-        message = place.into({**self._sampler.object(one), _UNKNOWN_FIELD: "x"})
+        message = place.message_with({**self._sampler.object(one), _UNKNOWN_FIELD: "x"})
         sent = self._sends(message)
         path = f"{place.path}.{_UNKNOWN_FIELD}".lstrip(".")
         is_kept = not self._has(sent, path)
@@ -293,7 +294,7 @@ class RequestDrift:
         is_offered: bool = False,
         detail: tuple[Any, ...] = (),
     ) -> Finding:
-        path = place.path or "the whole"
+        path = place.path or "the root"
         key = f"request {kind} {path} {named}".rstrip()
         file = file or (_INPUTS if path.startswith("input") else _OPTIONS)
         return Finding(key, "request", place.path, sentence, file, is_offered, detail)

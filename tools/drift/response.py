@@ -119,7 +119,7 @@ class ResponseDrift:
     def _success(self, status: str) -> Iterator[Finding]:
         number = int(status) if status.isdecimal() else 200
         whole = self._sampler.whole(self._schemas[status])
-        least = self._sampler.least(whole.allowed)
+        least = self._sampler.smallest(whole.allowed)
         refusal = self._wrapper.error_for(number, least)
         yield Finding(
             f"response {status}",
@@ -134,11 +134,13 @@ class ResponseDrift:
         for place in self._fields(whole, _offered_as, frozenset()):
             yield self._field(place.path)
             variants = place.allowed.variants.values()
-            tried = [(variant.words, self._sampler.of(variant, place.name)) for variant in variants]
+            tried = [
+                (variant.words, self._sampler.value(variant, place.name)) for variant in variants
+            ]
             tried += [("null", None)] if place.allowed.null and not place.allowed.anything else []
             for words, value in tried:
                 if refusal is None:
-                    error = self._wrapper.error_for(number, place.into(value))
+                    error = self._wrapper.error_for(number, place.message_with(value))
                     yield self._variant(place.path, words, error)
 
     def _fields(

@@ -1,7 +1,7 @@
-"""The generator's input: the contract, bent to what openapi-python-client can express.
+"""Rules that rewrite the contract into what openapi-python-client can express.
 
-None of this is part of the contract. Each rule names the limit of the generator that it is for.
-Names are given afterwards, by `tools.names`.
+None of this is part of the contract. Each rule works around one limitation of the generator, which
+its docstring names. `tools.class_names` names the classes afterwards.
 """
 
 import copy
@@ -22,7 +22,7 @@ from tools.rules import Rule
 
 
 def inline_message_references(document: dict[str, Json]) -> list[Pointer]:
-    """A body or response that is a reference to a component is passed over by the generator."""
+    """Inline references to bodies and responses, which the generator ignores."""
     changed: list[Pointer] = []
     for path, operation in operations(document):
         places = [(operation, "requestBody")] if "requestBody" in operation else []
@@ -35,7 +35,7 @@ def inline_message_references(document: dict[str, Json]) -> list[Pointer]:
 
 
 def json_alone(document: dict[str, Json]) -> list[Pointer]:
-    """The generator takes whichever media type comes first; callers of embeddings want JSON."""
+    """Keep only JSON; the generator would use whichever media type comes first."""
     changed: list[Pointer] = []
     for path, node in mappings(document):
         content = node.get("content")
@@ -46,7 +46,7 @@ def json_alone(document: dict[str, Json]) -> list[Pointer]:
 
 
 def annotated_references_as_references(document: dict[str, Json]) -> list[Pointer]:
-    """`allOf: [$ref, {description}]` is "allOf a non-object" to the generator."""
+    """Unwrap `allOf: [$ref, {description}]`, which the generator rejects unless it is an object."""
     changed: list[Pointer] = []
     for path, node, members in lists(document, "allOf"):
         meant = [m for m in members if isinstance(m, dict) and set(m) - _ANNOTATIONS]
@@ -65,7 +65,7 @@ _ANNOTATIONS = frozenset(
 
 
 def merge_objects_of_all_of(document: dict[str, Json]) -> list[Pointer]:
-    """The generator merges objects only where it has met each as a component before."""
+    """Merge the objects of an allOf; the generator needs them as components."""
     changed: list[Pointer] = []
     for path, node, members in lists(document, "allOf"):
         objects = [dereference(document, m) for m in members]
@@ -85,7 +85,7 @@ _OBJECT = _ANNOTATIONS | {"type", "properties", "required", "additionalPropertie
 
 
 def any_value_for_other_all_of(document: dict[str, Json]) -> list[Pointer]:
-    """The generator merges objects, and cannot express what else two schemas have in common."""
+    """Allow any value for every other allOf; the generator can only merge objects."""
     changed: list[Pointer] = []
     for path, node, _ in lists(document, "allOf"):
         kept = {key: value for key, value in node.items() if key in _ANNOTATIONS}
@@ -96,7 +96,7 @@ def any_value_for_other_all_of(document: dict[str, Json]) -> list[Pointer]:
 
 
 def arrays_of_something(document: dict[str, Json]) -> list[Pointer]:
-    """The generator wants to know of what an array is, if only of any values."""
+    """Give every array `items`, which the generator requires."""
     changed: list[Pointer] = []
     for path, node in mappings(document):
         kinds = node.get("type")
@@ -108,9 +108,9 @@ def arrays_of_something(document: dict[str, Json]) -> list[Pointer]:
 
 
 def split_null_off(document: dict[str, Json]) -> list[Pointer]:
-    """`type: [object, "null"]` gives two models of one name, null among values three enums."""
+    """Make null an alternative: `type: [object, "null"]` would give two models, or three enums."""
     changed: list[Pointer] = []
-    for path, node in reversed(mappings(document)):  # what is inside first: it is copied
+    for path, node in reversed(mappings(document)):  # inner nodes first, because they are copied
         kinds, values = node.get("type"), node.get("enum")
         several = isinstance(kinds, list)
         values = values if isinstance(values, list) else []
@@ -138,7 +138,7 @@ def split_null_off(document: dict[str, Json]) -> list[Pointer]:
 
 
 def enums_of_one_type(document: dict[str, Json]) -> list[Pointer]:
-    """The generator makes enums of texts or of integers, and of nothing else."""
+    """Drop mixed enums; the generator supports only enums of strings or of integers."""
     changed: list[Pointer] = []
     for path, node, values in lists(document, "enum"):
         distinct = list(dict.fromkeys(map(repr, values)))
@@ -153,7 +153,7 @@ def enums_of_one_type(document: dict[str, Json]) -> list[Pointer]:
 
 
 def flat_unions(document: dict[str, Json]) -> list[Pointer]:
-    """A list among the alternatives of an alternative is one of those that have to be merged."""
+    """Flatten nested unions, so that merge_array_alternatives finds all their arrays."""
     changed: list[Pointer] = []
     for path, node, given in lists(document, "anyOf"):
         flat = _alternatives(document, node, (id(node),))
@@ -179,7 +179,7 @@ def _alternatives(
 
 
 def merge_enum_alternatives(document: dict[str, Json]) -> list[Pointer]:
-    """`anyOf: [{enum: [float]}, {enum: [base64]}]` is one set of values, not a class for each."""
+    """Merge `anyOf: [{enum: [float]}, {enum: [base64]}]` into one enum, not a class for each."""
     changed: list[Pointer] = []
     for path, node, alternatives in lists(document, "anyOf"):
         meant = [dereference(document, a) for a in alternatives]
@@ -199,9 +199,9 @@ def merge_enum_alternatives(document: dict[str, Json]) -> list[Pointer]:
 
 
 def merge_array_alternatives(document: dict[str, Json]) -> list[Pointer]:
-    """The generator tells alternatives apart by `isinstance(x, list)`: the first list form wins.
+    """Merge array alternatives; the generator's `isinstance(x, list)` always picks the first.
 
-    One array of a union of items generates correct code both ways.
+    One array of a union of items generates correct code in both directions.
     """
     changed: list[Pointer] = []
     for path, node, alternatives in lists(document, "anyOf"):
@@ -217,7 +217,7 @@ def merge_array_alternatives(document: dict[str, Json]) -> list[Pointer]:
 
 
 def open_objects(document: dict[str, Json]) -> list[Pointer]:
-    """A closed model takes no `model["new"] = value`, the way to send what is newer than it is."""
+    """Allow additional properties, so that `model["new"] = value` sends newer fields."""
     changed: list[Pointer] = []
     for path, node in mappings(document):
         if node.get("additionalProperties") is False:
@@ -227,7 +227,7 @@ def open_objects(document: dict[str, Json]) -> list[Pointer]:
 
 
 def texts_as_texts(document: dict[str, Json]) -> list[Pointer]:
-    """The generator parses dates and the like, and raises for an answer that spells one oddly."""
+    """Drop string formats; the generated parsers (of dates, for example) are too strict."""
     changed: list[Pointer] = []
     for path, node in mappings(document):
         if node.get("type") == "string" and isinstance(node.get("format"), str):
@@ -237,7 +237,7 @@ def texts_as_texts(document: dict[str, Json]) -> list[Pointer]:
 
 
 def inline_tags_as_constants(document: dict[str, Json]) -> list[Pointer]:
-    """A one-value enum is a tag that nobody should have to spell: a constant with a default."""
+    """Turn one-value enums into constants with a default, so that callers need not pass tags."""
     changed: list[Pointer] = []
     for path, node in mappings(document):
         properties = node.get("properties")
@@ -253,7 +253,7 @@ def inline_tags_as_constants(document: dict[str, Json]) -> list[Pointer]:
 
 
 def no_defaults(document: dict[str, Json]) -> list[Pointer]:
-    """The generated client would send a default that its caller never asked for."""
+    """Drop defaults; the generated client would send values that the caller did not set."""
     changed: list[Pointer] = []
     for path, node in mappings(document):
         in_schema = "schema" in path or path[:2] == ("components", "schemas")
@@ -265,7 +265,7 @@ def no_defaults(document: dict[str, Json]) -> list[Pointer]:
 
 
 def accept_null_for_optional_response_fields(document: dict[str, Json]) -> list[Pointer]:
-    """Servers send null for what they leave out; `from_dict` would raise for `usage: null`."""
+    """Allow null for optional response fields; servers send it, and `from_dict` would raise."""
     changed: list[Pointer] = []
     for path, node in _response_schemas(document):
         properties = node.get("properties", {})
@@ -278,7 +278,7 @@ def accept_null_for_optional_response_fields(document: dict[str, Json]) -> list[
 
 
 def tag_by_path(document: dict[str, Json]) -> list[Pointer]:
-    """A tag becomes a folder; pages of different times have this one, another, or none."""
+    """Tag operations by their path; a tag becomes a folder, and editions have different tags."""
     changed: list[Pointer] = []
     for path, operation in operations(document):
         first = next((part for part in path[1].split("/") if part), "")
@@ -312,7 +312,7 @@ RULES: tuple[Rule, ...] = (
 
 def _kind(document: dict[str, Json], schema: Json) -> Json:
     found = dereference(document, schema)
-    return found.get("type") if isinstance(found, dict) else None  # `true` is a schema, too
+    return found.get("type") if isinstance(found, dict) else None  # `true` is also a schema
 
 
 def _takes_null(document: dict[str, Json], schema: Json, seen: tuple[int, ...] = ()) -> bool:
@@ -329,7 +329,7 @@ def _takes_null(document: dict[str, Json], schema: Json, seen: tuple[int, ...] =
 
 
 def _response_schemas(document: dict[str, Json]) -> list[tuple[Pointer, dict[str, Json]]]:
-    """The schemas that only responses use, each once."""
+    """List the schemas that only responses use, each once."""
     responses: list[Json] = []
     requests: list[Json] = []
     for _, operation in operations(document):

@@ -1,10 +1,10 @@
-"""The repaired contract: what the published document means, in JSON Schema's own words.
+"""Rules that repair the published document into the contract: what the publisher means.
 
-Each rule is general, names no field, and so survives a new edition. The contract is the oracle of
-every test and what the stand-in validates against; the generator's input is never that.
+The rules are general and name no field, so they work for new editions as well. The tests and the
+stand-in rely on the contract, never on the generator's input.
 
-DIALECT says in OpenAPI 3.1 what the publisher says in other ways; the document is validated after
-it. REPAIRS undo what the publisher's page renderer did.
+The DIALECT rules translate other spellings to OpenAPI 3.1; the document is validated after them.
+The REPAIRS undo errors of the publisher's page renderer.
 """
 
 import copy
@@ -15,7 +15,7 @@ from tools.rules import Rule
 
 
 def version_three_point_one(document: dict[str, Json]) -> list[Pointer]:
-    """A document that calls itself 3.0 differs only in what the next rules say in 3.1's words."""
+    """Declare a 3.0 document as 3.1; the next rules translate the syntax that differs."""
     if not str(document.get("openapi", "")).startswith("3.0"):
         return []
     document["openapi"] = "3.1.0"
@@ -23,11 +23,11 @@ def version_three_point_one(document: dict[str, Json]) -> list[Pointer]:
 
 
 def path_items_in_place(document: dict[str, Json]) -> list[Pointer]:
-    """A path may refer to an item elsewhere; everybody after this looks for operations in paths."""
+    """Replace references in `paths` by their path items, where later code looks for operations."""
     changed: list[Pointer] = []
     for route, item in (document.get("paths") or {}).items():
         if isinstance(item, dict) and "$ref" in item:
-            with suppress(KeyError):  # said by the validation
+            with suppress(KeyError):  # validate() reports it
                 others = {key: value for key, value in item.items() if key != "$ref"}
                 document["paths"][route] = {**copy.deepcopy(dereference(document, item)), **others}
                 changed.append(("paths", route))
@@ -35,7 +35,7 @@ def path_items_in_place(document: dict[str, Json]) -> list[Pointer]:
 
 
 def nullable_to_null(document: dict[str, Json]) -> list[Pointer]:
-    """`nullable: true` is OpenAPI 3.0; in 3.1 it is a keyword without meaning, and null is refused.
+    """Translate `nullable: true` of OpenAPI 3.0; in 3.1 it has no effect, so null would be invalid.
 
     https://www.openapis.org/blog/2021/02/16/migrating-from-openapi-3-0-to-3-1-0
     """
@@ -47,7 +47,7 @@ def nullable_to_null(document: dict[str, Json]) -> list[Pointer]:
         if not node.pop("nullable"):
             continue
         if not node.keys() - _ANNOTATIONS and path[-2:-1] in (("anyOf",), ("oneOf",)):
-            node["type"] = "null"  # an alternative that says no more
+            node["type"] = "null"  # an alternative with nothing but null
         elif isinstance(kind := node.get("type"), str | list):
             kinds = [kind] if isinstance(kind, str) else kind
             node["type"] = [*kinds, *(["null"] if "null" not in kinds else [])]
@@ -63,7 +63,7 @@ _ANNOTATIONS = {"title", "description", "example", "examples"}
 
 
 def exclusive_limits_to_numbers(document: dict[str, Json]) -> list[Pointer]:
-    """`minimum: 0, exclusiveMinimum: true` is OpenAPI 3.0; in 3.1 the limit itself stands there."""
+    """Translate `minimum: 0, exclusiveMinimum: true` of OpenAPI 3.0 to `exclusiveMinimum: 0`."""
     changed: list[Pointer] = []
     for path, node in mappings(document):
         for limit, exclusive in (
@@ -79,7 +79,7 @@ def exclusive_limits_to_numbers(document: dict[str, Json]) -> list[Pointer]:
 
 
 def enum_values_as_such(document: dict[str, Json]) -> list[Pointer]:
-    """An old renderer printed `enum: [{value: text}]` for `enum: [text]`."""
+    """Undo an old renderer's `enum: [{value: text}]` for `enum: [text]`."""
     changed: list[Pointer] = []
     for path, node, values in lists(document, "enum"):
         if any(isinstance(v, dict) and "value" in v for v in values):
@@ -91,7 +91,7 @@ def enum_values_as_such(document: dict[str, Json]) -> list[Pointer]:
 
 
 def flat_tags(document: dict[str, Json]) -> list[Pointer]:
-    """An old renderer printed `tags: [[x]]`; a tag is a text."""
+    """Flatten an old renderer's `tags: [[x]]`; a tag is a string."""
     changed: list[Pointer] = []
     for path, operation in operations(document):
         tags = operation.get("tags")
@@ -103,7 +103,7 @@ def flat_tags(document: dict[str, Json]) -> list[Pointer]:
 
 
 def apply_declared_security(document: dict[str, Json]) -> list[Pointer]:
-    """OpenAPI 3.1 ignores a header parameter named Authorization; the scheme is what counts.
+    """Apply the declared security scheme; OpenAPI 3.1 ignores an Authorization header parameter.
 
     https://spec.openapis.org/oas/v3.1.1.html#parameter-object
     """
@@ -129,7 +129,7 @@ def _is_authorization(parameter: Json) -> bool:
 
 
 def require_the_body(document: dict[str, Json]) -> list[Pointer]:
-    """The renderer leaves out `required: true`; a POST without its body means nothing here."""
+    """Require the request body; the renderer omits `required: true`."""
     changed: list[Pointer] = []
     for path, operation in operations(document):
         body = dereference(document, operation.get("requestBody"))
@@ -140,14 +140,14 @@ def require_the_body(document: dict[str, Json]) -> list[Pointer]:
 
 
 def one_of_to_any_of(document: dict[str, Json]) -> list[Pointer]:
-    """The renderer prints every union as oneOf; where alternatives overlap, valid values fail.
+    """Replace oneOf, which the renderer prints for every union; alternatives may overlap.
 
-    `"OpenAI"` is both a known provider name and a string, `[]` matches four kinds of input.
+    `"OpenAI"` is both a known provider name and a string; `[]` matches four kinds of input.
     """
     changed: list[Pointer] = []
     for path, node, _ in lists(document, "oneOf"):
         if "anyOf" not in node:
-            # in place of the old key, so that the order of the document stays
+            # rebuilt, to keep the order of the keys
             items = [("anyOf" if key == "oneOf" else key, value) for key, value in node.items()]
             node.clear()
             node.update(items)
@@ -156,7 +156,7 @@ def one_of_to_any_of(document: dict[str, Json]) -> list[Pointer]:
 
 
 def drop_any_type_alternatives(document: dict[str, Json]) -> list[Pointer]:
-    """`{description: Any type}` stands for what the renderer could not print, and swallows all."""
+    """Drop `{description: Any type}`, which the renderer prints for unknown types: it allows all."""
     changed: list[Pointer] = []
     for path, node, alternatives in lists(document, "anyOf"):
         kept = [a for a in alternatives if not _is_any(a)]
@@ -171,9 +171,9 @@ def _is_any(schema: Json) -> bool:
 
 
 def drop_members_of_their_own_union(document: dict[str, Json]) -> list[Pointer]:
-    """The publisher's tool overrides A by printing `allOf: [A, {anyOf: [A, B]}]`, which refuses B.
+    """Drop A from `allOf: [A, {anyOf: [A, B]}]`, the publisher's way to override A, so B is valid.
 
-    So `sort: {by: price}` would be refused, which the description allows.
+    Otherwise `sort: {by: price}` would be invalid, which the description allows.
     """
     changed: list[Pointer] = []
     for path, node, members in lists(document, "allOf"):
@@ -186,7 +186,7 @@ def drop_members_of_their_own_union(document: dict[str, Json]) -> list[Pointer]:
 
 
 def empty_object_to_any_value(document: dict[str, Json]) -> list[Pointer]:
-    """A price is printed as `{type: object, properties: {}}`: the renderer lost its type."""
+    """Allow any value for `{type: object, properties: {}}`, which the renderer prints for prices."""
     changed: list[Pointer] = []
     for path, node in mappings(document):
         if (

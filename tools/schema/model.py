@@ -1,7 +1,7 @@
-"""What a schema means, however it is written.
+"""Models which values a schema allows, independent of how it is written.
 
-References, unions, `allOf` and null are resolved, so two spellings of one meaning give equal
-shapes, whatever their components are called. A contract after its rules is expected.
+References, unions, `allOf` and null are resolved, so equivalent schemas give equal results,
+whatever their components are called. It expects a contract after the repair rules.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
     from tools.openapi import Json
 
-    # of a list, its items as a schema and as it was read
-    _Listed = tuple["Variant", Json, "AllowedValues | None"]
+    # a variant; for a list also the schema of its items and their allowed values
+    _Read = tuple["Variant", Json, "AllowedValues | None"]
 
 Kind = Literal["string", "number", "boolean", "object", "list"]
-# What a schema without a type is about, told by its other keywords.
-_TELLS: dict[str, tuple[str, ...]] = {
+# The type of a schema without `type` follows from these keywords.
+_TYPE_KEYWORDS: dict[str, tuple[str, ...]] = {
     "object": (
         *("properties", "required", "additionalProperties"),
         *(*LIMITS["object"], *CONDITIONS["object"]),
@@ -45,17 +45,17 @@ _TELLS: dict[str, tuple[str, ...]] = {
 
 @dataclass
 class Variant:
-    """One form that a value may have at a place.
+    """One type of value that a schema allows.
 
     Attributes:
-        kind: its JSON type.
-        words: that type as people say it: "integer", "list of strings".
-        values: the only values that are allowed, by their JSON text; None for any.
-        known: values that are named although any other is allowed.
-        limits: what narrows it otherwise, by keyword.
-        examples: values that the publisher gives.
-        objects: of an object, its alternatives.
-        items: of a list, what it holds.
+        kind: the JSON type.
+        words: the type in words: "integer", "list of strings".
+        values: the only allowed values, by their JSON text; None allows any.
+        known: the listed values, even if any other is allowed.
+        limits: all other restrictions, by keyword.
+        examples: the publisher's examples.
+        objects: the alternatives of an object.
+        items: the allowed items of a list.
     """
 
     kind: Kind
@@ -70,16 +70,16 @@ class Variant:
 
 @dataclass
 class AllowedValues:
-    """What may stand at a place.
+    """The values that a schema allows.
 
     Attributes:
-        forms: the forms of a value, by kind; a list by the kind of its items.
-        null: whether null may stand there.
-        anything: whether every value may stand there; there are no forms then.
-        defaults: what leaving it out means, as JSON texts.
-        mixed: the kinds that a single list may hold together.
-        named: whether it is a component, under a name.
-        source: what tells this place from others, for schemas that contain themselves.
+        variants: the allowed types by kind; lists by the kind of their items.
+        null: whether null is allowed.
+        anything: whether any value is allowed; `variants` is empty then.
+        defaults: the default values, as JSON.
+        mixed: the kinds that one list may mix.
+        named: whether the schema is a component.
+        source: identifies the schema, to detect recursion.
     """
 
     variants: dict[str, Variant] = field(default_factory=dict)
@@ -92,7 +92,7 @@ class AllowedValues:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing may stand there."""
+        """Whether no value is allowed."""
         return not (self.variants or self.null or self.anything)
 
 
@@ -100,18 +100,18 @@ class SchemaReader:
     """Reads the schemas of one document."""
 
     def __init__(self, document: dict[str, Json]) -> None:
-        self._alternatives = Normalizer(document)
+        self._normalizer = Normalizer(document)
 
     def read(self, *schemas: Json) -> AllowedValues:
-        """What may stand where one of `schemas` is asked for."""
+        """Return the values that at least one of the schemas allows."""
         return self._read(schemas, frozenset())
 
     def paths(self, schema: Json) -> set[str]:
-        """The path of every field that a message names: `usage.cost`, `data[].index`."""
+        """Return the path of every named field: `usage.cost`, `data[].index`."""
         return {*self._paths(self.read(schema), "", frozenset())}
 
     def _paths(self, allowed: AllowedValues, path: str, above: frozenset[int]) -> Iterator[str]:
-        if allowed.source <= above:  # a schema that contains itself
+        if allowed.source <= above:  # a recursive schema
             return
         above |= allowed.source
         for variant in allowed.variants.values():
@@ -123,17 +123,17 @@ class SchemaReader:
                 yield from self._paths(inner, below, above)
 
     def fields(self, objects: Sequence[FlatSchema]) -> dict[str, tuple[AllowedValues, bool]]:
-        """The fields of an object with these alternatives, and whether each is required.
+        """Return the fields of an object with these alternatives, and whether each is required.
 
-        What one of several alternatives requires is not required of the whole. A field that may
-        hold nothing is none; one that is required without a name may hold what others do.
+        A field is required if every alternative requires it. A field that allows no value is left
+        out; a required field without a schema allows what additional properties allow.
         """
         required = {
             name: all(name in o.get("required", ()) for o in objects) for name in _all(objects)
         }
         found: dict[str, tuple[AllowedValues, bool]] = {}
         for name, needed in required.items():
-            schemas = [_names(o)[name] for o in objects if name in _names(o)]
+            schemas = [_properties(o)[name] for o in objects if name in _properties(o)]
             if schemas or needed:
                 others = [o.get("additionalProperties", True) for o in objects]
                 allowed = self.read(*(schemas or others))
@@ -142,30 +142,34 @@ class SchemaReader:
         return found
 
     def choice(self, objects: Sequence[FlatSchema]) -> list[frozenset[str]]:
-        """The sets of fields of which an object needs one; none where there is no choice."""
+        """Return the sets of fields of which an object needs one; empty if there is no choice."""
         needed = {frozenset(o.get("required", ())) for o in objects}
         least = [one for one in needed if not any(other < one for other in needed)]
         common = frozenset.intersection(*least) if least else frozenset()
         return sorted((one - common for one in least), key=sorted) if len(least) > 1 else []
 
-    def others(self, objects: Sequence[FlatSchema]) -> AllowedValues | None:
-        """What fields that an object does not name may hold; None where there can be none."""
+    def additional(self, objects: Sequence[FlatSchema]) -> AllowedValues | None:
+        """Return the values of additional properties; None if there can be none."""
         schemas = [o.get("additionalProperties", True) for o in objects]
         return self.read(*schemas) if any(s is not False for s in schemas) else None
 
     def by_discriminator(
         self, objects: Sequence[FlatSchema]
     ) -> tuple[str, dict[str, list[FlatSchema]]] | None:
-        """The field that tells alternatives of an object apart, and they by its values.
+        """Return the field that discriminates the alternatives, and the alternatives by its value.
 
-        None where no field does: each alternative has to allow a few texts alone there, and not
-        all of them the same.
+        None if there is no such field: every alternative must list its strings, and the strings
+        must differ.
         """
-        first = _names(objects[0]) if objects else {}
+        first = _properties(objects[0]) if objects else {}
         for name in first:
             found: dict[str, list[FlatSchema]] = {}
             for one in objects:
-                allowed = self.read(_names(one)[name]) if name in _names(one) else AllowedValues()
+                allowed = (
+                    self.read(_properties(one)[name])
+                    if name in _properties(one)
+                    else AllowedValues()
+                )
                 values = (
                     allowed.variants["string"].values if [*allowed.variants] == ["string"] else None
                 )
@@ -182,22 +186,22 @@ class SchemaReader:
         schemas = list(schemas)
         named = any(isinstance(schema, dict) and "$ref" in schema for schema in schemas)
         allowed = AllowedValues(named=named, source=frozenset(map(id, schemas)))
-        plains = [plain for schema in schemas for plain in self._alternatives.of(schema)]
-        defaults = {json_text(p["default"]) for p in plains if p.get("default") is not None}
+        flats = [flat for schema in schemas for flat in self._normalizer.alternatives(schema)]
+        defaults = {json_text(p["default"]) for p in flats if p.get("default") is not None}
         allowed.defaults = frozenset(defaults)
-        sorted_out: dict[str, list[_Listed]] = {}
-        for plain in plains:
-            kinds = plain.get("type") or _told(plain)
+        by_kind: dict[str, list[_Read]] = {}
+        for flat in flats:
+            kinds = flat.get("type") or _inferred_type(flat)
             if kinds is None:
                 return AllowedValues(null=True, anything=True, source=allowed.source)
             allowed.null |= "null" in kinds
             for kind in sorted(kinds & _VARIANT_KINDS.keys()):
                 if kind == "array":
-                    self._add_list(plain, above | allowed.source, allowed, sorted_out)
+                    self._add_list(flat, above | allowed.source, allowed, by_kind)
                 else:
-                    variant = _variant(_VARIANT_KINDS[kind], kind, plain)
-                    sorted_out.setdefault(variant.kind, []).append((variant, None, None))
-        for key, found in sorted_out.items():
+                    variant = _variant(_VARIANT_KINDS[kind], kind, flat)
+                    by_kind.setdefault(variant.kind, []).append((variant, None, None))
+        for key, found in by_kind.items():
             allowed.variants[key] = _union([variant for variant, _, _ in found])
             if any(items is not None for _, items, _ in found):
                 allowed.variants[key].items = self._items(found, key, above | allowed.source)
@@ -205,13 +209,13 @@ class SchemaReader:
 
     def _add_list(
         self,
-        plain: FlatSchema,
+        flat: FlatSchema,
         above: frozenset[int],
         allowed: AllowedValues,
-        sorted_out: dict[str, list[_Listed]],
+        by_kind: dict[str, list[_Read]],
     ) -> None:
-        """A list is a form for each kind of its items."""
-        items = plain.get("items", True)
+        """Add a list as one variant for each kind of its items."""
+        items = flat.get("items", True)
         of_itself = id(items) in above
         inner = AllowedValues(anything=True) if of_itself else self._read([items], above)
         kinds = {key: _plural(variant) for key, variant in inner.variants.items()} or {
@@ -220,15 +224,15 @@ class SchemaReader:
         if len(kinds) > 1:
             allowed.mixed |= {frozenset(kinds)}
         for key, words in kinds.items():
-            variant = _variant("list", f"list of {words}", plain)
-            sorted_out.setdefault(f"list of {key}", []).append((variant, items, inner))
+            variant = _variant("list", f"list of {words}", flat)
+            by_kind.setdefault(f"list of {key}", []).append((variant, items, inner))
 
-    def _items(self, found: list[_Listed], key: str, above: frozenset[int]) -> AllowedValues:
-        """What the lists of one kind hold: of their items, those of that kind."""
+    def _items(self, found: list[_Read], key: str, above: frozenset[int]) -> AllowedValues:
+        """Return the items of all lists of one kind."""
         schemas = [items for _, items, _ in found]
         if any(id(items) in above for items in schemas):
             return AllowedValues(anything=True)
-        # read once where there is one list: lists of lists would be read twice at each depth
+        # a single list is not read again, or nested lists would take exponential time
         known = found[0][2] if len(found) == 1 else None
         inner = known or self._read(schemas, above)
         kind = key.removeprefix("list of ")
@@ -247,50 +251,50 @@ _VARIANT_KINDS: dict[str, Kind] = {
 }
 
 
-def _names(plain: FlatSchema) -> dict[str, Json]:
-    names: dict[str, Json] = plain.get("properties", {})
+def _properties(flat: FlatSchema) -> dict[str, Json]:
+    names: dict[str, Json] = flat.get("properties", {})
     return names
 
 
 def _all(objects: Sequence[FlatSchema]) -> list[str]:
-    """Every field that some alternatives name, then what they require without a name."""
-    named = [name for o in objects for name in _names(o)]
+    """List every named field, then the required fields without a schema."""
+    named = [name for o in objects for name in _properties(o)]
     return list(dict.fromkeys([*named, *(n for o in objects for n in o.get("required", ()))]))
 
 
-def _told(plain: FlatSchema) -> frozenset[str] | None:
-    """The kind of a schema that names none; None where it may be any."""
+def _inferred_type(flat: FlatSchema) -> frozenset[str] | None:
+    """Infer the type of a schema without one; None if any type is allowed."""
     return next(
-        (frozenset({kind}) for kind, keys in _TELLS.items() if plain.keys() & {*keys}), None
+        (frozenset({kind}) for kind, keys in _TYPE_KEYWORDS.items() if flat.keys() & {*keys}), None
     )
 
 
-def _variant(kind: Kind, words: str, plain: FlatSchema) -> Variant:
+def _variant(kind: Kind, words: str, flat: FlatSchema) -> Variant:
     whole = words == "integer"
     limits = {
-        key: _whole(key, plain[key]) if whole else plain[key]
+        key: _integer_bound(key, flat[key]) if whole else flat[key]
         for key in (*LIMITS[kind], *CONDITIONS.get(kind, ()), *CONDITIONS[""])
-        if key in plain and not _allows_everything(key, plain[key], whole=whole)
+        if key in flat and not _allows_everything(key, flat[key], whole=whole)
     }
-    values = plain.get("enum")
+    values = flat.get("enum")
     ours = {json_text(v): v for v in values or () if _VARIANT_KINDS.get(min(types_of(v))) == kind}
-    examples = [*([plain["example"]] if "example" in plain else []), *plain.get("examples", ())]
-    objects = [plain] if kind == "object" else []
+    examples = [*([flat["example"]] if "example" in flat else []), *flat.get("examples", ())]
+    objects = [flat] if kind == "object" else []
     closed = None if values is None else ours
     return Variant(kind, words, closed, ours, limits, examples, objects)
 
 
 def _allows_everything(key: str, value: Json, *, whole: bool) -> bool:
-    """Whether a limit refuses nothing."""
+    """Whether a limit excludes nothing."""
     if value is False or (key in AT_LEAST and value == 0):
         return True
-    if value in ("true", "{}", "[]"):  # the text of a condition
+    if value in ("true", "{}", "[]"):  # a condition as JSON
         return key not in ("not", "contains")
     return whole and key == "multipleOf" and divides(value, 1)
 
 
-def _whole(key: str, value: Json) -> Json:
-    """A bound of integers, which includes its number: `exclusiveMinimum: 0` is `minimum: 1`."""
+def _integer_bound(key: str, value: Json) -> Json:
+    """Convert a bound of integers to an inclusive one: `exclusiveMinimum: 0` is `minimum: 1`."""
     if key not in ("minimum", "maximum"):
         return value
     number, exclusive = value
@@ -300,19 +304,19 @@ def _whole(key: str, value: Json) -> Json:
 
 
 def _union(variants: list[Variant]) -> Variant:
-    """One form for several of a kind: it allows what any of them does."""
+    """Merge variants of one kind into one that allows what any of them allows."""
     first = variants[0]
     words = "number" if any(variant.words == "number" for variant in variants) else first.words
     known = {text: value for variant in variants for text, value in variant.known.items()}
     is_closed = all(variant.values is not None for variant in variants)
-    # values that are named beside any other are not what a limit is for
+    # ignore the listed values: the limits apply to all other values
     limited = [variant for variant in variants if variant.values is None] or variants
     limits = {
         key: _loosest(key, [variant.limits[key] for variant in limited])
         for key in limited[0].limits
         if all(key in variant.limits for variant in limited)
     }
-    objects = [plain for variant in variants for plain in variant.objects]
+    objects = [flat for variant in variants for flat in variant.objects]
     examples = [example for variant in variants for example in variant.examples]
     return Variant(
         first.kind, words, known if is_closed else None, known, limits, examples, objects

@@ -1,4 +1,4 @@
-"""Schemas without references and unions: a schema as the alternatives that it stands for."""
+"""Normalizes schemas: a list of alternatives without references, unions and allOf."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tools.openapi import Json, resolve
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-FlatSchema = dict[str, Json]  # one alternative: a schema without $ref, allOf, anyOf and oneOf
+FlatSchema = dict[str, Json]  # one alternative: without $ref, allOf, anyOf and oneOf
 
 AT_LEAST = frozenset({"minLength", "minItems", "minProperties", "minimum"})
 AT_MOST = frozenset({"maxLength", "maxItems", "maxProperties", "maximum"})
@@ -24,7 +24,7 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "object": ("minProperties", "maxProperties"),
     "list": ("minItems", "maxItems", "uniqueItems"),
 }
-# Conditions of another kind, told apart by their text: what is new in one may allow more or less.
+# These are compared by their text only: it is unknown whether a change allows more or less.
 CONDITIONS: dict[str, tuple[str, ...]] = {
     "string": ("format",),
     "object": (
@@ -35,36 +35,38 @@ CONDITIONS: dict[str, tuple[str, ...]] = {
     "": ("not", "if", "then", "else"),
 }
 _CONDITIONS = frozenset(keyword for keywords in CONDITIONS.values() for keyword in keywords)
-_TYPED = ("date-time", "date", "uuid", "binary")  # formats of which the generator makes types
-_WORDS = frozenset(
+_FORMATS = ("date-time", "date", "uuid", "binary")  # the generator has types for them
+_TEXT_KEYWORDS = frozenset(
     {"title", "description", "example", "examples", "default", "deprecated", "$comment"}
 )
 _STRUCTURE = ("type", "enum", "properties", "required", "items", "additionalProperties")
-_SAID = ("default", "example", "examples")  # annotations: they narrow nothing
-_READ = frozenset({*_STRUCTURE, *_SAID, *(limit for limits in LIMITS.values() for limit in limits)})
-_MOST = 200  # alternatives of one place; a union of unions of more is read as far as this
+_ANNOTATIONS = ("default", "example", "examples")  # they restrict nothing
+_KEYWORDS = frozenset(
+    {*_STRUCTURE, *_ANNOTATIONS, *(limit for limits in LIMITS.values() for limit in limits)}
+)
+_MAX_ALTERNATIVES = 200  # alternatives of one schema; further ones are ignored
 
 
 _NUMBERS = frozenset({"integer", "number"})
 
 
 def json_text(value: Json) -> str:
-    """A value as JSON: what it is told apart by."""
+    """Format a value as JSON, for comparisons."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
 def hashable(values: Iterable[Json]) -> tuple[Json, ...]:
-    """Values that can be hashed: lists and objects as JSON."""
+    """Make values hashable: lists and objects become JSON."""
     return tuple(json_text(v) if isinstance(v, dict | list) else v for v in values)
 
 
 def format_choice(choice: Iterable[Iterable[str]]) -> str:
-    """`dimensions or user`."""
+    """Format sets of fields: `dimensions or user`."""
     return " or ".join(" and ".join(sorted(names)) for names in choice)
 
 
 def format_limit(keyword: str, value: Json) -> str:
-    """A limit as the contract spells it: `minimum 1`."""
+    """Format a limit: `minimum 1`."""
     if keyword in ("minimum", "maximum"):
         number, exclusive = value
         name = f"exclusive{keyword.capitalize()}" if exclusive else keyword
@@ -75,12 +77,12 @@ def format_limit(keyword: str, value: Json) -> str:
 
 
 def is_condition(keyword: str) -> bool:
-    """Whether two values of a keyword are the same or not, and neither allows less."""
+    """Whether values of a keyword can only be compared for equality."""
     return keyword in _CONDITIONS
 
 
 def is_tighter(keyword: str, one: Json, other: Json) -> bool | None:
-    """Whether one value of a limit allows less than another; None where that cannot be said."""
+    """Whether one value of a limit allows less than another; None if that is unknown."""
     if keyword == "minimum":
         return bool(one > other)
     if keyword == "maximum":
@@ -93,77 +95,77 @@ def is_tighter(keyword: str, one: Json, other: Json) -> bool | None:
 
 
 class Normalizer:
-    """Takes the schemas of one document apart."""
+    """Normalizes the schemas of one document."""
 
     def __init__(self, document: dict[str, Json]) -> None:
         self._document = document
-        # kept, so that a schema that contains itself is known again by its identity
-        self._joined: dict[tuple[int, int], Json] = {}
+        # cached, so that a recursive schema keeps its identity
+        self._all_ofs: dict[tuple[int, int], Json] = {}
 
-    def of(self, schema: Json, above: frozenset[str] = frozenset()) -> list[FlatSchema]:
-        """A schema as plain alternatives, one of which holds."""
+    def alternatives(self, schema: Json, above: frozenset[str] = frozenset()) -> list[FlatSchema]:
+        """Return the alternatives of a schema."""
         if not isinstance(schema, dict):
             return [] if schema is False else [{}]
-        found = [plain] if (plain := _prune(self._own(schema))) is not None else []
+        found = [flat] if (flat := _prune(self._keywords_of(schema))) is not None else []
         if isinstance(reference := schema.get("$ref"), str):
-            if reference in above:  # a circle adds nothing
+            if reference in above:  # a circular reference adds nothing
                 return []
-            there = resolve(self._document, reference)
-            found = self._intersect(found, self.of(there, above | {reference}))
+            target = resolve(self._document, reference)
+            found = self._intersect(found, self.alternatives(target, above | {reference}))
         for part in schema.get("allOf", ()):
-            found = self._intersect(found, self.of(part, above))
+            found = self._intersect(found, self.alternatives(part, above))
         for union in ("anyOf", "oneOf"):
             if union in schema:
-                parts = [a for part in schema[union] for a in self.of(part, above)]
+                parts = [a for part in schema[union] for a in self.alternatives(part, above)]
                 found = self._intersect(found, parts)
-        return found[:_MOST]
+        return found[:_MAX_ALTERNATIVES]
 
-    def _own(self, schema: dict[str, Json]) -> FlatSchema:
-        """What a schema says by itself, its limits in one spelling."""
-        plain = {key: _whole(value) for key, value in schema.items() if key in _READ}
+    def _keywords_of(self, schema: dict[str, Json]) -> FlatSchema:
+        """Return the keywords of the schema itself, with its limits in one spelling."""
+        flat = {key: _as_int(value) for key, value in schema.items() if key in _KEYWORDS}
         for key in _CONDITIONS & schema.keys():
-            if key != "format" or schema[key] in _TYPED:
-                said = self._said(schema[key], frozenset())
-                plain[key] = said if isinstance(said, str) else json_text(said)
+            if key != "format" or schema[key] in _FORMATS:
+                canonical = self._canonical(schema[key], frozenset())
+                flat[key] = canonical if isinstance(canonical, str) else json_text(canonical)
         if "const" in schema:
-            plain["enum"] = [schema["const"]]
-        if "type" in plain:
-            kinds = plain["type"]
-            plain["type"] = frozenset([kinds] if isinstance(kinds, str) else kinds)
+            flat["enum"] = [schema["const"]]
+        if "type" in flat:
+            kinds = flat["type"]
+            flat["type"] = frozenset([kinds] if isinstance(kinds, str) else kinds)
         for key, sign in (("minimum", 1), ("maximum", -1)):
             bounds = [(schema[key], False)] if key in schema else []
             strict = f"exclusive{key.capitalize()}"
             bounds += [(schema[strict], True)] if strict in schema else []
             if bounds:
-                plain[key] = max(bounds, key=lambda bound: (sign * bound[0], bound[1]))
-        return plain
+                flat[key] = max(bounds, key=lambda bound: (sign * bound[0], bound[1]))
+        return flat
 
-    def _said(self, node: Json, above: frozenset[str]) -> Json:
-        """What a schema says without words for people, and whatever its components are called."""
+    def _canonical(self, node: Json, above: frozenset[str]) -> Json:
+        """Drop texts and resolve references, so that names and descriptions do not matter."""
         if isinstance(node, list):
-            return [self._said(one, above) for one in node]
+            return [self._canonical(one, above) for one in node]
         if not isinstance(node, dict):
             return node
-        said = {  # a field may be called `title`, and is a schema then
-            key: self._said(value, above)
+        canonical = {  # a field may have the name `title`
+            key: self._canonical(value, above)
             for key, value in node.items()
-            if key != "$ref" and (key not in _WORDS or isinstance(value, dict))
+            if key != "$ref" and (key not in _TEXT_KEYWORDS or isinstance(value, dict))
         }
         reference = node.get("$ref")
         if not isinstance(reference, str):
-            return said
+            return canonical
         if reference in above:
-            return {**said, "$ref": "a circle"}
-        there = self._said(resolve(self._document, reference), above | {reference})
-        return {**there, **said} if isinstance(there, dict) else there
+            return {**canonical, "$ref": "circular"}
+        target = self._canonical(resolve(self._document, reference), above | {reference})
+        return {**target, **canonical} if isinstance(target, dict) else target
 
     def _intersect(self, some: list[FlatSchema], others: list[FlatSchema]) -> list[FlatSchema]:
-        """What satisfies one of each."""
+        """Return the alternatives that satisfy one of each list."""
         both = [self._merge(one, other) for one, other in product(some, others)]
-        return [plain for plain in both if plain is not None]
+        return [flat for flat in both if flat is not None]
 
     def _merge(self, one: FlatSchema, other: FlatSchema) -> FlatSchema | None:
-        """What satisfies both; None where nothing can."""
+        """Return the schema that satisfies both; None if no value can."""
         merged = {**one, **other}
         for keyword in one.keys() & other.keys():
             merged[keyword] = self._merge_keyword(keyword, one[keyword], other[keyword])
@@ -189,31 +191,31 @@ class Normalizer:
             return self._all_of(one, other)
         tighter = is_tighter(keyword, one, other)
         if tighter is None:
-            return other if keyword in _SAID or one == other else f"{one} and {other}"
+            return other if keyword in _ANNOTATIONS or one == other else f"{one} and {other}"
         return one if tighter else other
 
     def _all_of(self, one: Json, other: Json) -> Json:
         if one is False or other is False:
             return False
-        return self._joined.setdefault((id(one), id(other)), {"allOf": [one, other]})
+        return self._all_ofs.setdefault((id(one), id(other)), {"allOf": [one, other]})
 
 
-def _prune(plain: FlatSchema) -> FlatSchema | None:
-    """Types and values without those that the rest does not allow; None where nothing is left."""
-    kinds = plain.get("type")
-    if "enum" in plain:
-        limits = [key for key in _OF_VALUES if key in plain]
-        values = [v for v in plain["enum"] if all(allows(k, plain[k], v) for k in limits)]
-        plain["enum"] = [v for v in values if kinds is None or types_of(v) & kinds]
-        found = frozenset[str]().union(*map(types_of, plain["enum"]))
-        plain["type"] = kinds = found if kinds is None else kinds & found
-        for key in limits:  # the values that are left keep them
-            del plain[key]
-    return None if kinds == frozenset() else plain
+def _prune(flat: FlatSchema) -> FlatSchema | None:
+    """Drop types and values that the other keywords exclude; None if nothing is left."""
+    kinds = flat.get("type")
+    if "enum" in flat:
+        limits = [key for key in _VALUE_LIMITS if key in flat]
+        values = [v for v in flat["enum"] if all(allows(k, flat[k], v) for k in limits)]
+        flat["enum"] = [v for v in values if kinds is None or types_of(v) & kinds]
+        found = frozenset[str]().union(*map(types_of, flat["enum"]))
+        flat["type"] = kinds = found if kinds is None else kinds & found
+        for key in limits:  # all remaining values satisfy them
+            del flat[key]
+    return None if kinds == frozenset() else flat
 
 
 def allows(keyword: str, limit: Json, value: Json) -> bool:
-    """Whether a value keeps a limit of texts or numbers; of other kinds it says nothing."""
+    """Whether a value satisfies a limit of strings or numbers; other types always do."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     match keyword:
         case "minLength":
@@ -227,23 +229,23 @@ def allows(keyword: str, limit: Json, value: Json) -> bool:
     return not is_number or isinstance(limit, str) or divides(limit, value)
 
 
-_OF_VALUES = ("minLength", "maxLength", *LIMITS["number"])
+_VALUE_LIMITS = ("minLength", "maxLength", *LIMITS["number"])
 
 
 def divides(one: Json, other: Json) -> bool:
-    """Whether a number is a multiple of one; limits of several alternatives are words."""
+    """Whether `other` is a multiple of `one`; False for text, the limits of merged alternatives."""
     if isinstance(one, str) or isinstance(other, str):
         return False
     return math.isclose(other / one, round(other / one)) if one else False
 
 
-def _whole(value: Json) -> Json:
-    """`minLength: 1.0` is 1."""
+def _as_int(value: Json) -> Json:
+    """Convert `1.0` to `1`."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def types_of(value: Json) -> frozenset[str]:
-    """The JSON types that a value has; a whole number has two."""
+    """Return the JSON types of a value; an integer has two."""
     if isinstance(value, bool):
         return frozenset({"boolean"})
     if isinstance(value, int | float):

@@ -1,4 +1,4 @@
-"""Values that a contract allows, and values that break one limit of it, each at one place."""
+"""Makes sample values that a schema allows, and values that violate one of its limits."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from tools.schema.normalize import FlatSchema
 
 URL = "https://example.org/x.png"
-# What a text is by the name that APIs give it; programs that send it may look into it.
-_NAMED: Mapping[str, Json] = {"url": URL, "data": URL, "embedding": "AACAPw==", "index": 0}
+# Values for common field names; the wrapper may validate them.
+_BY_NAME: Mapping[str, Json] = {"url": URL, "data": URL, "embedding": "AACAPw==", "index": 0}
 _TEXTS = ("x", "1", "1.5", URL, "a@example.org", "2026-01-31", "2026-01-31T00:00:00Z", "en", "A1")
-_MOST = 100_000  # letters or items that are made; no limit beyond it is tried
+_MAX_SIZE = 100_000  # letters or items of a sample; larger limits are not tried
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,15 @@ class Place:
 
     Attributes:
         path: `input[].content[].text`.
-        shape: what may stand there.
-        into: from a value to a whole message that has it there, and else the least that is allowed.
-        required: whether the message has to have it.
-        tag: the alternative that it is in, where a field tells alternatives apart.
+        allowed: the values that it allows.
+        message_with: makes a minimal message with a given value at this place.
+        required: whether it is required.
+        tag: the value of the discriminator of its alternative, if there is one.
     """
 
     path: str
     allowed: AllowedValues
-    into: Callable[[Json], Json]
+    message_with: Callable[[Json], Json]
     required: bool = True
     tag: str = ""
 
@@ -48,7 +48,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Alternative:
-    """One alternative of an object, told by `tag` where there are several to be told apart."""
+    """One alternative of an object, identified by the value of its discriminator `tag`."""
 
     objects: Sequence[FlatSchema]
     tag: str = ""
@@ -56,11 +56,11 @@ class Alternative:
 
 
 class Sampler:
-    """Makes messages of one document.
+    """Makes sample messages for one document.
 
     Args:
-        reader: of that document.
-        known: values of tags: where there is a choice, alternatives with one of these come first.
+        reader: the reader of the document.
+        known: discriminator values; alternatives with one of them come first.
     """
 
     def __init__(self, reader: SchemaReader, known: Collection[Json] = ()) -> None:
@@ -69,18 +69,18 @@ class Sampler:
         self._above: list[frozenset[int]] = []
 
     def whole(self, schema: Json) -> Place:
-        """The place of a message itself."""
+        """Return the place of the message itself."""
         return Place("", self._reader.read(schema), lambda value: value)
 
     def items(self, place: Place, variant: Variant) -> Place:
-        """The place of what a list holds."""
+        """Return the place of the items of a list."""
         items = variant.items or AllowedValues(anything=True)
-        more = [self.least(items, place.name)] * (int(variant.limits.get("minItems", 1)) - 1)
-        into = place.into
-        return Place(f"{place.path}[]", items, lambda value: into([value, *more]))
+        more = [self.smallest(items, place.name)] * (int(variant.limits.get("minItems", 1)) - 1)
+        message_with = place.message_with
+        return Place(f"{place.path}[]", items, lambda value: message_with([value, *more]))
 
     def alternatives(self, variant: Variant) -> list[Alternative]:
-        """The alternatives of an object that a tag tells apart; else all of them as one."""
+        """Return the alternatives of an object, or all as one if it has no discriminator."""
         found = self._reader.by_discriminator(variant.objects) if len(variant.objects) > 1 else None
         if found is None:
             return [Alternative(variant.objects)]
@@ -89,36 +89,36 @@ class Sampler:
         return [Alternative(by_value[value], tag, value) for value in values]
 
     def fields(self, place: Place, one: Alternative) -> Iterator[Place]:
-        """The places of an object's fields, but for its tag."""
+        """Yield the places of the fields, except the discriminator."""
         base = self.object(one)
         for name, (allowed, required) in self._reader.fields(one.objects).items():
             if name != one.tag:
                 path = f"{place.path}.{name}".lstrip(".")
-                into = _setting(place.into, base, name)
-                yield Place(path, allowed, into, required, one.value)
+                message_with = _setting(place.message_with, base, name)
+                yield Place(path, allowed, message_with, required, one.value)
 
     def is_closed(self, one: Alternative) -> bool:
-        """Whether an object may have no fields but those that are named."""
-        return self._reader.others(one.objects) is None
+        """Whether an object allows no additional properties."""
+        return self._reader.additional(one.objects) is None
 
     def choice(self, one: Alternative) -> list[frozenset[str]]:
-        """The sets of fields of which an object needs one; none where there is no choice."""
+        """Return the sets of fields of which an object needs one; empty if there is no choice."""
         return self._reader.choice(one.objects)
 
     def object(self, one: Alternative) -> dict[str, Json]:
-        """The least object that is allowed."""
+        """Make the smallest valid object."""
         chosen = next(iter(self.choice(one)), frozenset())
         required = {
-            name: self.least(allowed, name)
+            name: self.smallest(allowed, name)
             for name, (allowed, needed) in self._reader.fields(one.objects).items()
             if (needed or name in chosen) and name != one.tag
         }
         return {one.tag: one.value, **required} if one.tag else required
 
-    def least(self, allowed: AllowedValues, name: str = "") -> Json:
-        """The least value that is allowed at a place; in one that contains itself, the way out."""
+    def smallest(self, allowed: AllowedValues, name: str = "") -> Json:
+        """Make the smallest valid value; end the recursion of a recursive schema."""
         if not allowed.variants:
-            return _NAMED.get(name, "x") if allowed.anything else None
+            return _BY_NAME.get(name, "x") if allowed.anything else None
         variants = [*allowed.variants.values()]
         if allowed.source in self._above:
             if allowed.null:
@@ -128,12 +128,12 @@ class Sampler:
                 return [] if variants[0].kind == "list" else {}
         self._above.append(allowed.source)
         try:
-            return self.of(variants[0], name)
+            return self.value(variants[0], name)
         finally:
             self._above.pop()
 
-    def of(self, variant: Variant, name: str = "") -> Json:
-        """A value of a form."""
+    def value(self, variant: Variant, name: str = "") -> Json:
+        """Make a valid value of a variant."""
         if variant.values:
             return next(iter(variant.values.values()))
         match variant.kind:
@@ -144,18 +144,18 @@ class Sampler:
             case "boolean":
                 return True
             case "list":
-                items = self.least(variant.items or AllowedValues(anything=True), name)
+                items = self.smallest(variant.items or AllowedValues(anything=True), name)
                 return [items] * max(1, int(variant.limits.get("minItems", 1)))
             case "object":
                 return self.object(self.alternatives(variant)[0])
 
-    def breaking(self, variant: Variant, keyword: str, name: str = "") -> Json:
-        """A value that breaks one limit of a form and no other; None where none is known."""
+    def violating(self, variant: Variant, keyword: str, name: str = "") -> Json:
+        """Make a value that violates only this limit; None if no such value is known."""
         limit = variant.limits[keyword]
         match keyword:
             case "minLength":
                 return "x" * (limit - 1)
-            case "maxLength" if limit < _MOST:
+            case "maxLength" if limit < _MAX_SIZE:
                 return "x" * (limit + 1)
             case "pattern":
                 return next((t for t in (*_TEXTS, "", " ") if not _matches(limit, t)), None)
@@ -164,26 +164,26 @@ class Sampler:
                 step = 1 if keyword == "maximum" else -1
                 return number if exclusive else number + step
             case "minItems":
-                return [self.least(variant.items or AllowedValues(), name)] * (limit - 1)
-            case "maxItems" if limit < _MOST:
-                return [self.least(variant.items or AllowedValues(), name)] * (limit + 1)
+                return [self.smallest(variant.items or AllowedValues(), name)] * (limit - 1)
+            case "maxItems" if limit < _MAX_SIZE:
+                return [self.smallest(variant.items or AllowedValues(), name)] * (limit + 1)
             case "uniqueItems":
-                return [self.least(variant.items or AllowedValues(), name)] * 2
+                return [self.smallest(variant.items or AllowedValues(), name)] * 2
             case "multipleOf" if not isinstance(limit, str):
                 return limit / 2
         return None
 
 
 def _setting(
-    into: Callable[[Json], Json], base: dict[str, Json], name: str
+    message_with: Callable[[Json], Json], base: dict[str, Json], name: str
 ) -> Callable[[Json], Json]:
-    return lambda value: into({**base, name: value})
+    return lambda value: message_with({**base, name: value})
 
 
 def _text(variant: Variant, name: str) -> str:
     given = [example for example in variant.examples if isinstance(example, str)]
-    least, most = variant.limits.get("minLength", 0), variant.limits.get("maxLength", _MOST)
-    for text in (str(_NAMED.get(name, "x")), *given, *_TEXTS):
+    least, most = variant.limits.get("minLength", 0), variant.limits.get("maxLength", _MAX_SIZE)
+    for text in (str(_BY_NAME.get(name, "x")), *given, *_TEXTS):
         fitting = text.ljust(least, "x")[:most] if "pattern" not in variant.limits else text
         if _matches(variant.limits.get("pattern", ""), fitting) and least <= len(fitting) <= most:
             return fitting
@@ -191,8 +191,8 @@ def _text(variant: Variant, name: str) -> str:
 
 
 def _number(variant: Variant, name: str) -> Json:
-    """A whole number where that is allowed: tokens are, and counts."""
-    tried = [_NAMED.get(name), 1, *variant.examples]
+    """Prefer an integer, because tokens and counts are integers."""
+    tried = [_BY_NAME.get(name), 1, *variant.examples]
     for keyword, step in (("minimum", 1), ("maximum", -1)):
         if keyword in variant.limits:
             number, exclusive = variant.limits[keyword]
@@ -214,5 +214,5 @@ def _within(variant: Variant, number: float) -> bool:
 def _matches(pattern: str, text: str) -> bool:
     try:
         return re.search(pattern, text) is not None
-    except re.error:  # of another dialect
+    except re.error:  # a pattern that Python does not support
         return False
