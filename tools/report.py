@@ -74,7 +74,9 @@ class UpdateReport:
         """Count the places and failed checks that need work, each place once."""
         places = {(change.group, change.place) for change in self.unhandled_breaks()}
         places |= {(gap.group, gap.place) for gap in self.drift.open}
-        return len(places) + len(self.drift.idle) + sum(bool(each.lines) for each in self.checks)
+        return (
+            len(places) + len(self.drift.obsolete) + sum(bool(each.lines) for each in self.checks)
+        )
 
 
 def build_report(name: str, old: Edition, new: Edition, files: int) -> UpdateReport:
@@ -139,14 +141,13 @@ def _section(heading: str, lines: list[str]) -> list[str]:
 
 
 def _offered(report: UpdateReport) -> list[str]:
-    lines = [
-        f"{change.text}: the wrapper already complies"
-        for change in report.changes
-        if change.breaks and is_handled(change, report.findings)
-    ]
+    lines = []
     for change in report.changes:
         about = findings_for(change, report.findings) if change.on == "new" else []
-        if offered := [finding for finding in about if finding.is_offered]:
+        offered = [finding for finding in about if finding.is_offered]
+        if change.breaks and is_handled(change, report.findings):
+            lines.append(f"{change.text}: the wrapper already complies")
+        elif offered:
             lines.append(f"{change.text}: {offered[0].sentence}")
     return list(dict.fromkeys(lines))
 

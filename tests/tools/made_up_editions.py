@@ -110,7 +110,7 @@ REQUESTS = {
     "another type beside it": MadeUpEdition(
         (e.add_alternative("request.dimensions", STRING),),
         ("ok      dimensions may be string now",),
-        gaps=("request form dimensions string",),
+        gaps=("request type dimensions string",),
     ),
     "numbers of dimensions": MadeUpEdition(
         (e.set_keys("request.dimensions", type="number"),),
@@ -228,7 +228,7 @@ REQUESTS = {
     "only texts": MadeUpEdition(
         (e.keep_alternatives("request.input", 2),),
         ("BREAKS  input is no longer a list of objects",),
-        gaps=("sent form input list of list of number", "sent form input list of object"),
+        gaps=("sent type input list of list of number", "sent type input list of object"),
     ),
     "one of two fields": MadeUpEdition(
         (e.set_keys("request", anyOf=[{"required": ["user"]}, {"required": ["dimensions"]}]),),
@@ -331,7 +331,7 @@ ANSWERS = {
     "sparse vectors": MadeUpEdition(
         (e.add_alternative(f"{ITEM}.embedding", {"type": "object"}),),
         ("BREAKS  data[].embedding may be object now",),
-        gaps=("response form data[].embedding object",),
+        gaps=("response type data[].embedding object",),
     ),
     "a schema that contains itself": MadeUpEdition(
         (e.recursive(ITEM, "chunks"),),

@@ -12,15 +12,13 @@ from hypothesis import strategies as st
 
 from tests.tools.real_editions import REAL, edition
 from tools import class_names
-from tools.class_names import hoist
-from tools.editions import parse_edition
+from tools.class_names import NamedClass, hoist
 from tools.generate import CONFIG, read_config
 from tools.message_paths import is_class
 from tools.openapi import SPEC, SpecError, mappings, pointer, resolve, validate
 from tools.rules import apply, generator_input
 
 CONFIGURED = read_config(CONFIG)
-TODAY = parse_edition(SPEC.read_bytes())
 
 
 def document(request: Any, schemas: Any = None, responses: Any = None) -> dict[str, Any]:
@@ -62,11 +60,20 @@ def named(given: dict[str, Any], table: dict[str, str] | None = None) -> dict[st
     return {place: c.name for c in hoist(given, table or {})[1] for place in c.places}
 
 
+def generator_input_of(contract: dict[str, Any]) -> tuple[dict[str, Any], list[NamedClass]]:
+    """The generator's input and the classes, with the project's table."""
+    simplified = apply(contract, generator_input.RULES)
+    return hoist(simplified, CONFIGURED.names, CONFIGURED.operations)
+
+
 def places_of(contract: dict[str, Any]) -> dict[str, str]:
-    """The names by place of an edition, with the project's table."""
-    bent = apply(contract, generator_input.RULES)
-    classes = hoist(bent, CONFIGURED.names, CONFIGURED.operations)[1]
-    return {place: c.name for c in classes for place in c.places}
+    """The class names by place, with the project's table."""
+    return {place: c.name for c in generator_input_of(contract)[1] for place in c.places}
+
+
+TODAY = edition(SPEC.name).contract
+NAMES_TODAY = places_of(TODAY)
+COMPONENTS_TODAY = json.dumps(generator_input_of(TODAY)[0]["components"])
 
 
 def test_a_field_is_named_after_the_class_around_it() -> None:
@@ -239,8 +246,7 @@ def test_a_name_that_is_no_class_name_is_refused(name: Any) -> None:
 @pytest.mark.parametrize("origin", REAL)
 def test_names_of_real_editions_are_readable_and_unique(origin: str) -> None:
     """No number that the generator counted, nothing longer than a line wants."""
-    bent = apply(edition(origin).contract, generator_input.RULES)
-    made, classes = hoist(bent, CONFIGURED.names, CONFIGURED.operations)
+    made, classes = generator_input_of(edition(origin).contract)
     validate(made)
     found = [c.name for c in classes]
     assert len({*found}) == len(found)
@@ -251,10 +257,9 @@ def test_names_of_real_editions_are_readable_and_unique(origin: str) -> None:
 @pytest.mark.parametrize("origin", REAL)
 def test_places_that_editions_share_have_one_name(origin: str) -> None:
     """So the wrapper finds what it imports, whichever edition the client was made from."""
-    found, today = places_of(edition(origin).contract), places_of(TODAY.contract)
-    assert {p: found[p] for p in found.keys() & today.keys()} == {
-        p: today[p] for p in found.keys() & today.keys()
-    }
+    found = places_of(edition(origin).contract)
+    shared = found.keys() & NAMES_TODAY.keys()
+    assert {place: found[place] for place in shared} == {p: NAMES_TODAY[p] for p in shared}
 
 
 def inlined(given: dict[str, Any], _: Any) -> dict[str, Any]:
@@ -300,15 +305,12 @@ def test_how_the_publisher_writes_an_edition_changes_no_name(
     rewrite: Callable[[dict[str, Any], Any], dict[str, Any]], data: st.DataObject
 ) -> None:
     """Inlining, renaming and reordering keep every place and every name."""
-    given = rewrite(TODAY.contract, data.draw)
-    assert places_of(given) == places_of(TODAY.contract)
+    given = rewrite(TODAY, data.draw)
+    assert places_of(given) == NAMES_TODAY
 
 
 @given(data=st.data())
 def test_the_order_of_fields_changes_nothing_for_the_generator(data: st.DataObject) -> None:
     """What it is given is the same, byte for byte."""
-    given, wanted = (
-        hoist(apply(each, generator_input.RULES), CONFIGURED.names, CONFIGURED.operations)[0]
-        for each in (reordered(TODAY.contract, data.draw), TODAY.contract)
-    )
-    assert json.dumps(given["components"]) == json.dumps(wanted["components"])
+    made, _ = generator_input_of(reordered(TODAY, data.draw))
+    assert json.dumps(made["components"]) == COMPONENTS_TODAY

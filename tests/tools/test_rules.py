@@ -51,12 +51,12 @@ SCHEMES = {"securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer"}}}
 # For each rule: a document, and what it becomes.
 EXAMPLES: list[tuple[Rule, dict[str, Any], dict[str, Any]]] = [
     (
-        repair.version_three_point_one,
+        repair.declare_version_3_1,
         {**schema(TEXT), "openapi": "3.0.3"},
         schema(TEXT),
     ),
     (
-        repair.path_items_in_place,
+        repair.inline_path_items,
         {
             **operation(),
             "paths": {"/embeddings": {"$ref": "#/components/pathItems/E"}},
@@ -109,11 +109,11 @@ EXAMPLES: list[tuple[Rule, dict[str, Any], dict[str, Any]]] = [
         schema({"type": "integer", "maximum": 9}),
     ),
     (
-        repair.enum_values_as_such,
+        repair.unwrap_enum_values,
         schema({"enum": [{"value": "float"}, {"value": "base64"}]}),
         schema({"enum": ["float", "base64"]}),
     ),
-    (repair.flat_tags, operation(tags=[["x"], "y"]), operation(tags=["x", "y"])),
+    (repair.flatten_tags, operation(tags=[["x"], "y"]), operation(tags=["x", "y"])),
     (
         repair.apply_declared_security,
         {**operation(parameters=[AUTHORIZATION]), "components": SCHEMES},
@@ -153,12 +153,12 @@ EXAMPLES: list[tuple[Rule, dict[str, Any], dict[str, Any]]] = [
         {**operation(requestBody=BODY), "components": {"requestBodies": {"B": BODY}}},
     ),
     (
-        generator_input.json_alone,
+        generator_input.keep_json_only,
         answer(TEXT, **{"text/event-stream": {"schema": TEXT}}),
         answer(TEXT),
     ),
     (
-        generator_input.annotated_references_as_references,
+        generator_input.unwrap_annotated_references,
         schema({"allOf": [REF, {"description": "d"}]}, X=X),
         schema({"description": "d", **REF}, X=X),
     ),
@@ -174,27 +174,27 @@ EXAMPLES: list[tuple[Rule, dict[str, Any], dict[str, Any]]] = [
         ),
     ),
     (
-        generator_input.any_value_for_other_all_of,
+        generator_input.drop_other_all_of,
         schema({"allOf": [TEXT, {"enum": ["a"]}], "description": "d"}),
         schema({"description": "d"}),
     ),
     (
-        generator_input.arrays_of_something,
+        generator_input.require_array_items,
         schema({"type": "array"}),
         schema({"type": "array", "items": {}}),
     ),
     (
-        generator_input.split_null_off,
+        generator_input.move_null_to_alternative,
         schema({"type": ["object", "null"], "properties": {"a": TEXT}, "description": "d"}),
         schema({"description": "d", "anyOf": [X, NULL]}),
     ),
     (
-        generator_input.split_null_off,
+        generator_input.move_null_to_alternative,
         schema({"type": ["string", "null"], "enum": ["a", "b", None]}),
         schema({"anyOf": [{**TEXT, "enum": ["a", "b"]}, NULL]}),
     ),
     (
-        generator_input.split_null_off,
+        generator_input.move_null_to_alternative,
         schema(
             {
                 "type": ["object", "null"],
@@ -213,19 +213,19 @@ EXAMPLES: list[tuple[Rule, dict[str, Any], dict[str, Any]]] = [
             }
         ),
     ),
-    (generator_input.split_null_off, schema({"type": ["string"]}), schema(TEXT)),
+    (generator_input.move_null_to_alternative, schema({"type": ["string"]}), schema(TEXT)),
     (
-        generator_input.enums_of_one_type,
+        generator_input.drop_mixed_enums,
         schema({"enum": ["a", 1]}),
         schema({}),
     ),
     (
-        generator_input.enums_of_one_type,
+        generator_input.drop_mixed_enums,
         schema({"type": "boolean", "enum": [True]}),
         schema({"type": "boolean"}),
     ),
     (
-        generator_input.flat_unions,
+        generator_input.flatten_unions,
         schema({"anyOf": [TEXT, {"anyOf": [NULL, REF]}]}, X=X),
         schema({"anyOf": [TEXT, NULL, REF]}, X=X),
     ),
@@ -245,22 +245,22 @@ EXAMPLES: list[tuple[Rule, dict[str, Any], dict[str, Any]]] = [
         schema({"anyOf": [TEXT, {"type": "array", "items": {"anyOf": [TEXT, X]}}]}),
     ),
     (
-        generator_input.open_objects,
+        generator_input.allow_additional_properties,
         schema({**X, "additionalProperties": False}),
         schema(X),
     ),
     (
-        generator_input.no_defaults,
+        generator_input.drop_defaults,
         schema({"type": "object", "properties": {"default": {**TEXT, "default": "a"}}}),
         schema({"type": "object", "properties": {"default": TEXT}}),
     ),
     (
-        generator_input.texts_as_texts,
+        generator_input.drop_string_formats,
         schema({**TEXT, "format": "date-time"}),
         schema(TEXT),
     ),
     (
-        generator_input.inline_tags_as_constants,
+        generator_input.tags_to_constants,
         schema({"type": "object", "properties": {"type": {**TEXT, "enum": ["text"]}}}),
         schema({"type": "object", "properties": {"type": {"const": "text", "default": "text"}}}),
     ),
@@ -275,8 +275,8 @@ EXAMPLES: list[tuple[Rule, dict[str, Any], dict[str, Any]]] = [
             }
         ),
     ),
-    (generator_input.tag_by_path, operation(tags=["subpackage_x"]), operation()),
-    (generator_input.tag_by_path, operation(tags=None), operation()),
+    (generator_input.tag_operations_by_path, operation(tags=["subpackage_x"]), operation()),
+    (generator_input.tag_operations_by_path, operation(tags=None), operation()),
 ]
 
 
@@ -341,7 +341,7 @@ def test_rules_leave_the_original_alone() -> None:
 def test_two_members_of_an_intersection_that_are_annotations_are_kept() -> None:
     """What the publisher says beside a reference stays in the docstring."""
     given = schema({"allOf": [REF, {"description": "d"}], "example": "e"}, X=X)
-    made = apply(given, [generator_input.annotated_references_as_references])
+    made = apply(given, [generator_input.unwrap_annotated_references])
     body = made["paths"]["/embeddings"]["post"]["requestBody"]
     meant = {"description": "d", "example": "e", **REF}
     assert body["content"]["application/json"]["schema"] == meant

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 # Files are named by their paths below the package; a test checks that they exist.
 ADVICE: dict[Group, str] = {
-    "service": "change BASE_URL in transport/_url.py; transport/_send.py sends the key as a bearer "
-    "token",
+    "service": "change BASE_URL in transport/_url.py; transport/_connections.py and "
+    "transport/_send.py send the key as a bearer token",
     "operations": "a new operation needs a method, or a line in tools/gaps.toml",
     "request": "a new field needs an option in core/options.py, or a line in tools/gaps.toml",
     "response": "core/decode.py accepts missing and null fields except vectors; a new field is "

@@ -32,7 +32,7 @@ class Change:
     Attributes:
         group: the part of the contract: "request", "errors".
         place: the place in it: "usage.is_byok", "GET /embeddings/models", "status 413".
-        kind: the kind of change: "new", "gone", "required", "optional", "form", "null", "value",
+        kind: the kind of change: "new", "gone", "required", "optional", "type", "null", "value",
             "limit", "closed", "mixed", "default", or "other".
         text: the change in words.
         effect: "breaks" callers, is "fine", a "note", or "unsaid": the old page format could not
@@ -160,13 +160,13 @@ class Comparison:
                 numbers[0 if numbers[0].words == "number" else 1]
             )
         for variant in gone:
-            change = self._narrower(place, "form", f"is no longer {_a(variant)}", variant.words)
+            change = self._narrower(place, "type", f"is no longer {_a(variant)}", variant.words)
             # callers may rely on lists and objects; and another type replaces this one
             if variant.kind in ("list", "object") or added:
                 change = replace(change, effect="breaks")
             yield change
         for variant in added:
-            yield self._wider(place, "form", f"may be {_a(variant)} now", variant.words)
+            yield self._wider(place, "type", f"may be {_a(variant)} now", variant.words)
 
     def _mixtures(self, old: AllowedValues, new: AllowedValues, place: str) -> Iterator[Change]:
         for side, other, said in ((old, new, "no longer"), (new, old, "now")):
@@ -200,17 +200,17 @@ class Comparison:
             if gone:
                 yield self._change(place, "known", said, effect="note", detail=hashable(gone))
             if added:
-                said = f"has the new value {_listed(added)}"
+                said = f"has the new {_value_list(added)}"
                 effect: Effect = "fine" if self._sent else "note"
                 yield self._change(
                     place, "known", said, effect=effect, detail=hashable(added), on="new"
                 )
         else:
             if gone:
-                said = f"no longer has the value {_listed(gone)}"
+                said = f"no longer has the {_value_list(gone)}"
                 yield self._narrower(place, "value", said, *hashable(gone))
             if added:
-                said = f"has the new value {_listed(added)}"
+                said = f"has the new {_value_list(added)}"
                 yield self._wider(place, "value", said, *hashable(added))
 
     def _limits(self, old: Variant, new: Variant, place: str) -> Iterator[Change]:
@@ -369,6 +369,10 @@ def _a(variant: Variant) -> str:
 def _either(allowed: AllowedValues) -> str:
     kinds = [*map(_a, allowed.variants.values()), *(["null"] if allowed.null else [])]
     return " or ".join(kinds) or "nothing"
+
+
+def _value_list(values: list[Json]) -> str:
+    return f"value{'s' * (len(values) > 1)} {_listed(values)}"
 
 
 def _listed(values: Iterable[Json], most: int = 1000) -> str:

@@ -12,15 +12,15 @@ from tools.drift.gaps import check_gaps, findings, read_accepted
 
 
 def main(arguments: list[str]) -> int:
-    """Print the gaps of the contract that ships; 1 where one is not accepted."""
+    """Print the open gaps; return 1 if there are any."""
     parser = argparse.ArgumentParser(prog="python -m tools.drift", description=__doc__)
-    parser.add_argument("--accepted", action="store_true", help="list accepted gaps, too")
+    parser.add_argument("--accepted", action="store_true", help="also list the accepted gaps")
     args = parser.parse_args(arguments)
     drift = check_gaps(findings(shipped()), read_accepted())
     problems = drift.problems()
     for line in problems:
         print(line)
-    print(f"{len(problems)} to do; {len(drift.accepted)} gaps are accepted in tools/gaps.toml")
+    print(f"{len(problems)} open; {len(drift.accepted)} gaps accepted in tools/gaps.toml")
     if args.accepted:
         for finding, reason in drift.accepted:
             print(f"  {finding.key}: {reason}")

@@ -26,7 +26,7 @@ OPERATION = "POST /embeddings"
 
 
 def findings(contract: dict[str, Json]) -> list[Finding]:
-    """All that a contract says, and whether the wrapper offers it."""
+    """List everything in a contract, and whether the wrapper offers it."""
     operation = operations_by_name(contract)[OPERATION]
     schema = json_schema(contract, operation.get("requestBody", {}))
     with RecordingClient() as wrapper:
@@ -38,17 +38,17 @@ def findings(contract: dict[str, Json]) -> list[Finding]:
 
 
 def gaps(contract: dict[str, Json]) -> list[Finding]:
-    """What a contract offers, or asks for, and the wrapper does not do."""
+    """List what the wrapper does not offer."""
     return [finding for finding in findings(contract) if not finding.is_offered]
 
 
 def offered(contract: dict[str, Json]) -> list[Finding]:
-    """What of a contract the wrapper offers."""
+    """List what the wrapper offers."""
     return [finding for finding in findings(contract) if finding.is_offered]
 
 
 def findings_for(change: Change, found: Iterable[Finding]) -> list[Finding]:
-    """What was found about a change; where something is new, about all that it holds."""
+    """List the findings about a change; for an added object, also those about its fields."""
     return [finding for finding in found if _is_about(finding, change)]
 
 
@@ -62,7 +62,7 @@ def _is_about(finding: Finding, change: Change) -> bool:
     match change.kind:
         case "limit":
             return finding.detail == change.detail
-        case "value" | "known" | "form":
+        case "value" | "known" | "type":
             return any(detail in change.detail for detail in finding.detail)
         case "closed":
             return finding.detail == ("closed",)
@@ -73,55 +73,60 @@ def _is_about(finding: Finding, change: Change) -> bool:
 
 
 def is_handled(change: Change, found: Iterable[Finding]) -> bool:
-    """Whether the wrapper does already what a change asks of callers, as was tried out.
+    """Whether the wrapper already does what a change requires of callers.
 
-    A limit of requests is kept, a field that is required now is always sent, null is never sent
-    where it may not be, nor another type where any could be; an answer that may lack a field, or
-    have null there, is read.
+    It checks that the wrapper respects a new limit, always sends a required field, never sends a
+    null or a type that is no longer allowed, and reads responses with missing or null fields.
     """
     match change.group, change.kind:
         case "request", "null":
             here = [f for f in found if f.place == change.place]
             return not any(f.key.startswith("sent ") for f in here)
         case ("request", "limit" | "closed" | "required" | "typed") | ("response", "null"):
-            tried = findings_for(change, found)
+            checked = findings_for(change, found)
         case "response", "optional":
-            tried = [f for f in found if f.key == "response 200"]
+            checked = [f for f in found if f.key == "response 200"]
         case _:
             return False
-    return bool(tried) and all(finding.is_offered for finding in tried)
+    return bool(checked) and all(finding.is_offered for finding in checked)
 
 
 @dataclass(frozen=True)
 class Drift:
-    """What is to be done about a contract.
+    """The gaps between a contract and the wrapper.
 
     Attributes:
-        open: gaps that nobody has accepted.
-        accepted: gaps with the reason why they stay.
-        idle: acceptances of what the wrapper offers.
+        open: gaps that need work.
+        accepted: gaps that stay, each with the reason.
+        obsolete: entries of gaps.toml for what the wrapper offers by now.
     """
 
     open: list[Finding]
     accepted: list[tuple[Finding, str]]
-    idle: list[str]
+    obsolete: list[str]
 
     def problems(self) -> list[str]:
-        """A line for everything that needs somebody."""
+        """Format a line for everything that needs work."""
         lines = [str(finding) for finding in self.open]
-        return [*lines, *(f"{key}: the wrapper offers it → tools/gaps.toml" for key in self.idle)]
+        return [
+            *lines,
+            *(
+                f"{key}: the wrapper offers it; remove the entry → tools/gaps.toml"
+                for key in self.obsolete
+            ),
+        ]
 
 
 def read_accepted() -> dict[str, str]:
-    """The gaps that stay, each with its reason; `*` in a key stands for anything."""
+    """Read the accepted gaps with their reasons; `*` in a key matches anything."""
     accepted: dict[str, str] = tomllib.loads(ACCEPTED.read_text("utf-8"))["gaps"]
     return accepted
 
 
 def check_gaps(found: Sequence[Finding], accepted: Mapping[str, str]) -> Drift:
-    """Tell gaps that are accepted from those that are not.
+    """Separate accepted gaps from open ones.
 
-    What is accepted and not in this contract is moot: editions come and go.
+    Entries that match nothing in this contract are ignored, because editions differ.
     """
     patterns = {key: _pattern(key) for key in accepted}
     drift = Drift([], [], [])
@@ -134,7 +139,7 @@ def check_gaps(found: Sequence[Finding], accepted: Mapping[str, str]) -> Drift:
     for key, pattern in patterns.items():
         meant = [finding for finding in found if pattern.fullmatch(finding.key)]
         if meant and all(finding.is_offered for finding in meant):
-            drift.idle.append(key)
+            drift.obsolete.append(key)
     return drift
 
 

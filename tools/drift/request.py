@@ -1,4 +1,4 @@
-"""What the contract says of requests, held against what the wrapper sends."""
+"""Compares the requests of the contract with the requests of the wrapper."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ANYTHING: tuple[Json, ...] = ("1", 1, True, {}, ["x"])
 
 
 class RequestDrift:
-    """Probes the wrapper with messages that a contract allows, and some that it refuses."""
+    """Calls the wrapper with requests that the contract allows, and with some that it rejects."""
 
     def __init__(self, reader: SchemaReader, schema: Json, wrapper: RecordingClient) -> None:
         self._wrapper = wrapper
@@ -34,29 +34,29 @@ class RequestDrift:
             body for inputs, options in calls() for body in wrapper.embed(inputs, options).bodies
         ]
         self._sampler = Sampler(reader, {*_texts(self._sent)})
-        self._whole = self._sampler.whole(schema)
+        self._body = self._sampler.whole(schema)
         self._extras = [
-            extra for body in self._sent for extra in self._extras_in(self._whole.allowed, body, "")
+            extra for body in self._sent for extra in self._extras_in(self._body.allowed, body, "")
         ]
         self._omitted = {extra.path for extra in self._extras if extra.kind == "required"}
         self._unsupported: set[str] = set()
         self._above: list[frozenset[int]] = []
 
     def findings(self) -> Iterator[Finding]:
-        """Everything that the contract says of requests, then what it does not say."""
-        variant = self._whole.allowed.variants.get("object")
+        """Yield what the contract has, then what only the wrapper sends."""
+        variant = self._body.allowed.variants.get("object")
         if variant is None:
-            sentence = "the contract takes no JSON object any more"
+            sentence = "the contract no longer accepts a JSON object"
             yield Finding("request body", "request", "", sentence, _OPTIONS, is_offered=False)
             return
-        found = [*self._limits(self._whole, variant), *self._object(self._whole, variant)]
+        found = [*self._limits(self._body, variant), *self._object(self._body, variant)]
         yield from found
         missing = [finding for finding in found if not finding.is_offered]
         lost = {finding.place for finding in missing if finding.key.startswith("request field ")}
         yield from self._only_sent(lost)
 
     def _sends(self, message: Json) -> Sent:
-        """What goes out for a message, without required fields that have no option at all."""
+        """Send a message without the required fields that no option supports."""
         kept = {name: value for name, value in message.items() if name not in self._unsupported}
         most = len(kept["input"]) if isinstance(kept.get("input"), list) else 1
         return self._wrapper.send(kept, **({"batch_size": most} if most > 1 else {}))
@@ -69,7 +69,7 @@ class RequestDrift:
                 if not part.is_offered:
                     continue
             fields = [*self._sampler.fields(place, one)]
-            if place is self._whole:
+            if place is self._body:
                 self._unsupported = {f.path for f in fields if self._is_unsupported(f)}
             for field in fields:
                 yield from self._field(field)
@@ -111,7 +111,7 @@ class RequestDrift:
             if variant is not None and variant not in taken:
                 words = f"as {variant.words}: {_why_not(sent)}"
                 yield self._finding(
-                    "form",
+                    "type",
                     place,
                     words,
                     named=variant.words,
@@ -120,25 +120,25 @@ class RequestDrift:
                 )
         if not place.allowed.anything:
             yield from self._typed(place)
-        if place.allowed.source not in self._above:  # else it contains itself
+        if place.allowed.source not in self._above:  # not a recursive schema
             self._above.append(place.allowed.source)
             yield from self._within(place, [variant for variant in taken if variant is not None])
             self._above.pop()
 
     def _typed(self, place: Place) -> Iterator[Finding]:
-        """Whether texts and numbers of a caller go out there in a form that the contract has."""
+        """Whether strings and numbers are sent in a type that the contract allows."""
         sent = [self._sends(place.message_with(value)) for value in ("1", 1, 1.5, True)]
         values = [v for one in sent for body in one.bodies for v in values_at(body, place.path)]
         if values and not any(True for v in values for _ in self._extras_in(place.allowed, v, "")):
-            words = "texts and numbers go out in a form that is allowed, or are refused"
+            words = "strings and numbers are sent as an allowed type, or rejected"
             yield self._finding("typed", place, words, is_offered=True)
 
     def _within(self, place: Place, variants: list[Variant]) -> Iterator[Finding]:
-        """What the contract says of a place that callers can reach."""
+        """Check the null, values, limits and fields of a place that callers can set."""
         if place.allowed.null and not place.allowed.anything:
             sent = self._sends(place.message_with(None))
             has_null = any(None in values_at(body, place.path) for body in sent.bodies)
-            words = "null is sent as such" if has_null else "null is never sent: None leaves it out"
+            words = "null is sent" if has_null else "null is never sent: None leaves it out"
             yield self._finding("null", place, words, is_offered=has_null)
         for variant in variants:
             for value in (variant.values or {}).values():
@@ -151,13 +151,13 @@ class RequestDrift:
                 yield from self._object(place, variant)
 
     def _part(self, place: Place, one: Alternative) -> Finding:
-        """An alternative that a tag tells: a kind of part, for which there should be a class."""
+        """Check a tagged alternative, such as a content part, for which there should be a class."""
         made = {tag for body in self._sent for tag in values_at(body, f"{place.path}.{one.tag}")}
         sent = self._sends(place.message_with(self._sampler.object(one)))
-        words = "an input makes it"
+        words = "an input class creates it"
         if one.value not in made:
-            words = "no input makes it; it is taken in the API's own form alone"
-            words = f"no input makes it; {_why_not(sent)}" if sent.refusal else words
+            words = "no input class creates it; only a dict in the API's form works"
+            words = f"no input class creates it; {_why_not(sent)}" if sent.refusal else words
         is_content = place.path.endswith("content[]")
         return Finding(
             f"content part {one.value}" if is_content else f"request alternative {one.value}",
@@ -172,7 +172,7 @@ class RequestDrift:
     def _value(self, place: Place, value: Json) -> Finding:
         sent = self._sends(place.message_with(value))
         is_sent = any(value in values_at(body, place.path) for body in sent.bodies)
-        words = "callers can say it" if is_sent else _why_not(sent)
+        words = "callers can set it" if is_sent else _why_not(sent)
         name = value if isinstance(value, str) else json_text(value)
         return self._finding(
             "value",
@@ -189,58 +189,75 @@ class RequestDrift:
             yield self._limit(place, variant, keyword, limit)
 
     def _choice(self, place: Place, one: Alternative, choice: list[frozenset[str]]) -> Finding:
-        """An object has none of the fields of which it needs one."""
+        """Try an object without any of the fields of which it needs one."""
         chosen = frozenset[str]().union(*choice)
         least = {k: v for k, v in self._sampler.object(one).items() if k not in chosen}
         sent = self._sends(place.message_with(least))
         objects = [value for body in sent.bodies for value in values_at(body, place.path)]
-        is_kept = all(any(names <= {*value} for names in choice) for value in objects)
-        words = "kept" if is_kept else "the wrapper sends objects without any of them"
+        is_respected = all(any(names <= {*value} for names in choice) for value in objects)
+        words = (
+            "the wrapper respects it"
+            if is_respected
+            else "the wrapper sends objects without any of them"
+        )
         detail = ("required", format_choice(choice))
         return self._finding(
-            "limit", place, words, named=" ".join(detail), is_offered=is_kept, detail=detail
+            "limit", place, words, named=" ".join(detail), is_offered=is_respected, detail=detail
         )
 
     def _limit(self, place: Place, variant: Variant, keyword: str, limit: Json) -> Finding:
         named, detail = format_limit(keyword, limit), (keyword, limit)
         value = self._sampler.violating(variant, keyword, place.name)
         if value is None:
-            words = "nothing was found to try it with; see by hand whether the wrapper keeps it"
+            words = "no test value was found; check by hand whether the wrapper respects it"
             return self._finding("limit", place, words, named=named, detail=detail)
         sent = self._sends(place.message_with(value))
-        is_kept = not any(value in values_at(body, place.path) for body in sent.bodies)
-        words = "kept" if is_kept else "the wrapper sends what breaks it"
-        return self._finding("limit", place, words, named=named, is_offered=is_kept, detail=detail)
+        is_respected = not any(value in values_at(body, place.path) for body in sent.bodies)
+        words = (
+            "the wrapper respects it"
+            if is_respected
+            else "the wrapper sends values that violate it"
+        )
+        return self._finding(
+            "limit", place, words, named=named, is_offered=is_respected, detail=detail
+        )
 
     def _closed(self, place: Place, one: Alternative) -> Finding:
         message = place.message_with({**self._sampler.object(one), _UNKNOWN_FIELD: "x"})
         sent = self._sends(message)
         path = f"{place.path}.{_UNKNOWN_FIELD}".lstrip(".")
-        is_kept = not self._has(sent, path)
-        words = "unknown fields are refused" if is_kept else "the wrapper sends unknown fields"
+        is_respected = not self._has(sent, path)
+        words = (
+            "unknown fields are rejected" if is_respected else "the wrapper sends unknown fields"
+        )
         return self._finding(
-            "limit", place, words, named="no other fields", is_offered=is_kept, detail=("closed",)
+            "limit",
+            place,
+            words,
+            named="no other fields",
+            is_offered=is_respected,
+            detail=("closed",),
         )
 
     def _required(self, field: Place) -> Finding:
-        is_kept = field.path not in self._omitted
-        words = "always sent" if is_kept else "the wrapper leaves it out unless a caller gives it"
-        return self._finding("required", field, words, is_offered=is_kept)
+        is_respected = field.path not in self._omitted
+        words = "always sent" if is_respected else "the wrapper sends it only if the caller sets it"
+        return self._finding("required", field, words, is_offered=is_respected)
 
     def _only_sent(self, lost: set[str]) -> Iterator[Finding]:
-        """What the wrapper sends and the contract does not have."""
+        """Yield what the wrapper sends and the contract does not have."""
         for extra in self._extras:
             if extra.kind == "required" or extra.path in lost:
-                continue  # said already
+                continue  # reported already
             key = f"sent {extra.kind} {extra.path} {extra.named}".rstrip()
             if extra.kind == "part":
                 key = f"sent part {extra.named}"
             file = _INPUTS if extra.path.startswith("input") else _OPTIONS
-            words = "the wrapper sends it, and the contract does not have it"
+            words = "the wrapper sends it, but the contract does not have it"
             yield Finding(key, "request", extra.place, words, file, is_offered=False)
 
     def _extras_in(self, allowed: AllowedValues, value: Json, path: str) -> Iterator[_Extra]:
-        """What of a value the contract does not name, though it may let it pass."""
+        """Yield the parts of a value that the contract does not name, even if it allows them."""
         if allowed.anything or (value is None and allowed.null):
             return
         variant = next(
@@ -249,7 +266,7 @@ class RequestDrift:
         if isinstance(value, list) and not value:
             return
         if variant is None:
-            yield _Extra("form", path, _key_of(value))
+            yield _Extra("type", path, _key_of(value))
         elif isinstance(value, list):
             for item in value:
                 yield from self._extras_in(
@@ -308,7 +325,7 @@ class _Extra:
 
     @property
     def place(self) -> str:
-        """As in a `Change`."""
+        """The place, as in a `Change`."""
         return f"{self.path}.{self.named}" if self.kind == "part" else self.path
 
 
@@ -326,11 +343,11 @@ def _texts(value: Json) -> Iterator[str]:
 def _why_not(sent: Sent) -> str:
     if not sent.refusal:
         return "the wrapper drops it"
-    return f"the wrapper refuses it: {shorten(sent.refusal, 120, placeholder=' …')}"
+    return f"the wrapper rejects it: {shorten(sent.refusal, 120, placeholder=' …')}"
 
 
 def _key_of(value: Json) -> str:
-    """The key of the form that a value has."""
+    """Return the key of the variant of a value."""
     if isinstance(value, list):
         return f"list of {_key_of(value[0]) if value else 'anything'}"
     if isinstance(value, dict):

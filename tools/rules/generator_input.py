@@ -34,7 +34,7 @@ def inline_message_references(document: dict[str, Json]) -> list[Pointer]:
     return changed
 
 
-def json_alone(document: dict[str, Json]) -> list[Pointer]:
+def keep_json_only(document: dict[str, Json]) -> list[Pointer]:
     """Keep only JSON; the generator would use whichever media type comes first."""
     changed: list[Pointer] = []
     for path, node in mappings(document):
@@ -45,7 +45,7 @@ def json_alone(document: dict[str, Json]) -> list[Pointer]:
     return changed
 
 
-def annotated_references_as_references(document: dict[str, Json]) -> list[Pointer]:
+def unwrap_annotated_references(document: dict[str, Json]) -> list[Pointer]:
     """Unwrap `allOf: [$ref, {description}]`, which the generator rejects unless it is an object."""
     changed: list[Pointer] = []
     for path, node, members in lists(document, "allOf"):
@@ -84,7 +84,7 @@ def merge_objects_of_all_of(document: dict[str, Json]) -> list[Pointer]:
 _OBJECT = _ANNOTATIONS | {"type", "properties", "required", "additionalProperties"}
 
 
-def any_value_for_other_all_of(document: dict[str, Json]) -> list[Pointer]:
+def drop_other_all_of(document: dict[str, Json]) -> list[Pointer]:
     """Allow any value for every other allOf; the generator can only merge objects."""
     changed: list[Pointer] = []
     for path, node, _ in lists(document, "allOf"):
@@ -95,7 +95,7 @@ def any_value_for_other_all_of(document: dict[str, Json]) -> list[Pointer]:
     return changed
 
 
-def arrays_of_something(document: dict[str, Json]) -> list[Pointer]:
+def require_array_items(document: dict[str, Json]) -> list[Pointer]:
     """Give every array `items`, which the generator requires."""
     changed: list[Pointer] = []
     for path, node in mappings(document):
@@ -107,7 +107,7 @@ def arrays_of_something(document: dict[str, Json]) -> list[Pointer]:
     return changed
 
 
-def split_null_off(document: dict[str, Json]) -> list[Pointer]:
+def move_null_to_alternative(document: dict[str, Json]) -> list[Pointer]:
     """Make null an alternative: `type: [object, "null"]` would give two models, or three enums."""
     changed: list[Pointer] = []
     for path, node in reversed(mappings(document)):  # inner nodes first, because they are copied
@@ -137,7 +137,7 @@ def split_null_off(document: dict[str, Json]) -> list[Pointer]:
     return changed
 
 
-def enums_of_one_type(document: dict[str, Json]) -> list[Pointer]:
+def drop_mixed_enums(document: dict[str, Json]) -> list[Pointer]:
     """Drop mixed enums; the generator supports only enums of strings or of integers."""
     changed: list[Pointer] = []
     for path, node, values in lists(document, "enum"):
@@ -152,7 +152,7 @@ def enums_of_one_type(document: dict[str, Json]) -> list[Pointer]:
     return changed
 
 
-def flat_unions(document: dict[str, Json]) -> list[Pointer]:
+def flatten_unions(document: dict[str, Json]) -> list[Pointer]:
     """Flatten nested unions, so that merge_array_alternatives finds all their arrays."""
     changed: list[Pointer] = []
     for path, node, given in lists(document, "anyOf"):
@@ -216,7 +216,7 @@ def merge_array_alternatives(document: dict[str, Json]) -> list[Pointer]:
     return changed
 
 
-def open_objects(document: dict[str, Json]) -> list[Pointer]:
+def allow_additional_properties(document: dict[str, Json]) -> list[Pointer]:
     """Allow additional properties, so that `model["new"] = value` sends newer fields."""
     changed: list[Pointer] = []
     for path, node in mappings(document):
@@ -226,7 +226,7 @@ def open_objects(document: dict[str, Json]) -> list[Pointer]:
     return changed
 
 
-def texts_as_texts(document: dict[str, Json]) -> list[Pointer]:
+def drop_string_formats(document: dict[str, Json]) -> list[Pointer]:
     """Drop string formats; the generated parsers (of dates, for example) are too strict."""
     changed: list[Pointer] = []
     for path, node in mappings(document):
@@ -236,7 +236,7 @@ def texts_as_texts(document: dict[str, Json]) -> list[Pointer]:
     return changed
 
 
-def inline_tags_as_constants(document: dict[str, Json]) -> list[Pointer]:
+def tags_to_constants(document: dict[str, Json]) -> list[Pointer]:
     """Turn one-value enums into constants with a default, so that callers need not pass tags."""
     changed: list[Pointer] = []
     for path, node in mappings(document):
@@ -252,7 +252,7 @@ def inline_tags_as_constants(document: dict[str, Json]) -> list[Pointer]:
     return changed
 
 
-def no_defaults(document: dict[str, Json]) -> list[Pointer]:
+def drop_defaults(document: dict[str, Json]) -> list[Pointer]:
     """Drop defaults; the generated client would send values that the caller did not set."""
     changed: list[Pointer] = []
     for path, node in mappings(document):
@@ -277,7 +277,7 @@ def accept_null_for_optional_response_fields(document: dict[str, Json]) -> list[
     return changed
 
 
-def tag_by_path(document: dict[str, Json]) -> list[Pointer]:
+def tag_operations_by_path(document: dict[str, Json]) -> list[Pointer]:
     """Tag operations by their path; a tag becomes a folder, and editions have different tags."""
     changed: list[Pointer] = []
     for path, operation in operations(document):
@@ -291,22 +291,22 @@ def tag_by_path(document: dict[str, Json]) -> list[Pointer]:
 
 RULES: tuple[Rule, ...] = (
     inline_message_references,
-    json_alone,
-    annotated_references_as_references,
+    keep_json_only,
+    unwrap_annotated_references,
     merge_objects_of_all_of,
-    any_value_for_other_all_of,
-    arrays_of_something,
-    split_null_off,
-    enums_of_one_type,
-    flat_unions,
+    drop_other_all_of,
+    require_array_items,
+    move_null_to_alternative,
+    drop_mixed_enums,
+    flatten_unions,
     merge_enum_alternatives,
     merge_array_alternatives,
-    open_objects,
-    no_defaults,
-    texts_as_texts,
-    inline_tags_as_constants,
+    allow_additional_properties,
+    drop_defaults,
+    drop_string_formats,
+    tags_to_constants,
     accept_null_for_optional_response_fields,
-    tag_by_path,
+    tag_operations_by_path,
 )
 
 

@@ -14,7 +14,7 @@ from tools.openapi import Json, Pointer, dereference, lists, mappings, operation
 from tools.rules import Rule
 
 
-def version_three_point_one(document: dict[str, Json]) -> list[Pointer]:
+def declare_version_3_1(document: dict[str, Json]) -> list[Pointer]:
     """Declare a 3.0 document as 3.1; the next rules translate the syntax that differs."""
     if not str(document.get("openapi", "")).startswith("3.0"):
         return []
@@ -22,7 +22,7 @@ def version_three_point_one(document: dict[str, Json]) -> list[Pointer]:
     return [("openapi",)]
 
 
-def path_items_in_place(document: dict[str, Json]) -> list[Pointer]:
+def inline_path_items(document: dict[str, Json]) -> list[Pointer]:
     """Replace references in `paths` by their path items, where later code looks for operations."""
     changed: list[Pointer] = []
     for route, item in (document.get("paths") or {}).items():
@@ -78,7 +78,7 @@ def exclusive_limits_to_numbers(document: dict[str, Json]) -> list[Pointer]:
     return changed
 
 
-def enum_values_as_such(document: dict[str, Json]) -> list[Pointer]:
+def unwrap_enum_values(document: dict[str, Json]) -> list[Pointer]:
     """Undo an old renderer's `enum: [{value: text}]` for `enum: [text]`."""
     changed: list[Pointer] = []
     for path, node, values in lists(document, "enum"):
@@ -90,7 +90,7 @@ def enum_values_as_such(document: dict[str, Json]) -> list[Pointer]:
     return changed
 
 
-def flat_tags(document: dict[str, Json]) -> list[Pointer]:
+def flatten_tags(document: dict[str, Json]) -> list[Pointer]:
     """Flatten an old renderer's `tags: [[x]]`; a tag is a string."""
     changed: list[Pointer] = []
     for path, operation in operations(document):
@@ -156,7 +156,7 @@ def one_of_to_any_of(document: dict[str, Json]) -> list[Pointer]:
 
 
 def drop_any_type_alternatives(document: dict[str, Json]) -> list[Pointer]:
-    """Drop `{description: Any type}`, which the renderer prints for unknown types: it allows all."""
+    """Drop `{description: Any type}`, the renderer's output for unknown types."""
     changed: list[Pointer] = []
     for path, node, alternatives in lists(document, "anyOf"):
         kept = [a for a in alternatives if not _is_any(a)]
@@ -186,7 +186,7 @@ def drop_members_of_their_own_union(document: dict[str, Json]) -> list[Pointer]:
 
 
 def empty_object_to_any_value(document: dict[str, Json]) -> list[Pointer]:
-    """Allow any value for `{type: object, properties: {}}`, which the renderer prints for prices."""
+    """Allow any value for `{type: object, properties: {}}`, the renderer's output for prices."""
     changed: list[Pointer] = []
     for path, node in mappings(document):
         if (
@@ -200,12 +200,12 @@ def empty_object_to_any_value(document: dict[str, Json]) -> list[Pointer]:
 
 
 DIALECT: tuple[Rule, ...] = (
-    version_three_point_one,
-    path_items_in_place,
+    declare_version_3_1,
+    inline_path_items,
     nullable_to_null,
     exclusive_limits_to_numbers,
-    enum_values_as_such,
-    flat_tags,
+    unwrap_enum_values,
+    flatten_tags,
 )
 REPAIRS: tuple[Rule, ...] = (
     apply_declared_security,
