@@ -108,8 +108,10 @@ def test_a_type_that_the_wrapper_sends_anyway_is_kept() -> None:
     """Prices could be anything; the wrapper has always made texts of them."""
     priced = "request.provider.max_price.{}"
     kinds = {"audio": {"type": "string"}, "image": {"type": "integer"}}
-    edits = [e.anew(priced.format(name), kind) for name, kind in kinds.items()]
-    old = edited(PUBLISHED, *(e.anew(priced.format(name), {"title": "Any"}) for name in kinds))
+    edits = [e.replace_schema(priced.format(name), kind) for name, kind in kinds.items()]
+    old = edited(
+        PUBLISHED, *(e.replace_schema(priced.format(name), {"title": "Any"}) for name in kinds)
+    )
     new = apply(edited(PUBLISHED, *edits), repair.RULES)
     sides = [Side(side, old_format=False) for side in (apply(old, repair.RULES), new)]
     found = findings(new)
@@ -231,9 +233,9 @@ def _said(capsys: pytest.CaptureFixture[str]) -> str:
 def test_an_edition_that_an_edit_does_not_fit_says_why() -> None:
     """Editions in which there is nothing to edit are told from those that were forgotten."""
     limited = EDITIONS["a limit on the request"].today()
-    with pytest.raises(NotApplicable, match="this edition is so already"):
+    with pytest.raises(NotApplicable, match="the edits change nothing"):
         EDITIONS["a limit on the request"].of(limited)
-    with pytest.raises(NotApplicable, match=r"request\.user may be null already"):
+    with pytest.raises(NotApplicable, match=r"request\.user already allows null"):
         EDITIONS["null for a field"].of(EDITIONS["null for a field"].today())
     with pytest.raises(NotApplicable, match=r"there is no request\.user"):
         EDITIONS["null for a field"].of(EDITIONS["a request field removed"].today())

@@ -12,7 +12,7 @@ from openrouter_embeddings.local.faults import Fault, Faults
 from openrouter_embeddings.local.respond import respond
 from openrouter_embeddings.testing import Service
 
-from tests.newest import MEDIA, Places, newest, newest_document
+from tests.newest import MEDIA, ContractEditor, newest, newest_document
 from tools import editions
 
 AUTH = {"authorization": "Bearer anything"}
@@ -39,13 +39,13 @@ def with_ranges() -> Contract:
 def demanding() -> Contract:
     """Everything that may be there has to be, and nothing else may."""
     document = newest_document()
-    places = Places(document)
+    places = ContractEditor(document)
     for status in places.operation["responses"]:
-        _demand(places, places.answer(status))
+        _demand(places, places.response(status))
     return Contract(document)
 
 
-def _demand(places: Places, schema: dict[str, Any]) -> None:
+def _demand(places: ContractEditor, schema: dict[str, Any]) -> None:
     for one in places.below(schema):
         if "properties" in one:
             one["required"] = sorted({*one["properties"]})
@@ -57,7 +57,7 @@ def _demand(places: Places, schema: dict[str, Any]) -> None:
 def with_more() -> Contract:
     """Fields that nobody has heard of, of every type."""
     document = newest_document()
-    places = Places(document)
+    places = ContractEditor(document)
     new = {
         "count": {"type": "integer", "minimum": 1},
         "level": {"enum": ["low", "high"]},
@@ -68,7 +68,7 @@ def with_more() -> Contract:
         "final": {"type": "boolean"},
     }
     for status in places.operation["responses"]:
-        answer = places.object_of(places.answer(status))
+        answer = places.object_of(places.response(status))
         answer["properties"] = {**answer["properties"], **new}
         answer["required"] = [*answer["required"], *new]
     return Contract(document)
@@ -183,7 +183,7 @@ def test_parts_are_taken_by_the_edition_that_has_them(part: str) -> None:
     raw = json.dumps(request).encode()
     assert respond(raw, AUTH, newest()).status == 200
     without = newest_document()
-    places = Places(without)
+    places = ContractEditor(without)
     content = places.property_of(places.property_of(places.request, "input"), "content")
     parts = places.resolved(content["items"])
     key = "oneOf" if "oneOf" in parts else "anyOf"

@@ -1,4 +1,4 @@
-"""Edits of a published document, each of which says in words where it has nothing to do."""
+"""Edits of a published document; each raises NotApplicable with a reason if it cannot apply."""
 
 import copy
 from contextlib import suppress
@@ -11,12 +11,12 @@ _NULLS: list[Schema] = [{"type": "null"}, {"nullable": True}]
 
 
 def add_field(place: str, name: str, schema: Schema, *, required: bool = False) -> Edit:
-    """A new field of an object, the first of all."""
+    """Add a field as the first of an object."""
 
     def edit(parse_edition: DocumentEditor) -> None:
         holder = parse_edition.object_at(place)
         if name in holder["properties"]:
-            raise NotApplicable(f"{place} has {name} already")
+            raise NotApplicable(f"{place} already has {name}")
         holder["properties"] = {name: copy.deepcopy(schema), **holder["properties"]}
         if required:
             holder["required"] = [name, *holder.get("required", [])]
@@ -25,7 +25,7 @@ def add_field(place: str, name: str, schema: Schema, *, required: bool = False) 
 
 
 def remove(place: str, name: str) -> Edit:
-    """A field that an object loses."""
+    """Remove a field."""
 
     def edit(parse_edition: DocumentEditor) -> None:
         holder = parse_edition.object_at(place)
@@ -39,20 +39,20 @@ def remove(place: str, name: str) -> Edit:
 
 
 def require(place: str, name: str, *, required: bool = True) -> Edit:
-    """A field that has to be there, or need not be any more."""
+    """Make a field required or optional."""
 
     def edit(parse_edition: DocumentEditor) -> None:
         holder = parse_edition.object_at(place)
         names = holder.setdefault("required", [])
         if (name in names) == required or name not in holder["properties"]:
-            raise NotApplicable(f"{place}.{name} is so already, or not there")
+            raise NotApplicable(f"{place}.{name} does not change, or does not exist")
         names.append(name) if required else names.remove(name)
 
     return edit
 
 
 def add_required(place: str, name: str) -> Edit:
-    """A field that has to be there, and has no schema."""
+    """Require a field without a schema."""
 
     def edit(parse_edition: DocumentEditor) -> None:
         parse_edition.object_at(place).setdefault("required", []).append(name)
@@ -61,7 +61,7 @@ def add_required(place: str, name: str) -> Edit:
 
 
 def set_keys(place: str, **keys: Any) -> Edit:
-    """Keywords of a schema, set or changed."""
+    """Set keywords of a schema."""
 
     def edit(parse_edition: DocumentEditor) -> None:
         parse_edition.at(place).update(copy.deepcopy(keys))
@@ -69,8 +69,8 @@ def set_keys(place: str, **keys: Any) -> Edit:
     return edit
 
 
-def anew(place: str, schema: Schema) -> Edit:
-    """Another schema at a place."""
+def replace_schema(place: str, schema: Schema) -> Edit:
+    """Replace a schema."""
 
     def edit(parse_edition: DocumentEditor) -> None:
         node = parse_edition.at(place)
@@ -81,19 +81,19 @@ def anew(place: str, schema: Schema) -> Edit:
 
 
 def add_value(place: str, value: str) -> Edit:
-    """A new value where a few are listed."""
+    """Add an enum value."""
 
     def edit(parse_edition: DocumentEditor) -> None:
         values = parse_edition.at(f"{place}:enum")["enum"]
         if value in values:
-            raise NotApplicable(f"{place} has the value {value} already")
+            raise NotApplicable(f"{place} already has the value {value}")
         values.append(value)
 
     return edit
 
 
 def remove_value(place: str, value: str) -> Edit:
-    """A value that is no longer listed."""
+    """Remove an enum value."""
 
     def edit(parse_edition: DocumentEditor) -> None:
         values = parse_edition.at(f"{place}:enum")["enum"]
@@ -105,19 +105,19 @@ def remove_value(place: str, value: str) -> Edit:
 
 
 def add_alternative(place: str, schema: Schema, *, first: bool = False) -> Edit:
-    """Another alternative."""
+    """Add an alternative."""
 
     def edit(parse_edition: DocumentEditor) -> None:
         alternatives = parse_edition.alternatives_at(place)
         if schema in alternatives:
-            raise NotApplicable(f"{place} has this alternative already")
+            raise NotApplicable(f"{place} already has this alternative")
         alternatives.insert(0 if first else len(alternatives), copy.deepcopy(schema))
 
     return edit
 
 
 def keep_alternatives(place: str, count: int) -> Edit:
-    """Only the first alternatives, in the order in which all editions have them."""
+    """Keep the first alternatives; all editions have the same order."""
 
     def edit(parse_edition: DocumentEditor) -> None:
         alternatives = parse_edition.alternatives_at(place)
@@ -128,8 +128,8 @@ def keep_alternatives(place: str, count: int) -> Edit:
     return edit
 
 
-def turned(place: str) -> Edit:
-    """The alternatives in another order."""
+def reverse_alternatives(place: str) -> Edit:
+    """Reverse the alternatives."""
 
     def edit(parse_edition: DocumentEditor) -> None:
         parse_edition.alternatives_at(place).reverse()
@@ -138,23 +138,23 @@ def turned(place: str) -> Edit:
 
 
 def add_null(place: str) -> Edit:
-    """Null as another alternative of whatever stands at a place."""
+    """Add null as an alternative."""
 
     def edit(parse_edition: DocumentEditor) -> None:
         if _takes_null(parse_edition, parse_edition.at(place)):
-            raise NotApplicable(f"{place} may be null already")
+            raise NotApplicable(f"{place} already allows null")
         parse_edition.alternatives_at(place).append({"type": "null"})
 
     return edit
 
 
 def remove_null(place: str) -> Edit:
-    """Null, in whatever way it is spelt, gone."""
+    """Remove null in any spelling."""
 
     def edit(parse_edition: DocumentEditor) -> None:
         node = parse_edition.at(place)
         if not _takes_null(parse_edition, node):
-            raise NotApplicable(f"{place} may not be null")
+            raise NotApplicable(f"{place} does not allow null")
         node.pop("nullable", None)
         if isinstance(node.get("type"), list):
             node["type"] = next(kind for kind in node["type"] if kind != "null")
@@ -180,7 +180,7 @@ def _takes_null(parse_edition: DocumentEditor, node: Any) -> bool:
 
 
 def spell_null(place: str, **spelling: Any) -> Edit:
-    """Null at a place that allows it, in another spelling of the same."""
+    """Change the spelling of null."""
 
     def edit(parse_edition: DocumentEditor) -> None:
         remove_null(place)(parse_edition)
@@ -190,29 +190,29 @@ def spell_null(place: str, **spelling: Any) -> Edit:
 
 
 def null_in_enum(place: str) -> Edit:
-    """Values and null as one list of values."""
+    """List null among the enum values."""
 
     def edit(parse_edition: DocumentEditor) -> None:
         values = [v for v in parse_edition.at(f"{place}:enum")["enum"] if v is not None]
-        anew(place, {"type": ["string", "null"], "enum": [*values, None]})(parse_edition)
+        replace_schema(place, {"type": ["string", "null"], "enum": [*values, None]})(parse_edition)
 
     return edit
 
 
-def exclusive(place: str) -> Edit:
-    """A limit in the way of OpenAPI 3.0."""
+def add_exclusive_minimum(place: str) -> Edit:
+    """Add an exclusive limit in the syntax of OpenAPI 3.0."""
 
     def edit(parse_edition: DocumentEditor) -> None:
         node = parse_edition.at(place)
         if "minimum" in node:
-            raise NotApplicable(f"{place} has a minimum already")
+            raise NotApplicable(f"{place} already has a minimum")
         node.update(minimum=0, exclusiveMinimum=True)
 
     return edit
 
 
-def recursive(place: str, name: str) -> Edit:
-    """A field that holds a list of what it is in."""
+def add_recursive_list(place: str, name: str) -> Edit:
+    """Add a field with a list of the enclosing object."""
 
     def edit(parse_edition: DocumentEditor) -> None:
         node = parse_edition.object_at(place)
@@ -226,8 +226,8 @@ def recursive(place: str, name: str) -> Edit:
     return edit
 
 
-def chain(place: str, name: str) -> Edit:
-    """A field that holds an object, which has to hold another one, or null."""
+def add_linked_list(place: str, name: str) -> Edit:
+    """Add a field with a linked list: an object that requires the next one, or null."""
 
     def edit(parse_edition: DocumentEditor) -> None:
         reference = {"$ref": "#/components/schemas/Chain"}
@@ -240,12 +240,12 @@ def chain(place: str, name: str) -> Edit:
 
 
 def all_of(place: str) -> Edit:
-    """A schema as `allOf` of itself and a description."""
+    """Wrap a schema in an `allOf` with a description."""
 
     def edit(parse_edition: DocumentEditor) -> None:
         node = parse_edition.at(place)
         if "allOf" in node:
-            raise NotApplicable(f"{place} is an allOf already")
+            raise NotApplicable(f"{place} already is an allOf")
         whole = dict(node)
         node.clear()
         node["allOf"] = [whole, {"description": "Said of this place alone."}]
@@ -253,8 +253,8 @@ def all_of(place: str) -> Edit:
     return edit
 
 
-def as_mappings(place: str) -> Edit:
-    """`enum: [text]` as `enum: [{value: text}]`."""
+def enum_as_mappings(place: str) -> Edit:
+    """Print `enum: [text]` as `enum: [{value: text}]`."""
 
     def edit(parse_edition: DocumentEditor) -> None:
         node = parse_edition.at(f"{place}:enum")
@@ -264,7 +264,7 @@ def as_mappings(place: str) -> Edit:
 
 
 def operation(**keys: Any) -> Edit:
-    """Keywords of the operation."""
+    """Set keys of the operation."""
 
     def edit(parse_edition: DocumentEditor) -> None:
         parse_edition.operation.update(copy.deepcopy(keys))
@@ -273,19 +273,19 @@ def operation(**keys: Any) -> Edit:
 
 
 def status(name: str, response: Schema, *, instead_of: str = "") -> Edit:
-    """A status that is answered; the body of another one where that is named."""
+    """Add a status, or rename the status `instead_of`."""
 
     def edit(parse_edition: DocumentEditor) -> None:
         responses = parse_edition.operation["responses"]
         if name in responses:
-            raise NotApplicable(f"status {name} is there already")
+            raise NotApplicable(f"status {name} already exists")
         responses[name] = responses.pop(instead_of) if instead_of else copy.deepcopy(response)
 
     return edit
 
 
 def response(status: str, **keys: Any) -> Edit:
-    """Keys of the answer with a status."""
+    """Set keys of a response."""
 
     def edit(parse_edition: DocumentEditor) -> None:
         parse_edition.operation["responses"][status].update(copy.deepcopy(keys))
@@ -294,19 +294,19 @@ def response(status: str, **keys: Any) -> Edit:
 
 
 def media_type(message: str, name: str, *, instead: bool = False) -> Edit:
-    """A media type beside JSON, or in its place."""
+    """Add a media type, or replace JSON."""
 
     def edit(parse_edition: DocumentEditor) -> None:
         content = parse_edition.content(message)
         if name in content:
-            raise NotApplicable(f"{message} may be {name} already")
+            raise NotApplicable(f"{message} already allows {name}")
         content[name] = content.pop("application/json") if instead else {"schema": {}}
 
     return edit
 
 
 def document(**keys: Any) -> Edit:
-    """Keys of the whole document."""
+    """Set keys of the document."""
 
     def edit(parse_edition: DocumentEditor) -> None:
         parse_edition.document.update(copy.deepcopy(keys))
@@ -315,7 +315,7 @@ def document(**keys: Any) -> Edit:
 
 
 def path(route: str, **keys: Any) -> Edit:
-    """Keys of a path."""
+    """Set keys of a path."""
 
     def edit(parse_edition: DocumentEditor) -> None:
         parse_edition.document["paths"].setdefault(route, {}).update(copy.deepcopy(keys))
@@ -324,7 +324,7 @@ def path(route: str, **keys: Any) -> Edit:
 
 
 def security_scheme(name: str, /, **keys: Any) -> Edit:
-    """A way to send the key: another one, or the one there is, changed."""
+    """Add or change a security scheme."""
 
     def edit(parse_edition: DocumentEditor) -> None:
         schemes = parse_edition.document["components"]["securitySchemes"]
@@ -335,7 +335,7 @@ def security_scheme(name: str, /, **keys: Any) -> Edit:
 
 
 def rename_components(parse_edition: DocumentEditor) -> None:
-    """Every component under another name."""
+    """Rename all components."""
     names = {
         f"#/components/schemas/{name}": f"Renamed{i}"
         for i, name in enumerate(parse_edition.schemas)
@@ -348,7 +348,7 @@ def rename_components(parse_edition: DocumentEditor) -> None:
 
 
 def inline(parse_edition: DocumentEditor) -> None:
-    """Every component where it is used, and none besides."""
+    """Inline all components."""
 
     def inlined(node: Any) -> Any:
         if isinstance(node, list):
@@ -364,8 +364,8 @@ def inline(parse_edition: DocumentEditor) -> None:
     parse_edition.document["components"]["schemas"] = {}
 
 
-def spell_unions(parse_edition: DocumentEditor) -> None:
-    """`oneOf` for `anyOf` and the other way round."""
+def swap_unions(parse_edition: DocumentEditor) -> None:
+    """Swap `oneOf` and `anyOf`."""
     other = {"oneOf": "anyOf", "anyOf": "oneOf"}
     for _, node in mappings(parse_edition.document):
         if node.keys() & other.keys():
@@ -374,17 +374,17 @@ def spell_unions(parse_edition: DocumentEditor) -> None:
             node.update(items)
 
 
-def other_words(parse_edition: DocumentEditor) -> None:
-    """Another description everywhere."""
+def reword(parse_edition: DocumentEditor) -> None:
+    """Change all descriptions."""
     for place, node in mappings(parse_edition.document):
         said = node.get("description")
-        # "Any type" is the renderer's, and means something
+        # the renderer's "Any type" has a meaning
         if isinstance(said, str) and said != "Any type" and place[-1:] != ("properties",):
             node["description"] = f"{said} In other words."
 
 
-def swap_names(parse_edition: DocumentEditor) -> None:
-    """The operation's name in the other of two spellings."""
+def respell_operation_id(parse_edition: DocumentEditor) -> None:
+    """Convert the operation ID between camel case and dashes."""
     name = parse_edition.operation["operationId"]
     words = name.split("-")
     spelt = words[0] + "".join(word.capitalize() for word in words[1:])
@@ -393,7 +393,7 @@ def swap_names(parse_edition: DocumentEditor) -> None:
 
 
 def component(name: str) -> Edit:
-    """Another component, which nothing uses."""
+    """Add an unused component."""
 
     def edit(parse_edition: DocumentEditor) -> None:
         parse_edition.schemas[name] = {"type": "string"}
@@ -402,7 +402,7 @@ def component(name: str) -> Edit:
 
 
 def where_applicable(*edits: Edit) -> Edit:
-    """Those of several edits that have something to do."""
+    """Apply only the applicable edits."""
 
     def edit(parse_edition: DocumentEditor) -> None:
         for one in edits:
@@ -412,25 +412,25 @@ def where_applicable(*edits: Edit) -> Edit:
     return edit
 
 
-def printed_before(parse_edition: DocumentEditor) -> None:
-    """The document as the renderer of the former form printed it."""
+def to_old_format(parse_edition: DocumentEditor) -> None:
+    """Convert the document to the old page format."""
     key = {"name": "Authorization", "in": "header", "required": True, "schema": {"type": "string"}}
     parse_edition.operation["parameters"] = [key]
     responses = parse_edition.operation["responses"]
     for status in [status for status in responses if status in ("524", "529")]:
         del responses[status]
     for _, node in mappings(parse_edition.document):
-        _print_before(node)
+        _to_old_format(node)
     where_applicable(remove_null("request.provider"), remove_null("request.provider:object"))(
         parse_edition
     )
     for name in parse_edition.object_at("request.provider.max_price")["properties"]:
-        anew(f"request.provider.max_price.{name}", {"type": "object", "properties": {}})(
+        replace_schema(f"request.provider.max_price.{name}", {"type": "object", "properties": {}})(
             parse_edition
         )
 
 
-def _print_before(node: Schema) -> None:
+def _to_old_format(node: Schema) -> None:
     for limit in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
         node.pop(limit, None)
     if node.get("additionalProperties") is False:
@@ -446,8 +446,8 @@ def _print_before(node: Schema) -> None:
             node[union].append(anything)
 
 
-def printed_today(parse_edition: DocumentEditor) -> None:
-    """The document without a trace of that renderer."""
+def to_current_format(parse_edition: DocumentEditor) -> None:
+    """Remove all traces of the old page format."""
     rename_components(parse_edition)
     parse_edition.operation.pop("parameters", None)
     for _, node in mappings(parse_edition.document):
@@ -458,8 +458,8 @@ def printed_today(parse_edition: DocumentEditor) -> None:
             node["additionalProperties"] = {}
 
 
-def as_printed_in_2025(parse_edition: DocumentEditor) -> None:
-    """The oldest pages: without an address, a scheme of the key, and the bodies of errors."""
+def to_2025_format(parse_edition: DocumentEditor) -> None:
+    """Convert the document to a page of 2025: no servers, security schemes or error bodies."""
     for key in ("servers", "security"):
         parse_edition.document.pop(key, None)
         parse_edition.operation.pop(key, None)

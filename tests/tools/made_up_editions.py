@@ -1,4 +1,4 @@
-"""Editions that the publisher may bring: edits by place, of any edition, and who notices each."""
+"""Made-up editions: edits that apply to any edition, and the expected results."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,15 +16,15 @@ NOTHING = ("no change that affects programs",)
 
 @dataclass(frozen=True)
 class MadeUpEdition:
-    """An edition that somebody made up, and what is said of it.
+    """A made-up edition and its expected results.
 
     Attributes:
-        edits: what becomes of a document.
+        edits: the edits of a published document.
         changes: lines of the summary of changes.
-        gaps: what the wrapper lacks then, by the keys of tools/drift/finding.py.
-        types: what the type checker says of the wrapper against the new client.
-        tests: which of the wrapper's own tests says that the stand-in lacks something.
-        kept: whether the wrapper does already what the changes that break callers ask for.
+        gaps: the keys of the new gaps in the wrapper.
+        types: the type error of the wrapper with the new client.
+        tests: the test of the wrapper that fails.
+        kept: whether the wrapper already handles all breaking changes.
     """
 
     edits: tuple[Edit, ...]
@@ -35,29 +35,29 @@ class MadeUpEdition:
     kept: bool = False
 
     def of(self, document: dict[str, Any]) -> dict[str, Any]:
-        """A published document, edited. Raises Moot where the edition has nothing to edit."""
+        """Apply the edits to a document. Raises NotApplicable if they do not apply."""
         return edited(document, *self.edits)
 
     def today(self) -> dict[str, Any]:
-        """The same of the project's own edition; the test is skipped where it has it already."""
+        """Apply them to the project's edition; skip the test if they do not apply."""
         try:
             return self.of(PUBLISHED)
         except NotApplicable as reason:
-            pytest.skip(f"moot: {reason}")
+            pytest.skip(f"not applicable: {reason}")
 
     @property
     def text(self) -> str:
-        """The same as YAML."""
+        """The edited project's edition as YAML."""
         return as_yaml(self.today())
 
     @property
     def breaks(self) -> bool:
-        """Whether a caller can break."""
+        """Whether it can break callers."""
         return any("BREAKS" in line for line in self.changes)
 
     @property
     def harmless(self) -> bool:
-        """Whether a caller and a type can stay as they are."""
+        """Whether callers and types need no change."""
         return not (self.types or self.breaks)
 
 
@@ -77,7 +77,7 @@ LIST = {"get": {"operationId": "list-models", "responses": {"200": {"description
 ITEM = "response.data[]"
 PARTS = "request.input[].content[]"
 
-# What a caller sends.
+# What callers send.
 REQUESTS = {
     "an optional request field": MadeUpEdition(
         (e.add_field("request", "priority", STRING),),
@@ -102,7 +102,7 @@ REQUESTS = {
         types='Unexpected keyword argument "user"',
     ),
     "a request field of another type": MadeUpEdition(
-        (e.anew("request.dimensions", STRING),),
+        (e.replace_schema("request.dimensions", STRING),),
         ("BREAKS  dimensions is no longer integer", "dimensions may be string now"),
         gaps=("request field dimensions",),
         types='has incompatible type "int | None"; expected "str',
@@ -271,7 +271,7 @@ REQUESTS = {
         gaps=("request limit input maxItems 64",),
     ),
     "a preference that contains itself": MadeUpEdition(
-        (e.chain("request.provider", "next"),),
+        (e.add_linked_list("request.provider", "next"),),
         ("ok      provider.next is new",),
         gaps=("request field provider.next",),
     ),
@@ -292,7 +292,7 @@ REQUESTS = {
     ),
 }
 
-# What a caller reads.
+# What callers read.
 ANSWERS = {
     "a new response field": MadeUpEdition(
         (e.add_field(ITEM, "kind", STRING),),
@@ -325,7 +325,7 @@ ANSWERS = {
         kept=True,
     ),
     "vectors as strings alone": MadeUpEdition(
-        (e.anew(f"{ITEM}.embedding", STRING),),
+        (e.replace_schema(f"{ITEM}.embedding", STRING),),
         ("BREAKS  data[].embedding is no longer a list of numbers",),
     ),
     "sparse vectors": MadeUpEdition(
@@ -334,12 +334,12 @@ ANSWERS = {
         gaps=("response type data[].embedding object",),
     ),
     "a schema that contains itself": MadeUpEdition(
-        (e.recursive(ITEM, "chunks"),),
+        (e.add_recursive_list(ITEM, "chunks"),),
         ("ok      data[].chunks is new",),
         gaps=("response field data[].chunks",),
     ),
     "an answer that needs itself": MadeUpEdition(
-        (e.chain(ITEM, "next"),),
+        (e.add_linked_list(ITEM, "next"),),
         ("ok      data[].next is new",),
         gaps=("response field data[].next",),
     ),
@@ -392,17 +392,19 @@ SERVICES = {
     ),
 }
 
-# The same in other words.
+# Equivalent spellings.
 SPELLINGS = {
-    "other words": MadeUpEdition((e.other_words,)),
-    "oneOf spelt anyOf": MadeUpEdition((e.spell_unions,)),
+    "other words": MadeUpEdition((e.reword,)),
+    "oneOf spelt anyOf": MadeUpEdition((e.swap_unions,)),
     "components renamed": MadeUpEdition((e.rename_components,)),
     "nothing shared": MadeUpEdition((e.inline,)),
-    "another order": MadeUpEdition((e.turned(PARTS), e.turned("request.input"))),
+    "another order": MadeUpEdition(
+        (e.reverse_alternatives(PARTS), e.reverse_alternatives("request.input"))
+    ),
     "nullable": MadeUpEdition((e.spell_null("request.provider.zdr", nullable=True),)),
     "null among the values": MadeUpEdition((e.null_in_enum("request.provider.sort.by"),)),
     "an exclusive limit as a boolean": MadeUpEdition(
-        (e.exclusive("request.dimensions"),),
+        (e.add_exclusive_minimum("request.dimensions"),),
         ("BREAKS  dimensions has minimum 1 now",),
         kept=True,
     ),
@@ -419,8 +421,8 @@ SPELLINGS = {
         )
     ),
     "nested tags": MadeUpEdition((e.operation(tags=[["Embeddings"]]),)),
-    "values as mappings": MadeUpEdition((e.as_mappings("request.encoding_format"),)),
-    "the name in another spelling": MadeUpEdition((e.swap_names,)),
+    "values as mappings": MadeUpEdition((e.enum_as_mappings("request.encoding_format"),)),
+    "the name in another spelling": MadeUpEdition((e.respell_operation_id,)),
     "a scheme of the key twice": MadeUpEdition((e.security_scheme("bearer"),)),
     "a scheme of the key in two ways": MadeUpEdition(
         (e.security_scheme("raw", type="apiKey", name="Authorization", **{"in": "header"}),)

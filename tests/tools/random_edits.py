@@ -1,4 +1,4 @@
-"""Random edits of a contract: some that change its spelling alone, some that change its meaning."""
+"""Random edits of a contract: SPELLINGS keep its meaning, MEANINGS change it."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ Edit = Callable[[Contract, SchemaSlot, Random], None]
 
 
 def schemas_of(contract: Contract) -> list[SchemaSlot]:
-    """Every schema of the operation's messages, each as what holds it and the key there."""
+    """List every schema of the operation's messages as its container and its key there."""
     operation = contract["paths"]["/embeddings"]["post"]
     messages = [operation["requestBody"], *operation["responses"].values()]
     kinds = [message.get("content", {}).get("application/json", {}) for message in messages]
@@ -45,7 +45,7 @@ def _below(contract: Contract, hop: SchemaSlot, seen: set[int]) -> Iterator[Sche
 
 
 def edited_at_random(contract: Contract, edits: list[Edit], count: int, random: Random) -> Contract:
-    """A copy with some edits at random places."""
+    """Return a copy with some edits at random places."""
     found = copy.deepcopy(contract)
     for _ in range(count):
         random.choice(edits)(found, random.choice(schemas_of(found)), random)
@@ -53,28 +53,28 @@ def edited_at_random(contract: Contract, edits: list[Edit], count: int, random: 
 
 
 def hoist(contract: Contract, hop: SchemaSlot, _: Random) -> None:
-    """An inline schema becomes a component."""
+    """Move an inline schema to a component."""
     name = f"Hoisted{len(contract['components']['schemas'])}"
     contract["components"]["schemas"][name] = hop[0][hop[1]]
     hop[0][hop[1]] = {"$ref": f"#/components/schemas/{name}"}
 
 
 def inline(contract: Contract, hop: SchemaSlot, _: Random) -> None:
-    """A component takes the place of a reference to it."""
+    """Replace a reference by its target."""
     node = hop[0][hop[1]]
     if "$ref" in node:
         hop[0][hop[1]] = copy.deepcopy(resolve(contract, node["$ref"]))
 
 
 def wrap(_: Contract, hop: SchemaSlot, random: Random) -> None:
-    """A schema becomes the only alternative, or one of several things that hold."""
+    """Wrap a schema in a union or an allOf."""
     union = random.choice(["anyOf", "allOf", "oneOf"])
     beside = [{"description": "Said here alone."}] if union == "allOf" else []
     hop[0][hop[1]] = {union: [hop[0][hop[1]], *beside], "title": "Wrapped"}
 
 
 def shuffle(_: Contract, hop: SchemaSlot, random: Random) -> None:
-    """Fields, alternatives and values in another order."""
+    """Shuffle fields, alternatives and values."""
     node = hop[0][hop[1]]
     for key in ("required", "enum", "anyOf", "oneOf", "allOf"):
         if key in node:
@@ -85,13 +85,13 @@ def shuffle(_: Contract, hop: SchemaSlot, random: Random) -> None:
 
 
 def say(_: Contract, hop: SchemaSlot, random: Random) -> None:
-    """Other words and examples."""
+    """Change the description and other annotations."""
     words = random.choice(["One thing.", "Another."])
     hop[0][hop[1]].update(description=words, format="words", deprecated=False)
 
 
 def respell_null(_: Contract, hop: SchemaSlot, __: Random) -> None:
-    """`type: [x, null]` as an alternative, and the other way round."""
+    """Make the null of `type: [x, null]` an alternative."""
     node = hop[0][hop[1]]
     kinds = node.get("type")
     if isinstance(kinds, list) and "null" in kinds and len(kinds) == 2:
@@ -102,21 +102,21 @@ def respell_null(_: Contract, hop: SchemaSlot, __: Random) -> None:
         has_null = None in node.get("enum", [None])
         hop[0][hop[1]] = {"anyOf": [rest, {"type": "null"}]} if has_null else rest
     elif isinstance(kinds, str) and kinds != "null" and "enum" in node:
-        node["enum"] = [*node["enum"], None]  # which its type does not allow
+        node["enum"] = [*node["enum"], None]  # has no effect: the type does not allow it
 
 
 SPELLINGS: list[Edit] = [hoist, inline, wrap, shuffle, say, respell_null]
 
 
 def retype(_: Contract, hop: SchemaSlot, random: Random) -> None:
-    """Another type."""
+    """Change the type."""
     node = hop[0][hop[1]]
     if isinstance(node.get("type"), str) and "enum" not in node:
         node["type"] = random.choice(["string", "integer", "number", "boolean", "object"])
 
 
 def narrow(_: Contract, hop: SchemaSlot, random: Random) -> None:
-    """A limit."""
+    """Add a limit."""
     limits: dict[Any, dict[str, Any]] = {
         "string": {"minLength": random.randrange(3), "pattern": random.choice(["", "^x", "y$"])},
         "integer": {"minimum": random.randrange(-1, 4)},
@@ -132,7 +132,7 @@ def narrow(_: Contract, hop: SchemaSlot, random: Random) -> None:
 
 
 def refield(_: Contract, hop: SchemaSlot, random: Random) -> None:
-    """A field more, or less, or required, or not."""
+    """Add or remove a field, or change whether it is required."""
     node = hop[0][hop[1]]
     if not (names := [*node.get("properties", {})]):
         return
@@ -152,7 +152,7 @@ def refield(_: Contract, hop: SchemaSlot, random: Random) -> None:
 
 
 def revalue(_: Contract, hop: SchemaSlot, random: Random) -> None:
-    """Values, alternatives or null more, or less."""
+    """Add or remove values, alternatives or null."""
     node = hop[0][hop[1]]
     for key in ("enum", "anyOf"):
         if len(node.get(key, ())) > 1 and random.randrange(2):

@@ -1,4 +1,4 @@
-"""The account of what a new edition changes."""
+"""Comparing two contracts: every change is found, marked and summarized."""
 
 import ast
 import copy
@@ -40,21 +40,21 @@ BASES = [SPEC.name, *real_editions.PAGES]
 
 
 def side_of(document: dict[str, Any]) -> Side:
-    """A published document as a side of a comparison."""
+    """Make a side of a comparison from a published document."""
     return Side(apply(document, repair.RULES), is_old_format(document))
 
 
 @cache
 def real(name: str) -> Side:
-    """A real edition as a side of a comparison."""
+    """Make a side of a comparison from a real edition."""
     return side_of(real_editions.edition(name).document)
 
 
 TODAY = side_of(PUBLISHED)
 
 
-def accounted(base: Side, made_up: MadeUpEdition, document: dict[str, Any]) -> list[str]:
-    """What is wrong with the account of a made-up edition; nothing, as a rule."""
+def problems_in_summary(base: Side, made_up: MadeUpEdition, document: dict[str, Any]) -> list[str]:
+    """List what is wrong with the summary of a made-up edition."""
     said = summarize(compare(base, side_of(made_up.of(document))))
     missing = [f"{line!r} is not in:\n{said}" for line in made_up.changes if line not in said]
     if ("BREAKS" in said) != made_up.breaks:
@@ -63,20 +63,22 @@ def accounted(base: Side, made_up: MadeUpEdition, document: dict[str, Any]) -> l
 
 
 @pytest.mark.parametrize("name", EDITIONS)
-def test_an_edition_is_accounted_for(name: str) -> None:
-    """Grouped, with what can break a caller marked, and what to do next."""
+def test_the_summary_lists_the_changes_of_a_made_up_edition(name: str) -> None:
+    """The summary groups the changes, marks breaking ones and adds advice."""
     EDITIONS[name].today()
-    assert accounted(TODAY, EDITIONS[name], PUBLISHED) == []
+    assert problems_in_summary(TODAY, EDITIONS[name], PUBLISHED) == []
 
 
 @pytest.mark.parametrize("base", BASES)
-def test_it_is_the_same_in_every_real_edition(base: str) -> None:
-    """Whatever its form and the names in it; an edit that has nothing to do there says so."""
+def test_made_up_edits_give_the_same_summary_on_every_real_edition(base: str) -> None:
+    """The summary does not depend on the page format or on the names of components."""
     document = real_editions.edition(base).document
     wrong, moot = [], []
     for name, made_up in EDITIONS.items():
         try:
-            wrong += [f"{name}: {line}" for line in accounted(real(base), made_up, document)]
+            wrong += [
+                f"{name}: {line}" for line in problems_in_summary(real(base), made_up, document)
+            ]
         except NotApplicable as reason:
             moot.append(f"{name}: {reason}")
     assert wrong == []
@@ -86,14 +88,14 @@ def test_it_is_the_same_in_every_real_edition(base: str) -> None:
 
 @pytest.mark.parametrize("name", EDITIONS)
 def test_an_edition_does_not_differ_from_itself(name: str) -> None:
-    """However odd it is."""
+    """Comparing any edition with a copy of itself gives no changes."""
     side = side_of(EDITIONS[name].today())
     assert compare(side, copy.deepcopy(side)) == []
 
 
 @given(st.randoms(use_true_random=False), st.integers(1, 12))
-def test_another_spelling_is_no_change(random: Random, count: int) -> None:
-    """Hoisted, inlined, wrapped, in another order, with other words: in either direction."""
+def test_equivalent_spellings_give_no_changes(random: Random, count: int) -> None:
+    """Hoisting, inlining, wrapping, reordering and rewording change nothing in either direction."""
     other = Side(
         edited_at_random(TODAY.contract, SPELLINGS, count, random), old_format=TODAY.old_format
     )
@@ -102,7 +104,7 @@ def test_another_spelling_is_no_change(random: Random, count: int) -> None:
 
 
 def validator(side: Side, *message: str) -> Any:
-    """Holds messages to the schema of a side."""
+    """Return a validator for a message of a side, and its schema."""
     found: Any = side.contract["paths"]["/embeddings"]["post"]
     for key in message:
         found = found[key]
@@ -112,7 +114,7 @@ def validator(side: Side, *message: str) -> Any:
 
 
 def messages(side: Side, schema: Any) -> Iterator[Any]:
-    """Messages that a side allows, each with one place as it need not be."""
+    """Yield messages that a side allows, each with one unusual place."""
     sampler = Sampler(SchemaReader(side.contract))
 
     def below(place: Place) -> Iterator[Any]:
@@ -133,8 +135,8 @@ def messages(side: Side, schema: Any) -> Iterator[Any]:
 
 @pytest.mark.parametrize("message", ["request", "response"])
 @given(random=st.randoms(use_true_random=False))
-def test_what_breaks_nobody_refuses_nothing(message: str, random: Random) -> None:
-    """JSON Schema agrees: what callers sent is allowed, and what they read they knew."""
+def test_changes_that_break_nobody_reject_no_message(message: str, random: Random) -> None:
+    """JSON Schema confirms it: the reader's schema accepts everything that the sender's allows."""
     other = Side(edited_at_random(TODAY.contract, MEANINGS, 2, random), old_format=TODAY.old_format)
     path = ("requestBody",) if message == "request" else ("responses", "200")
     sender, reader = (TODAY, other) if message == "request" else (other, TODAY)
@@ -148,8 +150,8 @@ def test_what_breaks_nobody_refuses_nothing(message: str, random: Random) -> Non
             assert allows.is_valid(value), value
 
 
-def test_a_field_of_one_kind_of_part_says_which() -> None:
-    """What is required of texts is not required of images."""
+def test_a_change_of_one_alternative_names_it() -> None:
+    """A field that only text parts require is reported for text parts only."""
     lang = edited(PUBLISHED, e.add_field(PARTS, "lang", STRING, required=True))
     (change,) = compare(TODAY, side_of(lang))
     assert change.breaks
@@ -158,18 +160,18 @@ def test_a_field_of_one_kind_of_part_says_which() -> None:
 
 MODERN = edited(
     PUBLISHED,
-    e.printed_today,
+    e.to_current_format,
     e.where_applicable(
         e.set_keys("request.dimensions", minimum=1),
         e.set_keys("request.provider:object", additionalProperties=False),
         e.add_null("request.provider"),
         e.add_null("request.provider.sort"),
-        e.anew("request.provider.max_price.image", STRING),
+        e.replace_schema("request.provider.max_price.image", STRING),
         e.status("529", {"description": "Overloaded"}),
         e.media_type("response", "text/event-stream"),
     ),
 )
-FORMER = side_of(edited(MODERN, e.printed_before))
+FORMER = side_of(edited(MODERN, e.to_old_format))
 UNSAID = {
     "dimensions has minimum 1 now",
     "provider no longer allows other fields",
@@ -181,8 +183,8 @@ UNSAID = {
 }
 
 
-def test_what_the_former_form_could_not_say_stands_by_itself() -> None:
-    """It may be no change at all; but only where one side is in that form."""
+def test_changes_due_to_the_old_page_format_are_listed_separately() -> None:
+    """They are only separate if one side has the old page format."""
     today = side_of(MODERN)
     assert (FORMER.old_format, today.old_format) == (True, False)
     changes = compare(FORMER, today)
@@ -208,19 +210,19 @@ def test_what_the_former_form_could_not_say_stands_by_itself() -> None:
         (e.remove_value("request.encoding_format", "float"), "no longer has the value float"),
     ],
 )
-def test_what_the_former_form_could_say_breaks_all_the_same(edit: Edit, breaks: str) -> None:
-    """Between the forms, too."""
+def test_real_changes_break_despite_the_old_page_format(edit: Edit, breaks: str) -> None:
+    """What the old page format could express still counts as breaking."""
     (change,) = [c for c in compare(FORMER, side_of(edited(MODERN, edit))) if c.breaks]
     assert breaks in change.text
 
 
 def parameter(**keys: Any) -> Edit:
-    """A parameter of the operation, the only one."""
+    """Give the operation this parameter only."""
     return e.operation(parameters=[{"in": "query", "name": "a", "schema": STRING, **keys}])
 
 
 def headers(**keys: Any) -> Edit:
-    """A header of the answer."""
+    """Give the response this header."""
     return e.response("200", headers={"X-Id": {"schema": STRING, **keys}})
 
 
@@ -278,8 +280,8 @@ LISTED = {"type": "array", "items": STRING}
 def test_parameters_and_headers_are_compared(
     before: Edit, after: Edit, said: str, breaks: tuple[bool, ...]
 ) -> None:
-    """Where they go, how they are written, and whether they are required; in both directions."""
-    sides = [side_of(edited(MODERN, e.other_words, edit)) for edit in (before, after)]
+    """Location, serialization and `required` are compared in both directions."""
+    sides = [side_of(edited(MODERN, e.reword, edit)) for edit in (before, after)]
     there, back = compare(*sides), compare(*reversed(sides))
     assert [c.text for c in there if c.text.startswith(said)] == [c.text for c in there][:1]
     assert bool(said) == bool(there)
@@ -287,24 +289,26 @@ def test_parameters_and_headers_are_compared(
         assert tuple(any(c.breaks for c in changes) for changes in (there, back)) == breaks
 
 
-def beside(name: str) -> Side:
-    """A real edition that is no part of the project."""
+def optional_edition(name: str) -> Side:
+    """Return a real edition, or skip the test if it is not at hand."""
     if name not in BASES:
         pytest.skip(f"{name} is not beside this checkout")
     return real(name)
 
 
-def test_two_forms_of_one_edition_break_nothing() -> None:
-    """The page of 2026-04-18 as it was printed then, and as it would be now."""
-    printed, other = beside("openrouter-embeddings.md"), beside("2026-04-18.md")
+def test_two_page_formats_of_one_edition_break_nothing() -> None:
+    """The page of 2026-04-18 in the old and the current format differs by format only."""
+    printed, other = optional_edition("openrouter-embeddings.md"), optional_edition("2026-04-18.md")
     assert (printed.old_format, other.old_format) == (True, False)
     for changes in (compare(printed, other), compare(other, printed)):
         assert {c.effect for c in changes} == {"unsaid"}
 
 
-def test_the_newest_edition_breaks_four_things() -> None:
-    """Held against the edition of 2026-04-18, and nothing in it is lost."""
-    changes = compare(beside("openrouter-embeddings.md"), beside("2026-08-21.md"))
+def test_the_newest_edition_has_four_breaking_changes() -> None:
+    """Compared with the edition of 2026-04-18, all additions are listed as well."""
+    changes = compare(
+        optional_edition("openrouter-embeddings.md"), optional_edition("2026-08-21.md")
+    )
     assert [c.text for c in changes if c.breaks] == [
         "input has minLength 1 now",
         "input[] has minLength 1 now",
@@ -316,9 +320,9 @@ def test_the_newest_edition_breaks_four_things() -> None:
     assert new >= {"usage.is_byok", "usage.cost_details", "openrouter_metadata", *parts}
 
 
-def test_what_old_pages_left_out_breaks_nobody() -> None:
-    """They said nothing of the address and the key, nor what the body of an error holds."""
-    old = side_of(edited(MODERN, e.printed_before, e.as_printed_in_2025))
+def test_omissions_of_old_pages_break_nobody() -> None:
+    """Old pages omit the address, the key and error bodies; adding them is no breaking change."""
+    old = side_of(edited(MODERN, e.to_old_format, e.to_2025_format))
     for newer in (FORMER, side_of(MODERN)):
         there, back = compare(old, newer), compare(newer, old)
         assert not any(change.breaks for change in (*there, *back))
@@ -329,7 +333,7 @@ def test_what_old_pages_left_out_breaks_nobody() -> None:
             "429: may be application/json now",
         }
         assert "the address is no longer documented" in {change.text for change in back}
-    silent = side_of(edited(MODERN, e.as_printed_in_2025))
+    silent = side_of(edited(MODERN, e.to_2025_format))
     assert {c.text for c in compare(side_of(MODERN), silent) if c.breaks} >= {
         "the address is no longer documented",
         "the key is no longer documented",
@@ -338,8 +342,8 @@ def test_what_old_pages_left_out_breaks_nobody() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in BASES if name.startswith("2026-")])
-def test_newer_pages_are_not_in_the_former_form(name: str) -> None:
-    """Told before any rule has repaired them."""
+def test_newer_pages_do_not_have_the_old_format(name: str) -> None:
+    """Pages of 2026 are recognized as the current format before any rule runs."""
     assert not real(name).old_format
 
 
@@ -352,8 +356,8 @@ def test_newer_pages_are_not_in_the_former_form(name: str) -> None:
         (e.component("EmbeddingsPostResponsesX"),),
     ],
 )
-def test_the_former_form_is_told_by_what_its_renderer_did(edits: tuple[Edit, ...]) -> None:
-    """Any one trace is enough."""
+def test_the_old_format_is_recognized_by_any_trace_of_its_renderer(edits: tuple[Edit, ...]) -> None:
+    """A single trace of the old renderer is enough."""
     assert not is_old_format(MODERN)
     assert is_old_format(edited(MODERN, *edits))
 
@@ -373,20 +377,22 @@ def test_messages_name_only_files_that_exist(module: Path) -> None:
     assert [n for n in named if not any((folder / n).is_file() for folder in FOLDERS)] == []
 
 
-def test_no_change_says_so() -> None:
-    """In words."""
+def test_the_summary_of_no_changes_says_so() -> None:
+    """Without changes, the summary is a sentence that says so."""
     assert summarize([]) == NOTHING[0]
 
 
-def test_a_change_has_a_place_for_programs() -> None:
-    """What drift says of the same place is found by it."""
+def test_a_change_has_a_machine_readable_place() -> None:
+    """Place, kind and detail match those of the findings."""
     (change,) = compare(TODAY, side_of(EDITIONS["a limit on the request"].today()))
     assert (change.place, change.kind, change.detail) == ("input", "limit", ("maxItems", 64))
     assert isinstance(change, Change)
 
 
-def test_spec_diff_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It only says what would be."""
+def test_spec_diff_prints_changes_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`make spec-diff` prints the changes and leaves openapi.yaml alone."""
     page = tmp_path / "page.yaml"
     page.write_text(EDITIONS["an operation renamed"].text)
     assert spec.main(["--diff", str(page)]) == 0

@@ -1,7 +1,7 @@
-"""A drill: editions that the publisher may bring go through the whole pipeline.
+"""Editions that the publisher may bring go through the whole pipeline.
 
-test_diff.py holds what the account says of each, test_drift.py what drift says. Here it is
-whether a client can be generated from it, and whether the wrapper works with that client.
+test_diff.py tests their changes, test_drift.py their gaps. Here a client is generated from each,
+and the wrapper's tests run with it.
 """
 
 import os
@@ -29,8 +29,8 @@ HARMLESS = {n: e for n, e in EDITIONS.items() if e.harmless and n not in SPELLIN
 
 
 @pytest.mark.parametrize("name", EDITIONS)
-def test_every_made_up_edition_becomes_the_generators_input(name: str) -> None:
-    """Sound, with every class named by its place."""
+def test_every_made_up_edition_gives_valid_generator_input(name: str) -> None:
+    """It is valid, and its classes are named by their places."""
     contract = parse_edition(EDITIONS[name].text.encode()).contract
     bent = apply(contract, generator_input.RULES)
     made, classes = class_names.hoist(bent, CONFIGURED.names, CONFIGURED.operations)
@@ -39,13 +39,13 @@ def test_every_made_up_edition_becomes_the_generators_input(name: str) -> None:
 
 
 def client_of(text: str, folder: Path) -> Path:
-    """A folder with the client of an edition."""
+    """Generate the client of an edition in a folder."""
     generate(parse_edition(text.encode()), CONFIGURED, folder / PACKAGE.name, lambda _: None)
     return folder
 
 
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """A command of the project's that finds the edition's client before the committed one."""
+    """Run a module of the project with the client in `folder` first on the path."""
     paths = {name: str(folder) for name in ("PYTHONPATH", "MYPYPATH")}
     return subprocess.run(
         [sys.executable, "-m", *command],
@@ -59,7 +59,7 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def everything_harmless(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The client of an edition that brings everything at once that breaks nobody."""
+    """Generate the client of an edition with all changes that break nobody."""
     document, applied = PUBLISHED, 0
     for edition in HARMLESS.values():
         try:
@@ -71,10 +71,10 @@ def everything_harmless(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return client_of(as_yaml(document), tmp_path_factory.mktemp("harmless"))
 
 
-def test_what_breaks_nobody_leaves_the_types_whole(
+def test_the_wrapper_type_checks_with_all_harmless_changes(
     everything_harmless: Path,
 ) -> None:
-    """The wrapper type-checks against a client that has all of it."""
+    """Mypy accepts the wrapper with the new client."""
     assert changed_files(PACKAGE, everything_harmless / PACKAGE.name)
     # the cache stays for the next run: mypy finds out what has changed
     cache = ROOT / ".mypy_cache" / "made_up_editions"
@@ -83,8 +83,8 @@ def test_what_breaks_nobody_leaves_the_types_whole(
     assert "Success: no issues found" in done.stdout
 
 
-def test_what_breaks_nobody_leaves_the_wrapper_working(everything_harmless: Path) -> None:
-    """Its own tests pass with that client."""
+def test_the_wrapper_works_with_all_harmless_changes(everything_harmless: Path) -> None:
+    """The wrapper's own tests pass with the new client."""
     done = run(everything_harmless, "pytest", "-x", "-q", "-p", "no:cacheprovider", *OWN_TESTS)
     assert done.returncode == 0, done.stdout[-2000:]
 
@@ -96,8 +96,8 @@ RESPELT: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("spelling", RESPELT)
-def test_another_spelling_gives_the_same_client(spelling: str, tmp_path: Path) -> None:
-    """Byte for byte, in the generated code."""
+def test_equivalent_spellings_give_the_same_client(spelling: str, tmp_path: Path) -> None:
+    """The generated code is the same, byte for byte."""
     given = (ROOT / "openapi.yaml").read_text()
     client = client_of(RESPELT[spelling](given), tmp_path)
     found = changed_files(PACKAGE, client / PACKAGE.name)

@@ -1,4 +1,4 @@
-"""The rules: what each mends, and what the contract allows after all of them."""
+"""The rules: what each one changes, and what the contract allows after all of them."""
 
 import copy
 from typing import Any
@@ -14,7 +14,7 @@ ALL = [*repair.RULES, *generator_input.RULES]
 
 
 def schema(of: Any, **components: Any) -> dict[str, Any]:
-    """A document whose request is `of`."""
+    """Make a document whose request has this schema."""
     body = {"required": True, "content": {"application/json": {"schema": of}}}
     ok = {"200": {"description": "ok"}}
     operation = {"tags": ["embeddings"], "requestBody": body, "responses": ok}
@@ -27,15 +27,15 @@ def schema(of: Any, **components: Any) -> dict[str, Any]:
 
 
 def operation(**changed: Any) -> dict[str, Any]:
-    """A document whose operation has these keys; None takes one away."""
+    """Make a document whose operation has these keys; None removes one."""
     made = schema({"type": "object"})
     post = {**made["paths"]["/embeddings"]["post"], **changed}
     made["paths"]["/embeddings"]["post"] = {k: v for k, v in post.items() if v is not None}
     return made
 
 
-def answer(of: Any, **media: Any) -> dict[str, Any]:
-    """A document whose answer is `of`."""
+def response(of: Any, **media: Any) -> dict[str, Any]:
+    """Make a document whose response has this schema."""
     content = {**media, "application/json": {"schema": of}}
     return operation(responses={"200": {"description": "ok", "content": content}})
 
@@ -154,8 +154,8 @@ EXAMPLES: list[tuple[Rule, dict[str, Any], dict[str, Any]]] = [
     ),
     (
         generator_input.keep_json_only,
-        answer(TEXT, **{"text/event-stream": {"schema": TEXT}}),
-        answer(TEXT),
+        response(TEXT, **{"text/event-stream": {"schema": TEXT}}),
+        response(TEXT),
     ),
     (
         generator_input.unwrap_annotated_references,
@@ -266,8 +266,8 @@ EXAMPLES: list[tuple[Rule, dict[str, Any], dict[str, Any]]] = [
     ),
     (
         generator_input.accept_null_for_optional_response_fields,
-        answer({"type": "object", "properties": {"a": TEXT, "b": TEXT}, "required": ["b"]}),
-        answer(
+        response({"type": "object", "properties": {"a": TEXT, "b": TEXT}, "required": ["b"]}),
+        response(
             {
                 "type": "object",
                 "properties": {"a": {"anyOf": [TEXT, NULL]}, "b": TEXT},
@@ -283,10 +283,10 @@ EXAMPLES: list[tuple[Rule, dict[str, Any], dict[str, Any]]] = [
 @pytest.mark.parametrize(
     ("rule", "before", "after"), EXAMPLES, ids=[rule.__name__ for rule, _, _ in EXAMPLES]
 )
-def test_a_rule_mends_what_it_is_for(
+def test_a_rule_changes_its_example(
     rule: Rule, before: dict[str, Any], after: dict[str, Any]
 ) -> None:
-    """It changes its example as shown, says where, and has nothing to do afterwards."""
+    """It changes the example as shown, returns the places, and finds nothing the second time."""
     made = copy.deepcopy(before)
     places = rule(made)
     assert made == after
@@ -294,21 +294,21 @@ def test_a_rule_mends_what_it_is_for(
     assert rule(copy.deepcopy(made)) == []
 
 
-def test_every_rule_has_an_example_and_a_reason() -> None:
-    """The reason is its docstring."""
+def test_every_rule_has_an_example_and_a_docstring() -> None:
+    """Every rule is in EXAMPLES, and its docstring states the reason."""
     assert {rule for rule, _, _ in EXAMPLES} == {*ALL}
     assert all(len(rule.__doc__ or "") > 40 for rule in ALL)
 
 
-def test_an_idle_rule_says_so() -> None:
-    """The publisher may mend the specification any day."""
+def test_a_rule_without_effect_is_reported() -> None:
+    """The log has a line for it, because the publisher may fix the specification."""
     said: list[str] = []
     apply(schema(TEXT), [repair.nullable_to_null], said.append)
     assert said == ["nullable to null: no change"]
 
 
-def test_a_rule_says_where_it_worked() -> None:
-    """As a JSON Pointer, with the number of further places."""
+def test_a_rule_reports_where_it_changed_something() -> None:
+    """The log has the first place as a JSON Pointer, and the number of others."""
     said: list[str] = []
     twice = {"type": "object", "properties": {"a": {"oneOf": [TEXT]}, "b": {"oneOf": [TEXT]}}}
     apply(schema(twice), [repair.one_of_to_any_of], said.append)
@@ -316,30 +316,30 @@ def test_a_rule_says_where_it_worked() -> None:
     assert said == [f"one of to any of: {place} and 1 more"]
 
 
-def test_values_of_messages_are_left_alone() -> None:
-    """An example that looks like a schema is none."""
+def test_examples_are_not_changed() -> None:
+    """Examples, defaults and enum values that look like schemas are not changed."""
     example = {"nullable": True, "oneOf": [1], "enum": [{"value": 1}]}
     given = schema({"type": "object", "example": example, "default": example, "enum": [example]})
     assert apply(given, repair.DIALECT) == given
 
 
 def test_a_field_may_have_the_name_of_a_keyword() -> None:
-    """`properties` holds names, and `nullable` may be one of them."""
+    """The keys of `properties` are names, not keywords."""
     names = {"nullable": TEXT, "enum": TEXT, "default": TEXT, "oneOf": TEXT, "example": TEXT}
     given = schema({"type": "object", "properties": names})
     assert apply(given, ALL) == given
 
 
-def test_rules_leave_the_original_alone() -> None:
-    """A document is repaired in a copy."""
+def test_rules_do_not_change_the_original() -> None:
+    """The rules work on a copy."""
     given = schema({**TEXT, "nullable": True})
     before = copy.deepcopy(given)
     assert apply(given, repair.RULES) != before
     assert given == before
 
 
-def test_two_members_of_an_intersection_that_are_annotations_are_kept() -> None:
-    """What the publisher says beside a reference stays in the docstring."""
+def test_annotations_beside_a_reference_are_kept() -> None:
+    """Unwrapping an allOf keeps its description and example."""
     given = schema({"allOf": [REF, {"description": "d"}], "example": "e"}, X=X)
     made = apply(given, [generator_input.unwrap_annotated_references])
     body = made["paths"]["/embeddings"]["post"]["requestBody"]
@@ -348,7 +348,7 @@ def test_two_members_of_an_intersection_that_are_annotations_are_kept() -> None:
 
 
 def allows(document: dict[str, Any], request: Any) -> bool:
-    """Whether the document's request schema takes it."""
+    """Whether the request schema of a document accepts a request."""
     body = dereference(document, document["paths"]["/embeddings"]["post"]["requestBody"])
     wanted = body["content"]["application/json"]["schema"]
     return jsonschema_rs.Draft202012Validator(
@@ -357,7 +357,7 @@ def allows(document: dict[str, Any], request: Any) -> bool:
 
 
 def request(**provider: Any) -> dict[str, Any]:
-    """A request with these preferences."""
+    """Make a request with these preferences."""
     return {"input": "a", "model": "m", "provider": provider}
 
 
@@ -390,8 +390,8 @@ MEANT: list[tuple[Any, bool]] = [
 
 
 @pytest.mark.parametrize("origin", REAL)
-def test_the_contract_is_what_the_publisher_meant(origin: str) -> None:
-    """Documented values are allowed, garbage is not, in every form of every edition."""
+def test_the_contract_allows_what_the_documentation_shows(origin: str) -> None:
+    """In every edition, documented values are valid and wrong ones are not."""
     meant = edition(origin).contract
     assert [value for value, right in MEANT if allows(meant, value) is not right] == []
 
@@ -399,8 +399,8 @@ def test_the_contract_is_what_the_publisher_meant(origin: str) -> None:
 FORMER = {"oneOf": [{"type": "number"}, REF, {"description": "Any type"}]}
 
 
-def test_the_former_form_says_something_else_than_it_means() -> None:
-    """As its renderer printed it, a number is refused and anything else allowed."""
+def test_the_old_page_format_is_repaired() -> None:
+    """The old renderer's output rejects a number and allows all else, unlike the contract."""
     parse_edition = schema({"type": "object", "properties": {"latency": FORMER}}, X=X)
     repaired = apply(parse_edition, repair.RULES)
     tried = [{"latency": 1.5}, {"latency": {"a": "b"}}, {"latency": "x"}]
@@ -409,8 +409,8 @@ def test_the_former_form_says_something_else_than_it_means() -> None:
 
 
 @pytest.mark.parametrize("origin", REAL)
-def test_the_contract_and_the_generators_input_are_sound(origin: str) -> None:
-    """Each passes the checks that a new edition has to pass, and another round changes neither."""
+def test_the_rules_give_valid_and_stable_documents(origin: str) -> None:
+    """Contract and generator's input are valid, and applying the rules again changes neither."""
     repaired = edition(origin).contract
     bent = apply(repaired, generator_input.RULES)
     validate(repaired)
@@ -420,8 +420,8 @@ def test_the_contract_and_the_generators_input_are_sound(origin: str) -> None:
 
 
 @pytest.mark.parametrize("origin", REAL)
-def test_nothing_that_the_generator_misreads_is_left(origin: str) -> None:
-    """Null among types or values, a second list form, a closed object, a default."""
+def test_the_generators_input_has_nothing_that_it_misreads(origin: str) -> None:
+    """It has no null types or values, no second array alternative and no closed object."""
     bent = apply(edition(origin).contract, generator_input.RULES)
     for _, node in mappings(bent):
         assert not isinstance(node.get("type"), list)
@@ -432,7 +432,7 @@ def test_nothing_that_the_generator_misreads_is_left(origin: str) -> None:
 
 
 def test_the_contract_ships_as_package_data() -> None:
-    """What the stand-in reads is what the rules derive."""
+    """The stand-in reads the contract that the rules derive."""
     from openrouter_embeddings.local.contract import contract as shipped
 
     assert shipped() == edition("openapi.yaml").contract

@@ -1,4 +1,4 @@
-"""What a schema means: what is the same in other words, and what differs, in small."""
+"""Reading schemas: which ones are equivalent, what differs, and samples of their values."""
 
 import copy
 from typing import Any
@@ -19,43 +19,43 @@ A, B = {"type": "string", "enum": ["a"]}, {"type": "string", "enum": ["b"]}
 
 
 def of(**properties: Any) -> dict[str, Any]:
-    """An object with these fields."""
+    """Make an object schema with these fields."""
     return {"type": "object", "properties": properties}
 
 
-def needing(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """An object that requires a field of it."""
+def requiring(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Make an object schema that requires a field."""
     return {**schema, "required": [name]}
 
 
-def listed(items: Any, **more: Any) -> dict[str, Any]:
-    """A list."""
+def list_of(items: Any, **more: Any) -> dict[str, Any]:
+    """Make a list schema."""
     return {"type": "array", "items": items, **more}
 
 
 def any_of(*alternatives: Any) -> dict[str, Any]:
-    """One of several schemas."""
+    """Make a union."""
     return {"anyOf": [*alternatives]}
 
 
 COMPONENTS = {
     "Text": STRING,
     "Circle": any_of({"$ref": "#/components/schemas/Circle"}, STRING),
-    "Tree": of(children=listed({"$ref": "#/components/schemas/Tree"})),
-    "Lists": listed({"$ref": "#/components/schemas/Lists"}),
-    "Chain": needing("next", of(next=any_of({"$ref": "#/components/schemas/Chain"}, NULL))),
-    "Named": needing("of", of(of=any_of({"$ref": "#/components/schemas/Named"}, STRING))),
-    "Branch": needing("kids", of(kids=listed({"$ref": "#/components/schemas/Branch"}))),
+    "Tree": of(children=list_of({"$ref": "#/components/schemas/Tree"})),
+    "Lists": list_of({"$ref": "#/components/schemas/Lists"}),
+    "Chain": requiring("next", of(next=any_of({"$ref": "#/components/schemas/Chain"}, NULL))),
+    "Named": requiring("of", of(of=any_of({"$ref": "#/components/schemas/Named"}, STRING))),
+    "Branch": requiring("kids", of(kids=list_of({"$ref": "#/components/schemas/Branch"}))),
 }
 
 
 def ref(name: str) -> dict[str, Any]:
-    """A reference to a component."""
+    """Make a reference to a component."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
 def changed(old: Any, new: Any, *, sent: bool = True) -> dict[str, bool]:
-    """What a comparison says of two schemas, and whether each breaks."""
+    """Return the changes between two schemas, and whether each breaks callers."""
     readers = [
         SchemaReader({"components": {"schemas": copy.deepcopy(COMPONENTS)}}) for _ in range(2)
     ]
@@ -82,7 +82,7 @@ SAME = [
     ({}, any_of(STRING, {})),
     ({}, True),
     ({"type": "string", "minLength": 0}, STRING),
-    (listed(STRING, uniqueItems=False), listed(STRING)),
+    (list_of(STRING, uniqueItems=False), list_of(STRING)),
     ({"type": "integer", "exclusiveMinimum": 0}, {"type": "integer", "minimum": 1}),
     ({"type": "integer", "exclusiveMaximum": 9}, {"type": "integer", "maximum": 8}),
     ({"type": "integer", "minimum": 0.5}, {"type": "integer", "minimum": 1}),
@@ -90,13 +90,13 @@ SAME = [
     (any_of(NUMBER, {"type": "integer"}), NUMBER),
     ({"allOf": [NUMBER, {"type": "integer"}]}, {"type": "integer"}),
     ({"allOf": [of(x=STRING), of(y=STRING)]}, of(x=STRING, y=STRING)),
-    ({"allOf": [of(x=STRING), needing("x", of())]}, needing("x", of(x=STRING))),
+    ({"allOf": [of(x=STRING), requiring("x", of())]}, requiring("x", of(x=STRING))),
     ({"type": "object", "allOf": [of(x={}), of(x=STRING)]}, of(x=STRING)),
     ({"allOf": [{**STRING, "minLength": 1}, {"minLength": 3}]}, {**STRING, "minLength": 3}),
     ({"type": "object", "anyOf": [of(x=STRING), STRING]}, of(x=STRING)),
     (any_of({**STRING, "maxLength": 3}, {**STRING, "maxLength": 5}), {**STRING, "maxLength": 5}),
     (any_of(A, {**STRING, "minLength": 9}), any_of({**STRING, "minLength": 9}, A)),
-    (ref("Tree"), of(children=listed(ref("Tree")))),
+    (ref("Tree"), of(children=list_of(ref("Tree")))),
     (ref("Lists"), ref("Lists")),
     ({**STRING, "default": None}, STRING),
     ({**STRING, "format": "uri", "title": "T", "examples": ["x"]}, STRING),
@@ -106,7 +106,7 @@ SAME = [
     ({**INTEGER, "multipleOf": 1}, INTEGER),
     ({**STRING, "minLength": 1.0}, {**STRING, "minLength": 1}),
     (of(x=False), of()),
-    (any_of(of(x=STRING), needing("x", of(x=STRING))), of(x=STRING)),
+    (any_of(of(x=STRING), requiring("x", of(x=STRING))), of(x=STRING)),
     ({**STRING, "not": A}, {**STRING, "not": {**A, "description": "words"}}),
     (
         {**of(), "patternProperties": {"^x": ref("Text")}},
@@ -118,8 +118,8 @@ SAME = [
 
 @pytest.mark.parametrize(("one", "other"), SAME)
 @pytest.mark.parametrize("sent", [True, False])
-def test_the_same_in_other_words(one: Any, other: Any, sent: bool) -> None:
-    """No difference, in either direction."""
+def test_equivalent_schemas_do_not_differ(one: Any, other: Any, sent: bool) -> None:
+    """Two spellings of a schema give no change in either direction."""
     assert changed(one, other, sent=sent) == changed(other, one, sent=sent) == {}
 
 
@@ -229,46 +229,46 @@ DIFFERENT: list[tuple[Any, Any, str, bool, bool]] = [
     ({"enum": [{"a": 1}]}, {"enum": [{"a": 1}, {"b": 2}]}, "the root has the new", False, True),
     (XY, {**XY, **NEEDS}, "the root needs x or y now", True, False),
     ({**XY, **NEEDS}, XY, "the root no longer needs x or y", False, True),
-    (of(), needing("x", of()), "x is new and required", True, False),
+    (of(), requiring("x", of()), "x is new and required", True, False),
     (of(x=STRING), of(x=False), "x is gone", True, True),
     (of(), of(x=STRING), "x is new", False, False),
-    (of(), needing("x", of(x=STRING)), "x is new and required", True, False),
+    (of(), requiring("x", of(x=STRING)), "x is new and required", True, False),
     (of(x=STRING), of(), "x is gone", True, True),
-    (of(x=STRING), needing("x", of(x=STRING)), "x is required now", True, False),
-    (needing("x", of(x=STRING)), of(x=STRING), "x is optional now", False, True),
+    (of(x=STRING), requiring("x", of(x=STRING)), "x is required now", True, False),
+    (requiring("x", of(x=STRING)), of(x=STRING), "x is optional now", False, True),
     (of(), {**of(), "additionalProperties": False}, "the root no longer allows other", True, False),
     ({**of(), "additionalProperties": False}, of(), "the root allows other fields", False, True),
     (of(), {**of(), "additionalProperties": STRING}, "* must be string now", True, False),
     (of(x=of(y=STRING)), of(x=of(y=NUMBER)), "x.y is no longer string", True, True),
-    (listed(STRING), listed(NUMBER), "the root is no longer a list of strings", True, True),
-    (listed(STRING), listed(STRING, maxItems=2), "the root has maxItems 2 now", True, False),
+    (list_of(STRING), list_of(NUMBER), "the root is no longer a list of strings", True, True),
+    (list_of(STRING), list_of(STRING, maxItems=2), "the root has maxItems 2 now", True, False),
     (
-        any_of(listed(STRING), listed(NUMBER)),
-        any_of(listed(STRING, maxItems=2), listed(NUMBER)),
+        any_of(list_of(STRING), list_of(NUMBER)),
+        any_of(list_of(STRING, maxItems=2), list_of(NUMBER)),
         "the root has maxItems 2 now (a list of strings)",
         True,
         False,
     ),
     (
-        listed(any_of(STRING, NUMBER)),
-        any_of(listed(STRING), listed(NUMBER)),
+        list_of(any_of(STRING, NUMBER)),
+        any_of(list_of(STRING), list_of(NUMBER)),
         "the root may no longer mix number and string",
         True,
         False,
     ),
     (
-        any_of(listed(STRING), listed(NUMBER)),
-        listed(any_of(STRING, NUMBER)),
+        any_of(list_of(STRING), list_of(NUMBER)),
+        list_of(any_of(STRING, NUMBER)),
         "the root may mix number and string now",
         False,
         True,
     ),
-    (listed(A), listed(any_of(A, B)), "[] has the new value b", False, True),
+    (list_of(A), list_of(any_of(A, B)), "[] has the new value b", False, True),
     (any_of(of(t=A), of(t=B)), of(t=A), "the root may no longer have the t b", True, True),
     (of(t=A), any_of(of(t=A), of(t=B)), "the root may have the t b now", False, True),
     (
         any_of(of(t=A), of(t=B)),
-        any_of(of(t=A), needing("x", of(t=B, x=STRING))),
+        any_of(of(t=A), requiring("x", of(t=B, x=STRING))),
         "x is new and required (where t is b)",
         True,
         False,
@@ -282,7 +282,7 @@ DIFFERENT: list[tuple[Any, Any, str, bool, bool]] = [
     ),
     (
         any_of(of(x=STRING), of(x=STRING, y=STRING)),
-        any_of(needing("x", of(x=STRING)), of(x=NUMBER, y=STRING)),
+        any_of(requiring("x", of(x=STRING)), of(x=NUMBER, y=STRING)),
         "x may be number now",
         False,
         True,
@@ -291,10 +291,10 @@ DIFFERENT: list[tuple[Any, Any, str, bool, bool]] = [
 
 
 @pytest.mark.parametrize(("old", "new", "said", "sender", "reader"), DIFFERENT)
-def test_a_difference_breaks_who_relies_on_it(
+def test_a_difference_breaks_the_right_side(
     old: Any, new: Any, said: str, sender: bool, reader: bool
 ) -> None:
-    """What is sent may be allowed less, what is read more: either is said, and marked."""
+    """Narrower requests and wider responses break callers; both are reported."""
     for sent, breaks in ((True, sender), (False, reader)):
         found = changed(old, new, sent=sent)
         if sent or "the default" not in said:
@@ -309,12 +309,12 @@ CONDITIONS: list[tuple[Any, str, Any]] = [
     (of(), "unevaluatedProperties", False),
     (of(), "dependentRequired", {"x": ["y"]}),
     (of(), "dependentSchemas", {"x": {"required": ["y"]}}),
-    (listed(STRING), "prefixItems", [A]),
-    (listed(STRING), "contains", A),
-    (listed(STRING), "minContains", 2),
-    (listed(STRING), "maxContains", 2),
-    (listed(STRING), "unevaluatedItems", False),
-    *((kind, "not", A) for kind in (STRING, NUMBER, of(), listed(STRING))),
+    (list_of(STRING), "prefixItems", [A]),
+    (list_of(STRING), "contains", A),
+    (list_of(STRING), "minContains", 2),
+    (list_of(STRING), "maxContains", 2),
+    (list_of(STRING), "unevaluatedItems", False),
+    *((kind, "not", A) for kind in (STRING, NUMBER, of(), list_of(STRING))),
     *((STRING, keyword, A) for keyword in ("if", "then", "else")),
 ]
 
@@ -324,7 +324,7 @@ CONDITIONS: list[tuple[Any, str, Any]] = [
 def test_a_condition_breaks_in_both_directions(
     schema: Any, keyword: str, value: Any, sent: bool
 ) -> None:
-    """Whether it allows more or less is not told; a person has to read it."""
+    """It is unknown whether a condition allows more or less, so both directions break."""
     other = {**schema, keyword: value}
     for one, two in ((schema, other), (other, schema)):
         ((text, breaks),) = changed(one, two, sent=sent).items()
@@ -332,8 +332,8 @@ def test_a_condition_breaks_in_both_directions(
         assert breaks
 
 
-def test_a_component_counts_in_a_condition() -> None:
-    """As what it holds, not as its name; also where it contains itself."""
+def test_a_component_in_a_condition_is_compared_by_content() -> None:
+    """Its content counts, not its name, even if it is recursive."""
     schema = {**of(), "patternProperties": {"^x": ref("X"), "^tree": ref("Tree")}}
     readers = [
         SchemaReader({"components": {"schemas": {**COMPONENTS, "X": x}}}) for x in (STRING, NUMBER)
@@ -343,11 +343,11 @@ def test_a_component_counts_in_a_condition() -> None:
     assert change.breaks
 
 
-def test_lists_of_lists_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However deep: the work grows with the depth, and does not double."""
+def test_nested_lists_are_read_in_linear_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every level of a nested list is read once."""
     schema: Any = STRING
     for _ in range(12):
-        schema = listed(schema)
+        schema = list_of(schema)
     read: list[Any] = []
     real = Normalizer.alternatives
 
@@ -369,26 +369,26 @@ def test_lists_of_lists_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
         {**XY, **NEEDS},
         {**XY, **NEEDS, "required": ["y"]},
         {**STRING, "minLength": 2.0, "maxLength": 4.0},
-        listed(STRING, minItems=2.0),
+        list_of(STRING, minItems=2.0),
     ],
 )
-def test_the_least_value_is_allowed(schema: Any) -> None:
-    """Also of what contains itself, of what needs one of several, and with limits like 2.0."""
+def test_the_smallest_value_is_valid(schema: Any) -> None:
+    """This includes recursive schemas, choices of required fields, and limits such as 2.0."""
     document = {"components": {"schemas": COMPONENTS}}
     reader = SchemaReader(document)
     value = Sampler(reader).smallest(reader.read(schema))
     assert jsonschema_rs.Draft202012Validator({**schema, **document}).is_valid(value), value
 
 
-def test_what_one_of_several_requires_is_not_required() -> None:
-    """Unless a tag tells them apart."""
-    one = any_of(needing("x", of(x=STRING)), of(x=STRING, y=STRING))
+def test_a_field_that_one_alternative_requires_is_not_required() -> None:
+    """Without a discriminator, a field is required only if every alternative requires it."""
+    one = any_of(requiring("x", of(x=STRING)), of(x=STRING, y=STRING))
     assert changed(of(x=STRING, y=STRING), one) == {}
 
 
 @pytest.mark.parametrize("keyword", ["minLength", "maxLength", "pattern"])
-def test_a_value_that_breaks_a_limit_breaks_it(keyword: str) -> None:
-    """And a value of the form keeps it, as JSON Schema sees it."""
+def test_a_value_that_violates_a_string_limit_is_invalid(keyword: str) -> None:
+    """JSON Schema rejects the violating value and accepts the normal one."""
     schema = {**STRING, "minLength": 2, "maxLength": 4, "pattern": "^[a-z]+$"}
     _try(schema, keyword)
 
@@ -401,17 +401,17 @@ def test_a_value_that_breaks_a_limit_breaks_it(keyword: str) -> None:
         ({**NUMBER, "exclusiveMinimum": 2}, "minimum"),
         ({**NUMBER, "exclusiveMaximum": 2}, "maximum"),
         ({"type": "integer", "minimum": 7, "multipleOf": 10}, "multipleOf"),
-        (listed(STRING, minItems=2), "minItems"),
-        (listed(STRING, minItems=2.0), "minItems"),
-        (listed(STRING, maxItems=2.0), "maxItems"),
+        (list_of(STRING, minItems=2), "minItems"),
+        (list_of(STRING, minItems=2.0), "minItems"),
+        (list_of(STRING, maxItems=2.0), "maxItems"),
         ({**STRING, "minLength": 2.0}, "minLength"),
         ({**STRING, "maxLength": 2.0}, "maxLength"),
-        (listed(of(x=STRING), maxItems=2), "maxItems"),
-        (listed(STRING, uniqueItems=True), "uniqueItems"),
+        (list_of(of(x=STRING), maxItems=2), "maxItems"),
+        (list_of(STRING, uniqueItems=True), "uniqueItems"),
     ],
 )
-def test_limits_of_other_kinds_are_tried_too(schema: Any, keyword: str) -> None:
-    """Numbers and lists."""
+def test_a_value_that_violates_a_number_or_list_limit_is_invalid(schema: Any, keyword: str) -> None:
+    """JSON Schema rejects the violating value and accepts the normal one."""
     _try(schema, keyword)
 
 
@@ -427,12 +427,12 @@ def _try(schema: Any, keyword: str) -> None:
 @pytest.mark.parametrize(
     ("schema", "paths"),
     [
-        (of(a=of(b=listed(of(c=STRING)))), {"a", "a.b", "a.b[].c"}),
+        (of(a=of(b=list_of(of(c=STRING)))), {"a", "a.b", "a.b[].c"}),
         (any_of(of(t=A, x=A), of(t=B, y=A)), {"t", "x", "y"}),
         (ref("Tree"), {"children", "children[].children"}),
         (STRING, set()),
     ],
 )
-def test_the_paths_of_a_message(schema: Any, paths: set[str]) -> None:
-    """Every field that it names; of one that contains itself, the first of them."""
+def test_paths_lists_every_named_field(schema: Any, paths: set[str]) -> None:
+    """A recursive schema is listed once."""
     assert SchemaReader({"components": {"schemas": COMPONENTS}}).paths(schema) == paths

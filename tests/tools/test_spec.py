@@ -1,4 +1,4 @@
-"""Taking a new edition of the specification: out of a page, whole, or not at all."""
+"""Parsing a new edition, and `make spec`: from a page or a whole document, all or nothing."""
 
 import json
 import subprocess
@@ -58,20 +58,20 @@ components:
 """
 
 
-def test_the_document_comes_out_of_a_page_byte_for_byte() -> None:
-    """Whatever other code blocks the page has."""
+def test_a_document_is_extracted_byte_for_byte() -> None:
+    """Other code blocks on the page do not matter."""
     assert extract(PAGE) == (TEXT, BEFORE)
 
 
-def test_a_bare_document_is_taken_as_it_is() -> None:
-    """With comments before it, too."""
+def test_a_bare_document_is_kept_as_it_is() -> None:
+    """It may begin with comments."""
     assert extract(TEXT) == (TEXT, 0)
     assert extract(b"# edition 2\n" + TEXT) == (b"# edition 2\n" + TEXT, 0)
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_real_page_gives_its_block_byte_for_byte(name: str) -> None:
-    """In the former form and in today's."""
+def test_a_document_is_extracted_from_every_real_page(name: str) -> None:
+    """The old and the current page format both work."""
     text = edition(name).text
     assert text.startswith(b"openapi: ")
     assert b"```" not in text
@@ -88,14 +88,14 @@ def test_a_real_page_gives_its_block_byte_for_byte(name: str) -> None:
         (b"<!doctype html>", r"the page is HTML.*append \.md"),
     ],
 )
-def test_a_page_without_one_document_is_refused(page: bytes, words: str) -> None:
-    """None, or two."""
+def test_a_page_without_exactly_one_document_is_rejected(page: bytes, words: str) -> None:
+    """A page with none or with two documents is an error."""
     with pytest.raises(SpecError, match=words):
         extract(page)
 
 
 def edited(old: str, new: str) -> bytes:
-    """The project's own document with a piece of it replaced."""
+    """Replace a piece of the test document."""
     assert OWN.count(old.encode()) >= 1
     return OWN.replace(old.encode(), new.encode(), 1)
 
@@ -143,8 +143,8 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("flaw", BROKEN)
-def test_a_flawed_document_is_refused_in_one_line(flaw: str) -> None:
-    """With the place in the publisher's document, what is the matter, and what to do."""
+def test_an_invalid_document_is_rejected_in_one_line(flaw: str) -> None:
+    """The error has the place in the document, the problem and the remedy."""
     text, words = BROKEN[flaw]
     with pytest.raises(SpecError, match=words) as caught:
         parse_edition(text)
@@ -169,21 +169,21 @@ SOUND = {
 
 
 @pytest.mark.parametrize("habit", SOUND)
-def test_odd_but_sound_documents_are_taken(habit: str) -> None:
-    """With the operation, its answers and its schemas."""
+def test_unusual_but_valid_documents_are_accepted(habit: str) -> None:
+    """Their operations, responses and schemas are all there."""
     operation = parse_edition(SOUND[habit]).contract["paths"]["/embeddings"]["post"]
     assert sorted(operation["responses"]) == ["200", "400"]
 
 
-def test_the_line_of_a_place_that_a_rule_has_moved_is_found() -> None:
-    """Rules put alternatives around schemas and spell unions in another way."""
+def test_the_line_of_a_place_that_a_rule_moved_is_found() -> None:
+    """Rules wrap schemas in unions and rename union keywords."""
     moved = ("components", "schemas", "Text", "anyOf", "0", "type")
     assert find(OWN, moved) == (("components", "schemas", "Text", "type"), OWN.count(b"\n"))
 
 
 @pytest.mark.parametrize("flaw", ["duplicate key", "dangling reference", "no such type"])
-def test_lines_are_counted_in_the_page_that_was_given(flaw: str) -> None:
-    """So that an editor goes there."""
+def test_line_numbers_refer_to_the_page(flaw: str) -> None:
+    """An editor can jump to the line."""
     text, _ = BROKEN[flaw]
     with pytest.raises(SpecError) as bare:
         parse_edition(text)
@@ -193,14 +193,14 @@ def test_lines_are_counted_in_the_page_that_was_given(flaw: str) -> None:
 
 
 @pytest.mark.parametrize("edition_", ["openapi.yaml", "generator-config.yaml"])
-def test_the_committed_files_are_sound(edition_: str) -> None:
-    """They pass their own checks."""
+def test_the_committed_files_are_valid(edition_: str) -> None:
+    """openapi.yaml and generator-config.yaml pass their own checks."""
     assert load((SPEC.parent / edition_).read_bytes())
     validate(parse_edition(TEXT).contract)
 
 
 def command(*arguments: str, given: bytes | None = None) -> subprocess.CompletedProcess[str]:
-    """`python -m tools.spec` with these arguments."""
+    """Run `python -m tools.spec` with these arguments."""
     return subprocess.run(
         [sys.executable, "-m", "tools.spec", *arguments],
         input=given.decode() if given else None,
@@ -212,8 +212,8 @@ def command(*arguments: str, given: bytes | None = None) -> subprocess.Completed
 
 
 @pytest.mark.parametrize("origin", ["-", "nowhere.md"])
-def test_make_spec_says_what_is_wrong_and_that_nothing_changed(origin: str) -> None:
-    """From standard input and from a file that is not there."""
+def test_make_spec_reports_an_error_and_changes_nothing(origin: str) -> None:
+    """It reports invalid standard input and a missing file."""
     done = command(origin, given=b"nothing")
     assert done.returncode == 1
     assert done.stderr.startswith(f"spec: {'standard input' if origin == '-' else origin}: ")
@@ -222,24 +222,24 @@ def test_make_spec_says_what_is_wrong_and_that_nothing_changed(origin: str) -> N
     assert SPEC.read_bytes() == TEXT
 
 
-def test_make_spec_knows_the_edition_it_has() -> None:
-    """From standard input, as a page."""
+def test_make_spec_recognizes_the_current_edition() -> None:
+    """It says that nothing has to be replaced."""
     done = command("-", given=PAGE)
     assert done.stdout == "spec: openapi.yaml is already this edition\n"
 
 
 def test_spec_diff_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It only says what would be."""
+    """It only prints the changes."""
     (tmp_path / "page.yaml").write_bytes(OWN)
     assert spec.main(["--diff", str(tmp_path / "page.yaml")]) == 0
     assert "BREAKS" in capsys.readouterr().out
     assert SPEC.read_bytes() == TEXT
 
 
-def test_a_sound_edition_replaces_the_old_one(
+def test_a_valid_edition_replaces_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Byte for byte, with an account of what changes and what to do next."""
+    """The file is replaced byte for byte; the output lists the changes and the next step."""
     target = tmp_path / "openapi.yaml"
     target.write_bytes(TEXT)
     monkeypatch.setattr(spec, "SPEC", target)
@@ -253,21 +253,21 @@ def test_a_sound_edition_replaces_the_old_one(
 
 
 @pytest.mark.parametrize("fence", [b"```yaml openapi.yaml", b"````yaml /x.yaml post /embeddings"])
-def test_a_fence_may_be_long_or_say_more(fence: bytes) -> None:
-    """As Markdown allows, and as today's page has it."""
+def test_a_code_fence_may_be_long_and_have_more_info(fence: bytes) -> None:
+    """Markdown allows it, and the current page uses it."""
     closing = fence[: len(fence) - len(fence.lstrip(b"`"))]
     page = b"# Page\n" + fence + b"\nopenapi: 3.1.0\n" + closing + b"\n"
     assert extract(page) == (b"openapi: 3.1.0\n", 2)
 
 
-def test_front_matter_is_no_part_of_the_document() -> None:
+def test_front_matter_is_ignored() -> None:
     """Pages of 2025 begin with it."""
     page = b"---\ntitle: x\ntags:\n    - y\n---\n" + PAGE
     assert extract(page) == (TEXT, BEFORE + 5)
 
 
 def whole() -> dict[str, Any]:
-    """A whole document: the project's own, with other operations and what they alone use."""
+    """Make a whole document: the test document with other operations and their components."""
     made = load(OWN)
     schemas = made["components"]["schemas"]
     schemas["Bad"] = {"type": "object", "properties": {"more": {"$ref": "#/components/schemas/M"}}}
@@ -288,8 +288,8 @@ def whole() -> dict[str, Any]:
 WANTED = ["POST /embeddings"]
 
 
-def test_a_whole_document_is_cut_to_what_the_operations_reach() -> None:
-    """The rest is counted in one line."""
+def test_only_the_wanted_operations_and_their_components_are_selected() -> None:
+    """One line counts what was left out."""
     found = parse_edition(json.dumps(whole()).encode(), WANTED, "openapi.json")
     assert found.omitted == "3 other operations and 3 components left out"
     document = load(found.text)
@@ -300,8 +300,8 @@ def test_a_whole_document_is_cut_to_what_the_operations_reach() -> None:
     assert parse_edition(found.text).contract == found.contract
 
 
-def test_what_is_cut_says_where_it_is_from() -> None:
-    """In a comment with the digest of the source, so that the same source gives the same file."""
+def test_selected_operations_have_a_comment_with_their_source() -> None:
+    """It has the digest of the source, and the same source gives the same file."""
     source = json.dumps(whole()).encode()
     text = parse_edition(source, WANTED, "openapi.json").text
     comment = text.partition(b"openapi:")[0].decode()
@@ -311,8 +311,8 @@ def test_what_is_cut_says_where_it_is_from() -> None:
     assert parse_edition(source, WANTED, "openapi.json").text == text
 
 
-def test_what_is_cut_is_in_a_stable_order() -> None:
-    """However the publisher ordered it, below the comment that names the source."""
+def test_selected_operations_are_sorted() -> None:
+    """The publisher's order does not matter."""
 
     def reverse(node: Any) -> Any:
         if isinstance(node, dict):
@@ -324,22 +324,22 @@ def test_what_is_cut_is_in_a_stable_order() -> None:
     assert texts[0] == texts[1]
 
 
-def test_a_whole_document_is_cut_as_yaml_and_as_json_alike() -> None:
-    """A document with nothing but the operation is rewritten if it is JSON, and kept otherwise."""
+def test_yaml_and_json_give_the_same_selection() -> None:
+    """YAML without other operations is kept as it is; JSON is always rewritten."""
     assert parse_edition(OWN, WANTED).text == OWN
     as_json = json.dumps(load(OWN)).encode()
     assert load(parse_edition(as_json, WANTED).text) == load(OWN)
     assert parse_edition(as_json, WANTED).omitted == ""
 
 
-def test_an_operation_that_a_whole_document_lacks_is_named() -> None:
-    """With the configuration that asks for it."""
+def test_a_missing_operation_is_reported() -> None:
+    """The error names the configuration that asks for it."""
     with pytest.raises(SpecError, match=r"has no POST /rerank.*generator-config\.yaml"):
         parse_edition(json.dumps(whole()).encode(), ["POST /embeddings", "POST /rerank"])
 
 
-def test_what_refers_into_another_operation_gets_a_copy() -> None:
-    """That operation is left out, and what stands there is not."""
+def test_a_reference_into_another_operation_is_inlined() -> None:
+    """That operation is left out, so its content is copied."""
     given = whole()
     pets = given["paths"]["/pets"]["get"]["responses"]["200"]
     answers = given["paths"]["/embeddings"]["post"]["responses"]
@@ -351,7 +351,7 @@ def test_what_refers_into_another_operation_gets_a_copy() -> None:
 
 
 def test_schemas_that_only_a_discriminator_names_are_kept() -> None:
-    """By their bare names or by references."""
+    """A discriminator may use bare names or references."""
     given = whole()
     given["components"]["schemas"]["Bad"]["discriminator"] = {
         "propertyName": "kind",
@@ -361,8 +361,8 @@ def test_schemas_that_only_a_discriminator_names_are_kept() -> None:
     assert {"Pet", "Idle"} <= set(found.contract["components"]["schemas"])
 
 
-def test_a_flaw_in_a_whole_document_is_located_there() -> None:
-    """And not in what was cut out of it, which nobody has seen."""
+def test_an_error_in_a_whole_document_has_its_line_there() -> None:
+    """The line refers to the input, not to the selection, which nobody has seen."""
     given = OWN.replace(b"paths:\n", b"paths:\n  /pets:\n    get: {}\n").replace(
         b"type: integer", b"type: integr"
     )
@@ -371,16 +371,16 @@ def test_a_flaw_in_a_whole_document_is_located_there() -> None:
     assert caught.value.line == given[: given.index(b"integr")].count(b"\n") + 1
 
 
-def test_flaws_elsewhere_in_a_whole_document_are_nobodys_business() -> None:
-    """Only what the operations reach is checked."""
+def test_errors_outside_the_selection_are_ignored() -> None:
+    """Only what the wanted operations use is validated."""
     broken = whole()
     broken["components"]["schemas"]["Pet"] = {"type": "integr"}
     text = parse_edition(json.dumps(whole()).encode(), WANTED).text
     assert load(parse_edition(json.dumps(broken).encode(), WANTED).text) == load(text)
 
 
-def test_odd_texts_survive_being_written_as_yaml() -> None:
-    """Colons, hashes, words that YAML reads as values, lines and other alphabets."""
+def test_unusual_strings_survive_the_conversion_to_yaml() -> None:
+    """Colons, hashes, YAML keywords, line breaks and other alphabets are kept."""
     odd = ["a: b", "# x", "null", "yes", "1.0", "2026-01-01", "", " a ", "a\nb\n", "é\u2028", "😀"]
     made = whole()
     made["info"]["description"] = "\n".join(odd)
