@@ -86,11 +86,7 @@ def _edit_request(editor: ContractEditor) -> None:
         value for one in alternatives for value in editor.property_of(one, "type").get("enum", ())
     }
     text = {"type": "string"}
-    media = {
-        "type": "object",
-        "properties": {"data": text, "format": text},
-        "required": ["data"],
-    }
+    media = {"type": "object", "properties": {"data": text, "format": text}, "required": ["data"]}
     for kind in MEDIA:
         if kind not in known:
             tag = {"type": "string", "enum": [kind]}

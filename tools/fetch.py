@@ -96,8 +96,7 @@ def _single(folder: Path, found: list[Path]) -> Path:
         )
     names = ", ".join(str(path.relative_to(folder)) for path in found[:6])
     raise SpecError(
-        f"{len(found)} files could be the document: {names}",
-        remedy="pass one of them: FROM=…",
+        f"{len(found)} files could be the document: {names}", remedy="pass one of them: FROM=…"
     )
 
 

@@ -344,8 +344,7 @@ ANSWERS = {
         gaps=("response field data[].next",),
     ),
     "a response field of another type in Python": MadeUpEdition(
-        (e.set_keys("response.id", format="date-time"),),
-        ("BREAKS  id has format: date-time now",),
+        (e.set_keys("response.id", format="date-time"),), ("BREAKS  id has format: date-time now",)
     ),
     "another media type": MadeUpEdition((e.media_type("response", "text/csv"),)),
     "another success": MadeUpEdition(

@@ -75,10 +75,7 @@ def test_hash_seeds_change_nothing() -> None:
             text=True,
             check=False,
         )
-        assert (done.returncode, done.stdout) == (
-            0,
-            "check: generated/ matches openapi.yaml\n",
-        )
+        assert (done.returncode, done.stdout) == (0, "check: generated/ matches openapi.yaml\n")
 
 
 def test_edited_missing_and_stale_files_are_found(tmp_path: Path) -> None:

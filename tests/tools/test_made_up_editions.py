@@ -71,9 +71,7 @@ def everything_harmless(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return client_of(as_yaml(document), tmp_path_factory.mktemp("harmless"))
 
 
-def test_the_wrapper_type_checks_with_all_harmless_changes(
-    everything_harmless: Path,
-) -> None:
+def test_the_wrapper_type_checks_with_all_harmless_changes(everything_harmless: Path) -> None:
     """Mypy accepts the wrapper with the new client."""
     assert changed_files(PACKAGE, everything_harmless / PACKAGE.name)
     # the cache stays for the next run: mypy finds out what has changed

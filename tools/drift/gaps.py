@@ -37,16 +37,6 @@ def findings(contract: dict[str, Json]) -> list[Finding]:
         return [*merge_by_key(finding for look in looks for finding in look)]
 
 
-def gaps(contract: dict[str, Json]) -> list[Finding]:
-    """List what the wrapper does not offer."""
-    return [finding for finding in findings(contract) if not finding.is_offered]
-
-
-def offered(contract: dict[str, Json]) -> list[Finding]:
-    """List what the wrapper offers."""
-    return [finding for finding in findings(contract) if finding.is_offered]
-
-
 def findings_for(change: Change, found: Iterable[Finding]) -> list[Finding]:
     """List the findings about a change; for an added object, also those about its fields."""
     return [finding for finding in found if _is_about(finding, change)]

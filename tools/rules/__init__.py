@@ -1,11 +1,11 @@
-"""A rule is a function that changes a document in place and returns the places it changed."""
+"""A rule is a function that changes a document in place and yields the places."""
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
-from tools.openapi import Json, pointer
+from tools.openapi import Json, Pointer, pointer
 
-Rule = Callable[[dict[str, Json]], list[tuple[str, ...]]]
+Rule = Callable[[dict[str, Json]], Iterator[Pointer]]
 
 
 def apply(
@@ -14,7 +14,7 @@ def apply(
     """Apply rules to a copy of `document`; `say` gets a line for each rule."""
     document = copy.deepcopy(document)
     for rule in rules:
-        places = rule(document)
+        places = list(rule(document))
         if say is None:
             continue
         name = rule.__name__.replace("_", " ")

@@ -6,6 +6,7 @@ its docstring names. `tools.class_names` names the classes afterwards.
 
 import copy
 import re
+from collections.abc import Iterator
 
 from tools.openapi import (
     Json,
@@ -21,33 +22,28 @@ from tools.openapi import (
 from tools.rules import Rule
 
 
-def inline_message_references(document: dict[str, Json]) -> list[Pointer]:
+def inline_message_references(document: dict[str, Json]) -> Iterator[Pointer]:
     """Inline references to bodies and responses, which the generator ignores."""
-    changed: list[Pointer] = []
     for path, operation in operations(document):
         places = [(operation, "requestBody")] if "requestBody" in operation else []
         places += [(operation["responses"], status) for status in operation.get("responses", {})]
         for holder, key in places:
             if "$ref" in holder[key]:
                 holder[key] = copy.deepcopy(dereference(document, holder[key]))
-                changed.append((*path, key))
-    return changed
+                yield (*path, key)
 
 
-def keep_json_only(document: dict[str, Json]) -> list[Pointer]:
+def keep_json_only(document: dict[str, Json]) -> Iterator[Pointer]:
     """Keep only JSON; the generator would use whichever media type comes first."""
-    changed: list[Pointer] = []
     for path, node in mappings(document):
         content = node.get("content")
         if isinstance(content, dict) and "application/json" in content and len(content) > 1:
             node["content"] = {"application/json": content["application/json"]}
-            changed.append((*path, "content"))
-    return changed
+            yield (*path, "content")
 
 
-def unwrap_annotated_references(document: dict[str, Json]) -> list[Pointer]:
+def unwrap_annotated_references(document: dict[str, Json]) -> Iterator[Pointer]:
     """Unwrap `allOf: [$ref, {description}]`, which the generator rejects unless it is an object."""
-    changed: list[Pointer] = []
     for path, node, members in lists(document, "allOf"):
         meant = [m for m in members if isinstance(m, dict) and set(m) - _ANNOTATIONS]
         if len(meant) == 1 and not set(node) - _ANNOTATIONS - {"allOf"}:
@@ -55,8 +51,7 @@ def unwrap_annotated_references(document: dict[str, Json]) -> list[Pointer]:
             kept = {k: v for k, v in node.items() if k != "allOf"}
             node.clear()
             node.update({**notes, **kept, **meant[0]})
-            changed.append(path)
-    return changed
+            yield path
 
 
 _ANNOTATIONS = frozenset(
@@ -64,9 +59,8 @@ _ANNOTATIONS = frozenset(
 )
 
 
-def merge_objects_of_all_of(document: dict[str, Json]) -> list[Pointer]:
+def merge_objects_of_all_of(document: dict[str, Json]) -> Iterator[Pointer]:
     """Merge the objects of an allOf; the generator needs them as components."""
-    changed: list[Pointer] = []
     for path, node, members in lists(document, "allOf"):
         objects = [dereference(document, m) for m in members]
         if not all(isinstance(o, dict) and not set(o) - _OBJECT for o in objects):
@@ -77,39 +71,33 @@ def merge_objects_of_all_of(document: dict[str, Json]) -> list[Pointer]:
         required = list(dict.fromkeys(k for o in objects for k in o.get("required", [])))
         node.update(copy.deepcopy({"type": "object", "properties": properties}))
         node.update({"required": required} if required else {})
-        changed.append(path)
-    return changed
+        yield path
 
 
 _OBJECT = _ANNOTATIONS | {"type", "properties", "required", "additionalProperties"}
 
 
-def drop_other_all_of(document: dict[str, Json]) -> list[Pointer]:
+def drop_other_all_of(document: dict[str, Json]) -> Iterator[Pointer]:
     """Allow any value for every other allOf; the generator can only merge objects."""
-    changed: list[Pointer] = []
     for path, node, _ in lists(document, "allOf"):
         kept = {key: value for key, value in node.items() if key in _ANNOTATIONS}
         node.clear()
         node.update(kept)
-        changed.append(path)
-    return changed
+        yield path
 
 
-def require_array_items(document: dict[str, Json]) -> list[Pointer]:
+def require_array_items(document: dict[str, Json]) -> Iterator[Pointer]:
     """Give every array `items`, which the generator requires."""
-    changed: list[Pointer] = []
     for path, node in mappings(document):
         kinds = node.get("type")
         is_array = kinds == "array" or (isinstance(kinds, list) and "array" in kinds)
         if is_array and not node.keys() & {"items", "prefixItems"}:
             node["items"] = {}
-            changed.append(path)
-    return changed
+            yield path
 
 
-def move_null_to_alternative(document: dict[str, Json]) -> list[Pointer]:
+def move_null_to_alternative(document: dict[str, Json]) -> Iterator[Pointer]:
     """Make null an alternative: `type: [object, "null"]` would give two models, or three enums."""
-    changed: list[Pointer] = []
     for path, node in reversed(mappings(document)):  # inner nodes first, because they are copied
         kinds, values = node.get("type"), node.get("enum")
         several = isinstance(kinds, list)
@@ -133,34 +121,29 @@ def move_null_to_alternative(document: dict[str, Json]) -> list[Pointer]:
         node.update({**notes, **(alternatives[0] if len(alternatives) == 1 else {})})
         if len(alternatives) > 1:
             node["anyOf"] = alternatives
-        changed.append(path)
-    return changed
+        yield path
 
 
-def drop_mixed_enums(document: dict[str, Json]) -> list[Pointer]:
+def drop_mixed_enums(document: dict[str, Json]) -> Iterator[Pointer]:
     """Drop mixed enums; the generator supports only enums of strings or of integers."""
-    changed: list[Pointer] = []
     for path, node, values in lists(document, "enum"):
         distinct = list(dict.fromkeys(map(repr, values)))
         kinds = {type(value) for value in values}
         if kinds not in ({str}, {int}) or not values:
             del node["enum"]
-            changed.append((*path, "enum"))
+            yield (*path, "enum")
         elif len(distinct) < len(values):
             node["enum"] = list(dict.fromkeys(values))
-            changed.append((*path, "enum"))
-    return changed
+            yield (*path, "enum")
 
 
-def flatten_unions(document: dict[str, Json]) -> list[Pointer]:
+def flatten_unions(document: dict[str, Json]) -> Iterator[Pointer]:
     """Flatten nested unions, so that merge_array_alternatives finds all their arrays."""
-    changed: list[Pointer] = []
     for path, node, given in lists(document, "anyOf"):
         flat = _alternatives(document, node, (id(node),))
         if len(flat) != len(given):
             node["anyOf"] = flat
-            changed.append(path)
-    return changed
+            yield path
 
 
 def _alternatives(
@@ -178,9 +161,8 @@ def _alternatives(
     return found
 
 
-def merge_enum_alternatives(document: dict[str, Json]) -> list[Pointer]:
+def merge_enum_alternatives(document: dict[str, Json]) -> Iterator[Pointer]:
     """Merge `anyOf: [{enum: [float]}, {enum: [base64]}]` into one enum, not a class for each."""
-    changed: list[Pointer] = []
     for path, node, alternatives in lists(document, "anyOf"):
         meant = [dereference(document, a) for a in alternatives]
         enums = [m for m in meant if isinstance(m, dict) and "enum" in m]
@@ -194,16 +176,14 @@ def merge_enum_alternatives(document: dict[str, Json]) -> list[Pointer]:
             else:
                 del node["anyOf"]
                 node.update(merged)
-            changed.append(path)
-    return changed
+            yield path
 
 
-def merge_array_alternatives(document: dict[str, Json]) -> list[Pointer]:
+def merge_array_alternatives(document: dict[str, Json]) -> Iterator[Pointer]:
     """Merge array alternatives; the generator's `isinstance(x, list)` always picks the first.
 
     One array of a union of items generates correct code in both directions.
     """
-    changed: list[Pointer] = []
     for path, node, alternatives in lists(document, "anyOf"):
         arrays = [a for a in alternatives if _kind(document, a) == "array"]
         if len(arrays) < 2:
@@ -212,33 +192,27 @@ def merge_array_alternatives(document: dict[str, Json]) -> list[Pointer]:
         rest = [a for a in alternatives if a not in arrays]
         merged = {"type": "array", "items": {"anyOf": items}}
         node["anyOf"] = [*rest, merged]
-        changed.append(path)
-    return changed
+        yield path
 
 
-def allow_additional_properties(document: dict[str, Json]) -> list[Pointer]:
+def allow_additional_properties(document: dict[str, Json]) -> Iterator[Pointer]:
     """Allow additional properties, so that `model["new"] = value` sends newer fields."""
-    changed: list[Pointer] = []
     for path, node in mappings(document):
         if node.get("additionalProperties") is False:
             del node["additionalProperties"]
-            changed.append((*path, "additionalProperties"))
-    return changed
+            yield (*path, "additionalProperties")
 
 
-def drop_string_formats(document: dict[str, Json]) -> list[Pointer]:
+def drop_string_formats(document: dict[str, Json]) -> Iterator[Pointer]:
     """Drop string formats; the generated parsers (of dates, for example) are too strict."""
-    changed: list[Pointer] = []
     for path, node in mappings(document):
         if node.get("type") == "string" and isinstance(node.get("format"), str):
             del node["format"]
-            changed.append((*path, "format"))
-    return changed
+            yield (*path, "format")
 
 
-def tags_to_constants(document: dict[str, Json]) -> list[Pointer]:
+def tags_to_constants(document: dict[str, Json]) -> Iterator[Pointer]:
     """Turn one-value enums into constants with a default, so that callers need not pass tags."""
-    changed: list[Pointer] = []
     for path, node in mappings(document):
         properties = node.get("properties")
         if not isinstance(properties, dict) or path[-1:] == ("properties",):
@@ -248,45 +222,38 @@ def tags_to_constants(document: dict[str, Json]) -> list[Pointer]:
             values = meant.get("enum") if isinstance(meant, dict) else None
             if isinstance(values, list) and len(values) == 1:
                 properties[name] = {"const": values[0], "default": values[0]}
-                changed.append((*path, "properties", name))
-    return changed
+                yield (*path, "properties", name)
 
 
-def drop_defaults(document: dict[str, Json]) -> list[Pointer]:
+def drop_defaults(document: dict[str, Json]) -> Iterator[Pointer]:
     """Drop defaults; the generated client would send values that the caller did not set."""
-    changed: list[Pointer] = []
     for path, node in mappings(document):
         in_schema = "schema" in path or path[:2] == ("components", "schemas")
         fixed = "const" in node or path[-1:] == ("properties",)
         if "default" in node and in_schema and not fixed:
             del node["default"]
-            changed.append((*path, "default"))
-    return changed
+            yield (*path, "default")
 
 
-def accept_null_for_optional_response_fields(document: dict[str, Json]) -> list[Pointer]:
+def accept_null_for_optional_response_fields(document: dict[str, Json]) -> Iterator[Pointer]:
     """Allow null for optional response fields; servers send it, and `from_dict` would raise."""
-    changed: list[Pointer] = []
     for path, node in _response_schemas(document):
         properties = node.get("properties", {})
         for name, schema in properties.items():
             if name not in node.get("required", []) and not _takes_null(document, schema):
                 kept = {k: v for k, v in schema.items() if k == "description"}
                 properties[name] = {**kept, "anyOf": [schema, {"type": "null"}]}
-                changed.append((*path, "properties", name))
-    return changed
+                yield (*path, "properties", name)
 
 
-def tag_operations_by_path(document: dict[str, Json]) -> list[Pointer]:
+def tag_operations_by_path(document: dict[str, Json]) -> Iterator[Pointer]:
     """Tag operations by their path; a tag becomes a folder, and editions have different tags."""
-    changed: list[Pointer] = []
     for path, operation in operations(document):
         first = next((part for part in path[1].split("/") if part), "")
         tags = [re.sub(r"\W+", "_", first)] if first else []
         if operation.get("tags") != tags:
             operation["tags"] = tags
-            changed.append((*path, "tags"))
-    return changed
+            yield (*path, "tags")
 
 
 RULES: tuple[Rule, ...] = (
