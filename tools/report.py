@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tools import ROOT
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tools.drift.finding import Finding
     from tools.editions import Edition
 
-_MOST = 20  # lines of a failed check
+_MAX_LINES = 20  # lines of a failed check
 COMMANDS = {
     "generated/ matches openapi.yaml": ["tools.generate", "--check"],
     "the wrapper's types fit the new client": [
@@ -29,19 +29,6 @@ COMMANDS = {
         *("-p", "openrouter_embeddings_api"),
     ],
 }
-
-
-@dataclass(frozen=True)
-class Check:
-    """The result of a check.
-
-    Attributes:
-        name: what it checks.
-        lines: the output of a failed check; empty if it passed.
-    """
-
-    name: str
-    lines: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -55,7 +42,7 @@ class UpdateReport:
         changes: what changed for callers.
         findings: everything in the contract, and whether the wrapper offers it.
         drift: the gaps that need work, and the accepted ones.
-        checks: the results of the commands.
+        checks: the output of each check that failed; nothing for one that passed.
     """
 
     name: str
@@ -64,7 +51,7 @@ class UpdateReport:
     changes: list[Change]
     findings: list[Finding]
     drift: Drift
-    checks: list[Check]
+    checks: dict[str, list[str]]
 
     def unhandled_breaks(self) -> list[Change]:
         """List the breaking changes that the wrapper does not handle yet."""
@@ -74,15 +61,13 @@ class UpdateReport:
         """Count the places and failed checks that need work, each place once."""
         places = {(change.group, change.place) for change in self.unhandled_breaks()}
         places |= {(gap.group, gap.place) for gap in self.drift.open}
-        return (
-            len(places) + len(self.drift.obsolete) + sum(bool(each.lines) for each in self.checks)
-        )
+        return len(places) + len(self.drift.obsolete) + sum(map(bool, self.checks.values()))
 
 
 def build_report(name: str, old: Edition, new: Edition, files: int) -> UpdateReport:
     """Compare the wrapper, running on the new client, with the new edition."""
     found = findings(new.contract)
-    checks = [Check(what, _run(*command)) for what, command in COMMANDS.items()]
+    checks = {check: _run(*command) for check, command in COMMANDS.items()}
     drift = check_gaps(found, read_accepted())
     return UpdateReport(name, new.omitted, files, diff(old, new), found, drift, checks)
 
@@ -164,11 +149,11 @@ def _accepted(report: UpdateReport) -> list[str]:
 
 def _checks(report: UpdateReport) -> list[str]:
     lines = []
-    for check in report.checks:
-        lines.append(f"- {'failed' if check.lines else 'passed'}: {check.name}")
-        lines += [f"  - `{line}`" for line in check.lines[:_MOST]]
-        if len(check.lines) > _MOST:
-            lines.append(f"  - and {len(check.lines) - _MOST} more lines")
+    for check, output in report.checks.items():
+        lines.append(f"- {'failed' if output else 'passed'}: {check}")
+        lines += [f"  - `{line}`" for line in output[:_MAX_LINES]]
+        if len(output) > _MAX_LINES:
+            lines.append(f"  - and {len(output) - _MAX_LINES} more lines")
     return lines
 
 

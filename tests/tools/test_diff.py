@@ -16,18 +16,10 @@ from hypothesis import strategies as st
 
 from tests.tools import edits as e
 from tests.tools import real_editions
-from tests.tools.made_up_editions import (
-    EDITIONS,
-    NOTHING,
-    PARTS,
-    PUBLISHED,
-    STRING,
-    TEXT,
-    MadeUpEdition,
-)
+from tests.tools.made_up_editions import EDITIONS, NOTHING, PARTS, PUBLISHED, STRING, MadeUpEdition
 from tests.tools.published_document import Edit, NotApplicable, edited
 from tests.tools.random_edits import MEANINGS, SPELLINGS, edited_at_random
-from tools import ROOT, spec
+from tools import ROOT
 from tools.diff.contracts import Side, compare, is_old_format, summarize
 from tools.diff.operations import json_schema
 from tools.diff.schemas import Change
@@ -387,14 +379,3 @@ def test_a_change_has_a_machine_readable_place() -> None:
     (change,) = compare(TODAY, side_of(EDITIONS["a limit on the request"].today()))
     assert (change.place, change.kind, change.detail) == ("input", "limit", ("maxItems", 64))
     assert isinstance(change, Change)
-
-
-def test_spec_diff_prints_changes_and_writes_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """`make spec-diff` prints the changes and leaves openapi.yaml alone."""
-    page = tmp_path / "page.yaml"
-    page.write_text(EDITIONS["an operation renamed"].text)
-    assert spec.main(["--diff", str(page)]) == 0
-    assert "is called embed now" in capsys.readouterr().out
-    assert SPEC.read_text() == TEXT

@@ -232,7 +232,9 @@ def test_spec_diff_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture
     """It only prints the changes."""
     (tmp_path / "page.yaml").write_bytes(OWN)
     assert spec.main(["--diff", str(tmp_path / "page.yaml")]) == 0
-    assert "BREAKS" in capsys.readouterr().out
+    summary = capsys.readouterr().out
+    assert "BREAKS" in summary
+    assert "is called embed now" in summary
     assert SPEC.read_bytes() == TEXT
 
 

@@ -55,12 +55,7 @@ def run(project: Path, *arguments: str, given: str | None = None) -> Run:
     done = subprocess.run(
         [sys.executable, "-m", "tools.update", *arguments],
         cwd=project,
-        # the cache stays for the next run: mypy finds out what has changed
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(paths),
-            "MYPY_CACHE_DIR": str(ROOT / ".mypy_cache" / "update"),
-        },
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         input=given,
         capture_output=True,
         text=True,

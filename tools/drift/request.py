@@ -49,7 +49,8 @@ class RequestDrift:
             sentence = "the contract no longer accepts a JSON object"
             yield Finding("request body", "request", "", sentence, _OPTIONS, is_offered=False)
             return
-        found = [*self._limits(self._body, variant), *self._object(self._body, variant)]
+        limits = [self._limit(self._body, variant, *limit) for limit in variant.limits.items()]
+        found = [*limits, *self._object(self._body, variant)]
         yield from found
         missing = [finding for finding in found if not finding.is_offered]
         lost = {finding.place for finding in missing if finding.key.startswith("request field ")}
@@ -88,19 +89,15 @@ class RequestDrift:
     def _samples(self, place: Place) -> list[tuple[Variant | None, Json]]:
         if place.allowed.anything:
             return [(None, value) for value in _ANYTHING]
-        return [
-            (variant, self._sampler.value(variant, place.name))
-            for variant in place.allowed.variants.values()
-        ]
+        variants = place.allowed.variants.values()
+        return [(variant, self._sampler.value(variant, place.name)) for variant in variants]
 
     def _field(self, place: Place) -> Iterator[Finding]:
         if place.path in self._unsupported:
             yield self._finding("field", place, "no option sends it", file=_OPTIONS)
             return
-        tried = [
-            (variant, self._sends(place.message_with(value)))
-            for variant, value in self._samples(place)
-        ]
+        samples = self._samples(place)
+        tried = [(variant, self._sends(place.message_with(value))) for variant, value in samples]
         taken = [variant for variant, sent in tried if self._has(sent, place.path)]
         if not taken:
             refused = next((sent for _, sent in tried if sent.refusal), Sent())
@@ -109,15 +106,9 @@ class RequestDrift:
         yield self._finding("field", place, "callers can set it", is_offered=True)
         for variant, sent in tried:
             if variant is not None and variant not in taken:
-                words = f"as {variant.words}: {_why_not(sent)}"
-                yield self._finding(
-                    "type",
-                    place,
-                    words,
-                    named=variant.words,
-                    file=sent.refused_in,
-                    detail=(variant.words,),
-                )
+                kind, file = variant.words, sent.refused_in
+                words = f"as {kind}: {_why_not(sent)}"
+                yield self._finding("type", place, words, named=kind, file=file, detail=(kind,))
         if not place.allowed.anything:
             yield from self._typed(place)
         if place.allowed.source not in self._above:  # not a recursive schema
@@ -143,7 +134,8 @@ class RequestDrift:
         for variant in variants:
             for value in (variant.values or {}).values():
                 yield self._value(place, value)
-            yield from self._limits(place, variant)
+            for keyword, limit in variant.limits.items():
+                yield self._limit(place, variant, keyword, limit)
             if variant.items is not None:
                 inner = self._sampler.items(place, variant)
                 yield from self._within(inner, [*inner.allowed.variants.values()])
@@ -174,19 +166,10 @@ class RequestDrift:
         is_sent = any(value in values_at(body, place.path) for body in sent.bodies)
         words = "callers can set it" if is_sent else _why_not(sent)
         name = value if isinstance(value, str) else json_text(value)
+        file, detail = sent.refused_in, hashable([value])
         return self._finding(
-            "value",
-            place,
-            words,
-            named=name,
-            file=sent.refused_in,
-            is_offered=is_sent,
-            detail=hashable([value]),
+            "value", place, words, named=name, file=file, is_offered=is_sent, detail=detail
         )
-
-    def _limits(self, place: Place, variant: Variant) -> Iterator[Finding]:
-        for keyword, limit in variant.limits.items():
-            yield self._limit(place, variant, keyword, limit)
 
     def _choice(self, place: Place, one: Alternative, choice: list[frozenset[str]]) -> Finding:
         """Try an object without any of the fields of which it needs one."""
@@ -194,16 +177,10 @@ class RequestDrift:
         least = {k: v for k, v in self._sampler.object(one).items() if k not in chosen}
         sent = self._sends(place.message_with(least))
         objects = [value for body in sent.bodies for value in values_at(body, place.path)]
-        is_respected = all(any(names <= {*value} for names in choice) for value in objects)
-        words = (
-            "the wrapper respects it"
-            if is_respected
-            else "the wrapper sends objects without any of them"
-        )
+        respected = all(any(names <= {*value} for names in choice) for value in objects)
         detail = ("required", format_choice(choice))
-        return self._finding(
-            "limit", place, words, named=" ".join(detail), is_offered=is_respected, detail=detail
-        )
+        words = "sends objects without any of them"
+        return self._limit_finding(place, " ".join(detail), words, detail, respected=respected)
 
     def _limit(self, place: Place, variant: Variant, keyword: str, limit: Json) -> Finding:
         named, detail = format_limit(keyword, limit), (keyword, limit)
@@ -212,37 +189,37 @@ class RequestDrift:
             words = "no test value was found; check by hand whether the wrapper respects it"
             return self._finding("limit", place, words, named=named, detail=detail)
         sent = self._sends(place.message_with(value))
-        is_respected = not any(value in values_at(body, place.path) for body in sent.bodies)
-        words = (
-            "the wrapper respects it"
-            if is_respected
-            else "the wrapper sends values that violate it"
-        )
-        return self._finding(
-            "limit", place, words, named=named, is_offered=is_respected, detail=detail
+        respected = not any(value in values_at(body, place.path) for body in sent.bodies)
+        return self._limit_finding(
+            place, named, "sends values that violate it", detail, respected=respected
         )
 
     def _closed(self, place: Place, one: Alternative) -> Finding:
         message = place.message_with({**self._sampler.object(one), _UNKNOWN_FIELD: "x"})
         sent = self._sends(message)
         path = f"{place.path}.{_UNKNOWN_FIELD}".lstrip(".")
-        is_respected = not self._has(sent, path)
-        words = (
-            "unknown fields are rejected" if is_respected else "the wrapper sends unknown fields"
-        )
+        respected = not self._has(sent, path)
+        named, words = "no other fields", "sends unknown fields"
+        return self._limit_finding(place, named, words, ("closed",), respected=respected)
+
+    def _limit_finding(
+        self,
+        place: Place,
+        named: str,
+        violation: str,
+        detail: tuple[Any, ...],
+        *,
+        respected: bool,
+    ) -> Finding:
+        words = f"the wrapper {'respects it' if respected else violation}"
         return self._finding(
-            "limit",
-            place,
-            words,
-            named="no other fields",
-            is_offered=is_respected,
-            detail=("closed",),
+            "limit", place, words, named=named, is_offered=respected, detail=detail
         )
 
     def _required(self, field: Place) -> Finding:
-        is_respected = field.path not in self._omitted
-        words = "always sent" if is_respected else "the wrapper sends it only if the caller sets it"
-        return self._finding("required", field, words, is_offered=is_respected)
+        respected = field.path not in self._omitted
+        words = "always sent" if respected else "the wrapper sends it only if the caller sets it"
+        return self._finding("required", field, words, is_offered=respected)
 
     def _only_sent(self, lost: set[str]) -> Iterator[Finding]:
         """Yield what the wrapper sends and the contract does not have."""
