@@ -337,8 +337,8 @@ def validate(document: dict[str, Json]) -> None:
         OpenAPIV31SpecValidator(cast("Any", document)).validate()
     except OpenAPIValidationError as error:
         place = tuple(map(str, error.absolute_path))
-        said = error.message.partition("Failed validating")[0]
-        raise SpecError(one_line(said), place=place) from None
+        message = error.message.partition("Failed validating")[0]
+        raise SpecError(one_line(message), place=place) from None
     if ("paths", "/embeddings", "post") not in dict(operations(document)):
         raise SpecError(
             "the document has no POST /embeddings, which this project needs",
@@ -366,10 +366,10 @@ def _check_schema(path: Pointer, schema: Json) -> None:
         jsonschema_rs.meta.validate({"$schema": _DIALECT, **schema})
     except jsonschema_rs.ValidationError as error:
         place = (*path, *map(str, error.instance_path))
-        said = error.message
-        if " is not valid under any of the schemas " in said:  # it would list the meta-schema
-            said = f"JSON Schema does not allow {error.instance!r:.60} for `{place[-1]}`"
-        raise SpecError(one_line(said), place=place) from None
+        message = error.message
+        if " is not valid under any of the schemas " in message:  # it would list the meta-schema
+            message = f"JSON Schema does not allow {error.instance!r:.60} for `{place[-1]}`"
+        raise SpecError(one_line(message), place=place) from None
 
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -26,7 +26,7 @@ ADVICE: dict[Group, str] = {
 }
 _BROKEN = "run make typecheck test to find what relies on it here; tell users in CHANGELOG.md"
 _MARKS: dict[Effect, str] = {"breaks": "BREAKS", "fine": "ok    ", "note": "note  "}
-_UNSAID = (
+_FORMAT_ONLY = (
     "not in the old page format",
     "the old page format omitted these, so the service itself may not have changed",
 )
@@ -70,7 +70,7 @@ def is_old_format(document: dict[str, Json]) -> bool:
 def compare(old: Side, new: Side) -> list[Change]:
     """List every change that affects programs; ignore texts, examples and names.
 
-    Changes that may only be due to the old page format have the effect "unsaid".
+    Changes that may only be due to the old page format have the effect "format".
     """
     before, after = operations_by_name(old.contract), operations_by_name(new.contract)
     found = [
@@ -85,7 +85,7 @@ def compare(old: Side, new: Side) -> list[Change]:
         sides = (old.contract, before[name]), (new.contract, after[name])
         found += compare_operation(name, *sides)
     found = [
-        replace(change, effect="unsaid") if _is_format_difference(change, old, new) else change
+        replace(change, effect="format") if _is_format_difference(change, old, new) else change
         for change in found
         if change.kind != "media type beside" or old.old_format != new.old_format
     ]
@@ -105,15 +105,15 @@ def summarize(changes: Iterable[Change], *, advise: bool = True) -> str:
         return "no change that affects programs"
     lines: list[str] = []
     for group, advice in ADVICE.items():
-        mine = [c for c in changes if c.group == group and c.effect != "unsaid"]
+        mine = [c for c in changes if c.group == group and c.effect != "format"]
         if mine:
             lines += [f"{group}:"]
             lines += _grouped_lines(mine)
             lines += [f"          → {advice}"] * advise
-    if unsaid := [change for change in changes if change.effect == "unsaid"]:
-        heading, advice = _UNSAID
+    if format_only := [change for change in changes if change.effect == "format"]:
+        heading, advice = _FORMAT_ONLY
         lines += [f"{heading}:"]
-        lines += [f"          {change.group}: {change.text}" for change in unsaid]
+        lines += [f"          {change.group}: {change.text}" for change in format_only]
         lines += [f"          → {advice}"]
     if advise and any(change.breaks for change in changes):
         lines += [f"BREAKS → {_BROKEN}"]
@@ -124,13 +124,13 @@ def _grouped_lines(changes: list[Change]) -> list[str]:
     """Format a line for each change; combine places that gained or lost the same values."""
     places: dict[tuple[Effect, str], list[str]] = {}
     for change in changes:
-        said = change.text.removeprefix(change.place) if change.kind == "known" else change.text
-        places.setdefault((change.effect, said), []).append(change.place)
+        words = change.text.removeprefix(change.place) if change.kind == "known" else change.text
+        places.setdefault((change.effect, words), []).append(change.place)
     lines = []
-    for (effect, said), where in places.items():
-        listed = said.startswith(" ")
-        plural = said.replace(" has ", " have ", 1).replace(" lists ", " list ", 1)
-        text = f"{', '.join(where)}{plural if len(where) > 1 else said}" if listed else said
+    for (effect, words), where in places.items():
+        listed = words.startswith(" ")
+        plural = words.replace(" has ", " have ", 1).replace(" lists ", " list ", 1)
+        text = f"{', '.join(where)}{plural if len(where) > 1 else words}" if listed else words
         lines.append(f"  {_MARKS[effect]}  {text}")
     return lines
 

@@ -79,8 +79,8 @@ def _way(scheme: Json) -> str:
     name = str(scheme.get("name", ""))
     if scheme.get("in") == "header" and name.lower() == "authorization":
         return "http bearer"  # the publisher's spelling in 2025
-    said = (scheme.get("type"), scheme.get("scheme", "").lower(), scheme.get("in"), name)
-    return " ".join(filter(None, said))
+    words = (scheme.get("type"), scheme.get("scheme", "").lower(), scheme.get("in"), name)
+    return " ".join(filter(None, words))
 
 
 Asked = tuple[dict[str, Json], Json]
@@ -137,8 +137,8 @@ def _compare_names(name: str, old: Json, new: Json) -> Iterator[Change]:
     """Compare the operation IDs, which programs never send."""
     was, now = old.get("operationId"), new.get("operationId")
     if _python_name(was or name) != _python_name(now or name):
-        said = f"is called {now} now" if now else "no longer has a name"
-        yield Change("operations", name, "other", f"{was or name} {said}", "note", (was, now))
+        words = f"is called {now} now" if now else "no longer has a name"
+        yield Change("operations", name, "other", f"{was or name} {words}", "note", (was, now))
 
 
 def _python_name(operation: str) -> str:
@@ -160,8 +160,8 @@ def _compare_message(comparison: Comparison, prefix: str, old: Json, new: Json) 
         described = group == "errors" and not was
         fine = beside or described or (added and group == "request")
         kind, on = f"media type{' beside' * beside}", _side(added=added)
-        unsaid = group == "errors" and not (was and now)
-        omitted: Omitted = "always" if beside else "sometimes" if unsaid else ""
+        format_only = group == "errors" and not (was and now)
+        omitted: Omitted = "always" if beside else "sometimes" if format_only else ""
         effect: Effect = "fine" if fine else "breaks"
         yield Change(group, f"{prefix}{media_type}", kind, text, effect, (media_type,), on, omitted)
 

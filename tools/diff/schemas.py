@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tools.openapi import Json
     from tools.schema.model import AllowedValues, SchemaReader, Variant
 
-Effect = Literal["breaks", "fine", "note", "unsaid"]
+Effect = Literal["breaks", "fine", "note", "format"]
 Omitted = Literal["", "always", "sometimes"]
 Group = Literal["service", "operations", "request", "response", "errors"]
 
@@ -35,7 +35,7 @@ class Change:
         kind: the kind of change: "new", "gone", "required", "optional", "type", "null", "value",
             "limit", "closed", "mixed", "default", or "other".
         text: the change in words.
-        effect: "breaks" callers, is "fine", a "note", or "unsaid": the old page format could not
+        effect: "breaks" callers, is "fine", a "note", or "format": the old page format could not
             express it.
         detail: the value, the type, or the keyword and value of a limit.
         on: the side that has it, if only one has.
@@ -81,24 +81,24 @@ class Comparison:
         self,
         place: str,
         kind: str,
-        said: str,
+        words: str,
         *,
         effect: Effect,
         detail: tuple[Json, ...] = (),
         on: Literal["old", "new", ""] = "",
     ) -> Change:
-        text = f"{self._prefix}{place or 'the root'} {said}"
+        text = f"{self._prefix}{place or 'the root'} {words}"
         return Change(self.group, place, kind, text, effect, detail, on)
 
-    def _wider(self, place: str, kind: str, said: str, *detail: Json) -> Change:
+    def _wider(self, place: str, kind: str, words: str, *detail: Json) -> Change:
         """A change that allows more."""
         effect: Effect = "fine" if self._sent else "breaks"
-        return self._change(place, kind, said, effect=effect, detail=detail, on="new")
+        return self._change(place, kind, words, effect=effect, detail=detail, on="new")
 
-    def _narrower(self, place: str, kind: str, said: str, *detail: Json) -> Change:
+    def _narrower(self, place: str, kind: str, words: str, *detail: Json) -> Change:
         """A change that allows less."""
         effect: Effect = "breaks" if self._sent else "fine"
-        return self._change(place, kind, said, effect=effect, detail=detail, on="old")
+        return self._change(place, kind, words, effect=effect, detail=detail, on="old")
 
     def _types(self, old: AllowedValues, new: AllowedValues, place: str) -> Iterator[Change]:
         here = (old.source, new.source)
@@ -111,9 +111,9 @@ class Comparison:
     def _variants(self, old: AllowedValues, new: AllowedValues, place: str) -> Iterator[Change]:
         if self._sent and old.defaults != new.defaults:
             now, was = (", ".join(sorted(allowed.defaults)) for allowed in (new, old))
-            said = f"has the default {now} now" if now else f"no longer has the default {was}"
+            words = f"has the default {now} now" if now else f"no longer has the default {was}"
             on: Literal["old", "new"] = "new" if now else "old"
-            yield self._change(place, "default", said, effect="breaks", on=on)
+            yield self._change(place, "default", words, effect="breaks", on=on)
         if old.anything and new.anything:
             return
         if old.anything:
@@ -169,15 +169,15 @@ class Comparison:
             yield self._wider(place, "type", f"may be {_a(variant)} now", variant.words)
 
     def _mixtures(self, old: AllowedValues, new: AllowedValues, place: str) -> Iterator[Change]:
-        for side, other, said in ((old, new, "no longer"), (new, old, "now")):
+        for side, other, words in ((old, new, "no longer"), (new, old, "now")):
             for mixture in sorted(side.mixed, key=sorted):
                 known = {f"list of {kind}" for kind in mixture} <= other.variants.keys()
                 if known and not any(mixture <= one for one in other.mixed):
                     kinds = " and ".join(sorted(mixture))
                     if side is old:
-                        yield self._narrower(place, "mixed", f"may {said} mix {kinds}")
+                        yield self._narrower(place, "mixed", f"may {words} mix {kinds}")
                     else:
-                        yield self._wider(place, "mixed", f"may mix {kinds} {said}")
+                        yield self._wider(place, "mixed", f"may mix {kinds} {words}")
 
     def _same_kind(self, old: Variant, new: Variant, place: str) -> Iterator[Change]:
         yield from self._values(old, new, place)
@@ -191,27 +191,27 @@ class Comparison:
         gone = [value for text, value in old.known.items() if text not in new.known]
         added = [value for text, value in new.known.items() if text not in old.known]
         if old.values is None and new.values is not None:
-            said = f"must be one of {_listed(new.values.values(), 8)} now; before, any {new.words}"
-            yield self._narrower(place, "value", said)
+            words = f"must be one of {_listed(new.values.values(), 8)} now; before, any {new.words}"
+            yield self._narrower(place, "value", words)
         elif old.values is not None and new.values is None:
             yield self._wider(place, "value", f"allows any {new.words} now")
         elif new.values is None:
-            said = f"no longer lists {_listed(gone)}; any {new.words} is still allowed"
+            words = f"no longer lists {_listed(gone)}; any {new.words} is still allowed"
             if gone:
-                yield self._change(place, "known", said, effect="note", detail=hashable(gone))
+                yield self._change(place, "known", words, effect="note", detail=hashable(gone))
             if added:
-                said = f"has the new {_value_list(added)}"
+                words = f"has the new {_value_list(added)}"
                 effect: Effect = "fine" if self._sent else "note"
                 yield self._change(
-                    place, "known", said, effect=effect, detail=hashable(added), on="new"
+                    place, "known", words, effect=effect, detail=hashable(added), on="new"
                 )
         else:
             if gone:
-                said = f"no longer has the {_value_list(gone)}"
-                yield self._narrower(place, "value", said, *hashable(gone))
+                words = f"no longer has the {_value_list(gone)}"
+                yield self._narrower(place, "value", words, *hashable(gone))
             if added:
-                said = f"has the new {_value_list(added)}"
-                yield self._wider(place, "value", said, *hashable(added))
+                words = f"has the new {_value_list(added)}"
+                yield self._wider(place, "value", words, *hashable(added))
 
     def _limits(self, old: Variant, new: Variant, place: str) -> Iterator[Change]:
         for key in sorted(old.limits.keys() | new.limits.keys()):
@@ -230,11 +230,11 @@ class Comparison:
         if was is None:
             change = self._narrower(place, "limit", f"has {format_limit(key, now)} now", key, now)
             return replace(change, on="new", omitted=_omitted(key))
-        said = f"has {format_limit(key, now)} now, not {format_limit(key, was)}"
+        words = f"has {format_limit(key, now)} now, not {format_limit(key, was)}"
         narrower = is_tighter(key, now, was)
         if narrower is None:
-            return self._change(place, "limit", said, effect="breaks", detail=(key, now))
-        change = (self._narrower if narrower else self._wider)(place, "limit", said, key, now)
+            return self._change(place, "limit", words, effect="breaks", detail=(key, now))
+        change = (self._narrower if narrower else self._wider)(place, "limit", words, key, now)
         return replace(change, on="")
 
     def _choice(self, old: list[FlatSchema], new: list[FlatSchema], place: str) -> Iterator[Change]:
@@ -269,11 +269,11 @@ class Comparison:
     ) -> Iterator[Change]:
         name = place or "the root"
         for value in [value for value in old if value not in new]:
-            said = f"{name} may no longer have the {tag} {value}"
-            yield self._alternative(f"{place}.{value}", said, value, "gone")
+            words = f"{name} may no longer have the {tag} {value}"
+            yield self._alternative(f"{place}.{value}", words, value, "gone")
         for value in [value for value in new if value not in old]:
-            said = f"{name} may have the {tag} {value} now"
-            yield self._alternative(f"{place}.{value}", said, value, "new")
+            words = f"{name} may have the {tag} {value} now"
+            yield self._alternative(f"{place}.{value}", words, value, "new")
         found = {
             value: [*self._fields(old[value], new[value], place, tag)]
             for value in old
@@ -289,8 +289,8 @@ class Comparison:
 
         yield from _merge_alternatives(found, holders, lambda value: f"where {tag} is {value}")
 
-    def _alternative(self, place: str, said: str, value: str, kind: str) -> Change:
-        text = f"{self._prefix}{said}"
+    def _alternative(self, place: str, words: str, value: str, kind: str) -> Change:
+        text = f"{self._prefix}{words}"
         effect: Effect = "fine" if self._sent and kind == "new" else "breaks"
         on: Literal["old", "new"] = "new" if kind == "new" else "old"
         return Change(self.group, place.lstrip("."), kind, text, effect, (value,), on)
@@ -303,9 +303,9 @@ class Comparison:
             path = f"{place}.{name}".lstrip(".")
             if name not in was:
                 required = now[name][1]
-                said = f"is new{' and required' * required}"
+                words = f"is new{' and required' * required}"
                 effect: Effect = "breaks" if self._sent and required else "fine"
-                yield self._change(path, "new", said, effect=effect, on="new")
+                yield self._change(path, "new", words, effect=effect, on="new")
             elif name not in now:
                 yield self._change(path, "gone", "is gone", effect="breaks", on="old")
             else:
@@ -333,11 +333,11 @@ class Comparison:
     ) -> Iterator[Change]:
         """Compare the additional properties."""
         if old is None and new is not None:
-            said = "allows other fields now"
-            yield replace(self._wider(place, "closed", said), on="old", omitted="always")
+            words = "allows other fields now"
+            yield replace(self._wider(place, "closed", words), on="old", omitted="always")
         elif old is not None and new is None:
-            said = "no longer allows other fields"
-            yield replace(self._narrower(place, "closed", said), on="new", omitted="always")
+            words = "no longer allows other fields"
+            yield replace(self._narrower(place, "closed", words), on="new", omitted="always")
         elif old is not None and new is not None:
             yield from self._types(old, new, f"{place}.*".lstrip("."))
 
