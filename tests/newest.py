@@ -1,7 +1,7 @@
-"""A made-up edition of the contract with everything that the service takes and says today.
+"""A made-up edition of the contract with everything that the service supports today.
 
-It is the contract that ships, edited by place and not by name: names of components change from one
-edition to the next. What an edition has already stays as it is.
+It edits the shipped contract by place, because component names differ between editions. It keeps
+what the contract already has.
 """
 
 import copy
@@ -21,8 +21,8 @@ STATUSES = {
 }
 
 
-class Places:
-    """A document that is being edited, and the schemas in it that matter."""
+class ContractEditor:
+    """Finds the schemas of a contract that are to be edited."""
 
     def __init__(self, document: dict[str, Any]) -> None:
         self.document = document
@@ -30,7 +30,7 @@ class Places:
         self.request = self.json_of(self.operation["requestBody"])
 
     def resolved(self, node: dict[str, Any]) -> dict[str, Any]:
-        """What a reference leads to, itself and no copy."""
+        """Follow references; return the target itself, not a copy."""
         while "$ref" in node:
             found: Any = self.document
             for step in node["$ref"].removeprefix("#/").split("/"):
@@ -39,16 +39,16 @@ class Places:
         return node
 
     def json_of(self, message: dict[str, Any]) -> dict[str, Any]:
-        """The schema of a request's or response's JSON; an empty one where there is none."""
+        """Return the JSON schema of a request or response; an empty one if it has none."""
         content = self.resolved(message).get("content", {})
         return self.resolved(content.get("application/json", {}).get("schema", {}))
 
-    def answer(self, status: str) -> dict[str, Any]:
-        """The schema of an answer."""
+    def response(self, status: str) -> dict[str, Any]:
+        """Return the schema of a response."""
         return self.json_of(self.operation["responses"][status])
 
     def below(self, schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """A schema and its alternatives, those of its items too."""
+        """Yield a schema, its alternatives and those of its items."""
         schema = self.resolved(schema)
         yield schema
         for key in ("anyOf", "oneOf", "allOf"):
@@ -58,40 +58,36 @@ class Places:
             yield from self.below(schema["items"])
 
     def property_of(self, schema: dict[str, Any], name: str) -> dict[str, Any]:
-        """The schema of a property, wherever among the alternatives it stands."""
+        """Return the schema of a property of any alternative."""
         holders = (one["properties"] for one in self.below(schema) if "properties" in one)
         return self.resolved(next(holder[name] for holder in holders if name in holder))
 
     def object_of(self, schema: dict[str, Any]) -> dict[str, Any]:
-        """The alternative that is an object with properties."""
+        """Return the alternative that is an object with properties."""
         return next(one for one in self.below(schema) if "properties" in one)
 
 
 def newest_document() -> dict[str, Any]:
-    """A new one each time, to be edited further."""
-    places = Places(copy.deepcopy(contract()))
-    _edit_request(places)
-    _edit_success(places)
-    _edit_errors(places)
-    return places.document
+    """Make a new copy, which callers may edit further."""
+    editor = ContractEditor(copy.deepcopy(contract()))
+    _edit_request(editor)
+    _edit_success(editor)
+    _edit_errors(editor)
+    return editor.document
 
 
-def _edit_request(places: Places) -> None:
-    inputs = places.property_of(places.request, "input")
-    texts = [*places.below(inputs)]
-    content = places.property_of(inputs, "content")
+def _edit_request(editor: ContractEditor) -> None:
+    inputs = editor.property_of(editor.request, "input")
+    texts = [*editor.below(inputs)]
+    content = editor.property_of(inputs, "content")
     content["minItems"] = 1
-    parts = places.resolved(content["items"])
+    parts = editor.resolved(content["items"])
     alternatives = parts.get("oneOf") or parts["anyOf"]
     known = {
-        value for one in alternatives for value in places.property_of(one, "type").get("enum", ())
+        value for one in alternatives for value in editor.property_of(one, "type").get("enum", ())
     }
     text = {"type": "string"}
-    media = {
-        "type": "object",
-        "properties": {"data": text, "format": text},
-        "required": ["data"],
-    }
+    media = {"type": "object", "properties": {"data": text, "format": text}, "required": ["data"]}
     for kind in MEDIA:
         if kind not in known:
             tag = {"type": "string", "enum": [kind]}
@@ -99,23 +95,23 @@ def _edit_request(places: Places) -> None:
             alternatives.append(
                 {"type": "object", "properties": properties, "required": ["type", kind]}
             )
-    texts += [places.property_of(one, "text") for one in alternatives if _has(places, one, "text")]
+    texts += [editor.property_of(one, "text") for one in alternatives if _has(editor, one, "text")]
     for one in texts:
         if one.get("type") == "string":
             one["minLength"] = 1
-    places.property_of(places.request, "dimensions")["minimum"] = 1
-    provider = places.object_of(places.property_of(places.request, "provider"))
+    editor.property_of(editor.request, "dimensions")["minimum"] = 1
+    provider = editor.object_of(editor.property_of(editor.request, "provider"))
     provider["additionalProperties"] = False
-    prices = places.object_of(provider["properties"]["max_price"])["properties"]
+    prices = editor.object_of(provider["properties"]["max_price"])["properties"]
     prices.update({name: {"type": "string"} for name in prices})
 
 
-def _has(places: Places, schema: dict[str, Any], name: str) -> bool:
-    return name in places.object_of(schema)["properties"]
+def _has(editor: ContractEditor, schema: dict[str, Any], name: str) -> bool:
+    return name in editor.object_of(schema)["properties"]
 
 
-def _edit_success(places: Places) -> None:
-    usage = places.object_of(places.property_of(places.answer("200"), "usage"))["properties"]
+def _edit_success(editor: ContractEditor) -> None:
+    usage = editor.object_of(editor.property_of(editor.response("200"), "usage"))["properties"]
     usage.setdefault("is_byok", {"type": "boolean"})
     prompt, completions = (f"upstream_inference_{kind}_cost" for kind in ("prompt", "completions"))
     details = {
@@ -128,17 +124,17 @@ def _edit_success(places: Places) -> None:
         "required": [prompt, completions],
     }
     usage.setdefault("cost_details", details)
-    tokens = places.object_of(usage["prompt_tokens_details"])["properties"]
+    tokens = editor.object_of(usage["prompt_tokens_details"])["properties"]
     tokens.setdefault("file_tokens", {"type": "integer"})
 
 
-def _edit_errors(places: Places) -> None:
-    responses = places.operation["responses"]
+def _edit_errors(editor: ContractEditor) -> None:
+    responses = editor.operation["responses"]
     for status, description in STATUSES.items():
         if status not in responses:
             responses[status] = {**copy.deepcopy(responses["400"]), "description": description}
     for status in responses:
-        answer = next((a for a in places.below(places.answer(status)) if "properties" in a), None)
+        answer = next((a for a in editor.below(editor.response(status)) if "properties" in a), None)
         if answer is not None and not status.startswith("2"):
             metadata = {"type": ["object", "null"], "additionalProperties": {}}
             answer["properties"].setdefault("openrouter_metadata", metadata)
@@ -146,7 +142,7 @@ def _edit_errors(places: Places) -> None:
 
 @cache
 def newest() -> Contract:
-    """The stand-in follows it as the third argument of `respond`, or in `Faults`."""
+    """Return the contract, for the third argument of `respond` or for `Faults`."""
     return Contract(newest_document())
 
 

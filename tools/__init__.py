@@ -1,4 +1,4 @@
-"""What runs at development time only: from the published page to `generated/`."""
+"""Development tools: from the published specification to `generated/`."""
 
 from pathlib import Path
 

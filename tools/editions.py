@@ -1,4 +1,4 @@
-"""An edition of the specification: the text that is kept, and the contract that it means."""
+"""An edition of the specification: its text, and the contract that the rules make of it."""
 
 import copy
 import hashlib
@@ -6,13 +6,12 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from tools import contract
-from tools.documents import (
+from tools.openapi import (
     Json,
-    Path_,
+    Pointer,
     SpecError,
     as_yaml,
-    counted,
+    dereference,
     extract,
     find,
     is_json,
@@ -21,86 +20,91 @@ from tools.documents import (
     one_line,
     operation_name,
     operations,
-    place_of,
+    parse_pointer,
+    pluralize,
     pointer,
     resolve,
-    target,
     validate,
 )
-from tools.rules import apply
+from tools.rules import apply, repair
 
 
 @dataclass(frozen=True)
 class Edition:
-    """A document that was read and found sound.
+    """A valid edition.
 
     Attributes:
-        text: what becomes openapi.yaml.
-        given: what it was read from, for the lines of errors.
-        lines_before: lines of the page before that.
-        document: what the publisher wrote.
-        contract: what it means.
-        repairs: what each rule of the contract did, a line each.
-        left_out: what was not taken from a whole document, in a line; "" where it was all.
+        text: the content of openapi.yaml.
+        source: the document that was read, which the lines in errors refer to.
+        lines_before: lines of the page before the document.
+        document: the parsed document, as published.
+        contract: the document after the repair rules.
+        repairs: a line for each rule, with what it changed.
+        omitted: a line that counts what was left out of a whole document; "" if nothing was.
     """
 
     text: bytes
-    given: bytes
+    source: bytes
     lines_before: int
     document: dict[str, Json]
     contract: dict[str, Json]
     repairs: list[str] = field(default_factory=list)
-    left_out: str = ""
+    omitted: str = ""
 
-    def located(self, error: SpecError) -> SpecError:
-        """The same error with the line of its place in what was given."""
-        return _located(self.given, self.lines_before, error)
+    def with_line(self, error: SpecError) -> SpecError:
+        """Add the line in `source` to an error with a place."""
+        return _with_line(self.source, self.lines_before, error)
 
 
-def published(page: bytes, wanted: Iterable[str] = (), name: str = "") -> Edition:
-    """The edition in a page or document.
+def parse_edition(page: bytes, wanted: Iterable[str] = (), name: str = "") -> Edition:
+    """Parse the edition in a page or document.
 
     Args:
         page: a documentation page, or the document itself as YAML or JSON.
-        wanted: operations that are taken out of a whole document; all of them, by default. The
-            text in a page is always kept byte for byte.
-        name: where it comes from, for the comment above what was taken out.
+        wanted: the operations to select from a whole document; all of them by default. The
+            document in a page is always kept byte for byte.
+        name: the origin, for the comment above the selected operations.
 
     Raises SpecError with the place in `page`.
     """
-    given, lines_before = extract(page)
+    source, lines_before = extract(page)
     try:
-        document, text, left_out = load(given, lines_before), given, ""
-        if given == page and (is_json(given) or _holds_more(document, wanted)):
-            document, left_out = cut(document, wanted)
-            text = _written(document, page, name, left_out)
+        document, text, omitted = load(source, lines_before), source, ""
+        if source == page and (is_json(source) or _has_other_operations(document, wanted)):
+            document, omitted = select_operations(document, wanted)
+            text = _render(document, page, name, omitted)
         repairs: list[str] = []
-        plain = apply(document, contract.DIALECT, repairs.append)
-        validate(plain)
-        repaired = apply(plain, contract.REPAIRS, repairs.append)
+        modern = apply(document, repair.DIALECT, repairs.append)
+        validate(modern)
+        repaired = apply(modern, repair.REPAIRS, repairs.append)
     except SpecError as error:
-        raise _located(given, lines_before, error) from None
-    except Exception as error:  # noqa: BLE001 - a document can be odd in more ways than we know
+        raise _with_line(source, lines_before, error) from None
+    except Exception as error:  # noqa: BLE001 - a document may be malformed in any way
         reason = f"{type(error).__name__}: {one_line(str(error))}"
         raise SpecError(f"not a usable OpenAPI document: {reason}") from None
-    return Edition(text, given, lines_before, document, repaired, repairs, left_out)
+    return Edition(text, source, lines_before, document, repaired, repairs, omitted)
 
 
-def _located(given: bytes, lines_before: int, error: SpecError) -> SpecError:
-    if error.line is None and error.place and (found := find(given, error.place)):
+def _with_line(source: bytes, lines_before: int, error: SpecError) -> SpecError:
+    if error.line is None and error.place and (found := find(source, error.place)):
         error.place, line = found
         error.line = line + lines_before
     return error
 
 
-def _holds_more(document: dict[str, Json], wanted: Iterable[str]) -> bool:
+def _has_other_operations(document: dict[str, Json], wanted: Iterable[str]) -> bool:
     wanted = set(wanted)
     found = {operation_name(path) for path, _ in operations(document)}
     return bool(wanted) and bool(found - wanted)
 
 
-def cut(document: dict[str, Json], wanted: Iterable[str]) -> tuple[dict[str, Json], str]:
-    """The wanted operations and what they reach, keys sorted; and what is left out, in a line."""
+def select_operations(
+    document: dict[str, Json], wanted: Iterable[str]
+) -> tuple[dict[str, Json], str]:
+    """Keep the wanted operations and the components they use, with sorted keys.
+
+    Returns the document, and a line that counts what was left out.
+    """
     every = dict(operations(document))
     wanted = set(wanted) or {operation_name(path) for path in every}
     kept = [path for path in every if operation_name(path) in wanted]
@@ -109,37 +113,37 @@ def cut(document: dict[str, Json], wanted: Iterable[str]) -> tuple[dict[str, Jso
         raise SpecError(
             f"the document has no {missing[0]}",
             place=("paths",),
-            remedy="name a document that has it, or remove it from `operations` in "
+            remedy="pass a document that has it, or remove it from `operations` in "
             "generator-config.yaml",
         )
     paths: dict[str, Json] = {}
     for route in {path[1] for path in kept}:
         others = {path[2] for path in every if path[1] == route and path not in kept}
-        item = target(document, document["paths"][route])
+        item = dereference(document, document["paths"][route])
         paths[route] = {key: value for key, value in item.items() if key not in others}
     small = {key: document[key] for key in _HEAD if key in document}
     small["paths"] = copy.deepcopy(paths)
-    if components := _reached(document, small):
+    if components := _used_components(document, small):
         small["components"] = components
-    return _sorted(small), _left_out(document, len(every) - len(kept), components)
+    return _sorted(small), _omitted(document, len(every) - len(kept), components)
 
 
-# The order in which people read it; everything below is sorted.
+# In the order in which people read them; everything below is sorted.
 _HEAD = ("openapi", "info", "servers", "security", "externalDocs")
-_DEEPEST = 40  # references into other operations, of what such references lead to
+_DEEPEST = 40  # nested references into other operations
 
 
-def _reached(document: dict[str, Json], start: Json) -> dict[str, dict[str, Json]]:
-    """Copies of the components that `start` refers to, directly or through others.
+def _used_components(document: dict[str, Json], start: Json) -> dict[str, dict[str, Json]]:
+    """Copy the components that `start` refers to, directly or indirectly.
 
-    What refers into another operation, which is left out, gets a copy of what stands there.
+    A reference into another operation, which is left out, is replaced by a copy of its target.
     """
     found: dict[str, dict[str, Json]] = {}
-    waiting: list[tuple[Path_, Json]] = [((), start)]
+    waiting: list[tuple[Pointer, Json]] = [((), start)]
     while waiting:
         origin, node = waiting.pop()
         for path, inner in mappings(node):
-            if _copy_foreign(document, inner):
+            if _inline_path_reference(document, inner):
                 waiting.append(((*origin, *path), inner))
             for kind, name in _references(document, inner):
                 if name not in found.get(kind, {}):
@@ -152,14 +156,14 @@ def _reached(document: dict[str, Json], start: Json) -> dict[str, dict[str, Json
     return found
 
 
-def _copy_foreign(document: dict[str, Json], node: dict[str, Json]) -> bool:
-    """Replace a reference into an operation by what stands there; whether it was one."""
+def _inline_path_reference(document: dict[str, Json], node: dict[str, Json]) -> bool:
+    """Replace a reference into an operation by its target; return whether it was one."""
     copied = False
     for _ in range(_DEEPEST):
         reference = node.get("$ref")
         if not isinstance(reference, str) or not reference.startswith("#/paths/"):
             break
-        with suppress(KeyError):  # said by the validation
+        with suppress(KeyError):  # validate() reports it
             there = copy.deepcopy(resolve(document, reference))
             del node["$ref"]
             node.update(there if isinstance(there, dict) else {})
@@ -168,37 +172,36 @@ def _copy_foreign(document: dict[str, Json], node: dict[str, Json]) -> bool:
 
 
 def _references(document: dict[str, Json], node: dict[str, Json]) -> list[tuple[str, str]]:
-    """The kinds and names of the components that a node refers to."""
-    given = [node.get("$ref")]
+    """List the kinds and names of the components that a node refers to."""
+    references = [node.get("$ref")]
     discriminator = node.get("discriminator")
     if isinstance(discriminator, dict) and isinstance(discriminator.get("mapping"), dict):
-        # a bare name is that of a schema: https://spec.openapis.org/oas/v3.1.1.html, 4.8.25
+        # a bare name is the name of a schema: https://spec.openapis.org/oas/v3.1.1.html, 4.8.25
         named = document.get("components", {}).get("schemas", {}).keys()
-        given += [
+        references += [
             f"#/components/schemas/{value}" if value in named else value
             for value in discriminator["mapping"].values()
         ]
-    local = [g for g in given if isinstance(g, str) and g.startswith("#/components/")]
-    places = [place_of(reference) for reference in local]
+    local = [r for r in references if isinstance(r, str) and r.startswith("#/components/")]
+    places = [parse_pointer(reference) for reference in local]
     return [(place[1], place[2]) for place in places if len(place) >= 3]
 
 
-def _component(document: dict[str, Json], place: Path_, origin: Path_) -> Json:
+def _component(document: dict[str, Json], place: Pointer, origin: Pointer) -> Json:
     try:
         return copy.deepcopy(resolve(document, pointer(place)))
     except KeyError:
-        said = f"the reference to {'.'.join(place)} points at nothing"
-        raise SpecError(said, place=(*origin, "$ref")) from None
+        problem = f"the reference to {'.'.join(place)} points to nothing"
+        raise SpecError(problem, place=(*origin, "$ref")) from None
 
 
-def _left_out(document: dict[str, Json], operations_: int, kept: dict[str, dict[str, Json]]) -> str:
-    all_of_them = sum(len(kind) for kind in document.get("components", {}).values())
-    components = all_of_them - sum(len(kind) for kind in kept.values())
-    if not operations_ and not components:
+def _omitted(document: dict[str, Json], others: int, kept: dict[str, dict[str, Json]]) -> str:
+    total = sum(len(kind) for kind in document.get("components", {}).values())
+    components = total - sum(len(kind) for kind in kept.values())
+    if not others and not components:
         return ""
-    return (
-        f"{counted(operations_, 'other operation')} and {counted(components, 'component')} left out"
-    )
+    operations_left_out = pluralize(others, "other operation")
+    return f"{operations_left_out} and {pluralize(components, 'component')} left out"
 
 
 def _sorted(document: dict[str, Json]) -> dict[str, Json]:
@@ -210,10 +213,10 @@ def _sorted(document: dict[str, Json]) -> dict[str, Json]:
     return {key: below(value) for key, value in document.items()}
 
 
-def _written(document: dict[str, Json], page: bytes, name: str, left_out: str) -> bytes:
-    """The document as YAML, under a comment that says what it was made from."""
+def _render(document: dict[str, Json], page: bytes, name: str, omitted: str) -> bytes:
+    """Write the document as YAML below a comment that names its source."""
     what = ", ".join(sorted(operation_name(path) for path, _ in operations(document)))
     digest = hashlib.sha256(page).hexdigest()
-    head = f"# {what} and what it reaches, taken by `make spec` from\n# {name or 'a document'}, "
-    head += f"sha256 {digest}.\n" + (f"# {left_out}.\n" if left_out else "")
+    head = f"# {what} and the components it uses, selected by `make spec` from\n"
+    head += f"# {name or 'a document'}, sha256 {digest}.\n" + (f"# {omitted}.\n" if omitted else "")
     return (head + as_yaml(document)).encode()

@@ -1,6 +1,6 @@
 """`make generate`: openapi.yaml → contract → generator's input → generated/.
 
-`--check` writes nothing and fails where generated/ is not what openapi.yaml gives.
+`--check` writes nothing, and fails if generated/ does not match openapi.yaml.
 """
 
 import argparse
@@ -21,20 +21,21 @@ from pathlib import Path
 
 from openapi_python_client.config import ConfigFile
 
-from tools import ROOT, generator_input, names
-from tools.documents import (
-    ASK_AGAIN,
+from tools import ROOT
+from tools.class_names import NamedClass, check_table, hoist
+from tools.editions import Edition, parse_edition
+from tools.openapi import (
+    DEFAULT_REMEDY,
     SPEC,
     Json,
-    Path_,
+    Pointer,
     SpecError,
     load,
     one_line,
     operation_name,
     operations,
 )
-from tools.editions import Edition, published
-from tools.rules import apply
+from tools.rules import apply, generator_input
 
 CONFIG = ROOT / "generator-config.yaml"
 PACKAGE = ROOT / "generated" / "openrouter_embeddings_api"
@@ -46,23 +47,25 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Config:
-    """What generator-config.yaml says.
+    """The contents of generator-config.yaml.
 
     Attributes:
-        operations: what is taken out of a whole document, with the names of the functions.
+        operations: the operations to select from a whole document, and their function names.
         names: class names by place.
-        options: for openapi-python-client.
+        arguments: command-line arguments of openapi-python-client.
+        options: its configuration file.
     """
 
     operations: dict[str, str]
     names: dict[str, str]
+    arguments: list[str]
     options: dict[str, Json]
 
 
 def read_config(path: Path) -> Config:
-    """Read and check the configuration.
+    """Read and check the configuration. Raises SpecError.
 
-    The generator ignores an option that it does not know, so that is refused here.
+    The generator ignores unknown options, so they are rejected here.
     """
     try:
         return _checked_config(load(path.read_bytes()))
@@ -74,113 +77,111 @@ def read_config(path: Path) -> Config:
 
 def _about(path: Path, error: SpecError) -> SpecError:
     error.file = path.name
-    error.remedy = f"git checkout {path.name}" if error.remedy == ASK_AGAIN else error.remedy
+    error.remedy = f"git checkout {path.name}" if error.remedy == DEFAULT_REMEDY else error.remedy
     return error
 
 
 def _checked_config(options: dict[str, Json]) -> Config:
     functions, table = options.pop("operations", {}), options.pop("names", {})
-    for key, of, value in (("operations", functions, "a function"), ("names", table, "a class")):
-        texts = isinstance(of, dict) and all(isinstance(name, str) for name in of.values())
-        if not texts:
-            problem = f"`{key}` is not a mapping of texts to the name of {value}"
-            raise SpecError(problem, place=(key,))
+    arguments = options.pop("arguments", [])
+    for key, of, value in (("operations", functions, "function"), ("names", table, "class")):
+        if not (isinstance(of, dict) and all(isinstance(name, str) for name in of.values())):
+            raise SpecError(f"`{key}` must map strings to {value} names", place=(key,))
+    if not (isinstance(arguments, list) and all(isinstance(each, str) for each in arguments)):
+        raise SpecError("`arguments` must be a list of strings", place=("arguments",))
     for operation, function in functions.items():
         if not function.isidentifier() or not re.fullmatch(r"[A-Z]+ /\S*", operation):
             raise SpecError(
-                f"`{operation}: {function}` names no operation, or no function",
+                f"`{operation}: {function}` is not an operation and a function name",
                 place=("operations",),
                 remedy="write a line such as `POST /embeddings: create_embeddings`",
             )
     if unknown := sorted(set(options) - set(ConfigFile.model_fields)):
         raise SpecError(
-            f"the generator knows no option {', '.join(unknown)}",
-            remedy=f"correct or remove it; known are {', '.join(sorted(ConfigFile.model_fields))}",
+            f"unknown generator option {', '.join(unknown)}",
+            remedy=f"correct or remove it; known: {', '.join(sorted(ConfigFile.model_fields))}",
         )
-    names.check_table(table)
-    return Config(functions, table, options)
+    check_table(table)
+    return Config(functions, table, arguments, options)
 
 
 def generate(edition: Edition, config: Config, package: Path, say: Say) -> None:
     """Write the low-level client for `edition` into the new folder `package`.
 
-    Raises SpecError where a document, an option or a name is not as it should be.
+    Raises SpecError if the document, an option or a name is invalid.
     """
     for line in edition.repairs:
         say(f"contract: {line}")
-    bent = apply(
+    simplified = apply(
         edition.contract, generator_input.RULES, lambda line: say(f"for the generator: {line}")
     )
-    for path, operation in operations(bent):
+    for path, operation in operations(simplified):
         if function := config.operations.get(operation_name(path)):
             operation["operationId"] = function
-    hoisted, classes = names.hoist(bent, config.names, config.operations)
+    hoisted, classes = hoist(simplified, config.names, config.operations)
     with tempfile.TemporaryDirectory() as scratch:
         source, options = Path(scratch) / "generator-input.json", Path(scratch) / "config.json"
         source.write_text(json.dumps(hoisted))
         options.write_text(json.dumps(config.options))
-        _run_generator(source, options, package, edition, classes)
+        paths = [f"--path={source}", f"--config={options}", f"--output-path={package}"]
+        _run_generator([*config.arguments, *paths], edition, classes, package)
     _finish(package, edition.contract)
 
 
 def _run_generator(
-    source: Path, config: Path, package: Path, edition: Edition, classes: list[names.Named]
+    arguments: list[str], edition: Edition, classes: list[NamedClass], package: Path
 ) -> None:
-    """The generator in a process of its own, with this environment's ruff first on the PATH."""
+    """Run the generator in a subprocess, with this environment's ruff first on the PATH."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    command = [
-        *(sys.executable, "-m", "openapi_python_client", "generate", "--fail-on-warning"),
-        *("--meta", "none", "--path", str(source), "--config", str(config)),
-        *("--output-path", str(package)),
-    ]
+    command = [sys.executable, "-m", "openapi_python_client", "generate", *arguments]
     done = subprocess.run(
         command, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise _explain(done.stdout + done.stderr, edition, classes)
+        raise _generator_error(done.stdout + done.stderr, edition, classes)
     missing = {named.name for named in classes} - set(generated_classes(package))
     if missing:
-        said = f"Unable to process schema {', '.join(sorted(missing))}\nno class was made of it"
-        raise _explain(said, edition, classes)
+        output = f"Unable to process schema {', '.join(sorted(missing))}\nit has no class"
+        raise _generator_error(output, edition, classes)
 
 
-def _explain(output: str, edition: Edition, classes: list[names.Named]) -> SpecError:
-    """What the generator said, as a place in the publisher's document; its words go to a file."""
+def _generator_error(output: str, edition: Edition, classes: list[NamedClass]) -> SpecError:
+    """Turn the generator's output into an error with a place in the document; log the output."""
     LOG.parent.mkdir(exist_ok=True)
     LOG.write_text(output)
-    log = f"the generator's own words are in {LOG.relative_to(ROOT)}"
+    log = f"the generator's output is in {LOG.relative_to(ROOT)}"
     heading = _HEADING.search(output)
     if heading is None:
         return SpecError(
-            "openapi-python-client failed before it came to the document",
-            remedy=f"see whether {CONFIG.name} has an option that it refuses; {log}",
+            "openapi-python-client failed before it read the document",
+            remedy=f"check the options in {CONFIG.name}; {log}",
         )
-    said = heading[0]
+    text = heading[0]
     longest_first = sorted(classes, key=lambda named: -len(named.name))
-    found = next((named for named in longest_first if named.name in said), None)
-    operation = re.search(r"parsing ([A-Z]+) (/\S*)", said)
-    place: Path_ = ("paths", operation[2], operation[1].lower()) if operation else ("paths",)
+    found = next((named for named in longest_first if named.name in text), None)
+    operation = re.search(r"parsing ([A-Z]+) (/\S*)", text)
+    place: Pointer = ("paths", operation[2], operation[1].lower()) if operation else ("paths",)
     what = ""
     if found:
         place, what = found.origin, f" ({found.places[0]})"
-    reasons = [line for line in said.splitlines()[1:] if line.strip()]
+    reasons = [line for line in text.splitlines()[1:] if line.strip()]
     reason = f": {one_line(reasons[0], 120)}" if reasons else ""
     error = SpecError(
-        f"openapi-python-client cannot express what stands here{what}{reason}",
+        f"openapi-python-client cannot express this{what}{reason}",
         place=place,
-        remedy=f"add a rule to tools/generator_input.py that says it more simply; {log}",
+        remedy=f"add a rule to tools/rules/generator_input.py that simplifies it; {log}",
     )
-    return edition.located(error)
+    return edition.with_line(error)
 
 
-# What the generator writes above each thing that it cannot express.
+# The generator writes one of these above everything that it cannot express.
 _HEADING = re.compile(
     r"(WARNING parsing|ERROR parsing|Unable to (parse|process) schema) .*", re.DOTALL
 )
 
 
 def generated_classes(package: Path) -> list[str]:
-    """Every name that the generated package's `models` exports."""
+    """List the names that `models` of the generated package exports."""
     tree = ast.parse((package / "models" / "__init__.py").read_text())
     return [
         alias.asname or alias.name
@@ -191,7 +192,7 @@ def generated_classes(package: Path) -> list[str]:
 
 
 def _finish(package: Path, contract: dict[str, Json]) -> None:
-    """What the generator does not do with `--meta none`: marker, banner, and the contract."""
+    """Add what the generator does not write with `--meta=none`: py.typed, banners, the contract."""
     (package / "py.typed").write_text("")
     (package / "contract.json").write_text(
         json.dumps(contract, indent=1, ensure_ascii=False) + "\n"
@@ -200,36 +201,36 @@ def _finish(package: Path, contract: dict[str, Json]) -> None:
         module.write_text(BANNER + module.read_text())
 
 
-def differences(committed: Path, fresh: Path) -> list[str]:
-    """Files that are missing, left over or different, by their paths below the package."""
-    ours = {p.relative_to(committed) for p in committed.rglob("*") if _counts(p)}
-    theirs = {p.relative_to(fresh) for p in fresh.rglob("*") if _counts(p)}
-    differ = {p for p in ours & theirs if not filecmp.cmp(committed / p, fresh / p, shallow=False)}
+def changed_files(committed: Path, fresh: Path) -> list[str]:
+    """List the files that are missing, stale or different, by their paths in the package."""
+    old = {p.relative_to(committed) for p in committed.rglob("*") if _is_compared(p)}
+    new = {p.relative_to(fresh) for p in fresh.rglob("*") if _is_compared(p)}
+    differ = {p for p in old & new if not filecmp.cmp(committed / p, fresh / p, shallow=False)}
     return sorted(
-        [f"{p} is missing" for p in theirs - ours]
-        + [f"{p} is left over" for p in ours - theirs]
+        [f"{p} is missing" for p in new - old]
+        + [f"{p} is stale" for p in old - new]
         + [f"{p} differs" for p in differ]
     )
 
 
-def _counts(path: Path) -> bool:
+def _is_compared(path: Path) -> bool:
     return path.is_file() and "__pycache__" not in path.parts
 
 
 @contextmanager
-def replacing(target: Path, then: Callable[[], None] = lambda: None) -> Iterator[Path]:
-    """A new folder beside `target` that takes its place when the block ends well.
+def atomic_replace(target: Path, then: Callable[[], None] = lambda: None) -> Iterator[Path]:
+    """Yield a path for a new folder, which replaces `target` if the block succeeds.
 
-    Until then `target` stays as it is. `then` is done with it: both, or neither.
+    `then` is called with the replacement: if it fails, `target` is restored.
     """
     new, old = target.with_name(target.name + ".new"), target.with_name(target.name + ".old")
-    if old.exists() and not target.exists():  # a run before was killed between two lines of _swap
+    if old.exists() and not target.exists():  # an earlier run was killed in _swap
         old.rename(target)
     for left in (new, old):
         shutil.rmtree(left, ignore_errors=True)
     try:
         yield new
-        with _uninterrupted():
+        with _delayed_interrupt():
             _swap(new, target, old, then)
     finally:
         shutil.rmtree(new, ignore_errors=True)
@@ -252,8 +253,8 @@ def _swap(new: Path, target: Path, old: Path, then: Callable[[], None]) -> None:
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Let a Ctrl-C wait until the block is done."""
+def _delayed_interrupt() -> Iterator[None]:
+    """Delay a Ctrl-C until the block ends."""
     came: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
     try:
@@ -265,20 +266,20 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def main(arguments: list[str]) -> int:
-    """Generate or check; 0 when generated/ is what openapi.yaml gives."""
+    """Generate or check; return 0 on success."""
     parser = argparse.ArgumentParser(prog="make generate", description=__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args(arguments).check
     try:
-        edition, config = published(SPEC.read_bytes()), read_config(CONFIG)
+        edition, config = parse_edition(SPEC.read_bytes()), read_config(CONFIG)
         if check:
             return _check(edition, config)
-        with replacing(PACKAGE) as fresh:
+        with atomic_replace(PACKAGE) as fresh:
             generate(edition, config, fresh, say=print)
-            found = differences(PACKAGE, fresh)
+            found = changed_files(PACKAGE, fresh)
     except (SpecError, OSError) as error:
         print(f"generate: {error}", file=sys.stderr)
-        print("generate: generated/ stays as it was", file=sys.stderr)
+        print("generate: generated/ is unchanged", file=sys.stderr)
         return 1
     print(f"generated/: {len(found)} files changed" if found else "generated/: unchanged")
     return 0
@@ -288,13 +289,13 @@ def _check(edition: Edition, config: Config) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         fresh = Path(scratch) / PACKAGE.name
         generate(edition, config, fresh, say=lambda _: None)
-        found = differences(PACKAGE, fresh)
+        found = changed_files(PACKAGE, fresh)
     for line in found:
         print(f"check: generated/{PACKAGE.name}/{line}", file=sys.stderr)
     if found:
-        print("check: run make generate and commit what it writes", file=sys.stderr)
+        print("check: run make generate and commit the result", file=sys.stderr)
     else:
-        print("check: generated/ is what openapi.yaml gives")
+        print("check: generated/ matches openapi.yaml")
     return 1 if found else 0
 
 

@@ -1,29 +1,29 @@
-"""What a new edition means, in one page: for callers, for the wrapper, and what is left to do."""
+"""The report of `make update`: what changed for callers, and what is left to do in the wrapper."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tools import ROOT
-from tools.changes import NEXT, account
-from tools.documents import counted
-from tools.drift import Drift, concerning, findings, judge, keeps, read_accepted
-from tools.spec import TAKE_BACK, differ
+from tools.diff.contracts import ADVICE, summarize
+from tools.drift.gaps import Drift, check_gaps, findings, findings_for, is_handled, read_accepted
+from tools.openapi import pluralize
+from tools.spec import UNDO, diff
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tools.differences import Change
+    from tools.diff.schemas import Change
+    from tools.drift.finding import Finding
     from tools.editions import Edition
-    from tools.findings import Finding
 
-_MOST = 20  # lines of a failing check that the page shows
+_MAX_LINES = 20  # lines of a failed check
 COMMANDS = {
-    "generated/ is what openapi.yaml gives": ["tools.generate", "--check"],
+    "generated/ matches openapi.yaml": ["tools.generate", "--check"],
     "the wrapper's types fit the new client": [
         *("mypy", "--no-error-summary", "-p", "openrouter_embeddings"),
         *("-p", "openrouter_embeddings_api"),
@@ -32,61 +32,48 @@ COMMANDS = {
 
 
 @dataclass(frozen=True)
-class Check:
-    """Something that was held against the new edition.
+class UpdateReport:
+    """The contents of the report on an edition that is in place.
 
     Attributes:
-        name: what should be so.
-        lines: what is not; nothing where all is well.
-    """
-
-    name: str
-    lines: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """All that is known of a new edition once it is in place.
-
-    Attributes:
-        name: where it came from.
-        left_out: what was not taken from a whole document.
+        name: its origin.
+        omitted: what was left out of a whole document.
         files: how many files of generated/ changed.
         changes: what changed for callers.
-        findings: what the contract says, and whether the wrapper offers it.
-        drift: which of it needs somebody.
-        checks: the commands that were run.
+        findings: everything in the contract, and whether the wrapper offers it.
+        drift: the gaps that need work, and the accepted ones.
+        checks: the output of each check that failed; nothing for one that passed.
     """
 
     name: str
-    left_out: str
+    omitted: str
     files: int
     changes: list[Change]
     findings: list[Finding]
     drift: Drift
-    checks: list[Check]
+    checks: dict[str, list[str]]
 
-    def unkept(self) -> list[Change]:
-        """What breaks callers, and the wrapper does not do already."""
-        return [c for c in self.changes if c.breaks and not keeps(c, self.findings)]
+    def unhandled_breaks(self) -> list[Change]:
+        """List the breaking changes that the wrapper does not handle yet."""
+        return [c for c in self.changes if c.breaks and not is_handled(c, self.findings)]
 
-    def needs(self) -> int:
-        """How many places and checks need a person; what is said twice of a place counts once."""
-        places = {(change.group, change.place) for change in self.unkept()}
+    def open_items(self) -> int:
+        """Count the places and failed checks that need work, each place once."""
+        places = {(change.group, change.place) for change in self.unhandled_breaks()}
         places |= {(gap.group, gap.place) for gap in self.drift.open}
-        return len(places) + len(self.drift.idle) + sum(bool(each.lines) for each in self.checks)
+        return len(places) + len(self.drift.obsolete) + sum(map(bool, self.checks.values()))
 
 
-def examine(name: str, old: Edition, new: Edition, files: int) -> Outcome:
-    """Hold the wrapper, as it runs with the new client, against the new edition."""
+def build_report(name: str, old: Edition, new: Edition, files: int) -> UpdateReport:
+    """Compare the wrapper, running on the new client, with the new edition."""
     found = findings(new.contract)
-    checks = [Check(what, _run(*command)) for what, command in COMMANDS.items()]
-    drift = judge(found, read_accepted())
-    return Outcome(name, new.left_out, files, differ(old, new), found, drift, checks)
+    checks = {check: _run(*command) for check, command in COMMANDS.items()}
+    drift = check_gaps(found, read_accepted())
+    return UpdateReport(name, new.omitted, files, diff(old, new), found, drift, checks)
 
 
 def _run(*module: str) -> list[str]:
-    """What a module of this environment says of the project; nothing where it ends well."""
+    """Run a module in the project root; return its output if it fails."""
     paths = [str(ROOT / "wrapper"), str(ROOT / "generated")]
     done = subprocess.run(
         [sys.executable, "-m", *module],
@@ -100,82 +87,80 @@ def _run(*module: str) -> list[str]:
     return lines if done.returncode else []
 
 
-def page(outcome: Outcome) -> str:
-    """The account of an update, as Markdown."""
-    needs = outcome.needs()
+def render(report: UpdateReport) -> str:
+    """Format the report as Markdown."""
     sections = [
-        f"# The specification from {outcome.name}",
-        " ".join(_summary(outcome)),
+        f"# The specification from {report.name}",
+        " ".join(_summary(report)),
         "## What changed for callers",
-        f"```\n{account(outcome.changes, advise=False)}\n```",
-        *_section("What the wrapper offers of it already", _offered(outcome)),
-        *_section("What the wrapper does not do yet", _to_do(outcome)),
-        *_section("Gaps that are accepted in tools/gaps.toml", _accepted(outcome)),
+        f"```\n{summarize(report.changes, advise=False)}\n```",
+        *_section("Already supported by the wrapper", _offered(report)),
+        *_section("To do in the wrapper", _to_do(report)),
+        *_section("Accepted gaps (tools/gaps.toml)", _accepted(report)),
         "## Checks",
-        "\n".join(_checks(outcome)),
+        "\n".join(_checks(report)),
         "## Next",
-        _next(needs),
+        _next(report.open_items()),
     ]
     return "\n\n".join(sections) + "\n"
 
 
-def _summary(outcome: Outcome) -> Iterator[str]:
-    match outcome.needs():
+def _summary(report: UpdateReport) -> Iterator[str]:
+    match report.open_items():
         case 0:
-            yield "**Nothing needs a person.**"
+            yield "**No manual work is needed.**"
         case 1:
-            yield "**One thing needs a person.**"
-        case needs:
-            yield f"**{needs} things need a person.**"
-    if breaks := [change for change in outcome.changes if change.breaks]:
-        kept = "keeps all of that" if not outcome.unkept() else "does not keep all of that yet"
-        yield f"{counted(len(breaks), 'change')} can break callers of the API; the wrapper {kept}."
-    yield f"{counted(outcome.files, 'file')} of `generated/` changed."
-    if outcome.left_out:
-        yield f"{outcome.left_out}."
+            yield "**One item needs manual work.**"
+        case count:
+            yield f"**{count} items need manual work.**"
+    if breaks := sum(change.breaks for change in report.changes):
+        kept = "does not handle all of them yet" if report.unhandled_breaks() else "handles them"
+        yield f"{pluralize(breaks, 'change')} can break callers of the API; the wrapper {kept}."
+    yield f"{pluralize(report.files, 'file')} of `generated/` changed."
+    if report.omitted:
+        yield f"{report.omitted}."
 
 
 def _section(heading: str, lines: list[str]) -> list[str]:
     return [f"## {heading}", "\n".join(f"- {line}" for line in lines)] if lines else []
 
 
-def _offered(outcome: Outcome) -> list[str]:
-    lines = [
-        f"{change.text}: the wrapper keeps it"
-        for change in outcome.changes
-        if change.breaks and keeps(change, outcome.findings)
-    ]
-    for change in outcome.changes:
-        about = concerning(change, outcome.findings) if change.on == "new" else []
-        if offered := [finding for finding in about if finding.is_offered]:
+def _offered(report: UpdateReport) -> list[str]:
+    lines = []
+    for change in report.changes:
+        about = findings_for(change, report.findings) if change.on == "new" else []
+        offered = [finding for finding in about if finding.is_offered]
+        if change.breaks and is_handled(change, report.findings):
+            lines.append(f"{change.text}: the wrapper already complies")
+        elif offered:
             lines.append(f"{change.text}: {offered[0].sentence}")
     return list(dict.fromkeys(lines))
 
 
-def _to_do(outcome: Outcome) -> list[str]:
-    lines = [f"{change.text} → {NEXT[change.group]}" for change in outcome.unkept()]
-    return [*lines, *outcome.drift.problems()]
+def _to_do(report: UpdateReport) -> list[str]:
+    lines = [f"{change.text} → {ADVICE[change.group]}" for change in report.unhandled_breaks()]
+    return [*lines, *report.drift.problems()]
 
 
-def _accepted(outcome: Outcome) -> list[str]:
-    about = [f for change in outcome.changes for f in concerning(change, outcome.findings)]
-    return [f"{f.key}: {reason}" for f, reason in outcome.drift.accepted if f in about]
+def _accepted(report: UpdateReport) -> list[str]:
+    about = [f for change in report.changes for f in findings_for(change, report.findings)]
+    return [f"{f.key}: {reason}" for f, reason in report.drift.accepted if f in about]
 
 
-def _checks(outcome: Outcome) -> list[str]:
+def _checks(report: UpdateReport) -> list[str]:
     lines = []
-    for check in outcome.checks:
-        lines.append(f"- {'no' if check.lines else 'yes'}: {check.name}")
-        lines += [f"  - `{line}`" for line in check.lines[:_MOST]]
-        if len(check.lines) > _MOST:
-            lines.append(f"  - and {len(check.lines) - _MOST} lines more")
+    for check, output in report.checks.items():
+        lines.append(f"- {'failed' if output else 'passed'}: {check}")
+        lines += [f"  - `{line}`" for line in output[:_MAX_LINES]]
+        if len(output) > _MAX_LINES:
+            lines.append(f"  - and {len(output) - _MAX_LINES} more lines")
     return lines
 
 
-def _next(needs: int) -> str:
-    mend = "Change what does not fit (see above), then run" if needs else "Run"
+def _next(open_items: int) -> str:
+    start = "Do the work listed above, then run" if open_items else "Run"
     return (
-        f"{mend} `make check lint typecheck test` and `make contract`. "
-        "Say in CHANGELOG.md what users will notice, and commit it together. "
-        f"To take it back: `{TAKE_BACK}`."
+        f"{start} `make check lint typecheck test` and `make contract`. "
+        "Describe in CHANGELOG.md what users will notice, and commit everything together. "
+        f"To undo the update: `{UNDO}`."
     )

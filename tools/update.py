@@ -1,9 +1,9 @@
-"""`make update FROM=…`: take a new edition, generate, check, and say in one page what it means.
+"""`make update FROM=…`: take a new edition, generate the client, check it, and print a report.
 
-Without FROM, the publisher's page is downloaded. The page can go to a file, for a pull request.
+Without FROM, the publisher's page is downloaded. `--report` writes the report to a file as well.
 
-Exit status: 0 when nothing needs a person; 1 when something does, and the page says what: the new
-edition is in place to work on; 2 when the run stopped, and everything is as it was.
+Exit status: 0 if no manual work is needed; 1 if the report lists manual work (the new edition is
+in place); 2 if the update failed and nothing was changed.
 """
 
 import argparse
@@ -11,66 +11,65 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from tools.documents import SPEC, SpecError, one_line
 from tools.editions import Edition
-from tools.generate import CONFIG, PACKAGE, differences, generate, read_config, replacing
-from tools.spec import TAKE_BACK, current, read_edition, told, write
+from tools.generate import CONFIG, PACKAGE, atomic_replace, changed_files, generate, read_config
+from tools.openapi import SPEC, SpecError, one_line
+from tools.spec import UNDO, atomic_write, current_edition, fetch_edition, with_origin
 
-NOT_EXAMINED = (
-    "**The edition is in place, and a person is needed:** what it means for callers and for the "
-    "wrapper could not be found out. Mend tools/changes.py or tools/drift.py, or take the edition "
-    f"back: `{TAKE_BACK}`."
+REPORT_FAILED = (
+    "**The edition is in place, but the report failed:** it is unknown what changes for callers "
+    f"and for the wrapper. Fix tools/diff/ or tools/drift/, or undo the update: `{UNDO}`."
 )
 
 
-def take(edition: Edition) -> int:
-    """Put the edition and its client in place, both or neither; how many files differ."""
-    with replacing(PACKAGE, then=lambda: write(edition.text, SPEC)) as fresh:
+def install(edition: Edition) -> int:
+    """Replace openapi.yaml and generated/, both or neither; return how many files changed."""
+    with atomic_replace(PACKAGE, then=lambda: atomic_write(edition.text, SPEC)) as fresh:
         generate(edition, read_config(CONFIG), fresh, say=lambda _: None)
-        found = differences(PACKAGE, fresh)
+        found = changed_files(PACKAGE, fresh)
     return len(found)
 
 
 def main(arguments: list[str]) -> int:
-    """Update, and print the page."""
+    """Update, and print the report."""
     parser = argparse.ArgumentParser(prog="make update", description=__doc__)
     parser.add_argument("origin", nargs="?", default="")
     parser.add_argument("--report", type=Path)
     args = parser.parse_args(arguments)
     try:
         _check_writable(args.report)
-        old = current()
-        name, new = read_edition(args.origin)
-        files = take(new)
+        old = current_edition()
+        name, new = fetch_edition(args.origin)
+        files = install(new)
     except (SpecError, OSError) as error:
-        said = f"{told(args.origin, error)}\nEverything is as it was."
-        print(f"update: {said}", file=sys.stderr)
+        message = f"{with_origin(args.origin, error)}\nNothing was changed."
+        print(f"update: {message}", file=sys.stderr)
         with suppress(OSError):
-            _write(args.report, f"# The specification could not be taken\n\n{said}\n")
+            _write(args.report, f"# The specification could not be updated\n\n{message}\n")
         return 2
     try:
-        # not before: the wrapper, which it examines, imports the client that is new now
-        from tools.report import examine, page  # noqa: PLC0415
+        # imported late: it imports the wrapper, which must import the new client
+        from tools.report import build_report, render  # noqa: PLC0415
 
-        outcome = examine(name, old, new, files)
-        said, needs = page(outcome), outcome.needs()
-    except Exception as error:  # noqa: BLE001 - what is new to us may be more than tools/ can take
+        report = build_report(name, old, new, files)
+        text, open_items = render(report), report.open_items()
+    except Exception as error:  # noqa: BLE001 - a new edition may break the tools in any way
         reason = f"{type(error).__name__}: {one_line(str(error))}"
-        said, needs = f"# The specification from {name}\n\n{NOT_EXAMINED}\n\n`{reason}`\n", 1
-    print(said, end="")
-    _write(args.report, said)
-    return 1 if needs else 0
+        text, open_items = f"# The specification from {name}\n\n{REPORT_FAILED}\n\n`{reason}`\n", 1
+    print(text, end="")
+    _write(args.report, text)
+    return 1 if open_items else 0
 
 
 def _check_writable(report: Path | None) -> None:
-    """Find out before anything is done."""
+    """Fail before anything is changed."""
     try:
         if report:
             report.open("a").close()
     except OSError as error:
         raise SpecError(
             f"the report cannot be written to {report}: {error.strerror}",
-            remedy="name a file in a folder that exists",
+            remedy="pass a file in an existing folder",
         ) from None
 
 

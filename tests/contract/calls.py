@@ -12,8 +12,8 @@ from openrouter_embeddings.local.contract import contract
 
 from tests.contract.oracle import bodies, nulls, schema_of
 from tests.support import PNG
-from tools.documents import target
-from tools.meaning import Reader
+from tools.openapi import dereference
+from tools.schema.model import SchemaReader
 
 _ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
 TEXT = _ANY_TEXT | st.sampled_from([" a ", "\n", "a\t", "é\u0301", "\0"])
@@ -114,11 +114,11 @@ def inputs_of(parts: st.SearchStrategy[tuple[Any, Any]]) -> st.SearchStrategy[Ca
 
 def _provider_schema() -> dict[str, Any]:
     whole = schema_of("requestBody")
-    preferences = target(whole, whole)["properties"]["provider"]
+    preferences = dereference(whole, whole)["properties"]["provider"]
     return {**preferences, "components": whole["components"]}
 
 
-_KNOWN = Reader(contract()).paths(_provider_schema())
+_KNOWN = SchemaReader(contract()).paths(_provider_schema())
 
 
 def _known_only(value: Any, path: str = "") -> Any:

@@ -31,8 +31,8 @@ from openrouter_embeddings.local.contract import contract, operation
 from openrouter_embeddings.transport import BASE_URL, Transport
 
 from tests.contract.live_probes import MODEL, PROBES, Probe, most_tokens
-from tools.meaning import Reader
-from tools.operation_changes import json_schema
+from tools.diff.operations import json_schema
+from tools.schema.model import SchemaReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -96,7 +96,7 @@ class Examination:
             self.spent += Decimal(str(cost))
         message = operation()["responses"].get(str(reply.status))
         if message is not None:
-            known = Reader(contract()).paths(json_schema(contract(), message))
+            known = SchemaReader(contract()).paths(json_schema(contract(), message))
             self.unlisted |= {path for path in _paths(body, "") if path not in known}
 
     def _send(self, probe: Probe) -> Reply:

@@ -11,7 +11,7 @@ from openrouter_embeddings.local.faults import Fault, Faults
 from openrouter_embeddings.local.respond import respond
 from openrouter_embeddings.testing import Service
 
-from tests.newest import MEDIA, Places, newest, newest_document, validate
+from tests.newest import MEDIA, ContractEditor, newest, newest_document, validate
 from tools import editions
 
 AUTH = {"authorization": "Bearer anything"}
@@ -21,7 +21,7 @@ PUBLISHED = EDITIONS / "2026-08-21.md"
 
 def published() -> Contract:
     """A real edition, if the file exists."""
-    return Contract(editions.published(PUBLISHED.read_bytes()).contract)
+    return Contract(editions.parse_edition(PUBLISHED.read_bytes()).contract)
 
 
 def with_ranges() -> Contract:
@@ -38,13 +38,13 @@ def with_ranges() -> Contract:
 def demanding() -> Contract:
     """A contract that requires every field of its answers and allows no others."""
     document = newest_document()
-    places = Places(document)
+    places = ContractEditor(document)
     for status in places.operation["responses"]:
-        _demand(places, places.answer(status))
+        _demand(places, places.response(status))
     return Contract(document)
 
 
-def _demand(places: Places, schema: dict[str, Any]) -> None:
+def _demand(places: ContractEditor, schema: dict[str, Any]) -> None:
     for one in places.below(schema):
         if "properties" in one:
             one["required"] = sorted({*one["properties"]})
@@ -56,7 +56,7 @@ def _demand(places: Places, schema: dict[str, Any]) -> None:
 def with_more() -> Contract:
     """A contract that requires unknown fields of every type."""
     document = newest_document()
-    places = Places(document)
+    places = ContractEditor(document)
     new = {
         "count": {"type": "integer", "minimum": 1},
         "level": {"enum": ["low", "high"]},
@@ -67,7 +67,7 @@ def with_more() -> Contract:
         "final": {"type": "boolean"},
     }
     for status in places.operation["responses"]:
-        answer = places.object_of(places.answer(status))
+        answer = places.object_of(places.response(status))
         answer["properties"] = {**answer["properties"], **new}
         answer["required"] = [*answer["required"], *new]
     return Contract(document)
@@ -172,7 +172,7 @@ def test_an_edition_accepts_the_parts_that_it_has(part: str) -> None:
     raw = json.dumps(request).encode()
     assert respond(raw, AUTH, newest()).status == 200
     without = newest_document()
-    places = Places(without)
+    places = ContractEditor(without)
     content = places.property_of(places.property_of(places.request, "input"), "content")
     parts = places.resolved(content["items"])
     key = "oneOf" if "oneOf" in parts else "anyOf"

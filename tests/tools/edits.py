@@ -1,22 +1,22 @@
-"""Edits of a published document, each of which says in words where it has nothing to do."""
+"""Edits of a published document; each raises NotApplicable with a reason if it cannot apply."""
 
 import copy
 from contextlib import suppress
 from typing import Any
 
-from tests.tools.places import Edit, Moot, Published, Schema
-from tools.documents import mappings, resolve
+from tests.tools.published_document import DocumentEditor, Edit, NotApplicable, Schema
+from tools.openapi import mappings, resolve
 
 _NULLS: list[Schema] = [{"type": "null"}, {"nullable": True}]
 
 
 def add_field(place: str, name: str, schema: Schema, *, required: bool = False) -> Edit:
-    """A new field of an object, the first of all."""
+    """Add a field as the first of an object."""
 
-    def edit(published: Published) -> None:
-        holder = published.object_at(place)
+    def edit(parse_edition: DocumentEditor) -> None:
+        holder = parse_edition.object_at(place)
         if name in holder["properties"]:
-            raise Moot(f"{place} has {name} already")
+            raise NotApplicable(f"{place} already has {name}")
         holder["properties"] = {name: copy.deepcopy(schema), **holder["properties"]}
         if required:
             holder["required"] = [name, *holder.get("required", [])]
@@ -25,12 +25,12 @@ def add_field(place: str, name: str, schema: Schema, *, required: bool = False) 
 
 
 def remove(place: str, name: str) -> Edit:
-    """A field that an object loses."""
+    """Remove a field."""
 
-    def edit(published: Published) -> None:
-        holder = published.object_at(place)
+    def edit(parse_edition: DocumentEditor) -> None:
+        holder = parse_edition.object_at(place)
         if name not in holder["properties"]:
-            raise Moot(f"{place} has no {name}")
+            raise NotApplicable(f"{place} has no {name}")
         del holder["properties"][name]
         if name in holder.get("required", []):
             holder["required"].remove(name)
@@ -39,41 +39,41 @@ def remove(place: str, name: str) -> Edit:
 
 
 def require(place: str, name: str, *, required: bool = True) -> Edit:
-    """A field that has to be there, or need not be any more."""
+    """Make a field required or optional."""
 
-    def edit(published: Published) -> None:
-        holder = published.object_at(place)
+    def edit(parse_edition: DocumentEditor) -> None:
+        holder = parse_edition.object_at(place)
         names = holder.setdefault("required", [])
         if (name in names) == required or name not in holder["properties"]:
-            raise Moot(f"{place}.{name} is so already, or not there")
+            raise NotApplicable(f"{place}.{name} does not change, or does not exist")
         names.append(name) if required else names.remove(name)
 
     return edit
 
 
 def add_required(place: str, name: str) -> Edit:
-    """A field that has to be there, and has no schema."""
+    """Require a field without a schema."""
 
-    def edit(published: Published) -> None:
-        published.object_at(place).setdefault("required", []).append(name)
+    def edit(parse_edition: DocumentEditor) -> None:
+        parse_edition.object_at(place).setdefault("required", []).append(name)
 
     return edit
 
 
 def set_keys(place: str, **keys: Any) -> Edit:
-    """Keywords of a schema, set or changed."""
+    """Set keywords of a schema."""
 
-    def edit(published: Published) -> None:
-        published.at(place).update(copy.deepcopy(keys))
+    def edit(parse_edition: DocumentEditor) -> None:
+        parse_edition.at(place).update(copy.deepcopy(keys))
 
     return edit
 
 
-def anew(place: str, schema: Schema) -> Edit:
-    """Another schema at a place."""
+def replace_schema(place: str, schema: Schema) -> Edit:
+    """Replace a schema."""
 
-    def edit(published: Published) -> None:
-        node = published.at(place)
+    def edit(parse_edition: DocumentEditor) -> None:
+        node = parse_edition.at(place)
         node.clear()
         node.update(copy.deepcopy(schema))
 
@@ -81,80 +81,80 @@ def anew(place: str, schema: Schema) -> Edit:
 
 
 def add_value(place: str, value: str) -> Edit:
-    """A new value where a few are listed."""
+    """Add an enum value."""
 
-    def edit(published: Published) -> None:
-        values = published.at(f"{place}:enum")["enum"]
+    def edit(parse_edition: DocumentEditor) -> None:
+        values = parse_edition.at(f"{place}:enum")["enum"]
         if value in values:
-            raise Moot(f"{place} has the value {value} already")
+            raise NotApplicable(f"{place} already has the value {value}")
         values.append(value)
 
     return edit
 
 
 def remove_value(place: str, value: str) -> Edit:
-    """A value that is no longer listed."""
+    """Remove an enum value."""
 
-    def edit(published: Published) -> None:
-        values = published.at(f"{place}:enum")["enum"]
+    def edit(parse_edition: DocumentEditor) -> None:
+        values = parse_edition.at(f"{place}:enum")["enum"]
         if value not in values:
-            raise Moot(f"{place} does not have the value {value}")
+            raise NotApplicable(f"{place} does not have the value {value}")
         values.remove(value)
 
     return edit
 
 
 def add_alternative(place: str, schema: Schema, *, first: bool = False) -> Edit:
-    """Another alternative."""
+    """Add an alternative."""
 
-    def edit(published: Published) -> None:
-        alternatives = published.alternatives_at(place)
+    def edit(parse_edition: DocumentEditor) -> None:
+        alternatives = parse_edition.alternatives_at(place)
         if schema in alternatives:
-            raise Moot(f"{place} has this alternative already")
+            raise NotApplicable(f"{place} already has this alternative")
         alternatives.insert(0 if first else len(alternatives), copy.deepcopy(schema))
 
     return edit
 
 
 def keep_alternatives(place: str, count: int) -> Edit:
-    """Only the first alternatives, in the order in which all editions have them."""
+    """Keep the first alternatives; all editions have the same order."""
 
-    def edit(published: Published) -> None:
-        alternatives = published.alternatives_at(place)
+    def edit(parse_edition: DocumentEditor) -> None:
+        alternatives = parse_edition.alternatives_at(place)
         if len(alternatives) <= count:
-            raise Moot(f"{place} has no more than {count} alternatives")
+            raise NotApplicable(f"{place} has no more than {count} alternatives")
         del alternatives[count:]
 
     return edit
 
 
-def turned(place: str) -> Edit:
-    """The alternatives in another order."""
+def reverse_alternatives(place: str) -> Edit:
+    """Reverse the alternatives."""
 
-    def edit(published: Published) -> None:
-        published.alternatives_at(place).reverse()
+    def edit(parse_edition: DocumentEditor) -> None:
+        parse_edition.alternatives_at(place).reverse()
 
     return edit
 
 
 def add_null(place: str) -> Edit:
-    """Null as another alternative of whatever stands at a place."""
+    """Add null as an alternative."""
 
-    def edit(published: Published) -> None:
-        if _takes_null(published, published.at(place)):
-            raise Moot(f"{place} may be null already")
-        published.alternatives_at(place).append({"type": "null"})
+    def edit(parse_edition: DocumentEditor) -> None:
+        if _takes_null(parse_edition, parse_edition.at(place)):
+            raise NotApplicable(f"{place} already allows null")
+        parse_edition.alternatives_at(place).append({"type": "null"})
 
     return edit
 
 
 def remove_null(place: str) -> Edit:
-    """Null, in whatever way it is spelt, gone."""
+    """Remove null in any spelling."""
 
-    def edit(published: Published) -> None:
-        node = published.at(place)
-        if not _takes_null(published, node):
-            raise Moot(f"{place} may not be null")
+    def edit(parse_edition: DocumentEditor) -> None:
+        node = parse_edition.at(place)
+        if not _takes_null(parse_edition, node):
+            raise NotApplicable(f"{place} does not allow null")
         node.pop("nullable", None)
         if isinstance(node.get("type"), list):
             node["type"] = next(kind for kind in node["type"] if kind != "null")
@@ -167,85 +167,85 @@ def remove_null(place: str) -> Edit:
     return edit
 
 
-def _takes_null(published: Published, node: Any) -> bool:
+def _takes_null(parse_edition: DocumentEditor, node: Any) -> bool:
     if "$ref" in node:
-        return _takes_null(published, resolve(published.document, node["$ref"]))
+        return _takes_null(parse_edition, resolve(parse_edition.document, node["$ref"]))
     unions = (one for union in ("anyOf", "oneOf", "allOf") for one in node.get(union, ()))
     kinds = node.get("type", ())
     return (
         node.get("nullable") is True
         or "null" in ([kinds] if isinstance(kinds, str) else kinds)
-        or any(_takes_null(published, one) for one in unions)
+        or any(_takes_null(parse_edition, one) for one in unions)
     )
 
 
 def spell_null(place: str, **spelling: Any) -> Edit:
-    """Null at a place that allows it, in another spelling of the same."""
+    """Change the spelling of null."""
 
-    def edit(published: Published) -> None:
-        remove_null(place)(published)
-        set_keys(place, **spelling)(published)
+    def edit(parse_edition: DocumentEditor) -> None:
+        remove_null(place)(parse_edition)
+        set_keys(place, **spelling)(parse_edition)
 
     return edit
 
 
 def null_in_enum(place: str) -> Edit:
-    """Values and null as one list of values."""
+    """List null among the enum values."""
 
-    def edit(published: Published) -> None:
-        values = [v for v in published.at(f"{place}:enum")["enum"] if v is not None]
-        anew(place, {"type": ["string", "null"], "enum": [*values, None]})(published)
+    def edit(parse_edition: DocumentEditor) -> None:
+        values = [v for v in parse_edition.at(f"{place}:enum")["enum"] if v is not None]
+        replace_schema(place, {"type": ["string", "null"], "enum": [*values, None]})(parse_edition)
 
     return edit
 
 
-def exclusive(place: str) -> Edit:
-    """A limit in the way of OpenAPI 3.0."""
+def add_exclusive_minimum(place: str) -> Edit:
+    """Add an exclusive limit in the syntax of OpenAPI 3.0."""
 
-    def edit(published: Published) -> None:
-        node = published.at(place)
+    def edit(parse_edition: DocumentEditor) -> None:
+        node = parse_edition.at(place)
         if "minimum" in node:
-            raise Moot(f"{place} has a minimum already")
+            raise NotApplicable(f"{place} already has a minimum")
         node.update(minimum=0, exclusiveMinimum=True)
 
     return edit
 
 
-def recursive(place: str, name: str) -> Edit:
-    """A field that holds a list of what it is in."""
+def add_recursive_list(place: str, name: str) -> Edit:
+    """Add a field with a list of the enclosing object."""
 
-    def edit(published: Published) -> None:
-        node = published.object_at(place)
+    def edit(parse_edition: DocumentEditor) -> None:
+        node = parse_edition.object_at(place)
         reference = {"$ref": "#/components/schemas/Again"}
         whole = copy.deepcopy(node)
         whole["properties"][name] = {"type": "array", "items": reference}
-        published.schemas["Again"] = whole
+        parse_edition.schemas["Again"] = whole
         node.clear()
         node.update(reference)
 
     return edit
 
 
-def chain(place: str, name: str) -> Edit:
-    """A field that holds an object, which has to hold another one, or null."""
+def add_linked_list(place: str, name: str) -> Edit:
+    """Add a field with a linked list: an object that requires the next one, or null."""
 
-    def edit(published: Published) -> None:
+    def edit(parse_edition: DocumentEditor) -> None:
         reference = {"$ref": "#/components/schemas/Chain"}
         after = {"anyOf": [reference, {"type": "null"}]}
         linked = {"type": "object", "properties": {"after": after}, "required": ["after"]}
-        published.schemas["Chain"] = linked
-        add_field(place, name, reference)(published)
+        parse_edition.schemas["Chain"] = linked
+        add_field(place, name, reference)(parse_edition)
 
     return edit
 
 
 def all_of(place: str) -> Edit:
-    """A schema as `allOf` of itself and a description."""
+    """Wrap a schema in an `allOf` with a description."""
 
-    def edit(published: Published) -> None:
-        node = published.at(place)
+    def edit(parse_edition: DocumentEditor) -> None:
+        node = parse_edition.at(place)
         if "allOf" in node:
-            raise Moot(f"{place} is an allOf already")
+            raise NotApplicable(f"{place} already is an allOf")
         whole = dict(node)
         node.clear()
         node["allOf"] = [whole, {"description": "Said of this place alone."}]
@@ -253,101 +253,102 @@ def all_of(place: str) -> Edit:
     return edit
 
 
-def as_mappings(place: str) -> Edit:
-    """`enum: [text]` as `enum: [{value: text}]`."""
+def enum_as_mappings(place: str) -> Edit:
+    """Print `enum: [text]` as `enum: [{value: text}]`."""
 
-    def edit(published: Published) -> None:
-        node = published.at(f"{place}:enum")
+    def edit(parse_edition: DocumentEditor) -> None:
+        node = parse_edition.at(f"{place}:enum")
         node["enum"] = [{"value": value} for value in node["enum"]]
 
     return edit
 
 
 def operation(**keys: Any) -> Edit:
-    """Keywords of the operation."""
+    """Set keys of the operation."""
 
-    def edit(published: Published) -> None:
-        published.operation.update(copy.deepcopy(keys))
+    def edit(parse_edition: DocumentEditor) -> None:
+        parse_edition.operation.update(copy.deepcopy(keys))
 
     return edit
 
 
 def status(name: str, response: Schema, *, instead_of: str = "") -> Edit:
-    """A status that is answered; the body of another one where that is named."""
+    """Add a status, or rename the status `instead_of`."""
 
-    def edit(published: Published) -> None:
-        responses = published.operation["responses"]
+    def edit(parse_edition: DocumentEditor) -> None:
+        responses = parse_edition.operation["responses"]
         if name in responses:
-            raise Moot(f"status {name} is there already")
+            raise NotApplicable(f"status {name} already exists")
         responses[name] = responses.pop(instead_of) if instead_of else copy.deepcopy(response)
 
     return edit
 
 
 def response(status: str, **keys: Any) -> Edit:
-    """Keys of the answer with a status."""
+    """Set keys of a response."""
 
-    def edit(published: Published) -> None:
-        published.operation["responses"][status].update(copy.deepcopy(keys))
+    def edit(parse_edition: DocumentEditor) -> None:
+        parse_edition.operation["responses"][status].update(copy.deepcopy(keys))
 
     return edit
 
 
 def media_type(message: str, name: str, *, instead: bool = False) -> Edit:
-    """A media type beside JSON, or in its place."""
+    """Add a media type, or replace JSON."""
 
-    def edit(published: Published) -> None:
-        content = published.content(message)
+    def edit(parse_edition: DocumentEditor) -> None:
+        content = parse_edition.content(message)
         if name in content:
-            raise Moot(f"{message} may be {name} already")
+            raise NotApplicable(f"{message} already allows {name}")
         content[name] = content.pop("application/json") if instead else {"schema": {}}
 
     return edit
 
 
 def document(**keys: Any) -> Edit:
-    """Keys of the whole document."""
+    """Set keys of the document."""
 
-    def edit(published: Published) -> None:
-        published.document.update(copy.deepcopy(keys))
+    def edit(parse_edition: DocumentEditor) -> None:
+        parse_edition.document.update(copy.deepcopy(keys))
 
     return edit
 
 
 def path(route: str, **keys: Any) -> Edit:
-    """Keys of a path."""
+    """Set keys of a path."""
 
-    def edit(published: Published) -> None:
-        published.document["paths"].setdefault(route, {}).update(copy.deepcopy(keys))
+    def edit(parse_edition: DocumentEditor) -> None:
+        parse_edition.document["paths"].setdefault(route, {}).update(copy.deepcopy(keys))
 
     return edit
 
 
 def security_scheme(name: str, /, **keys: Any) -> Edit:
-    """A way to send the key: another one, or the one there is, changed."""
+    """Add or change a security scheme."""
 
-    def edit(published: Published) -> None:
-        schemes = published.document["components"]["securitySchemes"]
+    def edit(parse_edition: DocumentEditor) -> None:
+        schemes = parse_edition.document["components"]["securitySchemes"]
         like = {} if "type" in keys else next(iter(schemes.values()))
         schemes[name] = copy.deepcopy({**schemes.get(name, like), **keys})
 
     return edit
 
 
-def rename_components(published: Published) -> None:
-    """Every component under another name."""
+def rename_components(parse_edition: DocumentEditor) -> None:
+    """Rename all components."""
     names = {
-        f"#/components/schemas/{name}": f"Renamed{i}" for i, name in enumerate(published.schemas)
+        f"#/components/schemas/{name}": f"Renamed{i}"
+        for i, name in enumerate(parse_edition.schemas)
     }
-    for _, node in mappings(published.document):
+    for _, node in mappings(parse_edition.document):
         if node.get("$ref") in names:
             node["$ref"] = f"#/components/schemas/{names[node['$ref']]}"
-    renamed = zip(names.values(), [*published.schemas.values()], strict=True)
-    published.document["components"]["schemas"] = dict(renamed)
+    renamed = zip(names.values(), [*parse_edition.schemas.values()], strict=True)
+    parse_edition.document["components"]["schemas"] = dict(renamed)
 
 
-def inline(published: Published) -> None:
-    """Every component where it is used, and none besides."""
+def inline(parse_edition: DocumentEditor) -> None:
+    """Inline all components."""
 
     def inlined(node: Any) -> Any:
         if isinstance(node, list):
@@ -356,76 +357,80 @@ def inline(published: Published) -> None:
             return node
         if isinstance(node.get("$ref"), str):
             beside = {key: value for key, value in node.items() if key != "$ref"}
-            return inlined({**resolve(published.document, node["$ref"]), **beside})
+            return inlined({**resolve(parse_edition.document, node["$ref"]), **beside})
         return {key: inlined(value) for key, value in node.items()}
 
-    published.document["paths"] = inlined(published.document["paths"])
-    published.document["components"]["schemas"] = {}
+    parse_edition.document["paths"] = inlined(parse_edition.document["paths"])
+    parse_edition.document["components"]["schemas"] = {}
 
 
-def spell_unions(published: Published) -> None:
-    """`oneOf` for `anyOf` and the other way round."""
+def swap_unions(parse_edition: DocumentEditor) -> None:
+    """Swap `oneOf` and `anyOf`."""
     other = {"oneOf": "anyOf", "anyOf": "oneOf"}
-    for _, node in mappings(published.document):
+    for _, node in mappings(parse_edition.document):
         if node.keys() & other.keys():
             items = [(other.get(key, key), value) for key, value in node.items()]
             node.clear()
             node.update(items)
 
 
-def other_words(published: Published) -> None:
-    """Another description everywhere."""
-    for place, node in mappings(published.document):
+def reword(parse_edition: DocumentEditor) -> None:
+    """Change all descriptions."""
+    for place, node in mappings(parse_edition.document):
         said = node.get("description")
-        # "Any type" is the renderer's, and means something
+        # the renderer's "Any type" has a meaning
         if isinstance(said, str) and said != "Any type" and place[-1:] != ("properties",):
             node["description"] = f"{said} In other words."
 
 
-def swap_names(published: Published) -> None:
-    """The operation's name in the other of two spellings."""
-    name = published.operation["operationId"]
+def respell_operation_id(parse_edition: DocumentEditor) -> None:
+    """Convert the operation ID between camel case and dashes."""
+    name = parse_edition.operation["operationId"]
     words = name.split("-")
     spelt = words[0] + "".join(word.capitalize() for word in words[1:])
     dashed = "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name)
-    published.operation["operationId"] = spelt if "-" in name else dashed
+    parse_edition.operation["operationId"] = spelt if "-" in name else dashed
 
 
 def component(name: str) -> Edit:
-    """Another component, which nothing uses."""
+    """Add an unused component."""
 
-    def edit(published: Published) -> None:
-        published.schemas[name] = {"type": "string"}
+    def edit(parse_edition: DocumentEditor) -> None:
+        parse_edition.schemas[name] = {"type": "string"}
 
     return edit
 
 
-def unless_moot(*edits: Edit) -> Edit:
-    """Those of several edits that have something to do."""
+def where_applicable(*edits: Edit) -> Edit:
+    """Apply only the applicable edits."""
 
-    def edit(published: Published) -> None:
+    def edit(parse_edition: DocumentEditor) -> None:
         for one in edits:
-            with suppress(Moot):
-                one(published)
+            with suppress(NotApplicable):
+                one(parse_edition)
 
     return edit
 
 
-def printed_before(published: Published) -> None:
-    """The document as the renderer of the former form printed it."""
+def to_old_format(parse_edition: DocumentEditor) -> None:
+    """Convert the document to the old page format."""
     key = {"name": "Authorization", "in": "header", "required": True, "schema": {"type": "string"}}
-    published.operation["parameters"] = [key]
-    responses = published.operation["responses"]
+    parse_edition.operation["parameters"] = [key]
+    responses = parse_edition.operation["responses"]
     for status in [status for status in responses if status in ("524", "529")]:
         del responses[status]
-    for _, node in mappings(published.document):
-        _print_before(node)
-    unless_moot(remove_null("request.provider"), remove_null("request.provider:object"))(published)
-    for name in published.object_at("request.provider.max_price")["properties"]:
-        anew(f"request.provider.max_price.{name}", {"type": "object", "properties": {}})(published)
+    for _, node in mappings(parse_edition.document):
+        _to_old_format(node)
+    where_applicable(remove_null("request.provider"), remove_null("request.provider:object"))(
+        parse_edition
+    )
+    for name in parse_edition.object_at("request.provider.max_price")["properties"]:
+        replace_schema(f"request.provider.max_price.{name}", {"type": "object", "properties": {}})(
+            parse_edition
+        )
 
 
-def _print_before(node: Schema) -> None:
+def _to_old_format(node: Schema) -> None:
     for limit in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
         node.pop(limit, None)
     if node.get("additionalProperties") is False:
@@ -441,11 +446,11 @@ def _print_before(node: Schema) -> None:
             node[union].append(anything)
 
 
-def printed_today(published: Published) -> None:
-    """The document without a trace of that renderer."""
-    rename_components(published)
-    published.operation.pop("parameters", None)
-    for _, node in mappings(published.document):
+def to_current_format(parse_edition: DocumentEditor) -> None:
+    """Remove all traces of the old page format."""
+    rename_components(parse_edition)
+    parse_edition.operation.pop("parameters", None)
+    for _, node in mappings(parse_edition.document):
         for union in ("anyOf", "oneOf"):
             if union in node:
                 node[union] = [one for one in node[union] if one != {"description": "Any type"}]
@@ -453,12 +458,12 @@ def printed_today(published: Published) -> None:
             node["additionalProperties"] = {}
 
 
-def as_printed_in_2025(published: Published) -> None:
-    """The oldest pages: without an address, a scheme of the key, and the bodies of errors."""
+def to_2025_format(parse_edition: DocumentEditor) -> None:
+    """Convert the document to a page of 2025: no servers, security schemes or error bodies."""
     for key in ("servers", "security"):
-        published.document.pop(key, None)
-        published.operation.pop(key, None)
-    published.document["components"].pop("securitySchemes", None)
-    for name, response in published.operation["responses"].items():
+        parse_edition.document.pop(key, None)
+        parse_edition.operation.pop(key, None)
+    parse_edition.document["components"].pop("securitySchemes", None)
+    for name, response in parse_edition.operation["responses"].items():
         if not name.startswith("2"):
             response.pop("content", None)

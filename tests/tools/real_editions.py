@@ -1,13 +1,13 @@
-"""Real editions, read where they are: the project's own, and others beside a checkout of it."""
+"""Real editions: the project's own, and others in a folder beside the checkout."""
 
 from functools import cache
 
 from tools import ROOT
-from tools.documents import SPEC
-from tools.editions import Edition, published
+from tools.editions import Edition, parse_edition
 from tools.generate import CONFIG, read_config
+from tools.openapi import SPEC
 
-# None of these is part of the project. Where they are missing, made-up editions hold the rules.
+# They are not part of the project. Without them, the made-up editions test the rules.
 _BESIDE = ROOT.parent / "shared" / "data"
 FILES = {
     SPEC.name: SPEC,
@@ -23,5 +23,5 @@ PAGES = [name for name in REAL if name.endswith(".md")]
 
 @cache
 def edition(name: str) -> Edition:
-    """One of them, read."""
-    return published(FILES[name].read_bytes(), read_config(CONFIG).operations, name)
+    """Parse one of them."""
+    return parse_edition(FILES[name].read_bytes(), read_config(CONFIG).operations, name)

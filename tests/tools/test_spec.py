@@ -1,4 +1,4 @@
-"""Taking a new edition of the specification: out of a page, whole, or not at all."""
+"""Parsing a new edition, and `make spec`: from a page or a whole document, all or nothing."""
 
 import json
 import subprocess
@@ -10,8 +10,8 @@ import pytest
 
 from tests.tools.real_editions import PAGES, edition
 from tools import spec
-from tools.documents import SPEC, SpecError, extract, find, load, validate
-from tools.editions import published
+from tools.editions import parse_edition
+from tools.openapi import SPEC, SpecError, extract, find, load, validate
 
 TEXT = SPEC.read_bytes()
 HEAD = b"# Submit an embedding request\n\n## OpenAPI\n\n```yaml\n"
@@ -58,20 +58,20 @@ components:
 """
 
 
-def test_the_document_comes_out_of_a_page_byte_for_byte() -> None:
-    """Whatever other code blocks the page has."""
+def test_a_document_is_extracted_byte_for_byte() -> None:
+    """Other code blocks on the page do not matter."""
     assert extract(PAGE) == (TEXT, BEFORE)
 
 
-def test_a_bare_document_is_taken_as_it_is() -> None:
-    """With comments before it, too."""
+def test_a_bare_document_is_kept_as_it_is() -> None:
+    """It may begin with comments."""
     assert extract(TEXT) == (TEXT, 0)
     assert extract(b"# edition 2\n" + TEXT) == (b"# edition 2\n" + TEXT, 0)
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_real_page_gives_its_block_byte_for_byte(name: str) -> None:
-    """In the former form and in today's."""
+def test_a_document_is_extracted_from_every_real_page(name: str) -> None:
+    """The old and the current page format both work."""
     text = edition(name).text
     assert text.startswith(b"openapi: ")
     assert b"```" not in text
@@ -80,22 +80,22 @@ def test_a_real_page_gives_its_block_byte_for_byte(name: str) -> None:
 @pytest.mark.parametrize(
     ("page", "words"),
     [
-        (b"", "there is nothing to read"),
+        (b"", "the input is empty"),
         (b"# a page", "no OpenAPI document found"),
         (b"# a page\n```yaml\nkey: value\n```\n", "no OpenAPI document found"),
         (PAGE + PAGE, "2 fenced yaml blocks"),
         (HEAD + TEXT, "is not closed"),
-        (b"<!doctype html>", r"this is HTML.*append \.md"),
+        (b"<!doctype html>", r"the page is HTML.*append \.md"),
     ],
 )
-def test_a_page_without_one_document_is_refused(page: bytes, words: str) -> None:
-    """None, or two."""
+def test_a_page_without_exactly_one_document_is_rejected(page: bytes, words: str) -> None:
+    """A page with none or with two documents is an error."""
     with pytest.raises(SpecError, match=words):
         extract(page)
 
 
 def edited(old: str, new: str) -> bytes:
-    """The project's own document with a piece of it replaced."""
+    """Replace a piece of the test document."""
     assert OWN.count(old.encode()) >= 1
     return OWN.replace(old.encode(), new.encode(), 1)
 
@@ -111,7 +111,7 @@ BROKEN = {
     ),
     "remote reference": (
         edited("'#/components/schemas/Bad'", "'https://example.org/x.json'"),
-        "the reference https://example.org/x.json points at nothing",
+        "the reference https://example.org/x.json points to nothing",
     ),
     "no such type": (edited("integer", "integr"), r"/properties/dimensions/type \(line 16\): "),
     "wrong keyword value": (
@@ -124,7 +124,7 @@ BROKEN = {
         edited("'400':", "true:"),
         r"responses \(line 21\): the key True is n",
     ),
-    "a status twice": (edited("'400':", "200:"), r"the key 200 is no text, or stands there twice"),
+    "a status twice": (edited("'400':", "200:"), r"the key 200 is not a string, or appears twice"),
     "no paths": (edited("paths:\n", "paths:\nx-paths:\n"), "#/paths"),
     "itself": (OWN + b"x-a: &a {b: *a}\n", "not a usable OpenAPI document: RecursionError"),
     "a long number": (b'{"openapi": "3.1.0", "x": ' + b"1" * 5000 + b"}", "not JSON"),
@@ -143,11 +143,11 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("flaw", BROKEN)
-def test_a_flawed_document_is_refused_in_one_line(flaw: str) -> None:
-    """With the place in the publisher's document, what is the matter, and what to do."""
+def test_an_invalid_document_is_rejected_in_one_line(flaw: str) -> None:
+    """The error has the place in the document, the problem and the remedy."""
     text, words = BROKEN[flaw]
     with pytest.raises(SpecError, match=words) as caught:
-        published(text)
+        parse_edition(text)
     said = str(caught.value)
     assert "\n" not in said
     assert ". What to do: " in said
@@ -169,38 +169,38 @@ SOUND = {
 
 
 @pytest.mark.parametrize("habit", SOUND)
-def test_odd_but_sound_documents_are_taken(habit: str) -> None:
-    """With the operation, its answers and its schemas."""
-    operation = published(SOUND[habit]).contract["paths"]["/embeddings"]["post"]
+def test_unusual_but_valid_documents_are_accepted(habit: str) -> None:
+    """Their operations, responses and schemas are all there."""
+    operation = parse_edition(SOUND[habit]).contract["paths"]["/embeddings"]["post"]
     assert sorted(operation["responses"]) == ["200", "400"]
 
 
-def test_the_line_of_a_place_that_a_rule_has_moved_is_found() -> None:
-    """Rules put alternatives around schemas and spell unions in another way."""
+def test_the_line_of_a_place_that_a_rule_moved_is_found() -> None:
+    """Rules wrap schemas in unions and rename union keywords."""
     moved = ("components", "schemas", "Text", "anyOf", "0", "type")
     assert find(OWN, moved) == (("components", "schemas", "Text", "type"), OWN.count(b"\n"))
 
 
 @pytest.mark.parametrize("flaw", ["duplicate key", "dangling reference", "no such type"])
-def test_lines_are_counted_in_the_page_that_was_given(flaw: str) -> None:
-    """So that an editor goes there."""
+def test_line_numbers_refer_to_the_page(flaw: str) -> None:
+    """An editor can jump to the line."""
     text, _ = BROKEN[flaw]
     with pytest.raises(SpecError) as bare:
-        published(text)
+        parse_edition(text)
     with pytest.raises(SpecError) as in_page:
-        published(HEAD + text + b"```\n")
+        parse_edition(HEAD + text + b"```\n")
     assert (in_page.value.line or 0) - (bare.value.line or 0) == BEFORE
 
 
 @pytest.mark.parametrize("edition_", ["openapi.yaml", "generator-config.yaml"])
-def test_the_committed_files_are_sound(edition_: str) -> None:
-    """They pass their own checks."""
+def test_the_committed_files_are_valid(edition_: str) -> None:
+    """openapi.yaml and generator-config.yaml pass their own checks."""
     assert load((SPEC.parent / edition_).read_bytes())
-    validate(published(TEXT).contract)
+    validate(parse_edition(TEXT).contract)
 
 
 def command(*arguments: str, given: bytes | None = None) -> subprocess.CompletedProcess[str]:
-    """`python -m tools.spec` with these arguments."""
+    """Run `python -m tools.spec` with these arguments."""
     return subprocess.run(
         [sys.executable, "-m", "tools.spec", *arguments],
         input=given.decode() if given else None,
@@ -212,34 +212,36 @@ def command(*arguments: str, given: bytes | None = None) -> subprocess.Completed
 
 
 @pytest.mark.parametrize("origin", ["-", "nowhere.md"])
-def test_make_spec_says_what_is_wrong_and_that_nothing_changed(origin: str) -> None:
-    """From standard input and from a file that is not there."""
+def test_make_spec_reports_an_error_and_changes_nothing(origin: str) -> None:
+    """It reports invalid standard input and a missing file."""
     done = command(origin, given=b"nothing")
     assert done.returncode == 1
     assert done.stderr.startswith(f"spec: {'standard input' if origin == '-' else origin}: ")
-    assert done.stderr.endswith("spec: openapi.yaml stays as it was\n")
+    assert done.stderr.endswith("spec: openapi.yaml is unchanged\n")
     assert done.stderr.count("\n") == 2
     assert SPEC.read_bytes() == TEXT
 
 
-def test_make_spec_knows_the_edition_it_has() -> None:
-    """From standard input, as a page."""
+def test_make_spec_recognizes_the_current_edition() -> None:
+    """It says that nothing has to be replaced."""
     done = command("-", given=PAGE)
-    assert done.stdout == "spec: openapi.yaml already is this edition\n"
+    assert done.stdout == "spec: openapi.yaml is already this edition\n"
 
 
 def test_spec_diff_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It only says what would be."""
+    """It only prints the changes."""
     (tmp_path / "page.yaml").write_bytes(OWN)
     assert spec.main(["--diff", str(tmp_path / "page.yaml")]) == 0
-    assert "BREAKS" in capsys.readouterr().out
+    summary = capsys.readouterr().out
+    assert "BREAKS" in summary
+    assert "is called embed now" in summary
     assert SPEC.read_bytes() == TEXT
 
 
-def test_a_sound_edition_replaces_the_old_one(
+def test_a_valid_edition_replaces_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Byte for byte, with an account of what changes and what to do next."""
+    """The file is replaced byte for byte; the output lists the changes and the next step."""
     target = tmp_path / "openapi.yaml"
     target.write_bytes(TEXT)
     monkeypatch.setattr(spec, "SPEC", target)
@@ -248,26 +250,26 @@ def test_a_sound_edition_replaces_the_old_one(
     assert target.read_bytes() == OWN
     said = capsys.readouterr().out
     assert "openapi.yaml replaced" in said
-    assert "Next: make generate" in said
+    assert "Next: run make generate" in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["openapi.yaml", "page.md"]
 
 
 @pytest.mark.parametrize("fence", [b"```yaml openapi.yaml", b"````yaml /x.yaml post /embeddings"])
-def test_a_fence_may_be_long_or_say_more(fence: bytes) -> None:
-    """As Markdown allows, and as today's page has it."""
+def test_a_code_fence_may_be_long_and_have_more_info(fence: bytes) -> None:
+    """Markdown allows it, and the current page uses it."""
     closing = fence[: len(fence) - len(fence.lstrip(b"`"))]
     page = b"# Page\n" + fence + b"\nopenapi: 3.1.0\n" + closing + b"\n"
     assert extract(page) == (b"openapi: 3.1.0\n", 2)
 
 
-def test_front_matter_is_no_part_of_the_document() -> None:
+def test_front_matter_is_ignored() -> None:
     """Pages of 2025 begin with it."""
     page = b"---\ntitle: x\ntags:\n    - y\n---\n" + PAGE
     assert extract(page) == (TEXT, BEFORE + 5)
 
 
 def whole() -> dict[str, Any]:
-    """A whole document: the project's own, with other operations and what they alone use."""
+    """Make a whole document: the test document with other operations and their components."""
     made = load(OWN)
     schemas = made["components"]["schemas"]
     schemas["Bad"] = {"type": "object", "properties": {"more": {"$ref": "#/components/schemas/M"}}}
@@ -288,31 +290,31 @@ def whole() -> dict[str, Any]:
 WANTED = ["POST /embeddings"]
 
 
-def test_a_whole_document_is_cut_to_what_the_operations_reach() -> None:
-    """The rest is counted in one line."""
-    found = published(json.dumps(whole()).encode(), WANTED, "openapi.json")
-    assert found.left_out == "3 other operations and 3 components left out"
+def test_only_the_wanted_operations_and_their_components_are_selected() -> None:
+    """One line counts what was left out."""
+    found = parse_edition(json.dumps(whole()).encode(), WANTED, "openapi.json")
+    assert found.omitted == "3 other operations and 3 components left out"
     document = load(found.text)
     assert sorted(document["components"]["schemas"]) == ["Bad", "M", "Text"]
     assert sorted(document["components"]["parameters"]) == ["Q"]
     assert sorted(document["paths"]["/embeddings"]) == ["parameters", "post"]
     assert list(document) == ["openapi", "info", "paths", "components"]
-    assert published(found.text).contract == found.contract
+    assert parse_edition(found.text).contract == found.contract
 
 
-def test_what_is_cut_says_where_it_is_from() -> None:
-    """In a comment with the digest of the source, so that the same source gives the same file."""
+def test_selected_operations_have_a_comment_with_their_source() -> None:
+    """It has the digest of the source, and the same source gives the same file."""
     source = json.dumps(whole()).encode()
-    text = published(source, WANTED, "openapi.json").text
+    text = parse_edition(source, WANTED, "openapi.json").text
     comment = text.partition(b"openapi:")[0].decode()
-    assert "POST /embeddings and what it reaches" in comment
+    assert "POST /embeddings and the components it uses" in comment
     assert "openapi.json, sha256 " in comment
     assert "3 other operations and 3 components left out" in comment
-    assert published(source, WANTED, "openapi.json").text == text
+    assert parse_edition(source, WANTED, "openapi.json").text == text
 
 
-def test_what_is_cut_is_in_a_stable_order() -> None:
-    """However the publisher ordered it, below the comment that names the source."""
+def test_selected_operations_are_sorted() -> None:
+    """The publisher's order does not matter."""
 
     def reverse(node: Any) -> Any:
         if isinstance(node, dict):
@@ -320,71 +322,71 @@ def test_what_is_cut_is_in_a_stable_order() -> None:
         return [reverse(item) for item in node] if isinstance(node, list) else node
 
     given = [json.dumps(each).encode() for each in (whole(), reverse(whole()))]
-    texts = [published(each, WANTED).text.partition(b"openapi:")[2] for each in given]
+    texts = [parse_edition(each, WANTED).text.partition(b"openapi:")[2] for each in given]
     assert texts[0] == texts[1]
 
 
-def test_a_whole_document_is_cut_as_yaml_and_as_json_alike() -> None:
-    """A document with nothing but the operation is rewritten if it is JSON, and kept otherwise."""
-    assert published(OWN, WANTED).text == OWN
+def test_yaml_and_json_give_the_same_selection() -> None:
+    """YAML without other operations is kept as it is; JSON is always rewritten."""
+    assert parse_edition(OWN, WANTED).text == OWN
     as_json = json.dumps(load(OWN)).encode()
-    assert load(published(as_json, WANTED).text) == load(OWN)
-    assert published(as_json, WANTED).left_out == ""
+    assert load(parse_edition(as_json, WANTED).text) == load(OWN)
+    assert parse_edition(as_json, WANTED).omitted == ""
 
 
-def test_an_operation_that_a_whole_document_lacks_is_named() -> None:
-    """With the configuration that asks for it."""
+def test_a_missing_operation_is_reported() -> None:
+    """The error names the configuration that asks for it."""
     with pytest.raises(SpecError, match=r"has no POST /rerank.*generator-config\.yaml"):
-        published(json.dumps(whole()).encode(), ["POST /embeddings", "POST /rerank"])
+        parse_edition(json.dumps(whole()).encode(), ["POST /embeddings", "POST /rerank"])
 
 
-def test_what_refers_into_another_operation_gets_a_copy() -> None:
-    """That operation is left out, and what stands there is not."""
+def test_a_reference_into_another_operation_is_inlined() -> None:
+    """That operation is left out, so its content is copied."""
     given = whole()
     pets = given["paths"]["/pets"]["get"]["responses"]["200"]
     answers = given["paths"]["/embeddings"]["post"]["responses"]
     answers["400"] = {"$ref": "#/paths/~1pets/get/responses/200"}
-    found = published(json.dumps(given).encode(), WANTED)
+    found = parse_edition(json.dumps(given).encode(), WANTED)
     there = found.contract["paths"]["/embeddings"]["post"]["responses"]["400"]
     assert there == pets
     assert "Pet" in found.contract["components"]["schemas"]
 
 
 def test_schemas_that_only_a_discriminator_names_are_kept() -> None:
-    """By their bare names or by references."""
+    """A discriminator may use bare names or references."""
     given = whole()
     given["components"]["schemas"]["Bad"]["discriminator"] = {
         "propertyName": "kind",
         "mapping": {"pet": "Pet", "idle": "#/components/schemas/Idle", "else": "https://x.org/y"},
     }
-    found = published(json.dumps(given).encode(), WANTED)
+    found = parse_edition(json.dumps(given).encode(), WANTED)
     assert {"Pet", "Idle"} <= set(found.contract["components"]["schemas"])
 
 
-def test_a_flaw_in_a_whole_document_is_located_there() -> None:
-    """And not in what was cut out of it, which nobody has seen."""
+def test_an_error_in_a_whole_document_has_its_line_there() -> None:
+    """The line refers to the input, not to the selection, which nobody has seen."""
     given = OWN.replace(b"paths:\n", b"paths:\n  /pets:\n    get: {}\n").replace(
         b"type: integer", b"type: integr"
     )
     with pytest.raises(SpecError) as caught:
-        published(given, WANTED)
+        parse_edition(given, WANTED)
     assert caught.value.line == given[: given.index(b"integr")].count(b"\n") + 1
 
 
-def test_flaws_elsewhere_in_a_whole_document_are_nobodys_business() -> None:
-    """Only what the operations reach is checked."""
+def test_errors_outside_the_selection_are_ignored() -> None:
+    """Only what the wanted operations use is validated."""
     broken = whole()
     broken["components"]["schemas"]["Pet"] = {"type": "integr"}
-    text = published(json.dumps(whole()).encode(), WANTED).text
-    assert load(published(json.dumps(broken).encode(), WANTED).text) == load(text)
+    text = parse_edition(json.dumps(whole()).encode(), WANTED).text
+    assert load(parse_edition(json.dumps(broken).encode(), WANTED).text) == load(text)
 
 
-def test_odd_texts_survive_being_written_as_yaml() -> None:
-    """Colons, hashes, words that YAML reads as values, lines and other alphabets."""
+def test_unusual_strings_survive_the_conversion_to_yaml() -> None:
+    """Colons, hashes, YAML keywords, line breaks and other alphabets are kept."""
     odd = ["a: b", "# x", "null", "yes", "1.0", "2026-01-01", "", " a ", "a\nb\n", "é\u2028", "😀"]
     made = whole()
     made["info"]["description"] = "\n".join(odd)
     made["components"]["schemas"]["Text"] = {"type": "string", "enum": odd}
-    document = load(published(json.dumps(made).encode(), WANTED).text)
+    document = load(parse_edition(json.dumps(made).encode(), WANTED).text)
     assert document["components"]["schemas"]["Text"]["enum"] == odd
     assert document["info"]["description"] == "\n".join(odd)

@@ -1,4 +1,4 @@
-"""`make update`: all or nothing, and one page that says what an edition means."""
+"""`make update`: all or nothing, with a report."""
 
 import os
 import shutil
@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from tests.tools import edits as e
-from tests.tools.editions import EDITIONS, PUBLISHED, TEXT
-from tests.tools.places import edited
+from tests.tools.made_up_editions import EDITIONS, PUBLISHED, TEXT
+from tests.tools.published_document import edited
 from tests.tools.real_editions import FILES, PAGES
 from tools import ROOT
-from tools.documents import as_yaml
+from tools.openapi import as_yaml
 
 PARTS = ["tools", "wrapper", "generated", "openapi.yaml", "generator-config.yaml", "pyproject.toml"]
 Project = Callable[..., "Run"]
@@ -30,7 +30,7 @@ class Run(subprocess.CompletedProcess[str]):
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what an update needs. One for all, so that mypy knows most of it already."""
+    """Copy what an update needs; one copy for all tests, so that mypy's cache is warm."""
     folder = tmp_path_factory.mktemp("project")
     ignored = shutil.ignore_patterns("__pycache__", "prism")
     for part in PARTS:
@@ -41,8 +41,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def place(source: Path, project: Path) -> None:
-    """Give a project the edition, and the client of it, that another folder has."""
+def install(source: Path, project: Path) -> None:
+    """Copy the specification and the client of one folder to another."""
     if (project / "generated").exists():
         shutil.rmtree(project / "generated")
     shutil.copytree(source / "generated", project / "generated")
@@ -50,7 +50,7 @@ def place(source: Path, project: Path) -> None:
 
 
 def run(project: Path, *arguments: str, given: str | None = None) -> Run:
-    """`python -m tools.update` in a project."""
+    """Run `python -m tools.update` in a project."""
     paths = [str(project), str(project / "wrapper"), str(project / "generated")]
     done = subprocess.run(
         [sys.executable, "-m", "tools.update", *arguments],
@@ -68,18 +68,18 @@ def run(project: Path, *arguments: str, given: str | None = None) -> Run:
 
 @pytest.fixture
 def update(project: Path) -> Project:
-    """Run it in the copy, which has the project's edition at first."""
-    place(ROOT, project)
+    """Return a function that runs it in the copy, which starts with the current edition."""
+    install(ROOT, project)
     return partial(run, project)
 
 
 @pytest.fixture(scope="module")
 def earliest(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The earliest edition and its client, which are taken once."""
-    place(ROOT, project)
+    """Make a folder with the earliest edition and its client."""
+    install(ROOT, project)
     assert run(project, str(EARLIEST)).returncode in (0, 1)  # from whatever this repository has
     folder = tmp_path_factory.mktemp("earliest")
-    place(project, folder)
+    install(project, folder)
     return folder
 
 
@@ -88,7 +88,7 @@ EARLIEST = FILES.get("openrouter-embeddings.md", FILES["openapi.yaml"])
 
 
 def contents(project: Path) -> dict[str, bytes]:
-    """What an update may change, and what it may not."""
+    """Return the files that an update may or must not change."""
     parts = ["generated", "openapi.yaml", "generator-config.yaml"]
     files = [path for part in parts for path in [project / part, *(project / part).rglob("*")]]
     kept = [path for path in files if path.is_file() and "__pycache__" not in path.parts]
@@ -100,28 +100,30 @@ BREAKS = {"2026-08-21.md": 4, "openapi-2026-08-21.yaml": 4}
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name != "openapi.yaml"])
-def test_a_real_edition_is_taken_without_a_hand(name: str, project: Path, earliest: Path) -> None:
-    """Nothing needs a person, the types fit, and the configuration stays."""
-    place(earliest, project)
+def test_a_real_edition_needs_no_manual_work(name: str, project: Path, earliest: Path) -> None:
+    """The report says so, the types fit, and the configuration is unchanged."""
+    install(earliest, project)
     done = run(project, str(FILES[name]))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "**Nothing needs a person.**" in done.stdout
-    assert "- yes: the wrapper's types fit the new client" in done.stdout
+    assert "**No manual work is needed.**" in done.stdout
+    assert "- passed: the wrapper's types fit the new client" in done.stdout
     assert done.stdout.count("  BREAKS  ") == BREAKS.get(name, 0)
-    assert done.stdout.count(": the wrapper keeps it") == BREAKS.get(name, 0)
+    assert done.stdout.count(": the wrapper already complies") == BREAKS.get(name, 0)
     config = (done.project / "generator-config.yaml").read_bytes()
     assert config == (ROOT / "generator-config.yaml").read_bytes()
     if name in PAGES:
         assert (done.project / "openapi.yaml").read_bytes() in FILES[name].read_bytes()
 
 
-def test_what_needs_a_person_stands_on_the_page(update: Project, tmp_path: Path) -> None:
-    """With the file to change; the edition is in place, and the report says the same."""
+def test_the_report_lists_manual_work_with_the_file_to_change(
+    update: Project, tmp_path: Path
+) -> None:
+    """The edition is in place, and the report file has the same text."""
     given = EDITIONS["an optional request field"].text
     report = tmp_path / "report.md"
     done = update("-", "--report", str(report), given=given)
     assert done.returncode == 1, done.stdout
-    assert "**One thing needs a person.**" in done.stdout
+    assert "**One item needs manual work.**" in done.stdout
     line = "- request field priority: "
     (said,) = [said for said in done.stdout.splitlines() if said.startswith(line)]
     assert said.endswith(" → wrapper/openrouter_embeddings/core/options.py")
@@ -139,23 +141,21 @@ def test_what_needs_a_person_stands_on_the_page(update: Project, tmp_path: Path)
     ],
     ids=["schema", "torn", "inexpressible", "nothing"],
 )
-def test_a_run_that_stops_leaves_everything_as_it_was(
-    given: str, update: Project, tmp_path: Path
-) -> None:
-    """It ends with 2, and says where, what, and what to do, in words of our own."""
+def test_a_failed_update_changes_nothing(given: str, update: Project, tmp_path: Path) -> None:
+    """It exits with 2 and says what is wrong, where, and what to do."""
     report = tmp_path / "report.md"
     before: dict[str, Any] = contents(ROOT)
     done = update("-", "--report", str(report), given=given)
     assert done.returncode == 2
     assert contents(done.project) == before
     assert "What to do: " in done.stderr
-    assert done.stderr.endswith("Everything is as it was.\n")
+    assert done.stderr.endswith("Nothing was changed.\n")
     assert len(done.stderr.splitlines()) == 2
-    assert "could not be taken" in report.read_text()
+    assert "could not be updated" in report.read_text()
 
 
-def test_a_report_that_cannot_be_written_stops_the_run(update: Project) -> None:
-    """Before anything is taken."""
+def test_an_unwritable_report_fails_before_any_change(update: Project) -> None:
+    """The path is checked first."""
     before = contents(ROOT)
     done = update("-", "--report", "nowhere/report.md", given=TEXT)
     assert done.returncode == 2
@@ -163,10 +163,10 @@ def test_a_report_that_cannot_be_written_stops_the_run(update: Project) -> None:
     assert contents(done.project) == before
 
 
-def test_the_edition_that_is_there_changes_nothing(update: Project) -> None:
-    """An update to the same edition says so."""
+def test_the_current_edition_changes_nothing(update: Project) -> None:
+    """The report says that nothing changed."""
     before = contents(ROOT)
     done = update("-", given=(ROOT / "openapi.yaml").read_text())
     assert done.returncode == 0
-    assert "no difference that a program could meet" in done.stdout
+    assert "no change that affects programs" in done.stdout
     assert contents(done.project) == before

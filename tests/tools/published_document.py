@@ -1,26 +1,26 @@
-"""Schemas found by their place in a published document, in whatever form it was published."""
+"""Finds and edits schemas by their place in a published document of any page format."""
 
 import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tools.documents import mappings, resolve
+from tools.openapi import mappings, resolve
 
 Schema = dict[str, Any]
-Hop = tuple[Any, Any]  # a container, and the key of what it holds there
+SchemaSlot = tuple[Any, Any]  # a container and a key in it
 _UNIONS = ("anyOf", "oneOf", "allOf")
 
 
-class Moot(Exception):
-    """An edit has nothing to do in this edition; the text says why."""
+class NotApplicable(Exception):
+    """An edit does not apply to this edition; the text says why."""
 
 
-class Published:
-    """A published document, to be edited by place.
+class DocumentEditor:
+    """Edits a copy of a published document by place.
 
     A place is a message and a path in it: `request.provider.max_price`, `response.data[].index`,
-    `error 429.error.code`. `:string` after it picks the alternative of that type, `:enum` the one
-    that lists values; otherwise the schema as a whole is meant, its alternatives included.
+    `error 429.error.code`. The suffix `:string` selects the alternative of that type, `:enum` the
+    one that lists values; without a suffix, it is the whole schema.
     """
 
     def __init__(self, document: dict[str, Any]) -> None:
@@ -34,17 +34,17 @@ class Published:
 
     @property
     def schemas(self) -> dict[str, Any]:
-        """The components."""
+        """The component schemas."""
         found: dict[str, Any] = self.document.setdefault("components", {}).setdefault("schemas", {})
         return found
 
     def content(self, message: str) -> dict[str, Any]:
-        """The media types of `request`, `response` or `error 429`."""
+        """Return the media types of `request`, `response` or `error 429`."""
         holder = self.operation
         keys = ("responses", message.partition(" ")[2] or "200")
         for key in ("requestBody",) if message == "request" else keys:
             if key not in holder:
-                raise Moot(f"there is no {message}")
+                raise NotApplicable(f"there is no {message}")
             holder = holder[key]
             if "$ref" in holder:
                 holder = resolve(self.document, holder["$ref"])
@@ -52,9 +52,9 @@ class Published:
         return found
 
     def at(self, place: str) -> Schema:
-        """The schema at a place, to be changed there alone: what others share is copied.
+        """Return the schema at a place for editing; shared schemas are copied first.
 
-        Raises Moot where the edition has no such place.
+        Raises NotApplicable if the edition has no such place.
         """
         message, _, path = place.partition(":")[0].partition(".")
         kind = place.partition(":")[2]
@@ -62,12 +62,12 @@ class Published:
         steps += [f":{kind}"] if kind else []
         content = self.content(message)
         if "application/json" not in content:
-            raise Moot(f"the {message} is not JSON")
-        start: Hop = (content["application/json"], "schema")
+            raise NotApplicable(f"the {message} is not JSON")
+        start: SchemaSlot = (content["application/json"], "schema")
         while True:
             hops = next(self._ways(start, steps), None)
             if hops is None:
-                raise Moot(f"there is no {place}")
+                raise NotApplicable(f"there is no {place}")
             shared = [hop for hop in hops if self._is_shared(hop)]
             if not shared:
                 holder, key = hops[-1]
@@ -75,8 +75,8 @@ class Published:
                 return found
             self._copy(shared[0])
 
-    def _ways(self, hop: Hop, steps: list[str]) -> Iterator[list[Hop]]:
-        """The ways from a schema down the steps, each as the containers that it leads through."""
+    def _ways(self, hop: SchemaSlot, steps: list[str]) -> Iterator[list[SchemaSlot]]:
+        """Yield the ways from a schema down the steps, each as a list of slots."""
         node = hop[0][hop[1]]
         if not isinstance(node, dict):
             return
@@ -88,8 +88,8 @@ class Published:
         if steps and steps[0].startswith(":") and _is(node, steps[0][1:]):
             yield from self._ways(hop, steps[1:])
 
-    def _next(self, node: Schema, steps: list[str]) -> Iterator[tuple[Hop, list[str]]]:
-        """Where one may go from a schema, and the steps that are left there."""
+    def _next(self, node: Schema, steps: list[str]) -> Iterator[tuple[SchemaSlot, list[str]]]:
+        """Yield the next slots from a schema, and the steps that remain there."""
         if "$ref" in node:
             *path, last = node["$ref"].removeprefix("#/").split("/")
             there: Any = self.document
@@ -104,26 +104,26 @@ class Published:
         for union in _UNIONS:
             yield from (((node[union], i), steps) for i in range(len(node.get(union, ()))))
 
-    def _is_shared(self, hop: Hop) -> bool:
+    def _is_shared(self, hop: SchemaSlot) -> bool:
         reference = hop[0][hop[1]].get("$ref")
         uses = [node for _, node in mappings(self.document) if node.get("$ref") == reference]
         return reference is not None and len(uses) > 1
 
-    def _copy(self, hop: Hop) -> None:
-        """Put a schema in place of a reference to it."""
+    def _copy(self, hop: SchemaSlot) -> None:
+        """Replace a reference by a copy of its target."""
         node = hop[0][hop[1]]
         beside = {key: value for key, value in node.items() if key != "$ref"}
         there = copy.deepcopy(resolve(self.document, node["$ref"]))
         hop[0][hop[1]] = {**there, **beside}
 
     def object_at(self, place: str) -> Schema:
-        """The object at a place; its fields are in `properties`."""
+        """Return the object at a place; its fields are in `properties`."""
         found = self.at(f"{place}:object")
         found.setdefault("properties", {})
         return found
 
     def alternatives_at(self, place: str) -> list[Any]:
-        """The alternatives at a place, which has one where there is no union yet."""
+        """Return the alternatives at a place; make a union of one if there is none."""
         node = self.at(place)
         for union in ("anyOf", "oneOf"):
             if union in node:
@@ -148,14 +148,14 @@ def _is(node: Schema, kind: str) -> bool:
     return kind in (kinds if isinstance(kinds, list) else [kinds])
 
 
-Edit = Callable[[Published], None]
+Edit = Callable[[DocumentEditor], None]
 
 
 def edited(document: dict[str, Any], *edits: Edit) -> dict[str, Any]:
-    """A copy of a document after some edits. Raises Moot where they change nothing."""
-    published = Published(document)
+    """Return an edited copy of a document. Raises NotApplicable if nothing changes."""
+    parse_edition = DocumentEditor(document)
     for edit in edits:
-        edit(published)
-    if published.document == document:
-        raise Moot("this edition is so already")
-    return published.document
+        edit(parse_edition)
+    if parse_edition.document == document:
+        raise NotApplicable("the edits change nothing")
+    return parse_edition.document

@@ -1,7 +1,7 @@
-"""A drill: editions that the publisher may bring go through the whole pipeline.
+"""Editions that the publisher may bring go through the whole pipeline.
 
-test_changes.py holds what the account says of each, test_drift.py what drift says. Here it is
-whether a client can be generated from it, and whether the wrapper works with that client.
+test_diff.py tests their changes, test_drift.py their gaps. Here a client is generated from each,
+and the wrapper's tests run with it.
 """
 
 import os
@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools.editions import EDITIONS, PUBLISHED, SPELLINGS
-from tests.tools.places import Moot, edited
-from tools import ROOT, generator_input, names
-from tools.documents import as_yaml, validate
-from tools.editions import published
-from tools.generate import CONFIG, PACKAGE, differences, generate, read_config
-from tools.rules import apply
+from tests.tools.made_up_editions import EDITIONS, PUBLISHED, SPELLINGS
+from tests.tools.published_document import NotApplicable, edited
+from tools import ROOT, class_names
+from tools.editions import parse_edition
+from tools.generate import CONFIG, PACKAGE, changed_files, generate, read_config
+from tools.openapi import as_yaml, validate
+from tools.rules import apply, generator_input
 
 # Parts of the wrapper's own tests that send, read and stream; all of them would take minutes.
 OWN_TESTS = ["tests/generated", "tests/core/test_encode.py", "tests/core/test_options.py"]
@@ -29,23 +29,23 @@ HARMLESS = {n: e for n, e in EDITIONS.items() if e.harmless and n not in SPELLIN
 
 
 @pytest.mark.parametrize("name", EDITIONS)
-def test_every_made_up_edition_becomes_the_generators_input(name: str) -> None:
-    """Sound, with every class named by its place."""
-    contract = published(EDITIONS[name].text.encode()).contract
+def test_every_made_up_edition_gives_valid_generator_input(name: str) -> None:
+    """It is valid, and its classes are named by their places."""
+    contract = parse_edition(EDITIONS[name].text.encode()).contract
     bent = apply(contract, generator_input.RULES)
-    made, classes = names.hoist(bent, CONFIGURED.names, CONFIGURED.operations)
+    made, classes = class_names.hoist(bent, CONFIGURED.names, CONFIGURED.operations)
     validate(made)
     assert {"EmbeddingRequest", "ProviderPreferences"} <= {named.name for named in classes}
 
 
 def client_of(text: str, folder: Path) -> Path:
-    """A folder with the client of an edition."""
-    generate(published(text.encode()), CONFIGURED, folder / PACKAGE.name, lambda _: None)
+    """Generate the client of an edition in a folder."""
+    generate(parse_edition(text.encode()), CONFIGURED, folder / PACKAGE.name, lambda _: None)
     return folder
 
 
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """A command of the project's that finds the edition's client before the committed one."""
+    """Run a module of the project with the client in `folder` first on the path."""
     paths = {name: str(folder) for name in ("PYTHONPATH", "MYPYPATH")}
     return subprocess.run(
         [sys.executable, "-m", *command],
@@ -59,30 +59,30 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def everything_harmless(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The client of an edition that brings everything at once that breaks nobody."""
+    """Generate the client of an edition with all changes that break nobody."""
     document, applied = PUBLISHED, 0
     for edition in HARMLESS.values():
         try:
             document = edited(document, *edition.edits)
             applied += 1
-        except Moot:  # another one has done the same
+        except NotApplicable:  # another one has done the same
             continue
     assert applied > 15
     return client_of(as_yaml(document), tmp_path_factory.mktemp("harmless"))
 
 
-def test_what_breaks_nobody_leaves_the_types_whole(
-    everything_harmless: Path, tmp_path: Path
-) -> None:
-    """The wrapper type-checks against a client that has all of it."""
-    assert differences(PACKAGE, everything_harmless / PACKAGE.name)
-    command = ["mypy", "--cache-dir", str(tmp_path), "-p", "openrouter_embeddings"]
+def test_the_wrapper_type_checks_with_all_harmless_changes(everything_harmless: Path) -> None:
+    """Mypy accepts the wrapper with the new client."""
+    assert changed_files(PACKAGE, everything_harmless / PACKAGE.name)
+    # the cache stays for the next run: mypy finds out what has changed
+    cache = ROOT / ".mypy_cache" / "made_up_editions"
+    command = ["mypy", "--cache-dir", str(cache), "-p", "openrouter_embeddings"]
     done = run(everything_harmless, *command)
     assert "Success: no issues found" in done.stdout
 
 
-def test_what_breaks_nobody_leaves_the_wrapper_working(everything_harmless: Path) -> None:
-    """Its own tests pass with that client."""
+def test_the_wrapper_works_with_all_harmless_changes(everything_harmless: Path) -> None:
+    """The wrapper's own tests pass with the new client."""
     done = run(everything_harmless, "pytest", "-x", "-q", "-p", "no:cacheprovider", *OWN_TESTS)
     assert done.returncode == 0, done.stdout[-2000:]
 
@@ -94,9 +94,9 @@ RESPELT: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("spelling", RESPELT)
-def test_another_spelling_gives_the_same_client(spelling: str, tmp_path: Path) -> None:
-    """Byte for byte, in the generated code."""
+def test_equivalent_spellings_give_the_same_client(spelling: str, tmp_path: Path) -> None:
+    """The generated code is the same, byte for byte."""
     given = (ROOT / "openapi.yaml").read_text()
     client = client_of(RESPELT[spelling](given), tmp_path)
-    found = differences(PACKAGE, client / PACKAGE.name)
+    found = changed_files(PACKAGE, client / PACKAGE.name)
     assert [line for line in found if not line.startswith("contract.json")] == []

@@ -1,4 +1,4 @@
-"""Where a document comes from, and what is refused on the way."""
+"""Reading documents: from files, folders, URLs and standard input, within limits."""
 
 import io
 import threading
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tools import sources
-from tools.documents import SpecError
-from tools.sources import Source, download, read_source
+from tools import fetch
+from tools.fetch import Source, download, read_source
+from tools.openapi import SpecError
 
 PAGE = b"# Page\n```yaml\nopenapi: 3.1.0\npaths: {/embeddings: {}}\n```\n"
 
@@ -50,7 +50,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def publisher() -> Iterator[Publisher]:
-    """A publisher on this machine."""
+    """Serve pages on localhost."""
     server = Publisher()
     thread = threading.Thread(target=server.serve_forever, args=[0.01])
     thread.start()
@@ -61,13 +61,13 @@ def publisher() -> Iterator[Publisher]:
     server.server_close()
 
 
-def test_a_page_is_downloaded_and_named_by_its_address(publisher: Publisher) -> None:
-    """An address gives the bytes that stand there."""
+def test_a_page_is_downloaded(publisher: Publisher) -> None:
+    """The result has the bytes, and the URL as its name."""
     publisher.answers["/page.md"] = (200, "", PAGE)
     assert read_source(f"{publisher.url}/page.md") == Source(f"{publisher.url}/page.md", PAGE)
 
 
-def test_the_former_address_is_asked_when_todays_has_nothing(publisher: Publisher) -> None:
+def test_the_next_address_is_tried_after_a_failure(publisher: Publisher) -> None:
     """The publisher has moved the page before."""
     publisher.answers["/former.md"] = (200, "", PAGE)
     found = download([f"{publisher.url}/today.md", f"{publisher.url}/former.md"])
@@ -75,22 +75,22 @@ def test_the_former_address_is_asked_when_todays_has_nothing(publisher: Publishe
     assert publisher.asked == ["/today.md", "/former.md"]
 
 
-def test_without_an_origin_the_published_pages_are_asked(
+def test_an_empty_origin_means_the_published_page(
     publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Today's address comes first, then the former one."""
-    assert [page.rpartition("/")[2] for page in sources.PUBLISHED] == [
+    """The current address comes before the former one."""
+    assert [page.rpartition("/")[2] for page in fetch.PUBLISHED] == [
         "submit-an-embedding-request.md",
         "create-embeddings.md",
     ]
-    assert all(page.startswith("https://openrouter.ai/") for page in sources.PUBLISHED)
+    assert all(page.startswith("https://openrouter.ai/") for page in fetch.PUBLISHED)
     publisher.answers["/today.md"] = (200, "", PAGE)
-    monkeypatch.setattr(sources, "PUBLISHED", (f"{publisher.url}/today.md",))
+    monkeypatch.setattr(fetch, "PUBLISHED", (f"{publisher.url}/today.md",))
     assert read_source("").data == PAGE
 
 
-def test_redirects_are_followed_within_the_host(publisher: Publisher) -> None:
-    """The former address redirects to today's."""
+def test_redirects_within_a_host_are_followed(publisher: Publisher) -> None:
+    """The former address redirects to the current one."""
     publisher.answers["/old.md"] = (308, "/new.md", b"")
     publisher.answers["/new.md"] = (200, "", PAGE)
     assert download([f"{publisher.url}/old.md"]).data == PAGE
@@ -99,125 +99,125 @@ def test_redirects_are_followed_within_the_host(publisher: Publisher) -> None:
 @pytest.mark.parametrize(
     "elsewhere", ["http://127.0.0.2:1/page.md", "https://example.org/page.md", "http://[::1]:9/x"]
 )
-def test_redirects_to_another_host_are_refused(publisher: Publisher, elsewhere: str) -> None:
-    """Nobody else's document is taken for the publisher's."""
+def test_redirects_to_another_host_are_rejected(publisher: Publisher, elsewhere: str) -> None:
+    """Another host's document must not pass for the publisher's."""
     publisher.answers["/page.md"] = (302, elsewhere, b"")
     with pytest.raises(SpecError, match="redirects to another host"):
         download([f"{publisher.url}/page.md"])
 
 
-def test_a_circle_of_redirects_ends(publisher: Publisher) -> None:
-    """After a few of them."""
+def test_a_redirect_loop_ends(publisher: Publisher) -> None:
+    """It ends after five redirects."""
     publisher.answers["/page.md"] = (302, "/page.md", b"")
     with pytest.raises(SpecError, match="redirects more than 5 times"):
         download([f"{publisher.url}/page.md"])
     assert len(publisher.asked) == 6
 
 
-def test_a_download_is_bounded_in_size(
+def test_a_download_has_a_maximum_size(
     publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody fills this machine's memory."""
-    monkeypatch.setattr(sources, "LARGEST", 1 << 20)
+    """A huge page cannot fill the memory."""
+    monkeypatch.setattr(fetch, "MAX_BYTES", 1 << 20)
     publisher.answers["/page.md"] = (200, "", b"x" * ((1 << 20) + 1))
     with pytest.raises(SpecError, match="more than 1 MB"):
         download([f"{publisher.url}/page.md"])
 
 
 @pytest.mark.parametrize("path", ["/no-head.md", "/no-body.md"])
-def test_a_download_is_bounded_in_time(
+def test_a_download_has_a_timeout(
     publisher: Publisher, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    """A page that does not come, or not to its end, is given up."""
-    monkeypatch.setattr(sources, "LONGEST", 0.2)
+    """A page whose head or body never arrives is abandoned."""
+    monkeypatch.setattr(fetch, "MAX_SECONDS", 0.2)
     publisher.answers[path] = (200, "", PAGE)
-    with pytest.raises(SpecError, match=r"not read within 0\.2 seconds"):
+    with pytest.raises(SpecError, match=r"took longer than 0\.2 seconds"):
         download([f"{publisher.url}{path}"])
 
 
-def test_what_each_address_answered_is_said(publisher: Publisher) -> None:
-    """With what to do instead."""
+def test_the_error_lists_the_result_of_every_address(publisher: Publisher) -> None:
+    """It also says what to do instead."""
     publisher.answers["/a.md"] = (500, "", b"")
     with pytest.raises(SpecError) as caught:
         download([f"{publisher.url}/a.md", f"{publisher.url}/b.md", "ftp://127.0.0.1/c.md"])
     said = str(caught.value)
     assert "/a.md: status 500; " in said
     assert "/b.md: status 404; " in said
-    assert "only https is downloaded" in said
+    assert "only https addresses are allowed" in said
     assert "save the page in a browser" in said
 
 
-def test_a_host_that_does_not_answer_is_named() -> None:
-    """In the words of the network."""
+def test_an_unreachable_host_is_named() -> None:
+    """The error has the URL and the network's message."""
     with pytest.raises(SpecError, match=r"http://127\.0\.0\.1:1/x\.md: .*refused"):
         read_source("http://127.0.0.1:1/x.md")
 
 
-def test_plain_http_is_for_this_machine_alone() -> None:
-    """Whoever sits on the line could write the document."""
-    with pytest.raises(SpecError, match="only https is downloaded"):
+def test_plain_http_is_rejected_except_on_localhost() -> None:
+    """Anyone on the network could change the document."""
+    with pytest.raises(SpecError, match="only https addresses are allowed"):
         read_source("http://openrouter.ai/docs/page.md")
 
 
 def test_a_file_is_named_without_its_folder(tmp_path: Path) -> None:
-    """The name goes into openapi.yaml, where no machine's paths belong."""
+    """The name goes into openapi.yaml, where local paths do not belong."""
     (tmp_path / "page.md").write_bytes(PAGE)
     assert read_source(str(tmp_path / "page.md")) == Source("page.md", PAGE)
 
 
 def test_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For a pipe."""
+    """`-` reads from a pipe."""
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(PAGE)))
     assert read_source("-").data == PAGE
 
 
-def test_a_file_that_is_not_there_is_named() -> None:
-    """With what to do."""
+def test_a_missing_file_is_reported() -> None:
+    """The error says what to do."""
     with pytest.raises(SpecError, match=r"^No such file.*FROM="):
         read_source("nowhere.md")
 
 
-def test_a_file_is_bounded_in_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is larger is no document of this publisher."""
-    monkeypatch.setattr(sources, "LARGEST", 10)
+def test_a_file_has_a_maximum_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A larger file cannot be a specification."""
+    monkeypatch.setattr(fetch, "MAX_BYTES", 10)
     (tmp_path / "page.md").write_bytes(PAGE)
-    with pytest.raises(SpecError, match="which is no OpenAPI document"):
+    with pytest.raises(SpecError, match="too large for an OpenAPI document"):
         read_source(str(tmp_path / "page.md"))
 
 
 @pytest.mark.parametrize("name", ["openapi.yaml", "in.openapi.yaml", "create-embeddings.md"])
-def test_a_folder_gives_the_document_with_a_known_name(tmp_path: Path, name: str) -> None:
-    """As in the publisher's repositories."""
+def test_a_known_file_name_in_a_folder_wins(tmp_path: Path, name: str) -> None:
+    """The names are those of the publisher's repositories."""
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / name).write_bytes(PAGE)
     (tmp_path / "other.md").write_bytes(PAGE)
     assert read_source(str(tmp_path)).name == name
 
 
-def test_a_folder_of_dated_editions_gives_the_newest_page(tmp_path: Path) -> None:
-    """A page before a whole document of the same day."""
+def test_the_newest_dated_page_in_a_folder_wins(tmp_path: Path) -> None:
+    """A page wins over a whole document of the same day."""
     for name in ("2026-04-18.md", "2026-08-21.md", "openapi-2026-08-21.yaml"):
         (tmp_path / name).write_bytes(PAGE)
     assert read_source(str(tmp_path)).name == "2026-08-21.md"
 
 
-def test_a_folder_with_one_page_gives_it(tmp_path: Path) -> None:
-    """Whatever its name is, if it holds the operation."""
+def test_the_only_document_in_a_folder_is_found(tmp_path: Path) -> None:
+    """Its name does not matter if it contains the operation."""
     (tmp_path / "page.md").write_bytes(PAGE)
     (tmp_path / "readme.md").write_bytes(b"# Words")
     assert read_source(str(tmp_path)).name == "page.md"
 
 
-def test_a_folder_that_leaves_a_choice_is_refused(tmp_path: Path) -> None:
-    """With the names that are left."""
+def test_an_ambiguous_folder_is_rejected(tmp_path: Path) -> None:
+    """The error lists the candidates."""
     (tmp_path / "a.md").write_bytes(PAGE)
     (tmp_path / "b.md").write_bytes(PAGE)
     with pytest.raises(SpecError, match=r"2 files could be the document: a\.md, b\.md.*FROM="):
         read_source(str(tmp_path))
 
 
-def test_a_folder_without_a_document_is_refused(tmp_path: Path) -> None:
-    """With what was looked for."""
+def test_a_folder_without_a_document_is_rejected(tmp_path: Path) -> None:
+    """The error says what it looked for."""
     (tmp_path / "a.md").write_bytes(b"# Words")
-    with pytest.raises(SpecError, match="no file in this folder holds /embeddings"):
+    with pytest.raises(SpecError, match="no file in this folder contains /embeddings"):
         read_source(str(tmp_path))

@@ -1,4 +1,4 @@
-"""Names by place: readable, unique, and the same however the publisher writes an edition."""
+"""Class names: readable, unique, and independent of how the publisher writes an edition."""
 
 import copy
 import json
@@ -11,20 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tools.real_editions import REAL, edition
-from tools import generator_input, names
-from tools.documents import SPEC, SpecError, mappings, pointer, resolve, validate
-from tools.editions import published
+from tools import class_names
+from tools.class_names import NamedClass, hoist
 from tools.generate import CONFIG, read_config
-from tools.names import hoist
-from tools.places import is_class
-from tools.rules import apply
+from tools.message_paths import is_class
+from tools.openapi import SPEC, SpecError, mappings, pointer, resolve, validate
+from tools.rules import apply, generator_input
 
 CONFIGURED = read_config(CONFIG)
-TODAY = published(SPEC.read_bytes())
 
 
 def document(request: Any, schemas: Any = None, responses: Any = None) -> dict[str, Any]:
-    """A document with one operation that is sent `request`."""
+    """Make a document with one operation and this request schema."""
     ok = {"200": {"description": "ok"}}
     body = {"required": True, "content": {"application/json": {"schema": request}}}
     operation = {"operationId": "embed", "requestBody": body, "responses": responses or ok}
@@ -37,17 +35,17 @@ def document(request: Any, schemas: Any = None, responses: Any = None) -> dict[s
 
 
 def fields(**properties: Any) -> dict[str, Any]:
-    """An object with these fields."""
+    """Make an object schema with these fields."""
     return {"type": "object", "properties": properties}
 
 
 def tagged(tag: str) -> dict[str, Any]:
-    """An object that a tag tells from others."""
+    """Make an object schema with a tag."""
     return fields(type={"const": tag}, x={"type": "string"})
 
 
-def answers(**schemas: Any) -> dict[str, Any]:
-    """Responses by status: `s408` for 408."""
+def responses_of(**schemas: Any) -> dict[str, Any]:
+    """Make responses by status: `s408` for 408."""
     return {
         status.removeprefix("s"): {
             "description": "d",
@@ -58,19 +56,28 @@ def answers(**schemas: Any) -> dict[str, Any]:
 
 
 def named(given: dict[str, Any], table: dict[str, str] | None = None) -> dict[str, str]:
-    """The names of a document's classes by place."""
+    """Return the class names of a document by place."""
     return {place: c.name for c in hoist(given, table or {})[1] for place in c.places}
 
 
+def generator_input_of(contract: dict[str, Any]) -> tuple[dict[str, Any], list[NamedClass]]:
+    """The generator's input and the classes, with the project's table."""
+    simplified = apply(contract, generator_input.RULES)
+    return hoist(simplified, CONFIGURED.names, CONFIGURED.operations)
+
+
 def places_of(contract: dict[str, Any]) -> dict[str, str]:
-    """The names by place of an edition, with the project's table."""
-    bent = apply(contract, generator_input.RULES)
-    classes = hoist(bent, CONFIGURED.names, CONFIGURED.operations)[1]
-    return {place: c.name for c in classes for place in c.places}
+    """The class names by place, with the project's table."""
+    return {place: c.name for c in generator_input_of(contract)[1] for place in c.places}
 
 
-def test_a_field_is_named_after_the_class_around_it() -> None:
-    """The table names a place, and the rule goes on from there."""
+TODAY = edition(SPEC.name).contract
+NAMES_TODAY = places_of(TODAY)
+COMPONENTS_TODAY = json.dumps(generator_input_of(TODAY)[0]["components"])
+
+
+def test_a_field_is_named_after_the_enclosing_class() -> None:
+    """A name from the table is the prefix of the names below it."""
     given = document(fields(provider=fields(price=fields(), sort={"enum": ["a", "b"]})))
     assert named(given, {"request.provider": "Preferences"}) == {
         "request": "EmbedRequest",
@@ -80,8 +87,8 @@ def test_a_field_is_named_after_the_class_around_it() -> None:
     }
 
 
-def test_items_and_values_say_so() -> None:
-    """So that a list and what is in it have different names."""
+def test_items_and_values_have_a_suffix() -> None:
+    """A list and its items have different names, and so have an object and its values."""
     given = document(
         fields(
             links={"type": "array", "items": fields()},
@@ -92,8 +99,8 @@ def test_items_and_values_say_so() -> None:
     assert named(given)["request.more.*"] == "EmbedRequestMoreValue"
 
 
-def test_alternatives_are_told_apart_by_their_tags() -> None:
-    """A new kind of part has a name that says which."""
+def test_tagged_alternatives_are_named_after_their_tags() -> None:
+    """A new kind of content part has its tag in the name."""
     parts = {"type": "array", "items": {"anyOf": [tagged("text"), tagged("input_smell")]}}
     found = named(document(fields(content=parts)), {"request.content[]": "ContentPart"})
     assert found["request.content[](text)"] == "ContentPartText"
@@ -101,17 +108,17 @@ def test_alternatives_are_told_apart_by_their_tags() -> None:
 
 
 def test_a_field_of_an_alternative_has_the_place_of_the_union() -> None:
-    """`request.content[].image_url`, as one would say it."""
+    """The place is `request.content[].image_url`, without the alternative."""
     image = fields(type={"const": "image_url"}, image_url=fields(url={"type": "string"}))
     parts = {"type": "array", "items": {"anyOf": [tagged("text"), image]}}
     assert "request.content[].image_url" in named(document(fields(content=parts)))
 
 
-def test_every_class_knows_where_it_stands_in_the_document() -> None:
-    """So that an error leads there."""
+def test_every_class_has_its_origin_in_the_document() -> None:
+    """The origin leads to the schema, so that errors can point there."""
     shared = {"$ref": "#/components/schemas/E"}
     parameter = {"in": "query", "name": "kind", "schema": {"enum": ["a", "b"]}}
-    given = document(fields(x=fields()), {"E": fields(y=fields())}, answers(s400=shared))
+    given = document(fields(x=fields()), {"E": fields(y=fields())}, responses_of(s400=shared))
     given["paths"]["/embeddings"]["post"]["parameters"] = [parameter]
     for found in hoist(given, {})[1]:
         assert is_class(resolve(given, pointer(found.origin)))
@@ -129,18 +136,18 @@ def test_every_class_knows_where_it_stands_in_the_document() -> None:
         ([fields(a={}), {"type": "string"}], ["EmbedRequestSort"]),
     ],
 )
-def test_alternatives_without_tags_are_told_apart(
+def test_untagged_alternatives_have_different_names(
     alternatives: list[Any], words: list[str]
 ) -> None:
-    """By what they are, by a field that no other has, or by their order."""
+    """They are named after their type, a field that no other has, or their order."""
     given = document(fields(sort={"anyOf": alternatives}))
     assert [c.name for c in hoist(given, {})[1]][1:] == words
 
 
 def test_errors_are_named_after_their_status() -> None:
-    """`error.*` in the table stands for all of them."""
+    """`error.*` in the table matches every status."""
     body = fields(error=fields(metadata=fields()))
-    given = document(fields(), responses=answers(s408=body, s5XX=copy.deepcopy(body)))
+    given = document(fields(), responses=responses_of(s408=body, s5XX=copy.deepcopy(body)))
     table = {"error.*": "{status}Response", "error.*.error.metadata": "{status}Metadata"}
     found = named(given, table)
     assert found["error.408"] == "RequestTimeoutResponse"
@@ -149,37 +156,37 @@ def test_errors_are_named_after_their_status() -> None:
     assert found["error.5XX.error.metadata"] == "ServerErrorMetadata"
 
 
-def test_an_error_that_statuses_share_is_named_after_none_of_them() -> None:
+def test_an_error_that_several_statuses_share_is_named_error() -> None:
     """`BadRequestResponse` would be a wrong name for a 503."""
     shared = {"$ref": "#/components/schemas/E"}
     given = document(
         fields(),
         {"E": fields(error=fields(metadata=fields()))},
-        answers(s400=shared, s503=shared, default=shared),
+        responses_of(s400=shared, s503=shared, default=shared),
     )
     found = named(given, dict(CONFIGURED.names))
     assert found["error.400"] == found["error.default"] == "ErrorResponse"
     assert found["error.400.error.metadata"] == "ErrorMetadata"
 
 
-def test_one_name_at_equal_places_is_one_class() -> None:
-    """An old edition writes the names of providers out three times."""
+def test_equal_schemas_share_a_name_from_the_table() -> None:
+    """An old edition repeats the provider names in three places."""
     names_ = {"enum": ["a", "b"]}
     given = document(fields(x=copy.deepcopy(names_), y=copy.deepcopy(names_)))
     found = named(given, {"request.x": "Provider", "request.y": "Provider"})
     assert found["request.x"] == found["request.y"] == "Provider"
 
 
-def test_one_name_at_different_places_is_given_once() -> None:
-    """The other place gets its name by the rule."""
+def test_different_schemas_do_not_share_a_name() -> None:
+    """The second schema gets a generated name."""
     given = document(fields(x={"enum": ["a", "b"]}, y={"enum": ["a", "c"]}))
     found = named(given, {"request.x": "Provider", "request.y": "Provider"})
     assert found["request.x"] == "Provider"
     assert found["request.y"] == "EmbedRequestY"
 
 
-def test_the_first_place_by_name_gets_a_name_that_two_would_have() -> None:
-    """In whichever order the publisher lists the fields."""
+def test_a_contested_name_goes_to_the_first_field_by_name() -> None:
+    """The order in which the publisher lists the fields does not matter."""
     given = document(fields(y={"enum": ["a", "c"]}, x={"enum": ["a", "b"]}))
     found = named(given, {"request.x": "Provider", "request.y": "Provider"})
     assert found == {
@@ -189,26 +196,26 @@ def test_the_first_place_by_name_gets_a_name_that_two_would_have() -> None:
     }
 
 
-def test_fields_that_python_spells_alike_have_names_of_their_own() -> None:
-    """`max_price` and `maxPrice` are both MaxPrice."""
+def test_fields_with_the_same_python_name_have_different_classes() -> None:
+    """`max_price` and `maxPrice` would both be MaxPrice."""
     given = document(fields(max_price=fields(), maxPrice=fields()))
     found = named(given)
     assert found["request.max_price"] != found["request.maxPrice"]
 
 
 def test_long_names_lose_their_first_words() -> None:
-    """What is nearest says most."""
+    """The last words of a path are the most specific."""
     deep: Any = fields(the_innermost_thing=fields())
     for word in ("gamma_gamma", "beta_beta_beta", "alpha_alpha_alpha"):
         deep = fields(**{word: deep})
     found = named(document(deep))
     place = "request.alpha_alpha_alpha.beta_beta_beta.gamma_gamma.the_innermost_thing"
     assert found[place].endswith("GammaGammaTheInnermostThing")
-    assert len(found[place]) <= names.LONGEST
+    assert len(found[place]) <= class_names.MAX_LENGTH
 
 
-def test_operations_but_the_first_have_a_prefix() -> None:
-    """So that `request.model` of one is not that of the other."""
+def test_places_of_other_operations_have_a_prefix() -> None:
+    """`request.model` of one operation is not that of another."""
     given = document(fields())
     other = copy.deepcopy(given["paths"]["/embeddings"]["post"]) | {"operationId": "rerank"}
     given["paths"]["/rerank"] = {"post": other}
@@ -216,8 +223,8 @@ def test_operations_but_the_first_have_a_prefix() -> None:
     assert found == {"request": "EmbedRequest", "POST /rerank request": "RerankRequest"}
 
 
-def test_a_schema_that_holds_itself_is_a_component_that_refers_to_itself() -> None:
-    """A union that holds itself has no class, and ends as any value."""
+def test_recursive_schemas_are_supported() -> None:
+    """A recursive class refers to itself; a recursive union has no class and allows anything."""
     tree = fields(children={"type": "array", "items": {"$ref": "#/components/schemas/Tree"}})
     value = {"anyOf": [{"type": "string"}, {"$ref": "#/components/schemas/Value"}]}
     to_tree, to_value = ({"$ref": f"#/components/schemas/{name}"} for name in ("Tree", "Value"))
@@ -230,35 +237,33 @@ def test_a_schema_that_holds_itself_is_a_component_that_refers_to_itself() -> No
 
 
 @pytest.mark.parametrize("name", ["image_url", "Response", "", 5, "Two Words"])
-def test_a_name_that_is_no_class_name_is_refused(name: Any) -> None:
-    """With its place in the table."""
+def test_an_invalid_class_name_in_the_table_is_rejected(name: Any) -> None:
+    """The error names the place in the table."""
     with pytest.raises(SpecError, match=r"names: request\.x: "):
-        names.check_table({"request.x": name})
+        class_names.check_table({"request.x": name})
 
 
 @pytest.mark.parametrize("origin", REAL)
 def test_names_of_real_editions_are_readable_and_unique(origin: str) -> None:
-    """No number that the generator counted, nothing longer than a line wants."""
-    bent = apply(edition(origin).contract, generator_input.RULES)
-    made, classes = hoist(bent, CONFIGURED.names, CONFIGURED.operations)
+    """No name has a number, and none is too long."""
+    made, classes = generator_input_of(edition(origin).contract)
     validate(made)
     found = [c.name for c in classes]
     assert len({*found}) == len(found)
     assert all(name.isidentifier() and not keyword.iskeyword(name) for name in found)
-    assert not [n for n in found if any(c.isdigit() for c in n) or len(n) > names.LONGEST]
+    assert not [n for n in found if any(c.isdigit() for c in n) or len(n) > class_names.MAX_LENGTH]
 
 
 @pytest.mark.parametrize("origin", REAL)
-def test_places_that_editions_share_have_one_name(origin: str) -> None:
-    """So the wrapper finds what it imports, whichever edition the client was made from."""
-    found, today = places_of(edition(origin).contract), places_of(TODAY.contract)
-    assert {p: found[p] for p in found.keys() & today.keys()} == {
-        p: today[p] for p in found.keys() & today.keys()
-    }
+def test_a_place_has_the_same_name_in_every_edition(origin: str) -> None:
+    """The wrapper finds what it imports, whichever edition the client is made from."""
+    found = places_of(edition(origin).contract)
+    shared = found.keys() & NAMES_TODAY.keys()
+    assert {place: found[place] for place in shared} == {p: NAMES_TODAY[p] for p in shared}
 
 
 def inlined(given: dict[str, Any], _: Any) -> dict[str, Any]:
-    """Every reference replaced by what it points at."""
+    """Replace every reference by its target."""
 
     def below(node: Any) -> Any:
         if isinstance(node, dict) and "$ref" in node:
@@ -272,7 +277,7 @@ def inlined(given: dict[str, Any], _: Any) -> dict[str, Any]:
 
 
 def reordered(given: dict[str, Any], draw: Any) -> dict[str, Any]:
-    """Fields, statuses and components in another order."""
+    """Shuffle fields, statuses and components."""
     made = copy.deepcopy(given)
     for _, node in mappings(made):
         for key in ("properties", "responses", "schemas"):
@@ -283,7 +288,7 @@ def reordered(given: dict[str, Any], draw: Any) -> dict[str, Any]:
 
 
 def renamed(given: dict[str, Any], draw: Any) -> dict[str, Any]:
-    """Components with other keys."""
+    """Rename all components."""
     made = copy.deepcopy(given)
     schemas = made["components"]["schemas"]
     keys = {key: f"C{number}" for number, key in enumerate(draw(st.permutations(sorted(schemas))))}
@@ -296,19 +301,16 @@ def renamed(given: dict[str, Any], draw: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("rewrite", [inlined, reordered, renamed])
 @given(data=st.data())
-def test_how_the_publisher_writes_an_edition_changes_no_name(
+def test_equivalent_editions_have_the_same_names(
     rewrite: Callable[[dict[str, Any], Any], dict[str, Any]], data: st.DataObject
 ) -> None:
     """Inlining, renaming and reordering keep every place and every name."""
-    given = rewrite(TODAY.contract, data.draw)
-    assert places_of(given) == places_of(TODAY.contract)
+    given = rewrite(TODAY, data.draw)
+    assert places_of(given) == NAMES_TODAY
 
 
 @given(data=st.data())
-def test_the_order_of_fields_changes_nothing_for_the_generator(data: st.DataObject) -> None:
-    """What it is given is the same, byte for byte."""
-    given, wanted = (
-        hoist(apply(each, generator_input.RULES), CONFIGURED.names, CONFIGURED.operations)[0]
-        for each in (reordered(TODAY.contract, data.draw), TODAY.contract)
-    )
-    assert json.dumps(given["components"]) == json.dumps(wanted["components"])
+def test_the_order_of_fields_does_not_change_the_generators_input(data: st.DataObject) -> None:
+    """The generator's input is the same, byte for byte."""
+    made, _ = generator_input_of(reordered(TODAY, data.draw))
+    assert json.dumps(made["components"]) == COMPONENTS_TODAY

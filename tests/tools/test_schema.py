@@ -1,4 +1,4 @@
-"""What a schema means: what is the same in other words, and what differs, in small."""
+"""Reading schemas: which ones are equivalent, what differs, and samples of their values."""
 
 import copy
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from tools.differences import Comparison
-from tools.meaning import Reader
-from tools.plain import Alternatives
-from tools.samples import Sampler
+from tools.diff.schemas import Comparison
+from tools.schema.model import SchemaReader
+from tools.schema.normalize import Normalizer
+from tools.schema.samples import Sampler
 
 STRING = {"type": "string"}
 NUMBER = {"type": "number"}
@@ -19,46 +19,48 @@ A, B = {"type": "string", "enum": ["a"]}, {"type": "string", "enum": ["b"]}
 
 
 def of(**properties: Any) -> dict[str, Any]:
-    """An object with these fields."""
+    """Make an object schema with these fields."""
     return {"type": "object", "properties": properties}
 
 
-def needing(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """An object that requires a field of it."""
+def requiring(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Make an object schema that requires a field."""
     return {**schema, "required": [name]}
 
 
-def listed(items: Any, **more: Any) -> dict[str, Any]:
-    """A list."""
+def list_of(items: Any, **more: Any) -> dict[str, Any]:
+    """Make a list schema."""
     return {"type": "array", "items": items, **more}
 
 
 def any_of(*alternatives: Any) -> dict[str, Any]:
-    """One of several schemas."""
+    """Make a union."""
     return {"anyOf": [*alternatives]}
 
 
 COMPONENTS = {
     "Text": STRING,
     "Circle": any_of({"$ref": "#/components/schemas/Circle"}, STRING),
-    "Tree": of(children=listed({"$ref": "#/components/schemas/Tree"})),
-    "Lists": listed({"$ref": "#/components/schemas/Lists"}),
-    "Chain": needing("next", of(next=any_of({"$ref": "#/components/schemas/Chain"}, NULL))),
-    "Named": needing("of", of(of=any_of({"$ref": "#/components/schemas/Named"}, STRING))),
-    "Branch": needing("kids", of(kids=listed({"$ref": "#/components/schemas/Branch"}))),
+    "Tree": of(children=list_of({"$ref": "#/components/schemas/Tree"})),
+    "Lists": list_of({"$ref": "#/components/schemas/Lists"}),
+    "Chain": requiring("next", of(next=any_of({"$ref": "#/components/schemas/Chain"}, NULL))),
+    "Named": requiring("of", of(of=any_of({"$ref": "#/components/schemas/Named"}, STRING))),
+    "Branch": requiring("kids", of(kids=list_of({"$ref": "#/components/schemas/Branch"}))),
 }
 
 
 def ref(name: str) -> dict[str, Any]:
-    """A reference to a component."""
+    """Make a reference to a component."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
 def changed(old: Any, new: Any, *, sent: bool = True) -> dict[str, bool]:
-    """What a comparison says of two schemas, and whether each breaks."""
-    readers = [Reader({"components": {"schemas": copy.deepcopy(COMPONENTS)}}) for _ in range(2)]
+    """Return the changes between two schemas, and whether each breaks callers."""
+    readers = [
+        SchemaReader({"components": {"schemas": copy.deepcopy(COMPONENTS)}}) for _ in range(2)
+    ]
     comparison = Comparison("request" if sent else "response", readers[0], readers[1])
-    return {change.text: change.breaks for change in comparison.schemas(old, new)}
+    return {change.text: change.breaks for change in comparison.compare(old, new)}
 
 
 SAME = [
@@ -80,7 +82,7 @@ SAME = [
     ({}, any_of(STRING, {})),
     ({}, True),
     ({"type": "string", "minLength": 0}, STRING),
-    (listed(STRING, uniqueItems=False), listed(STRING)),
+    (list_of(STRING, uniqueItems=False), list_of(STRING)),
     ({"type": "integer", "exclusiveMinimum": 0}, {"type": "integer", "minimum": 1}),
     ({"type": "integer", "exclusiveMaximum": 9}, {"type": "integer", "maximum": 8}),
     ({"type": "integer", "minimum": 0.5}, {"type": "integer", "minimum": 1}),
@@ -88,13 +90,13 @@ SAME = [
     (any_of(NUMBER, {"type": "integer"}), NUMBER),
     ({"allOf": [NUMBER, {"type": "integer"}]}, {"type": "integer"}),
     ({"allOf": [of(x=STRING), of(y=STRING)]}, of(x=STRING, y=STRING)),
-    ({"allOf": [of(x=STRING), needing("x", of())]}, needing("x", of(x=STRING))),
+    ({"allOf": [of(x=STRING), requiring("x", of())]}, requiring("x", of(x=STRING))),
     ({"type": "object", "allOf": [of(x={}), of(x=STRING)]}, of(x=STRING)),
     ({"allOf": [{**STRING, "minLength": 1}, {"minLength": 3}]}, {**STRING, "minLength": 3}),
     ({"type": "object", "anyOf": [of(x=STRING), STRING]}, of(x=STRING)),
     (any_of({**STRING, "maxLength": 3}, {**STRING, "maxLength": 5}), {**STRING, "maxLength": 5}),
     (any_of(A, {**STRING, "minLength": 9}), any_of({**STRING, "minLength": 9}, A)),
-    (ref("Tree"), of(children=listed(ref("Tree")))),
+    (ref("Tree"), of(children=list_of(ref("Tree")))),
     (ref("Lists"), ref("Lists")),
     ({**STRING, "default": None}, STRING),
     ({**STRING, "format": "uri", "title": "T", "examples": ["x"]}, STRING),
@@ -104,7 +106,7 @@ SAME = [
     ({**INTEGER, "multipleOf": 1}, INTEGER),
     ({**STRING, "minLength": 1.0}, {**STRING, "minLength": 1}),
     (of(x=False), of()),
-    (any_of(of(x=STRING), needing("x", of(x=STRING))), of(x=STRING)),
+    (any_of(of(x=STRING), requiring("x", of(x=STRING))), of(x=STRING)),
     ({**STRING, "not": A}, {**STRING, "not": {**A, "description": "words"}}),
     (
         {**of(), "patternProperties": {"^x": ref("Text")}},
@@ -116,8 +118,8 @@ SAME = [
 
 @pytest.mark.parametrize(("one", "other"), SAME)
 @pytest.mark.parametrize("sent", [True, False])
-def test_the_same_in_other_words(one: Any, other: Any, sent: bool) -> None:
-    """No difference, in either direction."""
+def test_equivalent_schemas_do_not_differ(one: Any, other: Any, sent: bool) -> None:
+    """Two spellings of a schema give no change in either direction."""
     assert changed(one, other, sent=sent) == changed(other, one, sent=sent) == {}
 
 
@@ -125,148 +127,148 @@ XY = of(x=STRING, y=STRING)
 NEEDS = any_of({"required": ["x"]}, {"required": ["y"]})
 # From the first schema to the second, and whether that breaks who sends it, and who reads it.
 DIFFERENT: list[tuple[Any, Any, str, bool, bool]] = [
-    (STRING, NUMBER, "the whole is no longer string", True, True),
-    (STRING, any_of(STRING, NUMBER), "the whole may be number now", False, True),
-    (NUMBER, {"type": "integer"}, "the whole is no longer number", True, False),
-    ({"type": "integer"}, NUMBER, "the whole may be number now", False, True),
-    (any_of(A, NUMBER), A, "the whole is no longer number", True, False),
-    (any_of(A, of(x=A)), A, "the whole is no longer object", True, True),
-    ({}, STRING, "the whole is string now, it could be anything", True, False),
-    (STRING, {}, "the whole may be anything now", False, True),
-    (STRING, any_of(STRING, {"type": "null"}), "the whole may be null now", False, True),
-    ({"type": ["string", "null"]}, STRING, "the whole may not be null any more", True, False),
-    (A, any_of(A, B), "the whole has the new value b", False, True),
-    (any_of(A, B), A, "the whole no longer has the value b", True, False),
-    (A, STRING, "the whole may be any string now", False, True),
-    (STRING, A, "the whole is one of a now, it could be any string", True, False),
+    (STRING, NUMBER, "the root is no longer string", True, True),
+    (STRING, any_of(STRING, NUMBER), "the root may be number now", False, True),
+    (NUMBER, {"type": "integer"}, "the root is no longer number", True, False),
+    ({"type": "integer"}, NUMBER, "the root may be number now", False, True),
+    (any_of(A, NUMBER), A, "the root is no longer number", True, False),
+    (any_of(A, of(x=A)), A, "the root is no longer object", True, True),
+    ({}, STRING, "the root must be string now; before, any value was allowed", True, False),
+    (STRING, {}, "the root allows any value now", False, True),
+    (STRING, any_of(STRING, {"type": "null"}), "the root may be null now", False, True),
+    ({"type": ["string", "null"]}, STRING, "the root may no longer be null", True, False),
+    (A, any_of(A, B), "the root has the new value b", False, True),
+    (any_of(A, B), A, "the root no longer has the value b", True, False),
+    (A, STRING, "the root allows any string now", False, True),
+    (STRING, A, "the root must be one of a now; before, any string", True, False),
     (
         any_of(A, B, STRING),
         any_of(A, STRING),
-        "the whole no longer names b; any string is allowed as before",
+        "the root no longer lists b; any string is still allowed",
         False,
         False,
     ),
-    (any_of(A, STRING), any_of(A, B, STRING), "the whole has the new value b", False, False),
-    (STRING, {**STRING, "minLength": 2}, "the whole has minLength 2 now", True, False),
-    ({**STRING, "minLength": 2}, STRING, "the whole no longer has minLength 2", False, True),
+    (any_of(A, STRING), any_of(A, B, STRING), "the root has the new value b", False, False),
+    (STRING, {**STRING, "minLength": 2}, "the root has minLength 2 now", True, False),
+    ({**STRING, "minLength": 2}, STRING, "the root no longer has minLength 2", False, True),
     (
         {**STRING, "minLength": 1},
         {**STRING, "minLength": 2},
-        "the whole has minLength 2 now, not minLength 1",
+        "the root has minLength 2 now, not minLength 1",
         True,
         False,
     ),
     (
         {**STRING, "maxLength": 1},
         {**STRING, "maxLength": 2},
-        "the whole has maxLength 2 now, not maxLength 1",
+        "the root has maxLength 2 now, not maxLength 1",
         False,
         True,
     ),
     (
         {**NUMBER, "minimum": 1},
         {**NUMBER, "exclusiveMinimum": 1},
-        "the whole has exclusiveMinimum 1 now, not minimum 1",
+        "the root has exclusiveMinimum 1 now, not minimum 1",
         True,
         False,
     ),
     (
         {**NUMBER, "maximum": 1},
         {**NUMBER, "exclusiveMaximum": 1},
-        "the whole has exclusiveMaximum 1 now, not maximum 1",
+        "the root has exclusiveMaximum 1 now, not maximum 1",
         True,
         False,
     ),
     (
         {**STRING, "pattern": "a"},
         {**STRING, "pattern": "b"},
-        "the whole has pattern b now, not pattern a",
+        "the root has pattern b now, not pattern a",
         True,
         True,
     ),
     (
         any_of({**STRING, "maxLength": 3}, {**STRING, "maxLength": 5}),
         {**STRING, "maxLength": 3},
-        "the whole has maxLength 3 now, not maxLength 5",
+        "the root has maxLength 3 now, not maxLength 5",
         True,
         False,
     ),
     (
         any_of(A, STRING),
         any_of(A, {**STRING, "minLength": 2}),
-        "the whole has minLength 2 now",
+        "the root has minLength 2 now",
         True,
         False,
     ),
-    (NUMBER, {**NUMBER, "multipleOf": 2}, "the whole has multipleOf 2 now", True, False),
-    (STRING, {**STRING, "default": "x"}, 'the whole has the default "x" now', True, False),
-    ({**STRING, "default": "x"}, STRING, 'the whole no longer has the default "x"', True, False),
+    (NUMBER, {**NUMBER, "multipleOf": 2}, "the root has multipleOf 2 now", True, False),
+    (STRING, {**STRING, "default": "x"}, 'the root has the default "x" now', True, False),
+    ({**STRING, "default": "x"}, STRING, 'the root no longer has the default "x"', True, False),
     (
         {**INTEGER, "multipleOf": 8},
         {**INTEGER, "multipleOf": 4},
-        "the whole has multipleOf 4 now, not multipleOf 8",
+        "the root has multipleOf 4 now, not multipleOf 8",
         False,
         True,
     ),
     (
         {**INTEGER, "multipleOf": 8},
         {**INTEGER, "multipleOf": 3},
-        "the whole has multipleOf 3 now, not multipleOf 8",
+        "the root has multipleOf 3 now, not multipleOf 8",
         True,
         True,
     ),
     (
         {"type": ["string", "null"], "enum": ["a", None]},
         {"type": ["string", "null"], "enum": ["a"]},
-        "the whole may not be null any more",
+        "the root may no longer be null",
         True,
         False,
     ),
-    (A, {"type": ["string", "null"], "enum": ["a", None]}, "the whole may be null", False, True),
-    ({"enum": [{"a": 1}]}, {"enum": [{"a": 1}, [2]]}, "the whole may be a list", False, True),
-    ({"enum": [{"a": 1}]}, {"enum": [{"a": 1}, {"b": 2}]}, "the whole has the new", False, True),
-    (XY, {**XY, **NEEDS}, "the whole needs x or y now", True, False),
-    ({**XY, **NEEDS}, XY, "the whole no longer needs x or y", False, True),
-    (of(), needing("x", of()), "x is new and required", True, False),
+    (A, {"type": ["string", "null"], "enum": ["a", None]}, "the root may be null", False, True),
+    ({"enum": [{"a": 1}]}, {"enum": [{"a": 1}, [2]]}, "the root may be a list", False, True),
+    ({"enum": [{"a": 1}]}, {"enum": [{"a": 1}, {"b": 2}]}, "the root has the new", False, True),
+    (XY, {**XY, **NEEDS}, "the root needs x or y now", True, False),
+    ({**XY, **NEEDS}, XY, "the root no longer needs x or y", False, True),
+    (of(), requiring("x", of()), "x is new and required", True, False),
     (of(x=STRING), of(x=False), "x is gone", True, True),
     (of(), of(x=STRING), "x is new", False, False),
-    (of(), needing("x", of(x=STRING)), "x is new and required", True, False),
+    (of(), requiring("x", of(x=STRING)), "x is new and required", True, False),
     (of(x=STRING), of(), "x is gone", True, True),
-    (of(x=STRING), needing("x", of(x=STRING)), "x is required now", True, False),
-    (needing("x", of(x=STRING)), of(x=STRING), "x is optional now", False, True),
-    (of(), {**of(), "additionalProperties": False}, "the whole has no room", True, False),
-    ({**of(), "additionalProperties": False}, of(), "the whole has room", False, True),
-    (of(), {**of(), "additionalProperties": STRING}, "* is string now", True, False),
+    (of(x=STRING), requiring("x", of(x=STRING)), "x is required now", True, False),
+    (requiring("x", of(x=STRING)), of(x=STRING), "x is optional now", False, True),
+    (of(), {**of(), "additionalProperties": False}, "the root no longer allows other", True, False),
+    ({**of(), "additionalProperties": False}, of(), "the root allows other fields", False, True),
+    (of(), {**of(), "additionalProperties": STRING}, "* must be string now", True, False),
     (of(x=of(y=STRING)), of(x=of(y=NUMBER)), "x.y is no longer string", True, True),
-    (listed(STRING), listed(NUMBER), "the whole is no longer a list of strings", True, True),
-    (listed(STRING), listed(STRING, maxItems=2), "the whole has maxItems 2 now", True, False),
+    (list_of(STRING), list_of(NUMBER), "the root is no longer a list of strings", True, True),
+    (list_of(STRING), list_of(STRING, maxItems=2), "the root has maxItems 2 now", True, False),
     (
-        any_of(listed(STRING), listed(NUMBER)),
-        any_of(listed(STRING, maxItems=2), listed(NUMBER)),
-        "the whole has maxItems 2 now (a list of strings)",
+        any_of(list_of(STRING), list_of(NUMBER)),
+        any_of(list_of(STRING, maxItems=2), list_of(NUMBER)),
+        "the root has maxItems 2 now (a list of strings)",
         True,
         False,
     ),
     (
-        listed(any_of(STRING, NUMBER)),
-        any_of(listed(STRING), listed(NUMBER)),
-        "the whole may no longer mix number and string",
+        list_of(any_of(STRING, NUMBER)),
+        any_of(list_of(STRING), list_of(NUMBER)),
+        "the root may no longer mix number and string",
         True,
         False,
     ),
     (
-        any_of(listed(STRING), listed(NUMBER)),
-        listed(any_of(STRING, NUMBER)),
-        "the whole may mix number and string now",
+        any_of(list_of(STRING), list_of(NUMBER)),
+        list_of(any_of(STRING, NUMBER)),
+        "the root may mix number and string now",
         False,
         True,
     ),
-    (listed(A), listed(any_of(A, B)), "[] has the new value b", False, True),
-    (any_of(of(t=A), of(t=B)), of(t=A), "the whole may no longer have the t b", True, True),
-    (of(t=A), any_of(of(t=A), of(t=B)), "the whole may have the t b now", False, True),
+    (list_of(A), list_of(any_of(A, B)), "[] has the new value b", False, True),
+    (any_of(of(t=A), of(t=B)), of(t=A), "the root may no longer have the t b", True, True),
+    (of(t=A), any_of(of(t=A), of(t=B)), "the root may have the t b now", False, True),
     (
         any_of(of(t=A), of(t=B)),
-        any_of(of(t=A), needing("x", of(t=B, x=STRING))),
+        any_of(of(t=A), requiring("x", of(t=B, x=STRING))),
         "x is new and required (where t is b)",
         True,
         False,
@@ -274,13 +276,13 @@ DIFFERENT: list[tuple[Any, Any, str, bool, bool]] = [
     (
         any_of(of(t=A, x=A), of(t=B, x=A)),
         any_of(of(t=A, x=STRING), of(t=B, x=STRING)),
-        "x may be any string now",
+        "x allows any string now",
         False,
         True,
     ),
     (
         any_of(of(x=STRING), of(x=STRING, y=STRING)),
-        any_of(needing("x", of(x=STRING)), of(x=NUMBER, y=STRING)),
+        any_of(requiring("x", of(x=STRING)), of(x=NUMBER, y=STRING)),
         "x may be number now",
         False,
         True,
@@ -289,10 +291,10 @@ DIFFERENT: list[tuple[Any, Any, str, bool, bool]] = [
 
 
 @pytest.mark.parametrize(("old", "new", "said", "sender", "reader"), DIFFERENT)
-def test_a_difference_breaks_who_relies_on_it(
+def test_a_difference_breaks_the_right_side(
     old: Any, new: Any, said: str, sender: bool, reader: bool
 ) -> None:
-    """What is sent may be allowed less, what is read more: either is said, and marked."""
+    """Narrower requests and wider responses break callers; both are reported."""
     for sent, breaks in ((True, sender), (False, reader)):
         found = changed(old, new, sent=sent)
         if sent or "the default" not in said:
@@ -307,12 +309,12 @@ CONDITIONS: list[tuple[Any, str, Any]] = [
     (of(), "unevaluatedProperties", False),
     (of(), "dependentRequired", {"x": ["y"]}),
     (of(), "dependentSchemas", {"x": {"required": ["y"]}}),
-    (listed(STRING), "prefixItems", [A]),
-    (listed(STRING), "contains", A),
-    (listed(STRING), "minContains", 2),
-    (listed(STRING), "maxContains", 2),
-    (listed(STRING), "unevaluatedItems", False),
-    *((kind, "not", A) for kind in (STRING, NUMBER, of(), listed(STRING))),
+    (list_of(STRING), "prefixItems", [A]),
+    (list_of(STRING), "contains", A),
+    (list_of(STRING), "minContains", 2),
+    (list_of(STRING), "maxContains", 2),
+    (list_of(STRING), "unevaluatedItems", False),
+    *((kind, "not", A) for kind in (STRING, NUMBER, of(), list_of(STRING))),
     *((STRING, keyword, A) for keyword in ("if", "then", "else")),
 ]
 
@@ -322,7 +324,7 @@ CONDITIONS: list[tuple[Any, str, Any]] = [
 def test_a_condition_breaks_in_both_directions(
     schema: Any, keyword: str, value: Any, sent: bool
 ) -> None:
-    """Whether it allows more or less is not told; a person has to read it."""
+    """It is unknown whether a condition allows more or less, so both directions break."""
     other = {**schema, keyword: value}
     for one, two in ((schema, other), (other, schema)):
         ((text, breaks),) = changed(one, two, sent=sent).items()
@@ -330,32 +332,32 @@ def test_a_condition_breaks_in_both_directions(
         assert breaks
 
 
-def test_a_component_counts_in_a_condition() -> None:
-    """As what it holds, not as its name; also where it contains itself."""
+def test_a_component_in_a_condition_is_compared_by_content() -> None:
+    """Its content counts, not its name, even if it is recursive."""
     schema = {**of(), "patternProperties": {"^x": ref("X"), "^tree": ref("Tree")}}
     readers = [
-        Reader({"components": {"schemas": {**COMPONENTS, "X": x}}}) for x in (STRING, NUMBER)
+        SchemaReader({"components": {"schemas": {**COMPONENTS, "X": x}}}) for x in (STRING, NUMBER)
     ]
-    (change,) = Comparison("request", readers[0], readers[1]).schemas(schema, schema)
-    assert change.text.startswith("the whole has patternProperties: ")
+    (change,) = Comparison("request", readers[0], readers[1]).compare(schema, schema)
+    assert change.text.startswith("the root has patternProperties: ")
     assert change.breaks
 
 
-def test_lists_of_lists_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However deep: the work grows with the depth, and does not double."""
+def test_nested_lists_are_read_in_linear_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every level of a nested list is read once."""
     schema: Any = STRING
     for _ in range(12):
-        schema = listed(schema)
+        schema = list_of(schema)
     read: list[Any] = []
-    real = Alternatives.of
+    real = Normalizer.alternatives
 
-    def counted(self: Alternatives, schema: Any, above: frozenset[str] = frozenset()) -> list[Any]:
+    def counting(self: Normalizer, schema: Any, above: frozenset[str] = frozenset()) -> list[Any]:
         read.append(schema)
         return real(self, schema, above)
 
-    monkeypatch.setattr(Alternatives, "of", counted)
-    (form,) = Reader({}).shape(schema).forms.values()
-    assert form.words == "list of " + "lists of " * 11 + "strings"
+    monkeypatch.setattr(Normalizer, "alternatives", counting)
+    (variant,) = SchemaReader({}).read(schema).variants.values()
+    assert variant.words == "list of " + "lists of " * 11 + "strings"
     assert len(read) == 13
 
 
@@ -367,26 +369,26 @@ def test_lists_of_lists_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
         {**XY, **NEEDS},
         {**XY, **NEEDS, "required": ["y"]},
         {**STRING, "minLength": 2.0, "maxLength": 4.0},
-        listed(STRING, minItems=2.0),
+        list_of(STRING, minItems=2.0),
     ],
 )
-def test_the_least_value_is_allowed(schema: Any) -> None:
-    """Also of what contains itself, of what needs one of several, and with limits like 2.0."""
+def test_the_smallest_value_is_valid(schema: Any) -> None:
+    """This includes recursive schemas, choices of required fields, and limits such as 2.0."""
     document = {"components": {"schemas": COMPONENTS}}
-    reader = Reader(document)
-    value = Sampler(reader).least(reader.shape(schema))
+    reader = SchemaReader(document)
+    value = Sampler(reader).smallest(reader.read(schema))
     assert jsonschema_rs.Draft202012Validator({**schema, **document}).is_valid(value), value
 
 
-def test_what_one_of_several_requires_is_not_required() -> None:
-    """Unless a tag tells them apart."""
-    one = any_of(needing("x", of(x=STRING)), of(x=STRING, y=STRING))
+def test_a_field_that_one_alternative_requires_is_not_required() -> None:
+    """Without a discriminator, a field is required only if every alternative requires it."""
+    one = any_of(requiring("x", of(x=STRING)), of(x=STRING, y=STRING))
     assert changed(of(x=STRING, y=STRING), one) == {}
 
 
 @pytest.mark.parametrize("keyword", ["minLength", "maxLength", "pattern"])
-def test_a_value_that_breaks_a_limit_breaks_it(keyword: str) -> None:
-    """And a value of the form keeps it, as JSON Schema sees it."""
+def test_a_value_that_violates_a_string_limit_is_invalid(keyword: str) -> None:
+    """JSON Schema rejects the violating value and accepts the normal one."""
     schema = {**STRING, "minLength": 2, "maxLength": 4, "pattern": "^[a-z]+$"}
     _try(schema, keyword)
 
@@ -399,38 +401,38 @@ def test_a_value_that_breaks_a_limit_breaks_it(keyword: str) -> None:
         ({**NUMBER, "exclusiveMinimum": 2}, "minimum"),
         ({**NUMBER, "exclusiveMaximum": 2}, "maximum"),
         ({"type": "integer", "minimum": 7, "multipleOf": 10}, "multipleOf"),
-        (listed(STRING, minItems=2), "minItems"),
-        (listed(STRING, minItems=2.0), "minItems"),
-        (listed(STRING, maxItems=2.0), "maxItems"),
+        (list_of(STRING, minItems=2), "minItems"),
+        (list_of(STRING, minItems=2.0), "minItems"),
+        (list_of(STRING, maxItems=2.0), "maxItems"),
         ({**STRING, "minLength": 2.0}, "minLength"),
         ({**STRING, "maxLength": 2.0}, "maxLength"),
-        (listed(of(x=STRING), maxItems=2), "maxItems"),
-        (listed(STRING, uniqueItems=True), "uniqueItems"),
+        (list_of(of(x=STRING), maxItems=2), "maxItems"),
+        (list_of(STRING, uniqueItems=True), "uniqueItems"),
     ],
 )
-def test_limits_of_other_kinds_are_tried_too(schema: Any, keyword: str) -> None:
-    """Numbers and lists."""
+def test_a_value_that_violates_a_number_or_list_limit_is_invalid(schema: Any, keyword: str) -> None:
+    """JSON Schema rejects the violating value and accepts the normal one."""
     _try(schema, keyword)
 
 
 def _try(schema: Any, keyword: str) -> None:
-    reader = Reader({})
-    sampler, shape = Sampler(reader), reader.shape(schema)
-    (form,) = shape.forms.values()
+    reader = SchemaReader({})
+    sampler, allowed = Sampler(reader), reader.read(schema)
+    (variant,) = allowed.variants.values()
     allows = jsonschema_rs.Draft202012Validator(schema)
-    assert allows.is_valid(sampler.of(form))
-    assert not allows.is_valid(sampler.breaking(form, keyword))
+    assert allows.is_valid(sampler.value(variant))
+    assert not allows.is_valid(sampler.violating(variant, keyword))
 
 
 @pytest.mark.parametrize(
     ("schema", "paths"),
     [
-        (of(a=of(b=listed(of(c=STRING)))), {"a", "a.b", "a.b[].c"}),
+        (of(a=of(b=list_of(of(c=STRING)))), {"a", "a.b", "a.b[].c"}),
         (any_of(of(t=A, x=A), of(t=B, y=A)), {"t", "x", "y"}),
         (ref("Tree"), {"children", "children[].children"}),
         (STRING, set()),
     ],
 )
-def test_the_paths_of_a_message(schema: Any, paths: set[str]) -> None:
-    """Every field that it names; of one that contains itself, the first of them."""
-    assert Reader({"components": {"schemas": COMPONENTS}}).paths(schema) == paths
+def test_paths_lists_every_named_field(schema: Any, paths: set[str]) -> None:
+    """A recursive schema is listed once."""
+    assert SchemaReader({"components": {"schemas": COMPONENTS}}).paths(schema) == paths

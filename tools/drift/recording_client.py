@@ -1,4 +1,4 @@
-"""What the wrapper does: asked through its public face, without a network."""
+"""Calls the wrapper through its public API, without a network, and records what it sends."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import httpx
 import openrouter_embeddings as ore
 from openrouter_embeddings.transport import BASE_URL
 
-from tools.findings import WRAPPER
-from tools.samples import URL
+from tools.drift.finding import WRAPPER
+from tools.schema.samples import URL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
     from typing import Self
 
-    from tools.documents import Json
+    from tools.openapi import Json
 
 _KEY = "sk-probe"
 _PACKAGE = Path(ore.__file__).parent
@@ -28,19 +28,19 @@ _PACKAGE = Path(ore.__file__).parent
 
 @dataclass
 class Sent:
-    """What a call led to: the requests that were sent, or why none was, and in which file."""
+    """The requests of a call, or the error that prevented them and the file that raised it."""
 
     bodies: list[Json] = field(default_factory=list)
     refusal: str = ""
     refused_in: str = ""
 
 
-class Wrapper:
-    """A client whose requests go nowhere."""
+class RecordingClient:
+    """The wrapper's client on a mock transport."""
 
     def __init__(self) -> None:
         self._requests: list[httpx.Request] = []
-        self._answer: tuple[int, Json] | None = None
+        self._response: tuple[int, Json] | None = None
         self._http = httpx.Client(transport=httpx.MockTransport(self._handle))
         self._client = ore.Client(
             _KEY, base_url=BASE_URL, http_client=self._http, model="m", max_retries=0
@@ -58,31 +58,31 @@ class Wrapper:
         self._client.close()
         self._http.close()
 
-    def sends(self, body: Json, **more: Any) -> Sent:
-        """What goes out when a caller asks for the fields of a request by their names."""
+    def send(self, body: Json, **more: Any) -> Sent:
+        """Call the wrapper with the fields of a request body as arguments."""
         options = {name: value for name, value in body.items() if name != "input"}
-        return self.embeds(body.get("input", "x"), {**options, **more})
+        return self.embed(body.get("input", "x"), {**options, **more})
 
-    def embeds(self, inputs: Any, options: dict[str, Any]) -> Sent:
-        """What goes out for a call."""
+    def embed(self, inputs: Any, options: dict[str, Any]) -> Sent:
+        """Call the wrapper, and record the request bodies."""
         self._requests.clear()
-        self._answer = None
+        self._response = None
         try:
             self._client.embed(inputs, **options)
         except (ore.InputError, TypeError) as error:
             return Sent(refusal=str(error), refused_in=_file_of(error))
-        except ore.EmbeddingsError:  # the answer was not to its liking; what it sent counts
+        except ore.EmbeddingsError:  # an invalid response; the request still counts
             pass
         return Sent([json.loads(request.content) for request in self._requests])
 
     def request(self) -> httpx.Request:
-        """A request as it goes out: its address and its headers."""
-        self.embeds("x", {})
+        """Return a request with its URL and headers."""
+        self.embed("x", {})
         return self._requests[0]
 
-    def refuses(self, status: int, answer: Json) -> ore.EmbeddingsError | None:
-        """What is raised for an answer; None where it is read."""
-        self._answer = (status, answer)
+    def error_for(self, status: int, response: Json) -> ore.EmbeddingsError | None:
+        """Return the error for a response; None if it is accepted."""
+        self._response = (status, response)
         try:
             self._client.embed("x")
         except ore.EmbeddingsError as error:
@@ -91,14 +91,14 @@ class Wrapper:
 
     def _handle(self, request: httpx.Request) -> httpx.Response:
         self._requests.append(request)
-        if self._answer is not None:
-            return httpx.Response(self._answer[0], json=self._answer[1])
+        if self._response is not None:
+            return httpx.Response(self._response[0], json=self._response[1])
         body = json.loads(request.content)
-        return httpx.Response(200, json=answer_to(body))
+        return httpx.Response(200, json=response_to(body))
 
 
 def calls() -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Every form of input and every option that the wrapper has a name for, as calls."""
+    """Yield calls with every kind of input and every named option."""
     yield "x", {}
     yield ["x", "y"], {}
     yield [1, 2], {}
@@ -115,22 +115,22 @@ def calls() -> Iterator[tuple[Any, dict[str, Any]]]:
 
 
 def _file_of(error: Exception) -> str:
-    """The file of the wrapper that raised it: the one to change."""
+    """Return the file of the wrapper that raised an error: the one to change."""
     frames = [Path(frame.filename) for frame in extract_tb(error.__traceback__)]
     ours = [path.relative_to(_PACKAGE) for path in frames if path.is_relative_to(_PACKAGE)]
     return f"{WRAPPER}/{ours[-1].as_posix()}" if ours else ""
 
 
 def _values(hint: Any) -> list[Any]:
-    """Values of an option: those that its annotation names, else one of its type."""
+    """Return the values that an annotation lists, or else one of its type."""
     if get_origin(hint) is Literal:
         return [*get_args(hint)]
     kinds = {hint, *get_args(hint)}
     return [sample for kind, sample in ((int, 1), (str, "x"), (float, 1.0)) if kind in kinds][:1]
 
 
-def answer_to(body: Json) -> Json:
-    """A right answer to a request."""
+def response_to(body: Json) -> Json:
+    """Make a valid response to a request."""
     width = body.get("dimensions", 2)
     width = width if isinstance(width, int) and width < 10_000 else 2
     vector = [0.5] * width

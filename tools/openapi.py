@@ -1,4 +1,4 @@
-"""Reading an OpenAPI document: out of a page, strictly, with the place of whatever is wrong."""
+"""Extracts an OpenAPI document from a page, parses, walks and validates it, and locates errors."""
 
 import io
 import json
@@ -20,7 +20,7 @@ from tools import ROOT
 SPEC = ROOT / "openapi.yaml"
 
 Json = Any  # a parsed document: whatever YAML holds
-Path_ = tuple[str, ...]
+Pointer = tuple[str, ...]
 
 _FENCED = re.compile(
     rb"^(?P<fence>`{3,})ya?ml\b[^\r\n]*\r?\n(?P<text>.*?)^(?P=fence)[ \t]*\r?$",
@@ -28,22 +28,27 @@ _FENCED = re.compile(
 )
 _IS_OPENAPI = re.compile(rb"^(?:\xef\xbb\xbf)?['\"]?openapi['\"]?:", re.MULTILINE)
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
-ASK_AGAIN = "save the page again, or report it to the publisher"
+DEFAULT_REMEDY = "download the page again, or report the error to the publisher"
 
 
 class SpecError(Exception):
-    """A document, an option or a name that cannot be used.
+    """A document, an option or a name is invalid.
 
     Attributes:
-        file: the file of this repository that it is about; "" for the document that was given.
-        problem: what is the matter, in one sentence.
+        file: the invalid file of this repository; "" for the document that was passed in.
+        problem: what is wrong, in one sentence.
         place: where it is in the publisher's document, as the keys that lead there.
         remedy: what the reader should do.
-        line: the line of that place in the file that was given.
+        line: the line of that place in the input file.
     """
 
     def __init__(
-        self, problem: str, *, place: Path_ = (), remedy: str = ASK_AGAIN, line: int | None = None
+        self,
+        problem: str,
+        *,
+        place: Pointer = (),
+        remedy: str = DEFAULT_REMEDY,
+        line: int | None = None,
     ) -> None:
         super().__init__(problem)
         self.file = ""
@@ -53,7 +58,7 @@ class SpecError(Exception):
         self.line = line
 
     def __str__(self) -> str:
-        """All of it in one line: `#/paths (line 7): … What to do: …`."""
+        """One line: `#/paths (line 7): … What to do: …`."""
         line = f"line {self.line}" if self.line else ""
         where = f"{pointer(self.place)} ({line})" if self.place and line else line
         where = where or (pointer(self.place) if self.place else "")
@@ -62,17 +67,17 @@ class SpecError(Exception):
 
 
 def extract(page: bytes) -> tuple[bytes, int]:
-    """The OpenAPI document in `page`, byte for byte, and the number of lines before it.
+    """Return the OpenAPI document in `page`, byte for byte, and the number of lines before it.
 
-    `page` is a documentation page with the document in a fenced yaml block, or the bare document.
+    `page` is a documentation page with the document in a fenced yaml block, or the document itself.
     """
     if not page.strip():
-        raise SpecError("there is nothing to read", remedy="name the page or the document: FROM=…")
+        raise SpecError("the input is empty", remedy="pass a page or a document: FROM=…")
     blocks = [m for m in _FENCED.finditer(page) if _IS_OPENAPI.search(m["text"])]
     if len(blocks) > 1:
         raise SpecError(
-            f"{len(blocks)} fenced yaml blocks hold an OpenAPI document, one is needed",
-            remedy="remove all but one of them from a copy of the page, and name the copy",
+            f"the page has {len(blocks)} fenced yaml blocks with an OpenAPI document, not one",
+            remedy="keep only one of them in a copy of the page, and pass the copy: FROM=…",
         )
     if blocks:
         return blocks[0]["text"], page[: blocks[0].start("text")].count(b"\n")
@@ -84,11 +89,11 @@ def extract(page: bytes) -> tuple[bytes, int]:
         raise SpecError("the fenced yaml block with the OpenAPI document is not closed")
     if page.lstrip().startswith(b"<"):
         raise SpecError(
-            "this is HTML", remedy="take the page as Markdown: append .md to its address"
+            "the page is HTML", remedy="download it as Markdown: append .md to its address"
         )
     raise SpecError(
         "no OpenAPI document found: neither a fenced ```yaml block nor a bare document",
-        remedy="name the page of the operation, or the whole document, as YAML or JSON",
+        remedy="pass the page of the operation, or the whole document as YAML or JSON",
     )
 
 
@@ -98,34 +103,34 @@ def is_json(text: bytes) -> bool:
 
 
 def load(text: bytes, lines_before: int = 0) -> dict[str, Json]:
-    """Parse `text`, refusing what other parsers pass over in silence: two equal keys."""
+    """Parse `text` as YAML or JSON; unlike most parsers, reject duplicate keys."""
     document = _load_json(text) if is_json(text) else _load_yaml(text, lines_before)
     if not isinstance(document, dict):
         raise SpecError("not an OpenAPI document: the top level is not a mapping")
-    return cast("dict[str, Json]", _as_json(document, ()))
+    return cast("dict[str, Json]", _to_json(document, ()))
 
 
-def _as_json(node: Json, path: Path_) -> Json:
-    """What YAML read as something else, as the text that JSON has: statuses and dates."""
+def _to_json(node: Json, path: Pointer) -> Json:
+    """Convert YAML values that JSON lacks, such as numeric keys and dates, to strings."""
     if isinstance(node, dict):
         made: dict[str, Json] = {}
         for key, value in node.items():
             name = str(key) if type(key) is int else key
             if not isinstance(name, str) or name in made:
                 raise SpecError(
-                    f"the key {key} is no text, or stands there twice",
+                    f"the key {key} is not a string, or appears twice",
                     place=path,
                     remedy="put the key in quotes",
                 )
-            made[name] = _as_json(value, (*path, name))
+            made[name] = _to_json(value, (*path, name))
         return made
     if isinstance(node, list):
-        return [_as_json(item, (*path, str(number))) for number, item in enumerate(node)]
-    if isinstance(node, date):  # a datetime, too
+        return [_to_json(item, (*path, str(number))) for number, item in enumerate(node)]
+    if isinstance(node, date):  # or a datetime
         return node.isoformat()
     if not isinstance(node, str | int | float | bool | None):
         raise SpecError(
-            f"a {type(node).__name__} is not JSON", place=path, remedy="put it in quotes"
+            f"JSON has no {type(node).__name__}", place=path, remedy="put the value in quotes"
         )
     return node
 
@@ -143,14 +148,14 @@ def _load_yaml(text: bytes, lines_before: int) -> Json:
 
 def _load_json(text: bytes) -> Json:
     try:
-        return json.loads(text.decode("utf-8-sig"), object_pairs_hook=_no_key_twice)
+        return json.loads(text.decode("utf-8-sig"), object_pairs_hook=_unique_keys)
     except json.JSONDecodeError as error:
         raise SpecError(f"not JSON: {error.msg}", line=error.lineno) from None
-    except (ValueError, RecursionError) as error:  # of an integer of thousands of digits, too
+    except (ValueError, RecursionError) as error:  # also for an integer of thousands of digits
         raise SpecError(f"not JSON: {str(error).splitlines()[0]}") from None
 
 
-def _no_key_twice(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+def _unique_keys(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -164,28 +169,28 @@ def _parser() -> YAML:
 
 
 def as_yaml(document: dict[str, Json]) -> str:
-    """A document as YAML, with its keys in their order and no line folded."""
+    """Write a document as YAML, with its keys in order and without folding lines."""
     yaml = _parser()
     yaml.default_flow_style = False
     yaml.width = 1 << 20
-    # None by the annotation, and a switch by what reads it
+    # annotated as None, but used as a boolean
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     stream = io.StringIO()
     yaml.dump(document, stream)
     return stream.getvalue()
 
 
-def find(text: bytes, place: Path_) -> tuple[Path_, int] | None:
-    """How much of a place stands in `text`, and in which line; None where it cannot be read.
+def find(text: bytes, place: Pointer) -> tuple[Pointer, int] | None:
+    """Return how much of `place` exists in `text`, and its line; None if `text` cannot be parsed.
 
-    A rule may have written one word for another, or put an alternative around a schema.
+    A rule may have replaced a keyword, or wrapped a schema in a union.
     """
     try:
         node: Node = _parser().compose(io.BytesIO(text))
     except (YAMLError, RecursionError):
         return None
     line: int = node.start_mark.line
-    there: Path_ = ()
+    there: Pointer = ()
     waiting = list(place)
     while waiting:
         key = waiting.pop(0)
@@ -203,7 +208,7 @@ _UNIONS = ("anyOf", "oneOf", "allOf")
 
 
 def _below(node: Node, key: str) -> tuple[int, Node] | None:
-    """The line of a key, or of an item, and its value."""
+    """Return the line and the value of a key or a list item."""
     if isinstance(node, MappingNode):
         for name, value in node.value:
             if name.value == key or (name.value in _UNIONS and key in _UNIONS):
@@ -213,16 +218,16 @@ def _below(node: Node, key: str) -> tuple[int, Node] | None:
     return None
 
 
-def pointer(path: Path_) -> str:
-    """The place of a node as a JSON Pointer: `#/components/schemas/Usage/type`.
+def pointer(path: Pointer) -> str:
+    """Format keys as a JSON Pointer: `#/components/schemas/Usage/type`.
 
     https://www.rfc-editor.org/rfc/rfc6901
     """
     return "#" + "".join("/" + key.replace("~", "~0").replace("/", "~1") for key in path)
 
 
-def walk(node: Json, path: Path_ = ()) -> Iterator[tuple[Path_, Json]]:
-    """Every node below and including `node`, parents first, each with its place."""
+def walk(node: Json, path: Pointer = ()) -> Iterator[tuple[Pointer, Json]]:
+    """Yield `node` and every node below it with its place, parents first."""
     yield path, node
     if isinstance(node, dict):
         for key, child in node.items():
@@ -232,14 +237,14 @@ def walk(node: Json, path: Path_ = ()) -> Iterator[tuple[Path_, Json]]:
             yield from walk(child, (*path, str(number)))
 
 
-# What holds values of messages, not schemas: whatever looks like one in there is none.
+# These hold example values; a mapping inside them is never a schema.
 _VALUES = frozenset({"const", "default", "enum", "example", "examples"})
 
 
-def mappings(document: dict[str, Json]) -> list[tuple[Path_, dict[str, Json]]]:
-    """Every mapping in a document with its place, listed before any of them is changed."""
-    found: list[tuple[Path_, dict[str, Json]]] = []
-    waiting: list[tuple[Path_, Json]] = [((), document)]
+def mappings(document: dict[str, Json]) -> list[tuple[Pointer, dict[str, Json]]]:
+    """List every mapping in a document with its place, so that callers may change them."""
+    found: list[tuple[Pointer, dict[str, Json]]] = []
+    waiting: list[tuple[Pointer, Json]] = [((), document)]
     while waiting:
         path, node = waiting.pop()
         if isinstance(node, dict):
@@ -252,8 +257,10 @@ def mappings(document: dict[str, Json]) -> list[tuple[Path_, dict[str, Json]]]:
     return found
 
 
-def lists(document: dict[str, Json], keyword: str) -> Iterator[tuple[Path_, dict[str, Json], Json]]:
-    """Every mapping with a list under `keyword` when its turn comes, its place, and that list."""
+def lists(
+    document: dict[str, Json], keyword: str
+) -> Iterator[tuple[Pointer, dict[str, Json], Json]]:
+    """Yield every mapping with a list under `keyword`: its place, itself and the list."""
     for path, node in mappings(document):
         if isinstance(value := node.get(keyword), list):
             yield path, node, value
@@ -263,11 +270,11 @@ _NAMED = frozenset({"properties", "schemas", "patternProperties", "$defs"})  # k
 
 
 def resolve(document: dict[str, Json], reference: str) -> Json:
-    """What a local `$ref` points at; KeyError where nothing is there."""
+    """Return the target of a local `$ref`. Raises KeyError if there is none."""
     if not reference.startswith("#/"):
         raise KeyError(reference)
     node: Json = document
-    for key in place_of(reference):
+    for key in parse_pointer(reference):
         if isinstance(node, list) and key.isdigit() and int(key) < len(node):
             node = node[int(key)]
         elif isinstance(node, dict):
@@ -277,15 +284,15 @@ def resolve(document: dict[str, Json], reference: str) -> Json:
     return node
 
 
-def place_of(reference: str) -> Path_:
-    """The keys that a local reference leads through."""
+def parse_pointer(reference: str) -> Pointer:
+    """Split a local reference into its keys."""
     return tuple(
         unquote(part).replace("~1", "/").replace("~0", "~") for part in reference[2:].split("/")
     )
 
 
-def target(document: dict[str, Json], node: Json) -> Json:
-    """What a node is once its references are followed; a circle of them means anything."""
+def dereference(document: dict[str, Json], node: Json) -> Json:
+    """Follow the references of a node; circular references give `{}`, which allows anything."""
     seen: set[str] = set()
     while isinstance(node, dict) and isinstance(reference := node.get("$ref"), str):
         if reference in seen:
@@ -295,8 +302,8 @@ def target(document: dict[str, Json], node: Json) -> Json:
     return node
 
 
-def root_schemas(document: dict[str, Json]) -> Iterator[tuple[Path_, Json]]:
-    """Every schema that is not part of another one."""
+def root_schemas(document: dict[str, Json]) -> Iterator[tuple[Pointer, Json]]:
+    """Yield every schema that is not nested in another one."""
     for name, schema in document.get("components", {}).get("schemas", {}).items():
         yield ("components", "schemas", name), schema
     for path, node in mappings(document):
@@ -304,25 +311,25 @@ def root_schemas(document: dict[str, Json]) -> Iterator[tuple[Path_, Json]]:
             yield (*path, "schema"), node["schema"]
 
 
-def operations(document: dict[str, Json]) -> Iterator[tuple[Path_, dict[str, Json]]]:
-    """Every operation with its place."""
+def operations(document: dict[str, Json]) -> Iterator[tuple[Pointer, dict[str, Json]]]:
+    """Yield every operation with its place."""
     for route, given in (document.get("paths") or {}).items():
         try:
-            item = target(document, given)
-        except KeyError:  # said by the validation
+            item = dereference(document, given)
+        except KeyError:  # validate() reports it
             continue
         for method, operation in item.items() if isinstance(item, dict) else ():
             if method in _METHODS and isinstance(operation, dict):
                 yield ("paths", route, method), operation
 
 
-def operation_name(place: Path_) -> str:
-    """An operation as people write it: `POST /embeddings`."""
+def operation_name(place: Pointer) -> str:
+    """Format an operation: `POST /embeddings`."""
     return f"{place[2].upper()} {place[1]}"
 
 
 def validate(document: dict[str, Json]) -> None:
-    """Raise SpecError for a dangling reference, a schema that is none, or a wrong structure."""
+    """Raise SpecError for a dangling reference, an invalid schema or an invalid structure."""
     _check_references(document)
     for path, schema in root_schemas(document):
         _check_schema(path, schema)
@@ -330,13 +337,13 @@ def validate(document: dict[str, Json]) -> None:
         OpenAPIV31SpecValidator(cast("Any", document)).validate()
     except OpenAPIValidationError as error:
         place = tuple(map(str, error.absolute_path))
-        said = error.message.partition("Failed validating")[0]
-        raise SpecError(one_line(said), place=place) from None
+        message = error.message.partition("Failed validating")[0]
+        raise SpecError(one_line(message), place=place) from None
     if ("paths", "/embeddings", "post") not in dict(operations(document)):
         raise SpecError(
-            "the document has no POST /embeddings, which this project is about",
+            "the document has no POST /embeddings, which this project needs",
             place=("paths", "/embeddings", "post"),
-            remedy="name the page of that operation, or the whole document",
+            remedy="pass the page of that operation, or the whole document",
         )
 
 
@@ -346,34 +353,34 @@ def _check_references(document: dict[str, Json]) -> None:
             try:
                 resolve(document, reference)
             except KeyError:
-                message = f"the reference {reference} points at nothing"
+                message = f"the reference {reference} points to nothing"
                 raise SpecError(message, place=(*path, "$ref")) from None
 
 
-def _check_schema(path: Path_, schema: Json) -> None:
+def _check_schema(path: Pointer, schema: Json) -> None:
     if isinstance(schema, bool):
         return
     if not isinstance(schema, dict):
-        raise SpecError(f"a schema is a mapping, not {schema!r:.40}", place=path)
+        raise SpecError(f"expected a schema, which is a mapping, got {schema!r:.40}", place=path)
     try:
         jsonschema_rs.meta.validate({"$schema": _DIALECT, **schema})
     except jsonschema_rs.ValidationError as error:
         place = (*path, *map(str, error.instance_path))
-        said = error.message
-        if " is not valid under any of the schemas " in said:  # which nobody has before him
-            said = f"{error.instance!r:.60} is no value of `{place[-1]}` in JSON Schema"
-        raise SpecError(one_line(said), place=place) from None
+        message = error.message
+        if " is not valid under any of the schemas " in message:  # it would list the meta-schema
+            message = f"JSON Schema does not allow {error.instance!r:.60} for `{place[-1]}`"
+        raise SpecError(one_line(message), place=place) from None
 
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 file`, `2 files`."""
+def pluralize(number: int, noun: str) -> str:
+    """Return `1 file` or `2 files`."""
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def one_line(text: str, longest: int = 200) -> str:
-    """A text without line breaks, shortened."""
+    """Join the lines of a text, and shorten it."""
     line = " ".join(text.split())
     return line if len(line) <= longest else line[: longest - 1] + "…"

@@ -1,4 +1,4 @@
-"""What the contract says of answers, operations and addresses, held against the wrapper."""
+"""Compares the responses, operations and addresses of the contract with the wrapper."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import openrouter_embeddings as ore
 
-from tools.documents import target
-from tools.findings import WRAPPER, Finding
-from tools.meaning import Reader
-from tools.operation_changes import NO_KEY, addresses, json_schema, keys, operations_by_name
-from tools.samples import Place, Sampler
+from tools.diff.operations import NO_KEY, addresses, json_schema, keys, operations_by_name
+from tools.drift.finding import WRAPPER, Finding
+from tools.openapi import dereference
+from tools.schema.model import SchemaReader
+from tools.schema.samples import Place, Sampler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from tools.documents import Json
-    from tools.probes import Wrapper
+    from tools.drift.recording_client import RecordingClient
+    from tools.openapi import Json
 
 _CLIENT = f"{WRAPPER}/client/_sync.py"
 _DECODE = f"{WRAPPER}/core/decode.py"
@@ -26,7 +26,7 @@ _RESULT = f"{WRAPPER}/result.py"
 _OPTIONS = f"{WRAPPER}/core/options.py"
 _ADDRESS = f"{WRAPPER}/transport/_url.py"
 _KEY = f"{WRAPPER}/transport/_connections.py"
-# Where callers find a field of an answer; `.*` stands for every field below.
+# Where callers find a field of a response; `.*` matches every field below.
 OFFERED = {
     "data": "EmbeddingResult.vectors",
     "data[].embedding": "EmbeddingResult.vectors",
@@ -43,21 +43,21 @@ OFFERED = {
     "usage.prompt_tokens_details": "Usage.prompt_tokens_details",
     "usage.total_tokens": "Usage.total_tokens",
 }
-# The same of an error's body, by what the exceptions carry.
+# Where callers find a field of an error body: the attribute of the exception.
 _OFFERED_BY_ERRORS = {"error": "message", "error.code": "code", "error.message": "message"}
 
 
 class ServiceDrift:
-    """Looks at where and how the wrapper asks."""
+    """Checks the operations, parameters, address and key."""
 
-    def __init__(self, document: dict[str, Json], name: str, wrapper: Wrapper) -> None:
+    def __init__(self, document: dict[str, Json], name: str, wrapper: RecordingClient) -> None:
         self._document = document
         self._operations = operations_by_name(document)
         self._name = name
         self._wrapper = wrapper
 
     def findings(self) -> Iterator[Finding]:
-        """Other operations, parameters, the address, and the key."""
+        """Yield the findings."""
         for name in self._operations:
             if name != self._name:
                 words = "the client has no method for it"
@@ -67,11 +67,11 @@ class ServiceDrift:
         operation = self._operations[self._name]
         request = self._wrapper.request()
         for parameter in operation["parameters"]:
-            yield self._parameter(target(self._document, parameter), request.headers)
+            yield self._parameter(dereference(self._document, parameter), request.headers)
         here = str(request.url).removesuffix(self._name.partition(" ")[2])
         there = addresses(operation)
-        if there:  # an old page said nothing of it
-            key, words = f"address {' or '.join(there)}", f"the wrapper asks {here}"
+        if there:  # old pages do not document it
+            key, words = f"address {' or '.join(there)}", f"the wrapper uses {here}"
             yield Finding(key, "service", "address", words, _ADDRESS, here in there)
         ways = keys(self._document, operation)
         if ways:
@@ -88,21 +88,23 @@ class ServiceDrift:
 
 
 class ResponseDrift:
-    """Looks at what becomes of answers."""
+    """Checks how the wrapper handles responses."""
 
-    def __init__(self, document: dict[str, Json], operation: Json, wrapper: Wrapper) -> None:
+    def __init__(
+        self, document: dict[str, Json], operation: Json, wrapper: RecordingClient
+    ) -> None:
         self._schemas = {
             str(status): json_schema(document, response)
             for status, response in operation.get("responses", {}).items()
         }
-        self._sampler = Sampler(Reader(document))
+        self._sampler = Sampler(SchemaReader(document))
         self._wrapper = wrapper
 
     def findings(self) -> Iterator[Finding]:
-        """The statuses, and the fields of successes and of errors."""
+        """Yield the findings about statuses, and about the fields of successes and errors."""
         successes = [status for status in self._schemas if status.startswith("2")]
         if not {"200", "2XX"} & {*successes}:
-            words = "the contract has none any more"
+            words = "the contract no longer has one"
             yield Finding(
                 "no response 200", "response", "status 200", words, _DECODE, is_offered=False
             )
@@ -117,40 +119,42 @@ class ResponseDrift:
     def _success(self, status: str) -> Iterator[Finding]:
         number = int(status) if status.isdecimal() else 200
         whole = self._sampler.whole(self._schemas[status])
-        least = self._sampler.least(whole.shape)
-        refusal = self._wrapper.refuses(number, least)
+        least = self._sampler.smallest(whole.allowed)
+        refusal = self._wrapper.error_for(number, least)
         yield Finding(
             f"response {status}",
             "response",
             f"status {status}",
-            "the least answer is read"
+            "the smallest response is accepted"
             if refusal is None
-            else f"the least answer is not: {refusal}",
+            else f"the smallest response is rejected: {refusal}",
             _DECODE,
             refusal is None,
         )
         for place in self._fields(whole, _offered_as, frozenset()):
             yield self._field(place.path)
-            forms = place.shape.forms.values()
-            tried = [(form.words, self._sampler.of(form, place.name)) for form in forms]
-            tried += [("null", None)] if place.shape.null and not place.shape.anything else []
+            variants = place.allowed.variants.values()
+            tried = [
+                (variant.words, self._sampler.value(variant, place.name)) for variant in variants
+            ]
+            tried += [("null", None)] if place.allowed.null and not place.allowed.anything else []
             for words, value in tried:
                 if refusal is None:
-                    error = self._wrapper.refuses(number, place.into(value))
-                    yield self._form(place.path, words, error)
+                    error = self._wrapper.error_for(number, place.message_with(value))
+                    yield self._variant(place.path, words, error)
 
     def _fields(
         self, place: Place, known: Callable[[str], str | None], above: frozenset[int]
     ) -> Iterator[Place]:
-        """Every field of a message, parents first; one that is not known stands for all in it."""
-        if place.shape.source <= above:
+        """Yield the fields of a message, parents first; do not descend into unknown fields."""
+        if place.allowed.source <= above:
             return
-        below = above | place.shape.source
-        for form in place.shape.forms.values():
-            if form.items is not None:
-                yield from self._fields(self._sampler.items(place, form), known, below)
-            if form.kind == "object":
-                for one in self._sampler.alternatives(form):
+        below = above | place.allowed.source
+        for variant in place.allowed.variants.values():
+            if variant.items is not None:
+                yield from self._fields(self._sampler.items(place, variant), known, below)
+            if variant.kind == "object":
+                for one in self._sampler.alternatives(variant):
                     for field in self._sampler.fields(place, one):
                         yield field
                         if known(field.path):
@@ -158,26 +162,26 @@ class ResponseDrift:
 
     def _field(self, path: str) -> Finding:
         named = _offered_as(path)
-        words = f"it is {named}" if named else "no result has it; it is in served[…].body alone"
+        words = f"it is {named}" if named else "it is only in served[…].body"
         return Finding(f"response field {path}", "response", path, words, _RESULT, bool(named))
 
-    def _form(self, path: str, words: str, error: ore.EmbeddingsError | None) -> Finding:
-        said = "is read" if error is None else f"is refused: {error}"
-        key = f"response null {path}" if words == "null" else f"response form {path} {words}"
-        sentence = f"an answer with {words} there {said}"
+    def _variant(self, path: str, words: str, error: ore.EmbeddingsError | None) -> Finding:
+        result = "is accepted" if error is None else f"is rejected: {error}"
+        key = f"response null {path}" if words == "null" else f"response type {path} {words}"
+        sentence = f"a response with {words} there {result}"
         return Finding(key, "response", path, sentence, _DECODE, error is None, (words,))
 
     def _error_field(self, path: str) -> Finding:
         named = _OFFERED_BY_ERRORS.get(path, "")
-        words = f"it is error.{named}" if named else "it is in error.body alone"
+        words = f"it is error.{named}" if named else "it is only in error.body"
         return Finding(f"error field {path}", "errors", path, words, _ERRORS, bool(named))
 
     def _status(self, status: str) -> Finding:
-        """A status has an exception of its own; what stands for several has that of its kind."""
+        """Check that a status has its own exception; ranges such as 5XX share one."""
         digits = status.upper().replace("X", "0")
         number = int(digits) if digits.isdecimal() else 500
         body = {"error": {"code": number, "message": "x", "metadata": None}}
-        error = self._wrapper.refuses(number, body)
+        error = self._wrapper.error_for(number, body)
         name = type(error).__name__
         is_own = isinstance(error, ore.APIStatusError)
         if status.isdecimal():
@@ -188,7 +192,7 @@ class ResponseDrift:
 
 
 def _offered_as(path: str) -> str:
-    """Where callers find a field, if the wrapper does have it there."""
+    """Return where callers find a field; "" if the wrapper does not have it."""
     named = OFFERED.get(path) or OFFERED.get(f"{path.rpartition('.')[0]}.*", "")
     owner, _, attribute = named.partition(".")
     made = getattr(ore, owner, None)

@@ -1,4 +1,4 @@
-"""What differs between two documents in one operation."""
+"""Compares one operation of two documents."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Literal
 from openapi_python_client.schema.untrusted_string import UntrustedString
 from openapi_python_client.strings import PythonIdentifier
 
-from tools.differences import Change, Comparison, Effect, Group, LeftOut
-from tools.documents import Json, operation_name, operations, target
-from tools.meaning import Reader
+from tools.diff.schemas import Change, Comparison, Effect, Group, Omitted
+from tools.openapi import Json, dereference, operation_name, operations
+from tools.schema.model import SchemaReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 def operations_by_name(document: dict[str, Json]) -> dict[str, Json]:
-    """Every operation as `POST /embeddings`, with what its path and the document say for all."""
+    """Return the operations by name, completed with the settings of their path and document."""
     found: dict[str, Json] = {}
     for path, operation in operations(document):
         item = document["paths"][path[1]]
         parameters = [*item.get("parameters", []), *operation.get("parameters", [])]
-        # an empty list says no more than none
+        # an empty list is the same as none
         servers = operation.get("servers") or item.get("servers") or document.get("servers", [])
         whole = {**operation, "parameters": parameters, "servers": servers}
         if "security" in document:
@@ -33,8 +33,8 @@ def operations_by_name(document: dict[str, Json]) -> dict[str, Json]:
 
 
 def json_schema(document: dict[str, Json], message: Json) -> Json:
-    """The schema of a request's or response's JSON; one that takes anything where there is none."""
-    return _schema(target(document, message))
+    """Return the JSON schema of a request or response; `{}` if it has none."""
+    return _schema(dereference(document, message))
 
 
 def _schema(message: Json) -> Json:
@@ -47,12 +47,12 @@ def _is_json(media_type: str) -> bool:
 
 
 def _plain_type(media_type: str) -> str:
-    """A media type without its parameters, which name a charset."""
+    """Drop the parameters of a media type, such as the charset."""
     return media_type.partition(";")[0].strip().lower()
 
 
 def addresses(operation: Json) -> list[str]:
-    """Where an operation is served, as long as nobody changes a variable."""
+    """Return the server URLs of an operation, with default variables."""
     found = []
     for server in operation["servers"]:
         url = str(server.get("url", ""))
@@ -66,11 +66,11 @@ NO_KEY = "no key"
 
 
 def keys(document: dict[str, Json], operation: Json) -> list[str]:
-    """The ways to send a key to an operation, each once: "http bearer"; none where none is said."""
+    """Return the authentication schemes of an operation, such as "http bearer"."""
     schemes = document.get("components", {}).get("securitySchemes", {})
     ways = set() if operation.get("security", [{}]) else {NO_KEY}
     for requirement in operation.get("security", ()):
-        needed = [target(document, schemes.get(name, {})) for name in requirement]
+        needed = [dereference(document, schemes.get(name, {})) for name in requirement]
         ways.add(" and ".join(sorted(map(_way, needed))) or NO_KEY)
     return sorted(ways)
 
@@ -78,24 +78,24 @@ def keys(document: dict[str, Json], operation: Json) -> list[str]:
 def _way(scheme: Json) -> str:
     name = str(scheme.get("name", ""))
     if scheme.get("in") == "header" and name.lower() == "authorization":
-        return "http bearer"  # as the publisher wrote it in 2025, beside the scheme itself
-    said = (scheme.get("type"), scheme.get("scheme", "").lower(), scheme.get("in"), name)
-    return " ".join(filter(None, said))
+        return "http bearer"  # the publisher's spelling in 2025
+    words = (scheme.get("type"), scheme.get("scheme", "").lower(), scheme.get("in"), name)
+    return " ".join(filter(None, words))
 
 
 Asked = tuple[dict[str, Json], Json]
-"""A document, and an operation in it."""
+"""A document and one of its operations."""
 
 
 def compare_operation(name: str, old: Asked, new: Asked) -> Iterator[Change]:
-    """Every difference in one operation of two documents."""
+    """Yield every difference between two versions of an operation."""
     yield from _compare_service("address", addresses(old[1]), addresses(new[1]))
     yield from _compare_service("key", keys(*old), keys(*new))
     yield from _compare_names(name, old[1], new[1])
-    readers = Reader(old[0]), Reader(new[0])
+    readers = SchemaReader(old[0]), SchemaReader(new[0])
     parameters = _parameters(*old), _parameters(*new)
     yield from _compare_named("request", *parameters, readers)
-    bodies = [target(d, operation.get("requestBody", {})) for d, operation in (old, new)]
+    bodies = [dereference(d, operation.get("requestBody", {})) for d, operation in (old, new)]
     yield from _compare_message(Comparison("request", *readers), "", *bodies)
     was, now = _responses(*old), _responses(*new)
     for status in sorted(now.keys() ^ was.keys()):
@@ -104,10 +104,10 @@ def compare_operation(name: str, old: Asked, new: Asked) -> Iterator[Change]:
         text = f"{place} is {'new' if on == 'new' else 'gone'}"
         effect: Effect = "breaks" if success else "fine"
         group: Group = "response" if success else "errors"
-        # the renderer of the former form knew the statuses of the standard
+        # the old page format only had the standard statuses
         odd = status.isdecimal() and int(status) not in {*HTTPStatus}
-        left_out: LeftOut = "always" if odd else ""
-        yield Change(group, place, "status", text, effect, (status,), on, left_out)
+        omitted: Omitted = "always" if odd else ""
+        yield Change(group, place, "status", text, effect, (status,), on, omitted)
     for status in sorted(was.keys() & now.keys()):
         group = "response" if status.startswith("2") else "errors"
         prefix = "" if status == "200" else f"{status}: "
@@ -118,27 +118,27 @@ def compare_operation(name: str, old: Asked, new: Asked) -> Iterator[Change]:
 
 
 def _compare_service(place: str, was: list[str], now: list[str]) -> Iterator[Change]:
-    """One of several addresses, or ways to send a key, may go; a first one that is said is new."""
+    """Compare the addresses or the authentication schemes; losing one of them breaks callers."""
     if {*was} == {*now}:
         return
-    words = {"address": ("its address is", "its address"), "key": ("a key is sent as", "its key")}
+    words = {"address": ("the address is", "the address"), "key": ("the key is sent as", "the key")}
     verb, subject = words[place]
-    text = f"{verb} {' or '.join(now)} now" if now else f"{subject} is not said any more"
-    text = "it asks for no key now" if now == [NO_KEY] else text
+    text = f"{verb} {' or '.join(now)} now" if now else f"{subject} is no longer documented"
+    text = "no key is required now" if now == [NO_KEY] else text
     lost = {*was} - {*now} and NO_KEY not in now
     effect: Effect = "breaks" if not was or lost else "fine"
     is_new = not was or not now
-    left_out: LeftOut = "at times" if is_new else ""
+    omitted: Omitted = "sometimes" if is_new else ""
     on = _side(added=not was) if is_new else ""
-    yield Change("service", place, "other", text, effect, (*now,), on, left_out)
+    yield Change("service", place, "other", text, effect, (*now,), on, omitted)
 
 
 def _compare_names(name: str, old: Json, new: Json) -> Iterator[Change]:
-    """A name that a program never sends; generator-config.yaml gives functions theirs."""
+    """Compare the operation IDs, which programs never send."""
     was, now = old.get("operationId"), new.get("operationId")
     if _python_name(was or name) != _python_name(now or name):
-        said = f"is called {now} now" if now else "has no name any more"
-        yield Change("operations", name, "other", f"{was or name} {said}", "note", (was, now))
+        words = f"is called {now} now" if now else "no longer has a name"
+        yield Change("operations", name, "other", f"{was or name} {words}", "note", (was, now))
 
 
 def _python_name(operation: str) -> str:
@@ -146,31 +146,29 @@ def _python_name(operation: str) -> str:
 
 
 def _compare_message(comparison: Comparison, prefix: str, old: Json, new: Json) -> Iterator[Change]:
-    """JSON is what callers send and ask for; what else an answer may be is never asked for."""
+    """Compare bodies; callers send and request JSON, so other media types rarely matter."""
     group = comparison.group
     was, now = ({*map(_plain_type, side.get("content", {}))} for side in (old, new))
     in_json = [any(map(_is_json, kinds)) for kinds in (was, now)]
     if all(in_json):
-        yield from comparison.schemas(*(_schema(side) for side in (old, new)))
+        yield from comparison.compare(*(_schema(side) for side in (old, new)))
     for media_type in sorted(now ^ was):
         added = media_type in now
         text = f"{prefix}{'may be' if added else 'is no longer'} {media_type}{' now' * added}"
         beside = group != "request" and all(in_json)
-        # what nobody described before may have been the same
+        # an undocumented body may have been the same
         described = group == "errors" and not was
         fine = beside or described or (added and group == "request")
         kind, on = f"media type{' beside' * beside}", _side(added=added)
-        unsaid = group == "errors" and not (was and now)
-        left_out: LeftOut = "always" if beside else "at times" if unsaid else ""
+        format_only = group == "errors" and not (was and now)
+        omitted: Omitted = "always" if beside else "sometimes" if format_only else ""
         effect: Effect = "fine" if fine else "breaks"
-        yield Change(
-            group, f"{prefix}{media_type}", kind, text, effect, (media_type,), on, left_out
-        )
+        yield Change(group, f"{prefix}{media_type}", kind, text, effect, (media_type,), on, omitted)
 
 
 def _responses(document: dict[str, Json], operation: Json) -> dict[str, Json]:
     found = operation.get("responses", {})
-    return {str(status): target(document, response) for status, response in found.items()}
+    return {str(status): dereference(document, response) for status, response in found.items()}
 
 
 def _side(*, added: bool) -> Literal["old", "new"]:
@@ -181,10 +179,10 @@ def _compare_named(
     group: Group,
     was: dict[str, Json],
     now: dict[str, Json],
-    readers: tuple[Reader, Reader],
+    readers: tuple[SchemaReader, SchemaReader],
     prefix: str = "",
 ) -> Iterator[Change]:
-    """Parameters, which callers send, or headers, which they read."""
+    """Compare parameters, which callers send, or headers, which they read."""
     sent = group == "request"
     for key in sorted(was.keys() | now.keys()):
         name = (now.get(key) or was[key])["called"]
@@ -203,15 +201,15 @@ def _compare_named(
             kind = "required" if needed[1] else "optional"
             effect = "breaks" if needed[1] == sent else "fine"
             yield Change(group, name, kind, f"{place} is {kind} now", effect)
-        if _written(was[key]) != _written(now[key]):
-            yield Change(group, name, "other", f"{place} is written in another way now", "breaks")
+        if _serialization(was[key]) != _serialization(now[key]):
+            yield Change(group, name, "other", f"{place} is serialized differently now", "breaks")
         schemas = [_schema_of_named(side[key]) for side in (was, now)]
-        for change in Comparison(group, *readers, f"{place}: ").schemas(*schemas):
+        for change in Comparison(group, *readers, f"{place}: ").compare(*schemas):
             yield replace(change, place=f"{name} {change.place}".rstrip())
 
 
-def _written(named: Json) -> tuple[Json, ...]:
-    """How a value becomes text: as `a,b` or as `a=1&a=2`, or as a media type."""
+def _serialization(named: Json) -> tuple[Json, ...]:
+    """Return how a value is serialized: as `a,b`, as `a=1&a=2`, or as a media type."""
     usual = "form" if named.get("in") in ("query", "cookie") else "simple"
     style = named.get("style", usual)
     explode = named.get("explode", style == "form")
@@ -227,7 +225,7 @@ def _schema_of_named(named: Json) -> Json:
 def _parameters(document: dict[str, Json], operation: Json) -> dict[str, Json]:
     found: dict[str, Json] = {}
     for given in operation["parameters"]:
-        parameter = target(document, given)
+        parameter = dereference(document, given)
         kind, name = str(parameter.get("in")), str(parameter.get("name"))
         key = name.lower() if kind == "header" else name
         found[f"{kind} {key}"] = {**parameter, "called": f"{kind} {name}"}
@@ -237,6 +235,6 @@ def _parameters(document: dict[str, Json], operation: Json) -> dict[str, Json]:
 def _headers(document: dict[str, Json], response: Json) -> dict[str, Json]:
     found = response.get("headers", {})
     return {
-        name.lower(): {**target(document, header), "called": f"header {name}"}
+        name.lower(): {**dereference(document, header), "called": f"header {name}"}
         for name, header in found.items()
     }

@@ -1,8 +1,8 @@
-"""Places: the way to a schema as one would say it, `request.input[].content[].image_url`.
+"""Finds the places of every schema in the messages, such as `request.input[].content[].image_url`.
 
 `request`, `response`, `error.408` and `query.limit` are the messages of an operation; `.name` is a
-field, `[]` an item of a list, `.*` a value of an object of any keys. Alternatives share the place
-of their union; where several of them become classes, a word in brackets tells which:
+field, `[]` a list item, `.*` the value of an arbitrary key. Alternatives share the place of their
+union; if several of them become classes, a word in parentheses tells them apart:
 `request.input[].content[](input_audio)`. Places of operations other than the first begin with the
 operation: `POST /rerank request.documents[]`.
 """
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from openapi_python_client.schema.untrusted_string import UntrustedString
 from openapi_python_client.strings import ClassName
 
-from tools.documents import Json, Path_, operation_name, operations, place_of, resolve
+from tools.openapi import Json, Pointer, operation_name, operations, parse_pointer, resolve
 
 _STATUSES = {
     "201": "Created",
@@ -46,76 +46,76 @@ _STATUSES = {
     "5XX": "ServerError",
     "default": "DefaultError",
 }
-_ANY_STATUS = "Error"  # of a schema that several statuses share
+_ANY_STATUS = "Error"  # for a schema that several statuses share
 
 
 @dataclass
-class Visit:
-    """A schema where the walk met it first, and how it got there.
+class SchemaNode:
+    """A schema, where the walk reached it first.
 
     Attributes:
-        schema: the schema, with no reference left to follow.
+        schema: the schema, with references followed.
         origin: the keys that lead to it in the document.
-        parent: the schema around it.
-        words: what the step from there adds to a name.
-        places: every place where it stands.
-        statuses: the errors in which it stands.
-        name: its class, once it has one.
+        parent: the enclosing schema.
+        name_part: what it adds to the name of its parent.
+        places: all of its places in messages.
+        statuses: the error statuses that use it.
+        name: its class name, once it has one.
     """
 
     schema: dict[str, Json]
-    origin: Path_
-    parent: "Visit | None"
-    words: str
+    origin: Pointer
+    parent: "SchemaNode | None"
+    name_part: str
     places: list[str]
     statuses: set[str] = field(default_factory=set)
     name: str = ""
 
     def status(self) -> str:
-        """The words for the status in whose answer it stands, "" outside of errors."""
+        """The name of the status whose response it is in; "" outside of errors."""
         above = self.parent.status() if self.parent else ""
         if above == _ANY_STATUS or len(self.statuses) > 1:
             return _ANY_STATUS
         return "".join(_status_words(status) for status in self.statuses)
 
 
-class _Step(NamedTuple):
-    """A schema that waits for its visit."""
+class _Pending(NamedTuple):
+    """A schema that the walk has yet to reach."""
 
     place: str
-    node: Json
-    origin: Path_
-    parent: Visit | None
-    words: str
+    schema: Json
+    origin: Pointer
+    parent: SchemaNode | None
+    name_part: str
     status: str  # "" outside of errors
 
 
-def visits(document: dict[str, Json], order: Iterable[str] = ()) -> list[Visit]:
-    """Every schema below the operations, nearest first, each once.
+def walk_schemas(document: dict[str, Json], order: Iterable[str] = ()) -> list[SchemaNode]:
+    """List every schema of the operations once, breadth first.
 
     Args:
         document: an OpenAPI document.
-        order: operations as `POST /embeddings`; the places of the first have no prefix. Others
-            follow by name.
+        order: operations such as `POST /embeddings`; places of the first have no prefix. All other
+            operations follow by name.
     """
-    met: dict[int, Visit] = {}
+    met: dict[int, SchemaNode] = {}
     waiting = [*_messages(document, [*order])]
-    for step in waiting:  # grows while it is read
-        schema, origin = _follow(document, step.node, step.origin)
-        if not isinstance(schema, dict):  # `true` is a schema, too
+    for step in waiting:  # grows during the loop
+        schema, origin = _follow(document, step.schema, step.origin)
+        if not isinstance(schema, dict):  # `true` is also a schema
             continue
-        visit = met.get(id(schema))
-        if visit is None:
-            visit = Visit(schema, origin, step.parent, step.words, [])
-            met[id(schema)] = visit
-            waiting += _below(document, visit, step)
-        visit.places.append(step.place)
-        visit.statuses |= {step.status} - {""}
+        node = met.get(id(schema))
+        if node is None:
+            node = SchemaNode(schema, origin, step.parent, step.name_part, [])
+            met[id(schema)] = node
+            waiting += _below(document, node, step)
+        node.places.append(step.place)
+        node.statuses |= {step.status} - {""}
     return [*met.values()]
 
 
 def is_class(schema: Json) -> bool:
-    """Whether the generator makes a class, or a named set of values, of a schema."""
+    """Whether the generator makes a class or an enum of a schema."""
     return isinstance(schema, dict) and (
         schema.get("type") == "object"
         or bool(schema.get("enum"))
@@ -124,11 +124,11 @@ def is_class(schema: Json) -> bool:
 
 
 def pascal(text: str) -> str:
-    """`image_url` as a class would spell it: `ImageUrl`."""
+    """Convert a name to the case of classes: `image_url` to `ImageUrl`."""
     return str(ClassName(UntrustedString(text), "field_")) if text else ""
 
 
-def _messages(document: dict[str, Json], order: list[str]) -> Iterator[_Step]:
+def _messages(document: dict[str, Json], order: list[str]) -> Iterator[_Pending]:
     found = {operation_name(path): (path, each) for path, each in operations(document)}
     ranked = [name for name in order if name in found]
     ranked += sorted(name for name in found if name not in order)
@@ -137,7 +137,7 @@ def _messages(document: dict[str, Json], order: list[str]) -> Iterator[_Step]:
         prefix = f"{name} " if number else ""
         function = pascal(operation.get("operationId") or "_".join(path[1:]))
         body = (("requestBody",), operation.get("requestBody", {}), "request", "Request", "")
-        messages: list[tuple[Path_, Json, str, str, str]] = [body]
+        messages: list[tuple[Pointer, Json, str, str, str]] = [body]
         for status, answer in sorted(operation.get("responses", {}).items()):
             messages.append((("responses", status), answer, *_answer(status)))
         for key, message, place, words, error in messages:
@@ -145,7 +145,7 @@ def _messages(document: dict[str, Json], order: list[str]) -> Iterator[_Step]:
                 if "schema" in content:
                     origin = (*path, *key, "content", media, "schema")
                     first = "" if error and not prefix else function
-                    yield _Step(
+                    yield _Pending(
                         prefix + place, content["schema"], origin, None, first + words, error
                     )
         for number_, given in enumerate(operation.get("parameters", [])):
@@ -154,11 +154,11 @@ def _messages(document: dict[str, Json], order: list[str]) -> Iterator[_Step]:
                 kind, parameter_name = parameter.get("in", ""), parameter.get("name", "")
                 place = f"{prefix}{kind}.{parameter_name}"
                 words = function + pascal(parameter_name)
-                yield _Step(place, parameter["schema"], (*origin, "schema"), None, words, "")
+                yield _Pending(place, parameter["schema"], (*origin, "schema"), None, words, "")
 
 
 def _answer(status: str) -> tuple[str, str, str]:
-    """The place of an answer, the words for it, and the status where it is an error."""
+    """Return the place of a response, its name part, and the status if it is an error."""
     if status == "200":
         return "response", "Response", ""
     words = f"{_status_words(status)}Response"
@@ -171,43 +171,43 @@ def _status_words(status: str) -> str:
     return _STATUSES.get(status if status == "default" else status.upper(), f"Status{status}")
 
 
-def _follow(document: dict[str, Json], node: Json, origin: Path_) -> tuple[Json, Path_]:
-    """A schema without references, and where it stands; a circle of them means anything."""
+def _follow(document: dict[str, Json], node: Json, origin: Pointer) -> tuple[Json, Pointer]:
+    """Follow references; return the schema and its keys. Circular references allow anything."""
     seen: set[str] = set()
     while isinstance(node, dict) and isinstance(reference := node.get("$ref"), str):
         if reference in seen:
             return {}, origin
         seen.add(reference)
-        node, origin = resolve(document, reference), place_of(reference)
+        node, origin = resolve(document, reference), parse_pointer(reference)
     return node, origin
 
 
-def _below(document: dict[str, Json], visit: Visit, step: _Step) -> Iterator[_Step]:
-    schema, origin, status = visit.schema, visit.origin, step.status
+def _below(document: dict[str, Json], node: SchemaNode, step: _Pending) -> Iterator[_Pending]:
+    schema, origin, status = node.schema, node.origin, step.status
     place = re.sub(r"\([^()]*\)$", "", step.place)
     properties = schema.get("properties", {})
     for name in sorted(properties):
         inner = (*origin, "properties", name)
-        yield _Step(f"{place}.{name}", properties[name], inner, visit, pascal(name), status)
+        yield _Pending(f"{place}.{name}", properties[name], inner, node, pascal(name), status)
     if "items" in schema:
-        yield _Step(f"{place}[]", schema["items"], (*origin, "items"), visit, "Item", status)
+        yield _Pending(f"{place}[]", schema["items"], (*origin, "items"), node, "Item", status)
     if isinstance(extra := schema.get("additionalProperties"), dict):
         inner = (*origin, "additionalProperties")
-        yield _Step(f"{place}.*", extra, inner, visit, "Value", status)
+        yield _Pending(f"{place}.*", extra, inner, node, "Value", status)
     for key in ("anyOf", "oneOf", "allOf"):
         alternatives = schema.get(key, [])
         resolved = [_follow(document, each, ())[0] for each in alternatives]
         for number, alternative in enumerate(alternatives):
-            word = _which(resolved, number)
-            told = place + (f"({word})" if word else "")
+            word = _distinguishing_word(resolved, number)
+            label = place + (f"({word})" if word else "")
             inner = (*origin, key, str(number))
-            yield _Step(told, alternative, inner, visit, pascal(word), status)
+            yield _Pending(label, alternative, inner, node, pascal(word), status)
 
 
-def _which(alternatives: list[Json], number: int) -> str:
-    """A word that tells an alternative that becomes a class from the others; "" for the only one.
+def _distinguishing_word(alternatives: list[Json], number: int) -> str:
+    """Return a word that tells an alternative from the others; "" if only one becomes a class.
 
-    The value of its tag, or what it is, or a field that no other has.
+    The word is the value of its tag, or its type, or a field that no other alternative has.
     """
     this = alternatives[number]
     classes = [each for each in alternatives if is_class(each)]

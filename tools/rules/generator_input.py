@@ -1,53 +1,49 @@
-"""The generator's input: the contract, bent to what openapi-python-client can express.
+"""Rules that rewrite the contract into what openapi-python-client can express.
 
-None of this is part of the contract. Each rule names the limit of the generator that it is for.
-Names are given afterwards, by `tools.names`.
+None of this is part of the contract. Each rule works around one limitation of the generator, which
+its docstring names. `tools.class_names` names the classes afterwards.
 """
 
 import copy
 import re
+from collections.abc import Iterator
 
-from tools.documents import (
+from tools.openapi import (
     Json,
-    Path_,
+    Pointer,
+    dereference,
     lists,
     mappings,
     operations,
-    place_of,
+    parse_pointer,
     resolve,
-    target,
     walk,
 )
 from tools.rules import Rule
 
 
-def inline_message_references(document: dict[str, Json]) -> list[Path_]:
-    """A body or response that is a reference to a component is passed over by the generator."""
-    changed: list[Path_] = []
+def inline_message_references(document: dict[str, Json]) -> Iterator[Pointer]:
+    """Inline references to bodies and responses, which the generator ignores."""
     for path, operation in operations(document):
         places = [(operation, "requestBody")] if "requestBody" in operation else []
         places += [(operation["responses"], status) for status in operation.get("responses", {})]
         for holder, key in places:
             if "$ref" in holder[key]:
-                holder[key] = copy.deepcopy(target(document, holder[key]))
-                changed.append((*path, key))
-    return changed
+                holder[key] = copy.deepcopy(dereference(document, holder[key]))
+                yield (*path, key)
 
 
-def json_alone(document: dict[str, Json]) -> list[Path_]:
-    """The generator takes whichever media type comes first; callers of embeddings want JSON."""
-    changed: list[Path_] = []
+def keep_json_only(document: dict[str, Json]) -> Iterator[Pointer]:
+    """Keep only JSON; the generator would use whichever media type comes first."""
     for path, node in mappings(document):
         content = node.get("content")
         if isinstance(content, dict) and "application/json" in content and len(content) > 1:
             node["content"] = {"application/json": content["application/json"]}
-            changed.append((*path, "content"))
-    return changed
+            yield (*path, "content")
 
 
-def annotated_references_as_references(document: dict[str, Json]) -> list[Path_]:
-    """`allOf: [$ref, {description}]` is "allOf a non-object" to the generator."""
-    changed: list[Path_] = []
+def unwrap_annotated_references(document: dict[str, Json]) -> Iterator[Pointer]:
+    """Unwrap `allOf: [$ref, {description}]`, which the generator rejects unless it is an object."""
     for path, node, members in lists(document, "allOf"):
         meant = [m for m in members if isinstance(m, dict) and set(m) - _ANNOTATIONS]
         if len(meant) == 1 and not set(node) - _ANNOTATIONS - {"allOf"}:
@@ -55,8 +51,7 @@ def annotated_references_as_references(document: dict[str, Json]) -> list[Path_]
             kept = {k: v for k, v in node.items() if k != "allOf"}
             node.clear()
             node.update({**notes, **kept, **meant[0]})
-            changed.append(path)
-    return changed
+            yield path
 
 
 _ANNOTATIONS = frozenset(
@@ -64,11 +59,10 @@ _ANNOTATIONS = frozenset(
 )
 
 
-def merge_objects_of_all_of(document: dict[str, Json]) -> list[Path_]:
-    """The generator merges objects only where it has met each as a component before."""
-    changed: list[Path_] = []
+def merge_objects_of_all_of(document: dict[str, Json]) -> Iterator[Pointer]:
+    """Merge the objects of an allOf; the generator needs them as components."""
     for path, node, members in lists(document, "allOf"):
-        objects = [target(document, m) for m in members]
+        objects = [dereference(document, m) for m in members]
         if not all(isinstance(o, dict) and not set(o) - _OBJECT for o in objects):
             continue
         objects = [*objects, {k: v for k, v in node.items() if k in _OBJECT}]
@@ -77,40 +71,34 @@ def merge_objects_of_all_of(document: dict[str, Json]) -> list[Path_]:
         required = list(dict.fromkeys(k for o in objects for k in o.get("required", [])))
         node.update(copy.deepcopy({"type": "object", "properties": properties}))
         node.update({"required": required} if required else {})
-        changed.append(path)
-    return changed
+        yield path
 
 
 _OBJECT = _ANNOTATIONS | {"type", "properties", "required", "additionalProperties"}
 
 
-def any_value_for_other_all_of(document: dict[str, Json]) -> list[Path_]:
-    """The generator merges objects, and cannot express what else two schemas have in common."""
-    changed: list[Path_] = []
+def drop_other_all_of(document: dict[str, Json]) -> Iterator[Pointer]:
+    """Allow any value for every other allOf; the generator can only merge objects."""
     for path, node, _ in lists(document, "allOf"):
         kept = {key: value for key, value in node.items() if key in _ANNOTATIONS}
         node.clear()
         node.update(kept)
-        changed.append(path)
-    return changed
+        yield path
 
 
-def arrays_of_something(document: dict[str, Json]) -> list[Path_]:
-    """The generator wants to know of what an array is, if only of any values."""
-    changed: list[Path_] = []
+def require_array_items(document: dict[str, Json]) -> Iterator[Pointer]:
+    """Give every array `items`, which the generator requires."""
     for path, node in mappings(document):
         kinds = node.get("type")
         is_array = kinds == "array" or (isinstance(kinds, list) and "array" in kinds)
         if is_array and not node.keys() & {"items", "prefixItems"}:
             node["items"] = {}
-            changed.append(path)
-    return changed
+            yield path
 
 
-def split_null_off(document: dict[str, Json]) -> list[Path_]:
-    """`type: [object, "null"]` gives two models of one name, null among values three enums."""
-    changed: list[Path_] = []
-    for path, node in reversed(mappings(document)):  # what is inside first: it is copied
+def move_null_to_alternative(document: dict[str, Json]) -> Iterator[Pointer]:
+    """Make null an alternative: `type: [object, "null"]` would give two models, or three enums."""
+    for path, node in reversed(mappings(document)):  # inner nodes first, because they are copied
         kinds, values = node.get("type"), node.get("enum")
         several = isinstance(kinds, list)
         values = values if isinstance(values, list) else []
@@ -133,34 +121,29 @@ def split_null_off(document: dict[str, Json]) -> list[Path_]:
         node.update({**notes, **(alternatives[0] if len(alternatives) == 1 else {})})
         if len(alternatives) > 1:
             node["anyOf"] = alternatives
-        changed.append(path)
-    return changed
+        yield path
 
 
-def enums_of_one_type(document: dict[str, Json]) -> list[Path_]:
-    """The generator makes enums of texts or of integers, and of nothing else."""
-    changed: list[Path_] = []
+def drop_mixed_enums(document: dict[str, Json]) -> Iterator[Pointer]:
+    """Drop mixed enums; the generator supports only enums of strings or of integers."""
     for path, node, values in lists(document, "enum"):
         distinct = list(dict.fromkeys(map(repr, values)))
         kinds = {type(value) for value in values}
         if kinds not in ({str}, {int}) or not values:
             del node["enum"]
-            changed.append((*path, "enum"))
+            yield (*path, "enum")
         elif len(distinct) < len(values):
             node["enum"] = list(dict.fromkeys(values))
-            changed.append((*path, "enum"))
-    return changed
+            yield (*path, "enum")
 
 
-def flat_unions(document: dict[str, Json]) -> list[Path_]:
-    """A list among the alternatives of an alternative is one of those that have to be merged."""
-    changed: list[Path_] = []
+def flatten_unions(document: dict[str, Json]) -> Iterator[Pointer]:
+    """Flatten nested unions, so that merge_array_alternatives finds all their arrays."""
     for path, node, given in lists(document, "anyOf"):
         flat = _alternatives(document, node, (id(node),))
         if len(flat) != len(given):
             node["anyOf"] = flat
-            changed.append(path)
-    return changed
+            yield path
 
 
 def _alternatives(
@@ -168,7 +151,7 @@ def _alternatives(
 ) -> list[Json]:
     found: list[Json] = []
     for alternative in union["anyOf"]:
-        meant = target(document, alternative)
+        meant = dereference(document, alternative)
         only_union = isinstance(meant, dict) and not set(meant) - _ANNOTATIONS - {"anyOf"}
         if only_union and isinstance(meant.get("anyOf"), list):
             if id(meant) not in above:
@@ -178,11 +161,10 @@ def _alternatives(
     return found
 
 
-def merge_enum_alternatives(document: dict[str, Json]) -> list[Path_]:
-    """`anyOf: [{enum: [float]}, {enum: [base64]}]` is one set of values, not a class for each."""
-    changed: list[Path_] = []
+def merge_enum_alternatives(document: dict[str, Json]) -> Iterator[Pointer]:
+    """Merge `anyOf: [{enum: [float]}, {enum: [base64]}]` into one enum, not a class for each."""
     for path, node, alternatives in lists(document, "anyOf"):
-        meant = [target(document, a) for a in alternatives]
+        meant = [dereference(document, a) for a in alternatives]
         enums = [m for m in meant if isinstance(m, dict) and "enum" in m]
         kinds = {type(value) for each in enums for value in each["enum"]}
         if len(enums) > 1 and len(kinds) == 1:
@@ -194,129 +176,114 @@ def merge_enum_alternatives(document: dict[str, Json]) -> list[Path_]:
             else:
                 del node["anyOf"]
                 node.update(merged)
-            changed.append(path)
-    return changed
+            yield path
 
 
-def merge_array_alternatives(document: dict[str, Json]) -> list[Path_]:
-    """The generator tells alternatives apart by `isinstance(x, list)`: the first list form wins.
+def merge_array_alternatives(document: dict[str, Json]) -> Iterator[Pointer]:
+    """Merge array alternatives; the generator's `isinstance(x, list)` always picks the first.
 
-    One array of a union of items generates correct code both ways.
+    One array of a union of items generates correct code in both directions.
     """
-    changed: list[Path_] = []
     for path, node, alternatives in lists(document, "anyOf"):
         arrays = [a for a in alternatives if _kind(document, a) == "array"]
         if len(arrays) < 2:
             continue
-        items = [copy.deepcopy(target(document, a).get("items", {})) for a in arrays]
+        items = [copy.deepcopy(dereference(document, a).get("items", {})) for a in arrays]
         rest = [a for a in alternatives if a not in arrays]
         merged = {"type": "array", "items": {"anyOf": items}}
         node["anyOf"] = [*rest, merged]
-        changed.append(path)
-    return changed
+        yield path
 
 
-def open_objects(document: dict[str, Json]) -> list[Path_]:
-    """A closed model takes no `model["new"] = value`, the way to send what is newer than it is."""
-    changed: list[Path_] = []
+def allow_additional_properties(document: dict[str, Json]) -> Iterator[Pointer]:
+    """Allow additional properties, so that `model["new"] = value` sends newer fields."""
     for path, node in mappings(document):
         if node.get("additionalProperties") is False:
             del node["additionalProperties"]
-            changed.append((*path, "additionalProperties"))
-    return changed
+            yield (*path, "additionalProperties")
 
 
-def texts_as_texts(document: dict[str, Json]) -> list[Path_]:
-    """The generator parses dates and the like, and raises for an answer that spells one oddly."""
-    changed: list[Path_] = []
+def drop_string_formats(document: dict[str, Json]) -> Iterator[Pointer]:
+    """Drop string formats; the generated parsers (of dates, for example) are too strict."""
     for path, node in mappings(document):
         if node.get("type") == "string" and isinstance(node.get("format"), str):
             del node["format"]
-            changed.append((*path, "format"))
-    return changed
+            yield (*path, "format")
 
 
-def inline_tags_as_constants(document: dict[str, Json]) -> list[Path_]:
-    """A one-value enum is a tag that nobody should have to spell: a constant with a default."""
-    changed: list[Path_] = []
+def tags_to_constants(document: dict[str, Json]) -> Iterator[Pointer]:
+    """Turn one-value enums into constants with a default, so that callers need not pass tags."""
     for path, node in mappings(document):
         properties = node.get("properties")
         if not isinstance(properties, dict) or path[-1:] == ("properties",):
             continue
         for name, schema in properties.items():
-            meant = target(document, schema)
+            meant = dereference(document, schema)
             values = meant.get("enum") if isinstance(meant, dict) else None
             if isinstance(values, list) and len(values) == 1:
                 properties[name] = {"const": values[0], "default": values[0]}
-                changed.append((*path, "properties", name))
-    return changed
+                yield (*path, "properties", name)
 
 
-def no_defaults(document: dict[str, Json]) -> list[Path_]:
-    """The generated client would send a default that its caller never asked for."""
-    changed: list[Path_] = []
+def drop_defaults(document: dict[str, Json]) -> Iterator[Pointer]:
+    """Drop defaults; the generated client would send values that the caller did not set."""
     for path, node in mappings(document):
         in_schema = "schema" in path or path[:2] == ("components", "schemas")
         fixed = "const" in node or path[-1:] == ("properties",)
         if "default" in node and in_schema and not fixed:
             del node["default"]
-            changed.append((*path, "default"))
-    return changed
+            yield (*path, "default")
 
 
-def accept_null_for_optional_response_fields(document: dict[str, Json]) -> list[Path_]:
-    """Servers send null for what they leave out; `from_dict` would raise for `usage: null`."""
-    changed: list[Path_] = []
+def accept_null_for_optional_response_fields(document: dict[str, Json]) -> Iterator[Pointer]:
+    """Allow null for optional response fields; servers send it, and `from_dict` would raise."""
     for path, node in _response_schemas(document):
         properties = node.get("properties", {})
         for name, schema in properties.items():
             if name not in node.get("required", []) and not _takes_null(document, schema):
                 kept = {k: v for k, v in schema.items() if k == "description"}
                 properties[name] = {**kept, "anyOf": [schema, {"type": "null"}]}
-                changed.append((*path, "properties", name))
-    return changed
+                yield (*path, "properties", name)
 
 
-def tag_by_path(document: dict[str, Json]) -> list[Path_]:
-    """A tag becomes a folder; pages of different times have this one, another, or none."""
-    changed: list[Path_] = []
+def tag_operations_by_path(document: dict[str, Json]) -> Iterator[Pointer]:
+    """Tag operations by their path; a tag becomes a folder, and editions have different tags."""
     for path, operation in operations(document):
         first = next((part for part in path[1].split("/") if part), "")
         tags = [re.sub(r"\W+", "_", first)] if first else []
         if operation.get("tags") != tags:
             operation["tags"] = tags
-            changed.append((*path, "tags"))
-    return changed
+            yield (*path, "tags")
 
 
 RULES: tuple[Rule, ...] = (
     inline_message_references,
-    json_alone,
-    annotated_references_as_references,
+    keep_json_only,
+    unwrap_annotated_references,
     merge_objects_of_all_of,
-    any_value_for_other_all_of,
-    arrays_of_something,
-    split_null_off,
-    enums_of_one_type,
-    flat_unions,
+    drop_other_all_of,
+    require_array_items,
+    move_null_to_alternative,
+    drop_mixed_enums,
+    flatten_unions,
     merge_enum_alternatives,
     merge_array_alternatives,
-    open_objects,
-    no_defaults,
-    texts_as_texts,
-    inline_tags_as_constants,
+    allow_additional_properties,
+    drop_defaults,
+    drop_string_formats,
+    tags_to_constants,
     accept_null_for_optional_response_fields,
-    tag_by_path,
+    tag_operations_by_path,
 )
 
 
 def _kind(document: dict[str, Json], schema: Json) -> Json:
-    found = target(document, schema)
-    return found.get("type") if isinstance(found, dict) else None  # `true` is a schema, too
+    found = dereference(document, schema)
+    return found.get("type") if isinstance(found, dict) else None  # `true` is also a schema
 
 
 def _takes_null(document: dict[str, Json], schema: Json, seen: tuple[int, ...] = ()) -> bool:
-    found = target(document, schema)
+    found = dereference(document, schema)
     if not isinstance(found, dict) or id(found) in seen:
         return True
     if "anyOf" in found or "allOf" in found:
@@ -328,8 +295,8 @@ def _takes_null(document: dict[str, Json], schema: Json, seen: tuple[int, ...] =
     return untyped or kind == "null" or (isinstance(kind, list) and "null" in kind)
 
 
-def _response_schemas(document: dict[str, Json]) -> list[tuple[Path_, dict[str, Json]]]:
-    """The schemas that only responses use, each once."""
+def _response_schemas(document: dict[str, Json]) -> list[tuple[Pointer, dict[str, Json]]]:
+    """List the schemas that only responses use, each once."""
     responses: list[Json] = []
     requests: list[Json] = []
     for _, operation in operations(document):
@@ -339,9 +306,9 @@ def _response_schemas(document: dict[str, Json]) -> list[tuple[Path_, dict[str, 
     return [(p, node) for p, node in _reachable(document, responses) if id(node) not in sent]
 
 
-def _reachable(document: dict[str, Json], start: Json) -> list[tuple[Path_, dict[str, Json]]]:
-    found: dict[int, tuple[Path_, dict[str, Json]]] = {}
-    waiting: list[tuple[Path_, Json]] = [((), start)]
+def _reachable(document: dict[str, Json], start: Json) -> list[tuple[Pointer, dict[str, Json]]]:
+    found: dict[int, tuple[Pointer, dict[str, Json]]] = {}
+    waiting: list[tuple[Pointer, Json]] = [((), start)]
     while waiting:
         origin, root = waiting.pop()
         for path, node in walk(root, origin):
@@ -349,5 +316,5 @@ def _reachable(document: dict[str, Json], start: Json) -> list[tuple[Path_, dict
                 continue
             found[id(node)] = (path, node)
             if isinstance(node.get("$ref"), str):
-                waiting.append((place_of(node["$ref"]), resolve(document, node["$ref"])))
+                waiting.append((parse_pointer(node["$ref"]), resolve(document, node["$ref"])))
     return list(found.values())

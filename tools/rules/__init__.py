@@ -1,20 +1,20 @@
-"""What a rule is: a function that mends a document in place and says at which places."""
+"""A rule is a function that changes a document in place and yields the places."""
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
-from tools.documents import Json, pointer
+from tools.openapi import Json, Pointer, pointer
 
-Rule = Callable[[dict[str, Json]], list[tuple[str, ...]]]
+Rule = Callable[[dict[str, Json]], Iterator[Pointer]]
 
 
 def apply(
     document: dict[str, Json], rules: Iterable[Rule], say: Callable[[str], None] | None = None
 ) -> dict[str, Json]:
-    """A copy of `document` with every rule applied; `say` gets a line for each, idle ones too."""
+    """Apply rules to a copy of `document`; `say` gets a line for each rule."""
     document = copy.deepcopy(document)
     for rule in rules:
-        places = rule(document)
+        places = list(rule(document))
         if say is None:
             continue
         name = rule.__name__.replace("_", " ")
@@ -22,5 +22,5 @@ def apply(
             more = f" and {len(places) - 1} more" if len(places) > 1 else ""
             say(f"{name}: {pointer(places[0])}{more}")
         else:
-            say(f"{name}: nothing to do")
+            say(f"{name}: no change")
     return document

@@ -1,4 +1,4 @@
-"""What a look at the wrapper finds: of each thing in the contract, whether the wrapper has it."""
+"""A finding: one item of the contract, and whether the wrapper offers it."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from tools.differences import Group
-    from tools.documents import Json
+    from tools.diff.schemas import Group
+    from tools.openapi import Json
 
 WRAPPER = "wrapper/openrouter_embeddings"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing of the contract, and whether the wrapper offers it.
+    """One item of the contract, and whether the wrapper offers it.
 
     Attributes:
-        key: its name, which gaps.toml accepts: "request field priority".
+        key: its name in gaps.toml: "request field priority".
         group: the part of the contract, as in a `Change`.
-        place: where in it, as in a `Change`: "priority", "usage.is_byok", "status 413".
+        place: the place in it, as in a `Change`: "priority", "usage.is_byok", "status 413".
         sentence: how the wrapper offers it, or what it does instead.
-        file: the file to change where it does not.
-        is_offered: whether it does.
-        detail: of a limit its keyword and value, of a value the value, as in a `Change`.
+        file: the file to change if it does not.
+        is_offered: whether the wrapper offers it.
+        detail: the value, or the keyword and value of a limit, as in a `Change`.
     """
 
     key: str
@@ -37,13 +37,13 @@ class Finding:
     detail: tuple[Json, ...] = ()
 
     def __str__(self) -> str:
-        """In a line: what, why, and where to change it."""
+        """Format it on one line, with the file to change if it is a gap."""
         where = "" if self.is_offered else f" → {self.file}"
         return f"{self.key}: {self.sentence}{where}"
 
 
-def once(found: Iterable[Finding]) -> Iterator[Finding]:
-    """Each key once: what is missing in one alternative of a place is missing."""
+def merge_by_key(found: Iterable[Finding]) -> Iterator[Finding]:
+    """Yield one finding for each key; a gap in one alternative of a place is a gap."""
     by_key: dict[str, Finding] = {}
     for finding in found:
         before = by_key.setdefault(finding.key, finding)
@@ -53,7 +53,7 @@ def once(found: Iterable[Finding]) -> Iterator[Finding]:
 
 
 def values_at(message: Json, path: str) -> Iterator[Json]:
-    """Every value in a message at a path like `input[].content[].text`."""
+    """Yield every value at a path such as `input[].content[].text`."""
     if not path:
         yield message
         return

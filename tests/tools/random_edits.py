@@ -1,19 +1,19 @@
-"""Random edits of a contract: some that change its spelling alone, some that change its meaning."""
+"""Random edits of a contract: SPELLINGS keep its meaning, MEANINGS change it."""
 
 import copy
 from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
-from tests.tools.places import Hop
-from tools.documents import resolve
+from tests.tools.published_document import SchemaSlot
+from tools.openapi import resolve
 
 Contract = dict[str, Any]
-Edit = Callable[[Contract, Hop, Random], None]
+Edit = Callable[[Contract, SchemaSlot, Random], None]
 
 
-def schemas_of(contract: Contract) -> list[Hop]:
-    """Every schema of the operation's messages, each as what holds it and the key there."""
+def schemas_of(contract: Contract) -> list[SchemaSlot]:
+    """List every schema of the operation's messages as its container and its key there."""
     operation = contract["paths"]["/embeddings"]["post"]
     messages = [operation["requestBody"], *operation["responses"].values()]
     kinds = [message.get("content", {}).get("application/json", {}) for message in messages]
@@ -26,7 +26,7 @@ def schemas_of(contract: Contract) -> list[Hop]:
     ]
 
 
-def _below(contract: Contract, hop: Hop, seen: set[int]) -> Iterator[Hop]:
+def _below(contract: Contract, hop: SchemaSlot, seen: set[int]) -> Iterator[SchemaSlot]:
     yield hop
     node = hop[0][hop[1]]
     if not isinstance(node, dict) or id(node) in seen:
@@ -45,36 +45,36 @@ def _below(contract: Contract, hop: Hop, seen: set[int]) -> Iterator[Hop]:
 
 
 def edited_at_random(contract: Contract, edits: list[Edit], count: int, random: Random) -> Contract:
-    """A copy with some edits at random places."""
+    """Return a copy with some edits at random places."""
     found = copy.deepcopy(contract)
     for _ in range(count):
         random.choice(edits)(found, random.choice(schemas_of(found)), random)
     return found
 
 
-def hoist(contract: Contract, hop: Hop, _: Random) -> None:
-    """An inline schema becomes a component."""
+def hoist(contract: Contract, hop: SchemaSlot, _: Random) -> None:
+    """Move an inline schema to a component."""
     name = f"Hoisted{len(contract['components']['schemas'])}"
     contract["components"]["schemas"][name] = hop[0][hop[1]]
     hop[0][hop[1]] = {"$ref": f"#/components/schemas/{name}"}
 
 
-def inline(contract: Contract, hop: Hop, _: Random) -> None:
-    """A component takes the place of a reference to it."""
+def inline(contract: Contract, hop: SchemaSlot, _: Random) -> None:
+    """Replace a reference by its target."""
     node = hop[0][hop[1]]
     if "$ref" in node:
         hop[0][hop[1]] = copy.deepcopy(resolve(contract, node["$ref"]))
 
 
-def wrap(_: Contract, hop: Hop, random: Random) -> None:
-    """A schema becomes the only alternative, or one of several things that hold."""
+def wrap(_: Contract, hop: SchemaSlot, random: Random) -> None:
+    """Wrap a schema in a union or an allOf."""
     union = random.choice(["anyOf", "allOf", "oneOf"])
     beside = [{"description": "Said here alone."}] if union == "allOf" else []
     hop[0][hop[1]] = {union: [hop[0][hop[1]], *beside], "title": "Wrapped"}
 
 
-def shuffle(_: Contract, hop: Hop, random: Random) -> None:
-    """Fields, alternatives and values in another order."""
+def shuffle(_: Contract, hop: SchemaSlot, random: Random) -> None:
+    """Shuffle fields, alternatives and values."""
     node = hop[0][hop[1]]
     for key in ("required", "enum", "anyOf", "oneOf", "allOf"):
         if key in node:
@@ -84,14 +84,14 @@ def shuffle(_: Contract, hop: Hop, random: Random) -> None:
         node["properties"] = {n: node["properties"][n] for n in random.sample(names, len(names))}
 
 
-def say(_: Contract, hop: Hop, random: Random) -> None:
-    """Other words and examples."""
+def say(_: Contract, hop: SchemaSlot, random: Random) -> None:
+    """Change the description and other annotations."""
     words = random.choice(["One thing.", "Another."])
     hop[0][hop[1]].update(description=words, format="words", deprecated=False)
 
 
-def respell_null(_: Contract, hop: Hop, __: Random) -> None:
-    """`type: [x, null]` as an alternative, and the other way round."""
+def respell_null(_: Contract, hop: SchemaSlot, __: Random) -> None:
+    """Make the null of `type: [x, null]` an alternative."""
     node = hop[0][hop[1]]
     kinds = node.get("type")
     if isinstance(kinds, list) and "null" in kinds and len(kinds) == 2:
@@ -102,21 +102,21 @@ def respell_null(_: Contract, hop: Hop, __: Random) -> None:
         has_null = None in node.get("enum", [None])
         hop[0][hop[1]] = {"anyOf": [rest, {"type": "null"}]} if has_null else rest
     elif isinstance(kinds, str) and kinds != "null" and "enum" in node:
-        node["enum"] = [*node["enum"], None]  # which its type does not allow
+        node["enum"] = [*node["enum"], None]  # has no effect: the type does not allow it
 
 
 SPELLINGS: list[Edit] = [hoist, inline, wrap, shuffle, say, respell_null]
 
 
-def retype(_: Contract, hop: Hop, random: Random) -> None:
-    """Another type."""
+def retype(_: Contract, hop: SchemaSlot, random: Random) -> None:
+    """Change the type."""
     node = hop[0][hop[1]]
     if isinstance(node.get("type"), str) and "enum" not in node:
         node["type"] = random.choice(["string", "integer", "number", "boolean", "object"])
 
 
-def narrow(_: Contract, hop: Hop, random: Random) -> None:
-    """A limit."""
+def narrow(_: Contract, hop: SchemaSlot, random: Random) -> None:
+    """Add a limit."""
     limits: dict[Any, dict[str, Any]] = {
         "string": {"minLength": random.randrange(3), "pattern": random.choice(["", "^x", "y$"])},
         "integer": {"minimum": random.randrange(-1, 4)},
@@ -131,8 +131,8 @@ def narrow(_: Contract, hop: Hop, random: Random) -> None:
         node.update([random.choice([*limits[kind].items()])])
 
 
-def refield(_: Contract, hop: Hop, random: Random) -> None:
-    """A field more, or less, or required, or not."""
+def refield(_: Contract, hop: SchemaSlot, random: Random) -> None:
+    """Add or remove a field, or change whether it is required."""
     node = hop[0][hop[1]]
     if not (names := [*node.get("properties", {})]):
         return
@@ -151,8 +151,8 @@ def refield(_: Contract, hop: Hop, random: Random) -> None:
             required.remove(random.choice(required))
 
 
-def revalue(_: Contract, hop: Hop, random: Random) -> None:
-    """Values, alternatives or null more, or less."""
+def revalue(_: Contract, hop: SchemaSlot, random: Random) -> None:
+    """Add or remove values, alternatives or null."""
     node = hop[0][hop[1]]
     for key in ("enum", "anyOf"):
         if len(node.get(key, ())) > 1 and random.randrange(2):

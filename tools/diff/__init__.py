@@ -1,0 +1,1 @@
+"""Compares two editions of the contract and says which changes break callers."""

@@ -1,0 +1,1 @@
+"""Finds what the contract offers and the wrapper does not."""

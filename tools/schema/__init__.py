@@ -1,0 +1,1 @@
+"""Reads JSON Schemas: normalizes them, models the values they allow, and samples values."""
