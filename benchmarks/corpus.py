@@ -1,8 +1,8 @@
-"""`make bench-corpus`: a Parquet file of texts to one with vectors, ours and other people's ways.
+"""`make bench SUITE=corpus`: a Parquet file of texts to one with vectors, done in three ways.
 
-All of them ask the same server, another process, which repeats what the stand-in's `local/hash`
-has answered: it was asked before anything is measured. Every vector of every turn is compared with
-those that `local/hash` gives in this process.
+All three use the same server in another process. Before anything is measured, it caches the
+answers of the stand-in's `local/hash`. After every turn, each vector is compared with the one that
+`local/hash` computes in this process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tools.pages import fill
 
 from . import report
 from .alone import MILLION
-from .cases import LATENCY, Case
+from .cases import LATENCY, Case, Results
 from .contenders import KEY, python_of, version_of
 from .report import DOCS, by_case, cells, table
 from .run import served
@@ -35,14 +35,13 @@ from .worker import peak
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .run import Results
     from .vectors import Matrix
 
-BEGIN, END = "<!-- made by make bench-corpus -->", "<!-- end of bench-corpus -->"
+BEGIN, END = "<!-- made by make bench SUITE=corpus -->", "<!-- end of bench-corpus -->"
 MODEL, WIDTH, AT_ONCE = "local/hash", 256, 8
 FEW = 8 * BATCH
 _ALL = ("ours", "pandas + openai", "Daft")
-# Daft would need seven minutes for a million
+# Daft would take seven minutes for a million rows
 CASES = [
     Case("1,000,000 rows, no latency", MILLION, WIDTH, _ALL[:2], AT_ONCE, BATCH, rounds=2),
     Case("25,600 rows, no latency", 25_600, WIDTH, _ALL, AT_ONCE, BATCH, rounds=3),
@@ -51,7 +50,7 @@ CASES = [
 
 
 def ours(url: str, source: Path, target: Path) -> None:
-    """openrouter-embeddings, embed_file; it alone keeps on the disk what has come."""
+    """openrouter-embeddings, embed_file; only this one stores answers on disk as they arrive."""
     import openrouter_embeddings as ore
     from openrouter_embeddings import jobs
 
@@ -76,7 +75,7 @@ def pandas_openai(url: str, source: Path, target: Path) -> None:
 
 
 def daft(url: str, source: Path, target: Path) -> None:
-    """Daft's embed_text. It has no place for the dimensions of a model that it does not know."""
+    """Daft's embed_text, which cannot send `dimensions` for a model that it does not know."""
     import daft as module
     from daft.ai.openai.provider import OpenAIProvider
     from daft.functions import embed_text
@@ -96,7 +95,7 @@ ENVIRONMENTS = dict(zip(_ALL, ("ours", "pandas", "daft"), strict=True))
 
 @cache
 def answer(body: bytes) -> bytes:
-    """What the stand-in answers, as a whole HTTP response."""
+    """The stand-in's answer, as a complete HTTP response."""
     from openrouter_embeddings.local.respond import respond
 
     reply = respond(body, {"authorization": f"Bearer {KEY}"})
@@ -105,7 +104,7 @@ def answer(body: bytes) -> bytes:
 
 
 def work(name: str, url: str, folder: Path) -> dict[str, float]:
-    """Do it once, after a small file like it that loads what is needed."""
+    """Time one run, after a warm-up with a small file that loads all imports."""
     embed = CONTENDERS[name]
     embed(url, folder / "few.parquet", folder / "little.parquet")
     began, used = time.perf_counter(), sum(os.times()[:4])
@@ -115,7 +114,7 @@ def work(name: str, url: str, folder: Path) -> dict[str, float]:
 
 
 def check(folder: Path, right: Matrix) -> None:
-    """Every row has its text and its vector, in float32. Raises AssertionError."""
+    """Raise AssertionError unless every row has its text and its float32 vector."""
     import pyarrow.parquet as pq
 
     table = pq.read_table(folder / "target.parquet").sort_by("id")
@@ -127,11 +126,11 @@ def check(folder: Path, right: Matrix) -> None:
 
 
 def took(name: str, url: str, right: Matrix) -> dict[str, float]:
-    """The figures of a contender in a process of its own, once its target is known to be right."""
+    """Run a contender in its own process, check its target, and return its figures."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    # not in /tmp, which may be memory: what is kept there costs nothing
+    # not in /tmp, which may be in memory, where writing costs nothing
     with tempfile.TemporaryDirectory(dir=sys.prefix) as folder:
         for file, rows in (("source", len(right)), ("few", FEW)):
             table = pa.table({"id": range(rows), "text": texts(rows)})
@@ -150,7 +149,7 @@ def took(name: str, url: str, right: Matrix) -> dict[str, float]:
 
 
 def measured(case: Case, url: str, right: Matrix) -> Results:
-    """Every contender's figures for one case, in turns."""
+    """Every contender's figures for one case; the contenders take turns."""
     print(case.name, flush=True)
     records: Results = [
         {
@@ -169,7 +168,7 @@ def measured(case: Case, url: str, right: Matrix) -> Results:
             for what, figure in took(record["contender"], address, right[: case.rows]).items():
                 record[what].append(figure)
             per, rate = record["cpu"][-1] / case.rows * 1e6, case.rows / record["wall"][-1]
-            said = f"{rate:10,.0f} rows a second{per:8.1f} µs CPU a row"
+            said = f"{rate:10,.0f} rows per second{per:8.1f} µs CPU per row"
             print(f"  {record['contender']:16}{said}", flush=True)
     return [{**record, "peak": statistics.median(record["peaks"])} for record in records]
 
@@ -180,7 +179,7 @@ def run(url: str) -> Results:
 
     local = ore.Client.local(model=MODEL, dimensions=WIDTH)
     right = local.embed(texts(max(case.rows for case in CASES))).vectors
-    # from then on the server knows the answers: openai asks with the same bytes as ours
+    # fills the server's cache for all three: openai sends the same bytes as ours
     took("ours", f"{url}/v1", right)
     took("Daft", f"{url}/v1", right[: CASES[-1].rows])
     return [record for case in CASES for record in measured(case, url, right)]
@@ -189,8 +188,8 @@ def run(url: str) -> Results:
 def lines(found: dict[str, Any]) -> Iterator[str]:
     """The tables of docs/performance.md."""
     yield report.measured(found)
-    head = ["", "CPU, µs a row", "rows a second", "peak MB"]
-    head += [f"{what}, of ours" for what in ("CPU", "time", "memory")]
+    head = ["", "CPU, µs per row", "rows per second", "peak MB"]
+    head += [f"{what}, times ours" for what in ("CPU", "time", "memory")]
     for case, records in by_case(found["results"]).items():
         yield f"\n### Parquet to Parquet: {case}\n"
         rows = []
@@ -205,7 +204,7 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
 
 
 def main() -> None:
-    """Measure and report."""
+    """Measure all cases; write docs/performance-corpus.json and the tables."""
     began = time.time()
     with served("benchmarks.corpus", "serve") as port:
         results = run(f"http://127.0.0.1:{port}")

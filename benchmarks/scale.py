@@ -1,8 +1,8 @@
-"""`make scale`: what a row takes of a worker, and so what a billion take; fills docs/scale.md.
+"""`make bench SUITE=scale`: what one row costs a worker, and so a billion rows; into docs/scale.md.
 
-A worker is what an actor of Ray or a task of Spark does for its batches, without either: Parquet
-read, embedded, Parquet written. The server is another process with prepared answers; its CPU is
-not counted, nor is what Ray or Spark need for themselves.
+A worker does here what an actor of Ray or a task of Spark does, without either: it reads Parquet,
+embeds batches and writes Parquet. The server is another process with prepared answers. Its CPU is
+not counted, and neither is the overhead of Ray or Spark.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from tools import ROOT
 from tools.pages import fill
 
 PAGE = ROOT / "docs" / "scale.md"
-BEGIN, END = "<!-- made by make scale -->", "<!-- end of scale -->"
+BEGIN, END = "<!-- made by make bench SUITE=scale -->", "<!-- end of scale -->"
 WIDTHS, ROUNDS = (256, 1024, 1536), 3
 ROWS, AT_ONCE, TEXT_BYTES = 65_536, 1024, 1000
 BILLION = 10**9
 
 
 class Row(NamedTuple):
-    """What one row takes: seconds of CPU, and bytes."""
+    """What one row costs: seconds of CPU, then bytes sent, received and written."""
 
     cpu: float
     sent: float
@@ -47,17 +47,17 @@ class Row(NamedTuple):
 
 
 def texts(rows: int) -> list[str]:
-    """As long as paragraphs, all different; they compress to nothing."""
+    """Texts as long as paragraphs, all different."""
     return [vectors.text(number).ljust(TEXT_BYTES, ".") for number in range(rows)]
 
 
 def source(path: Path) -> None:
-    """A file of them."""
+    """Write a Parquet file of such texts."""
     pq.write_table(pa.table({"text": texts(ROWS)}), path, row_group_size=8192, compression="none")
 
 
 def measured(url: str, path: Path, target: Path, width: int) -> Row:
-    """One worker's way through a file."""
+    """Let one worker embed the file; return the cost of a row."""
     make = partial(Client, "sk-or-scale", base_url=url)
     began = time.process_time()
     work = Embedder(
@@ -80,10 +80,10 @@ def measured(url: str, path: Path, target: Path, width: int) -> Row:
 
 
 def lines(found: dict[int, list[Row]]) -> list[str]:
-    """The table."""
+    """The line about the measurement, and the table."""
     head = [
-        "dimensions", "CPU a row", "rows a second and core", "a billion rows: core-hours", "sent",
-        "received", "vectors written",
+        "dimensions", "CPU per row", "rows per second and core", "core-hours for a billion rows",
+        "sent", "received", "vectors written",
     ]  # fmt: skip
     rows = []
     for width, turns in found.items():
@@ -92,12 +92,12 @@ def lines(found: dict[int, list[Row]]) -> list[str]:
         rates = (f"{cpu * 1e6:.0f} µs", f"{1 / cpu:,.0f}", f"{cpu * BILLION / 3600:.1f}")
         rows.append([str(width), *rates, *terabytes])
     machine = f"{os.cpu_count()} cores, Python {platform.python_version()}"
-    said = f"{ROWS:,} texts of {TEXT_BYTES:,} bytes, medians of {ROUNDS}; measured on {machine}."
+    said = f"{ROWS:,} texts of {TEXT_BYTES:,} bytes; medians of {ROUNDS} runs on {machine}."
     return [said, "", *table(head, rows)]
 
 
 def main() -> None:
-    """Measure and fill in."""
+    """Measure and write the table into the page."""
     found: dict[int, list[Row]] = {width: [] for width in WIDTHS}
     with tempfile.TemporaryDirectory() as name, served(SERVER) as port:
         url = f"http://127.0.0.1:{port}/v1"
@@ -106,7 +106,7 @@ def main() -> None:
         for _ in range(ROUNDS):
             for width, rows in found.items():
                 rows.append(measured(url, path, target, width))
-                print(f"{width} dimensions: {rows[-1].cpu * 1e6:.1f} µs of CPU a row", flush=True)
+                print(f"{width} dimensions: {rows[-1].cpu * 1e6:.1f} µs of CPU per row", flush=True)
     text = "\n".join(lines(found))
     print(text)
     fill(PAGE, BEGIN, END, f"{text}\n")
