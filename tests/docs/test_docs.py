@@ -29,16 +29,17 @@ from tools import helptexts
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+GUIDE = (ROOT / "docs" / "guide.md").read_text()
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md")])
 
 
 def blocks(language: str) -> list[str]:
-    """The README's code blocks in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    """The code blocks in a language, of the README and then of the guide."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README + GUIDE, re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # its clients are as short-lived as it is
-def test_the_readmes_code_runs(
+def test_the_code_of_readme_and_guide_runs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """From top to bottom, as a reader would type it; what reads `openai/…` gets the stand-in."""
@@ -51,7 +52,7 @@ def test_the_readmes_code_runs(
     Path("report.pdf").write_bytes(b"%PDF-1.7")
     scope: dict[str, Any] = {}
     code = blocks("python")
-    assert len(code) >= 7
+    assert len(code) >= 10
     # the generated client is shown with the service's own address
     monkeypatch.setattr(httpx.Client, "_init_transport", lambda _, **__: LocalTransport())
     with served(Faults(contract=newest())) as url:
@@ -105,7 +106,11 @@ def test_a_whole_file_can_be_embedded_again(
 
 def test_the_readmes_commands_print_what_it_says() -> None:
     """Every `$ orembed …` and the lines under it."""
-    sessions = re.findall(r"^\$ (.*)\n((?:[^$].*\n)*)", "".join(blocks("console")), re.MULTILINE)
+    sessions = [
+        session
+        for block in blocks("console")
+        for session in re.findall(r"^\$ (.*)\n((?:[^$].*\n)*)", block, re.MULTILINE)
+    ]
     assert sessions
     for command, output in sessions:
         words = shlex.split(command)
@@ -129,16 +134,16 @@ def words_of(page: str) -> list[str]:
     return re.sub(r"(-\w) (\S+), (--[\w-]+ \2)", r"\1, \3", page).split()
 
 
-def test_the_readme_knows_the_defaults() -> None:
+def test_the_guide_knows_the_defaults() -> None:
     """The table of options says what the code does."""
     from openrouter_embeddings.core.options import EmbedOptions, Options
 
     default = Options()
-    assert f"| {default.batch_size}, {default.concurrency} |" in README
-    assert f"| seconds for one attempt | {default.timeout:g} |" in README
-    assert f"time-out | {default.max_retries} |" in README
+    assert f"| {default.batch_size}, {default.concurrency} |" in GUIDE
+    assert f"| seconds for one attempt | {default.timeout:g} |" in GUIDE
+    assert f"time-out | {default.max_retries} |" in GUIDE
     for name in EmbedOptions.__annotations__:
-        assert f"`{name}`" in README, name
+        assert f"`{name}`" in GUIDE, name
 
 
 def test_the_performance_pages_code_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 """The faults of the stand-in: played as scripted, billed as computed."""
 
+import asyncio
 import json
+import socket
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from openrouter_embeddings.local.faults import DELIVERIES, KINDS, Fault, Faults
 from openrouter_embeddings.local.limits import Bucket
 from openrouter_embeddings.local.respond import MAX_BODY, MAX_INPUTS, respond
+from openrouter_embeddings.local.servers.faulty import FaultyServer
 from openrouter_embeddings.testing import Service
 
 from stress.faults import served
@@ -212,3 +215,22 @@ def test_a_rate_of_less_than_one_a_second_serves_some() -> None:
     service = Service(Fault("rate-limit", per_second=0.5))
     with service.client() as client:
         assert len(client.embed([*"ab"], batch_size=1, concurrency=1)) == 2
+
+
+def test_the_faulty_server_ends_although_a_client_stays_connected() -> None:
+    """It closes the client's idle connection instead of waiting for the client to do so."""
+
+    async def main() -> bytes:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            serving = asyncio.ensure_future(FaultyServer(Faults([])).serve(listener))
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            writer.write(b"GET /api/v1/models HTTP/1.1\r\nhost: a\r\n\r\n")
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+            serving.cancel()
+            async with asyncio.timeout(10):
+                await asyncio.wait([serving])
+                rest = await reader.read()
+            writer.close()
+            return rest
+
+    assert asyncio.run(main()).endswith(b"}")

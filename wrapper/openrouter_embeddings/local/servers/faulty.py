@@ -30,16 +30,22 @@ class FaultyServer:
     def __init__(self, faults: Faults) -> None:
         self._h11 = need("h11", "local")
         self._faults = faults
+        self._open: set[asyncio.StreamWriter] = set()
 
     async def serve(self, listener: socket.socket) -> None:
-        """Answer connections."""
+        """Answer connections; in the end, close those that clients keep open."""
         server = await asyncio.start_server(self._connection, sock=listener, limit=1 << 20)
-        async with server:
-            await server.serve_forever()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            server.close()  # from Python 3.12 on, `serve_forever` waits for every client to leave
+            for writer in self._open:
+                writer.transport.abort()
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         h11 = self._h11
         connection = h11.Connection(h11.SERVER)
+        self._open.add(writer)
         with suppress(ConnectionError, h11.RemoteProtocolError, asyncio.CancelledError):
             while (request := await self._request(connection, reader, writer)) is not None:
                 played = await self._play(*request)
@@ -48,6 +54,7 @@ class FaultyServer:
                 if connection.our_state is h11.MUST_CLOSE:
                     break
                 connection.start_next_cycle()
+        self._open.discard(writer)
         writer.close()
 
     async def _request(
