@@ -101,3 +101,13 @@ def test_no_module_is_too_long() -> None:
     for root in ("wrapper", "tools", "stress", "benchmarks", "tests", "examples"):
         for path in (ROOT / root).rglob("*.py"):
             assert len(path.read_text().splitlines()) <= 500, path
+
+
+def test_every_path_in_the_architecture_exists() -> None:
+    """ARCHITECTURE.md names files and folders of the repository or of the wrapper, no others."""
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    wrapper = ROOT / "wrapper" / "openrouter_embeddings"
+    paths = re.findall(r"[\w/.-]*\w\.(?:py|toml|yaml)\b|[\w/.-]+/(?=[`\s])", text)
+    assert len(paths) > 50
+    for path in paths:
+        assert (ROOT / path).exists() or (wrapper / path).exists(), path
