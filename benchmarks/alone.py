@@ -93,9 +93,9 @@ def images(url: str, who: str) -> dict[str, Any]:
     after = peak()
     took = []
     for _ in range(9):
-        began = cpu()
+        started = cpu()
         embed()
-        took.append(cpu() - began)
+        took.append(cpu() - started)
     return {"cpu": float(np.median(took)), "memory": after - before, "bytes": 16 * len(picture)}
 
 

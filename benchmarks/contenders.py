@@ -145,8 +145,8 @@ def requests_floats(url: str, concurrency: int, size: int, width: int) -> Embed:
     session.headers["Authorization"] = f"Bearer {KEY}"
 
     def embed(texts: list[str]) -> Matrix:
-        asked = {"model": MODEL, "input": texts, "dimensions": width}
-        reply = session.post(f"{url}/embeddings", json=asked, timeout=60)
+        payload = {"model": MODEL, "input": texts, "dimensions": width}
+        reply = session.post(f"{url}/embeddings", json=payload, timeout=60)
         reply.raise_for_status()
         return np.asarray([item["embedding"] for item in reply.json()["data"]], np.float32)
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 BEGIN, END = "<!-- made by make bench SUITE=corpus -->", "<!-- end of bench-corpus -->"
 MODEL, WIDTH, AT_ONCE = "local/hash", 256, 8
-FEW = 8 * BATCH
+WARM_UP = 8 * BATCH
 _ALL = ("ours", "pandas + openai", "Daft")
 # Daft would take seven minutes for a million rows
 CASES = [
@@ -94,7 +94,7 @@ ENVIRONMENTS = dict(zip(_ALL, ("ours", "pandas", "daft"), strict=True))
 
 
 @cache
-def answer(body: bytes) -> bytes:
+def stand_in_response(body: bytes) -> bytes:
     """The stand-in's answer, as a complete HTTP response."""
     from openrouter_embeddings.local.respond import respond
 
@@ -103,36 +103,36 @@ def answer(body: bytes) -> bytes:
     return f"{head}Content-Length: {len(reply.body)}\r\n\r\n".encode() + reply.body
 
 
-def work(name: str, url: str, folder: Path) -> dict[str, float]:
+def timed(name: str, url: str, folder: Path) -> dict[str, float]:
     """Time one run, after a warm-up with a small file that loads all imports."""
     embed = CONTENDERS[name]
-    embed(url, folder / "few.parquet", folder / "little.parquet")
-    began, used = time.perf_counter(), sum(os.times()[:4])
+    embed(url, folder / "warm-up.parquet", folder / "ignored.parquet")
+    started, used = time.perf_counter(), sum(os.times()[:4])
     embed(url, folder / "source.parquet", folder / "target.parquet")
-    wall, now = time.perf_counter() - began, sum(os.times()[:4])
+    wall, now = time.perf_counter() - started, sum(os.times()[:4])
     return {"wall": wall, "cpu": now - used, "peaks": peak()}
 
 
-def check(folder: Path, right: Matrix) -> None:
+def check(folder: Path, expected: Matrix) -> None:
     """Raise AssertionError unless every row has its text and its float32 vector."""
     import pyarrow.parquet as pq
 
     table = pq.read_table(folder / "target.parquet").sort_by("id")
-    assert table["id"].to_pylist() == [*range(len(right))], "other rows"
-    assert table["text"].to_pylist() == texts(len(right)), "other texts"
+    assert table["id"].to_pylist() == [*range(len(expected))], "other rows"
+    assert table["text"].to_pylist() == texts(len(expected)), "other texts"
     found = np.concatenate([piece.flatten().to_numpy() for piece in table["embedding"].chunks])
     assert found.dtype == np.float32, f"vectors of {found.dtype}"
-    assert np.array_equal(found.reshape(right.shape), right), "other vectors"
+    assert np.array_equal(found.reshape(expected.shape), expected), "other vectors"
 
 
-def took(name: str, url: str, right: Matrix) -> dict[str, float]:
+def run_contender(name: str, url: str, expected: Matrix) -> dict[str, float]:
     """Run a contender in its own process, check its target, and return its figures."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     # not in /tmp, which may be in memory, where writing costs nothing
     with tempfile.TemporaryDirectory(dir=sys.prefix) as folder:
-        for file, rows in (("source", len(right)), ("few", FEW)):
+        for file, rows in (("source", len(expected)), ("warm-up", WARM_UP)):
             table = pa.table({"id": range(rows), "text": texts(rows)})
             pq.write_table(table, Path(folder) / f"{file}.parquet")
         done = subprocess.run(
@@ -143,12 +143,12 @@ def took(name: str, url: str, right: Matrix) -> dict[str, float]:
             stdout=subprocess.PIPE, text=True, check=True,
             env={**os.environ, "DAFT_ANALYTICS_ENABLED": "0"},
         )  # fmt: skip
-        check(Path(folder), right)
+        check(Path(folder), expected)
     figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return figures
 
 
-def measured(case: Case, url: str, right: Matrix) -> Results:
+def measured(case: Case, url: str, expected: Matrix) -> Results:
     """Every contender's figures for one case; the contenders take turns."""
     print(case.name, flush=True)
     records: Results = [
@@ -165,11 +165,12 @@ def measured(case: Case, url: str, right: Matrix) -> Results:
     for _ in range(case.rounds):
         for record in records:
             address = f"{url}/latency/{case.latency}/v1"
-            for what, figure in took(record["contender"], address, right[: case.rows]).items():
+            figures = run_contender(record["contender"], address, expected[: case.rows])
+            for what, figure in figures.items():
                 record[what].append(figure)
             per, rate = record["cpu"][-1] / case.rows * 1e6, case.rows / record["wall"][-1]
-            said = f"{rate:10,.0f} rows per second{per:8.1f} µs CPU per row"
-            print(f"  {record['contender']:16}{said}", flush=True)
+            speed = f"{rate:10,.0f} rows per second{per:8.1f} µs CPU per row"
+            print(f"  {record['contender']:16}{speed}", flush=True)
     return [{**record, "peak": statistics.median(record["peaks"])} for record in records]
 
 
@@ -178,11 +179,11 @@ def run(url: str) -> Results:
     import openrouter_embeddings as ore
 
     local = ore.Client.local(model=MODEL, dimensions=WIDTH)
-    right = local.embed(texts(max(case.rows for case in CASES))).vectors
+    expected = local.embed(texts(max(case.rows for case in CASES))).vectors
     # fills the server's cache for all three: openai sends the same bytes as ours
-    took("ours", f"{url}/v1", right)
-    took("Daft", f"{url}/v1", right[: CASES[-1].rows])
-    return [record for case in CASES for record in measured(case, url, right)]
+    run_contender("ours", f"{url}/v1", expected)
+    run_contender("Daft", f"{url}/v1", expected[: CASES[-1].rows])
+    return [record for case in CASES for record in measured(case, url, expected)]
 
 
 def lines(found: dict[str, Any]) -> Iterator[str]:
@@ -205,7 +206,7 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
 
 def main() -> None:
     """Measure all cases; write docs/performance-corpus.json and the tables."""
-    began = time.time()
+    started = time.time()
     with served("benchmarks.corpus", "serve") as port:
         results = run(f"http://127.0.0.1:{port}")
     found: dict[str, Any] = {
@@ -217,7 +218,7 @@ def main() -> None:
             "openai below Daft": version_of("openai", "daft"),
             "pyarrow": version_of("pyarrow", "ours"),
         },
-        "minutes": round((time.time() - began) / 60, 1),
+        "minutes": round((time.time() - started) / 60, 1),
         "results": results,
     }
     (DOCS / "performance-corpus.json").write_text(json.dumps(found, indent=1) + "\n")
@@ -228,11 +229,11 @@ def main() -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) == 4:
-        print(json.dumps(work(sys.argv[1], sys.argv[2], Path(sys.argv[3]))))
+        print(json.dumps(timed(sys.argv[1], sys.argv[2], Path(sys.argv[3]))))
     elif sys.argv[1:] == ["serve"]:
         from . import server
 
-        server.respond = answer
+        server.respond = stand_in_response
         server.serve(None)
     else:
         main()

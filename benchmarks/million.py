@@ -54,14 +54,14 @@ def main() -> None:
         source(Path(files[0]), rows)
         model = ["--local", "--model", "local/hash", "--dimensions", str(WIDTH)]
         command = [sys.executable, "-m", "openrouter_embeddings.cli", "run", *files, *model]
-        before, began = os.times(), time.monotonic()
+        before, started = os.times(), time.monotonic()
         seen: list[int] = []
         with subprocess.Popen(command) as process:
             while process.poll() is None:
                 seen.append(memory(process))
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(0.5)
-        took, after = time.monotonic() - began, os.times()
+        took, after = time.monotonic() - started, os.times()
         if process.returncode:
             raise SystemExit(process.returncode)
         size = Path(files[2]).stat().st_size

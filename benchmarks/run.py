@@ -91,8 +91,8 @@ class Floor:
         import orjson  # only our environment has it
 
         rows, width = job["rows"], job["width"]
-        asked = {"model": "benchmark", "input": texts(rows), "encoding_format": "base64"}
-        body = orjson.dumps({**asked, "dimensions": width})
+        payload = {"model": "benchmark", "input": texts(rows), "encoding_format": "base64"}
+        body = orjson.dumps({**payload, "dimensions": width})
         port = job["url"].split(":")[2].split("/")[0]
         head = f"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
         request, found = self._folder / "request", self._folder / "matrix"
@@ -244,7 +244,7 @@ def main() -> None:
     if parser.parse_args().quick:
         report.show(run(cases.QUICK))
         return
-    began = time.time()
+    started = time.time()
     found: dict[str, Any] = {
         "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
         "versions": {
@@ -266,7 +266,7 @@ def main() -> None:
     found["imports"] = imports(
         ("httpx", "openrouter_embeddings", "openai", "openrouter", "langchain_openai", "litellm")
     )
-    found["minutes"] = round((time.time() - began) / 60, 1)
+    found["minutes"] = round((time.time() - started) / 60, 1)
     report.write(found)
 
 

@@ -59,7 +59,7 @@ def source(path: Path) -> None:
 def measured(url: str, path: Path, target: Path, width: int) -> Row:
     """Let one worker embed the file; return the cost of a row."""
     make = partial(Client, "sk-or-scale", base_url=url)
-    began = time.process_time()
+    started = time.process_time()
     work = Embedder(
         "ray", workers=1, column="text", template=None, images=None, output="embedding",
         client=make, options={"model": "benchmark", "dimensions": width},
@@ -72,10 +72,10 @@ def measured(url: str, path: Path, target: Path, width: int) -> Row:
         writer = stack.enter_context(pq.ParquetWriter(target, first.schema, use_dictionary=False))
         for batch in chain([first], done):
             writer.write_table(batch)
-    cpu = time.process_time() - began
+    cpu = time.process_time() - started
     size = vectors.BATCH
     sent = len(orjson.dumps({"input": texts(size)})) / size
-    received = len(server.answer(0, size, width, "base64")) / size
+    received = len(server.http_response(0, size, width, "base64")) / size
     return Row(cpu / ROWS, sent, received, target.stat().st_size / ROWS)
 
 
@@ -92,8 +92,8 @@ def lines(found: dict[int, list[Row]]) -> list[str]:
         rates = (f"{cpu * 1e6:.0f} µs", f"{1 / cpu:,.0f}", f"{cpu * BILLION / 3600:.1f}")
         rows.append([str(width), *rates, *terabytes])
     machine = f"{os.cpu_count()} cores, Python {platform.python_version()}"
-    said = f"{ROWS:,} texts of {TEXT_BYTES:,} bytes; medians of {ROUNDS} runs on {machine}."
-    return [said, "", *table(head, rows)]
+    caption = f"{ROWS:,} texts of {TEXT_BYTES:,} bytes; medians of {ROUNDS} runs on {machine}."
+    return [caption, "", *table(head, rows)]
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ _LARGE = 4 << 20  # larger bodies carry images and are not parsed
 
 
 @cache
-def answer(which: int, rows: int, width: int, encoding: str) -> bytes:
+def http_response(which: int, rows: int, width: int, encoding: str) -> bytes:
     """A complete HTTP response."""
     vectors = matrix(which, rows, width)
     data = [
@@ -58,16 +58,16 @@ def answer(which: int, rows: int, width: int, encoding: str) -> bytes:
 def respond(body: bytes) -> bytes:
     """The answer to a request body."""
     if len(body) > _LARGE:
-        return answer(0, body.count(b'"image_url":'), 1536, "base64")
+        return http_response(0, body.count(b'"image_url":'), 1536, "base64")
     request = orjson.loads(body)
     inputs = request["input"]
     inputs = [inputs] if isinstance(inputs, str) else inputs
     which = variant(inputs[0]) if isinstance(inputs[0], str) else 0
     encoding = request.get("encoding_format") or "float"
-    return answer(which, len(inputs), request.get("dimensions") or 1536, encoding)
+    return http_response(which, len(inputs), request.get("dimensions") or 1536, encoding)
 
 
-def converse(connection: socket.socket) -> None:
+def handle(connection: socket.socket) -> None:
     """Answer the requests of one connection, in a thread: asyncio would copy every answer."""
     received = bytearray()
     with connection:
@@ -100,7 +100,7 @@ def serve(folder: Path | None) -> None:
 
     def begin(connection: socket.socket) -> None:
         with suppress(OSError):  # the client has closed the connection
-            converse(context.wrap_socket(connection, server_side=True) if context else connection)
+            handle(context.wrap_socket(connection, server_side=True) if context else connection)
 
     threading.Thread(target=accept, daemon=True).start()
     print(listener.getsockname()[1], flush=True)

@@ -45,8 +45,8 @@ def differences(found: Matrix, rows: int, width: int, batch: int) -> str:
         return f"shape {found.shape} instead of {(rows, width)}"
     for start in range(0, rows, batch):
         size = min(batch, rows - start)
-        right = matrix(variant(text(start)), size, width)
+        expected = matrix(variant(text(start)), size, width)
         # a float that was printed and parsed may differ in the last bit
-        if not np.allclose(found[start : start + size], right, rtol=0, atol=1e-7):
+        if not np.allclose(found[start : start + size], expected, rtol=0, atol=1e-7):
             return f"other vectors than the server sent, in the batch from {start}"
     return ""

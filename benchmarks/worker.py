@@ -45,11 +45,11 @@ def measure(embed: Embed, job: dict[str, Any]) -> dict[str, Any]:
     memory = np.empty(int(job["rows"] * job["width"] * 1.5), np.float32)
     memory[::512] = 1
     del memory
-    began, used = time.perf_counter(), cpu()
+    started, used = time.perf_counter(), cpu()
     for _ in range(repeats):
         vectors = embed(inputs)
     took = {
-        "wall": (time.perf_counter() - began) / repeats,
+        "wall": (time.perf_counter() - started) / repeats,
         "cpu": (cpu() - used) / repeats,
         "peak": peak(),
     }
