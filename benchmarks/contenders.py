@@ -214,12 +214,9 @@ def litellm(url: str, concurrency: int, size: int, width: int) -> Embed:
 
     def embed(texts: list[str]) -> Matrix:
         reply = module.embedding(
-            model="openai/text-embedding-3-small",
-            input=texts,
-            api_base=url,
-            api_key=KEY,
+            model="openai/text-embedding-3-small", input=texts, api_base=url, api_key=KEY,
             dimensions=width,
-        )
+        )  # fmt: skip
         return np.asarray([item["embedding"] for item in reply.data], np.float32)
 
     def all_of(texts: list[str]) -> Matrix:

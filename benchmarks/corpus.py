@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -21,13 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tools.pages import fill
-
 from . import report
 from .alone import MILLION
 from .cases import LATENCY, Case, Results
 from .contenders import KEY, python_of, version_of
-from .report import DOCS, by_case, cells, table
+from .report import by_case, cells, table
 from .run import served
 from .vectors import BATCH, texts
 from .worker import peak
@@ -151,16 +148,9 @@ def run_contender(name: str, url: str, expected: Matrix) -> dict[str, float]:
 def measured(case: Case, url: str, expected: Matrix) -> Results:
     """Every contender's figures for one case; the contenders take turns."""
     print(case.name, flush=True)
+    same = {"case": case.name, "rows": case.rows}
     records: Results = [
-        {
-            "case": case.name,
-            "contender": name,
-            "rows": case.rows,
-            "cpu": [],
-            "wall": [],
-            "peaks": [],
-        }
-        for name in case.contenders
+        {**same, "contender": name, "cpu": [], "wall": [], "peaks": []} for name in case.contenders
     ]
     for _ in range(case.rounds):
         for record in records:
@@ -210,7 +200,7 @@ def main() -> None:
     with served("benchmarks.corpus", "serve") as port:
         results = run(f"http://127.0.0.1:{port}")
     found: dict[str, Any] = {
-        "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
+        "machine": report.MACHINE,
         "versions": {
             "pandas": version_of("pandas"),
             "openai": version_of("openai", "pandas"),
@@ -221,10 +211,7 @@ def main() -> None:
         "minutes": round((time.time() - started) / 60, 1),
         "results": results,
     }
-    (DOCS / "performance-corpus.json").write_text(json.dumps(found, indent=1) + "\n")
-    tables = "\n".join(lines(found))
-    fill(DOCS / "performance.md", BEGIN, END, f"{tables}\n")
-    print(tables)
+    report.publish(found, "performance-corpus.json", BEGIN, END, lines(found))
 
 
 if __name__ == "__main__":

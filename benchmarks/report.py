@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import statistics
 import textwrap
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 DOCS = ROOT / "docs"
 BEGIN, END = "<!-- made by make bench -->", "<!-- end -->"
 MB = 1e6
+MACHINE = f"{os.cpu_count()} cores, Python {platform.python_version()}"
 
 
 def cells(record: dict[str, Any]) -> list[str]:
@@ -220,8 +223,13 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
 def write(found: dict[str, Any]) -> None:
     """Write docs/performance.json and .png, and the tables in performance.md."""
     found["fit"] = growth(found["results"])
-    (DOCS / "performance.json").write_text(json.dumps(found, indent=1) + "\n")
     _chart(found["results"], DOCS / "performance.png")
-    tables = "\n".join(lines(found))
-    fill(DOCS / "performance.md", BEGIN, END, f"{tables}\n")
+    publish(found, "performance.json", BEGIN, END, lines(found))
+
+
+def publish(found: dict[str, Any], name: str, begin: str, end: str, text: Iterable[str]) -> None:
+    """Write figures into docs/NAME and their tables into docs/performance.md; print the tables."""
+    (DOCS / name).write_text(json.dumps(found, indent=1) + "\n")
+    tables = "\n".join(text)
+    fill(DOCS / "performance.md", begin, end, f"{tables}\n")
     print(tables)

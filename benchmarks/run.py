@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -107,11 +106,8 @@ class Floor:
         matrix = np.fromfile(found, np.float32).reshape(rows, width)
         if job["verify"] and (wrong := differences(matrix, rows, width, job["batch"])):
             return {"error": wrong}
-        return {
-            "cpu": float(cpu) / repeats,
-            "wall": float(wall) / repeats,
-            "peak": int(peak) * 1024,
-        }
+        times = {"cpu": float(cpu) / repeats, "wall": float(wall) / repeats}
+        return {**times, "peak": int(peak) * 1024}
 
     def close(self) -> None:
         """Do nothing: no process runs between jobs."""
@@ -246,7 +242,7 @@ def main() -> None:
         return
     started = time.time()
     found: dict[str, Any] = {
-        "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
+        "machine": report.MACHINE,
         "versions": {
             "httpx": version_of("httpx", "ours"),
             **{package: version_of(package) for package in dict.fromkeys(PACKAGES.values())},

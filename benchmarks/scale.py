@@ -7,8 +7,6 @@ not counted, and neither is the overhead of Ray or Spark.
 
 from __future__ import annotations
 
-import os
-import platform
 import statistics
 import tempfile
 import time
@@ -25,7 +23,7 @@ from openrouter_embeddings.adapters._arrow import Embedder
 from openrouter_embeddings.client import Client
 
 from benchmarks import server, vectors
-from benchmarks.report import table
+from benchmarks.report import MACHINE, table
 from benchmarks.run import SERVER, served
 from tools import ROOT
 from tools.pages import fill
@@ -91,8 +89,7 @@ def lines(found: dict[int, list[Row]]) -> list[str]:
         terabytes = [f"{size * BILLION / 1e12:.1f} TB" for size in turns[0][1:]]
         rates = (f"{cpu * 1e6:.0f} µs", f"{1 / cpu:,.0f}", f"{cpu * BILLION / 3600:.1f}")
         rows.append([str(width), *rates, *terabytes])
-    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}"
-    caption = f"{ROWS:,} texts of {TEXT_BYTES:,} bytes; medians of {ROUNDS} runs on {machine}."
+    caption = f"{ROWS:,} texts of {TEXT_BYTES:,} bytes; medians of {ROUNDS} runs on {MACHINE}."
     return [caption, "", *table(head, rows)]
 
 

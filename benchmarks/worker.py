@@ -11,15 +11,12 @@ import resource
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .contenders import CONTENDERS, Embed
 from .vectors import differences, texts
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 def peak() -> int:
@@ -48,26 +45,17 @@ def measure(embed: Embed, job: dict[str, Any]) -> dict[str, Any]:
     started, used = time.perf_counter(), cpu()
     for _ in range(repeats):
         vectors = embed(inputs)
-    took = {
-        "wall": (time.perf_counter() - started) / repeats,
-        "cpu": (cpu() - used) / repeats,
-        "peak": peak(),
-    }
+    wall, spent = time.perf_counter() - started, cpu() - used
+    took = {"wall": wall / repeats, "cpu": spent / repeats, "peak": peak()}
     if job["verify"] and (wrong := differences(vectors, job["rows"], job["width"], job["batch"])):
         raise AssertionError(wrong)
     return took
 
 
-def jobs() -> Iterator[dict[str, Any]]:
-    """The jobs on standard input."""
-    for line in sys.stdin:
-        yield json.loads(line)
-
-
 def main(name: str) -> None:
     """Answer jobs until standard input ends."""
     made: dict[tuple[Any, ...], Embed] = {}
-    for job in jobs():
+    for job in map(json.loads, sys.stdin):
         setting = (job["url"], job["concurrency"], job["batch"], job["width"])
         if setting not in made:
             made[setting] = CONTENDERS[name](*setting)
