@@ -30,6 +30,7 @@ PIP := -m pip install --quiet --disable-pip-version-check --no-deps
 demo: .venv/.demo ## set up, then run an example on the local stand-in; no key needed
 	@$(BIN)/python examples/quickstart.py
 
+# a process runs whole files, whose tests share servers and caches; tests/conftest.py sorts them
 .PHONY: test
 test: .venv/.ready ## run the tests, in one process more than there are cores
 	@processes=$$(($$(getconf _NPROCESSORS_ONLN) + 1)); $(BIN)/python -m pytest \

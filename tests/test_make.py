@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import SLOWEST
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -84,6 +86,11 @@ def test_stress_runs_every_kind_by_default() -> None:
         path.stem for path in (ROOT / "stress").glob("*.py") if "__main__" in path.read_text()
     }
     assert set(kinds) == runnable
+
+
+def test_the_files_that_start_first_exist() -> None:
+    """A renamed test file keeps its place in the order of `make test`."""
+    assert all((ROOT / "tests" / name).exists() for name in SLOWEST)
 
 
 def test_ci_has_a_browser_before_the_tests_run(tmp_path: Path) -> None:
