@@ -83,15 +83,15 @@ contract: contract-$(or $(AGAINST),stand-in) ## client and server against the co
 .PHONY: contract-stand-in
 contract-stand-in: .venv/.ready
 	@CONTRACT_EXAMPLES=1000 $(BIN)/python -m pytest tests/contract
-	@$(BIN)/python -m tools.contract_over_socket
+	@$(BIN)/python -m tests.contract.over_socket
 
 .PHONY: contract-live
 contract-live: .venv/.ready
-	@$(BIN)/python -m tools.contract_live $(if $(MODEL),--model "$(MODEL)") $(if $(PRICE),--price "$(PRICE)")
+	@$(BIN)/python -m tests.contract.live $(if $(MODEL),--model "$(MODEL)") $(if $(PRICE),--price "$(PRICE)")
 
-.venv/prism/.ready: .venv/.ready tools/prism/package-lock.json
+.venv/prism/.ready: .venv/.ready tests/contract/prism/package-lock.json
 	@command -v npm >/dev/null || { echo "nothing was tested: Prism needs node and npm; install them and run make again"; exit 2; }
-	@mkdir -p .venv/prism && cp tools/prism/package*.json .venv/prism/
+	@mkdir -p .venv/prism && cp tests/contract/prism/package*.json .venv/prism/
 	@npm ci --prefix .venv/prism --silent --no-audit --no-fund --ignore-scripts
 	@touch $@
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.pages import fill
 from tools import ROOT
-from tools.pages import fill
 
 PAGE = ROOT / "docs" / "performance.md"
 _BEGIN, _END = "<!-- made by make bench SUITE=million -->", "<!-- end of million -->"

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.pages import fill
 from tools import ROOT
-from tools.pages import fill
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

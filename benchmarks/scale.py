@@ -23,10 +23,10 @@ from openrouter_embeddings.adapters._arrow import Embedder
 from openrouter_embeddings.client import Client
 
 from benchmarks import server, vectors
+from benchmarks.pages import fill
 from benchmarks.report import MACHINE, table
 from benchmarks.run import SERVER, served
 from tools import ROOT
-from tools.pages import fill
 
 PAGE = ROOT / "docs" / "scale.md"
 BEGIN, END = "<!-- made by make bench SUITE=scale -->", "<!-- end of scale -->"

@@ -1,4 +1,7 @@
-"""`make fuzz`: a million mutated answers, each of which means the same to the plain reference."""
+"""`python -m stress.fuzz`: a million mutated responses, decoded by the client and by a reference.
+
+The reference decoder is tests/core/reference.py: slow and plain.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,13 @@ BODIES, SHARE = 1_000_000, 20_000
 
 
 def main() -> int:
-    """0 when the decoders never differed. The seed is the date's, and is said."""
+    """0 if the decoders always agree. Seeds come from the clock; the first one is printed."""
     first = int(time.time())
     print(f"{BODIES:,} bodies from seed {first}", flush=True)
     with ProcessPoolExecutor() as processes:
         seeds = range(first, first + BODIES // SHARE)
-        for seed, case in zip(
-            seeds, processes.map(partial(differing, bodies=SHARE), seeds), strict=True
-        ):
+        cases = processes.map(partial(differing, bodies=SHARE), seeds)
+        for seed, case in zip(seeds, cases, strict=True):
             if case is not None:
                 print(f"seed {seed}: the decoders differ on {case}")
                 return 1

@@ -1,25 +1,25 @@
-"""Every fault that the stand-in can play, and what has to come of it: a matrix or a typed error.
+"""Every kind of fault, and what a call must end in: the right matrix or a typed error.
 
-`make faults` plays them over a socket, tests/client/test_faults.py in process.
+`python -m stress.faults` plays the scenarios over a socket, tests/client/test_faults.py in process.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import openrouter_embeddings as ore
-from openrouter_embeddings.local.faults import DELIVERIES, Fault, Faults
+from openrouter_embeddings.local.faults import Fault, Faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 Kind = Literal["sync", "async"]
 TEXTS = [f"text number {number}" for number in range(20)]
-# In one request, and in five of which four are under way at once.
+# All texts in one request, or in five requests, four of them at a time.
 BATCHES: dict[str, ore.EmbedOptions] = {
     "one batch": {"batch_size": 128},
     "many batches": {"batch_size": 4, "concurrency": 4},
@@ -29,7 +29,14 @@ EXPECTED = ore.Client.local(model="local/hash").embed(TEXTS).vectors
 
 @dataclass(frozen=True)
 class Scenario:
-    """A fault, and the error that it leads to when it befalls one request, or all (None: none)."""
+    """A fault, and the error that a call raises (None: no error, the right matrix).
+
+    Attributes:
+        name: the first cell in the table of docs/reliability.md.
+        fault: the fault.
+        once: the error if the fault strikes only the first request.
+        always: the error if it strikes every request.
+    """
 
     name: str
     fault: Fault
@@ -37,24 +44,19 @@ class Scenario:
     always: type[ore.EmbeddingsError] | None = None
 
     def script(self, how: str) -> Faults:
-        """`once` or `always`."""
-        values = {name: getattr(self.fault, name) for name in self.fault.__dataclass_fields__}
-        befalls = {"requests": (0,)} if how == "once" else {"probability": 1.0}
-        return Faults([Fault(**{**values, **befalls})])
+        """The script that plays the fault `once` or `always`."""
+        if how == "once":
+            return Faults([replace(self.fault, requests=(0,))])
+        return Faults([replace(self.fault, probability=1.0)])
 
 
 def _status(status: int, always: type[ore.EmbeddingsError], **more: Any) -> Scenario:
-    lasting = status in (401, 402, 403, 404)
-    said = " ".join(f"{name}={value}" for name, value in more.items())
-    return Scenario(
-        f"status {status} {said}".strip(),
-        Fault("status", status=status, **more),
-        always if lasting else None,
-        always,
-    )
+    once = always if status in (401, 402, 403, 404) else None
+    name = " ".join([f"status {status}", *(f"{key}={value}" for key, value in more.items())])
+    return Scenario(name, Fault("status", status=status, **more), once, always)
 
 
-def _answers(kinds: Iterable[str], always: type[ore.EmbeddingsError] | None) -> list[Scenario]:
+def _scenarios(kinds: Iterable[str], always: type[ore.EmbeddingsError] | None) -> list[Scenario]:
     return [Scenario(kind, Fault(kind), None, always) for kind in kinds]
 
 
@@ -79,54 +81,41 @@ SCENARIOS = [
     _status(529, ore.OverloadedError),
     Scenario("error-in-200, 429", Fault("error-in-200", status=429), None, ore.RateLimitError),
     Scenario("error-in-200, 400", Fault("error-in-200", status=400), None, ore.BadRequestError),
-    *_answers(["html"], ore.BadGatewayError),
-    *_answers(["shuffled", "no-index", "floats"], None),
-    *_answers(["empty-data", "missing-item", "surplus-item"], ore.ResponseError),
-    *_answers(["some-indices", "duplicate-index", "index-out-of-range"], ore.ResponseError),
-    *_answers(["null-vector", "nan-vector", "zero-vector", "wrong-width"], ore.ResponseError),
-    *_answers(["broken-base64", "truncated-json"], ore.ResponseError),
-    *(
-        Scenario(kind, Fault(kind, seconds=3600), None, ore.APITimeoutError)
-        for kind in ("slow-headers", "drip", "stall")
-    ),
-    *(
-        Scenario(kind, Fault(kind), None, ore.APIConnectionError)
-        for kind in DELIVERIES
-        if kind.startswith("reset") or kind == "accept-and-close"
-    ),
+    *_scenarios(["html"], ore.BadGatewayError),
+    *_scenarios(["shuffled", "no-index", "floats"], None),
+    *_scenarios(["empty-data", "missing-item", "surplus-item"], ore.ResponseError),
+    *_scenarios(["some-indices", "duplicate-index", "index-out-of-range"], ore.ResponseError),
+    *_scenarios(["null-vector", "nan-vector", "zero-vector", "wrong-width"], ore.ResponseError),
+    *_scenarios(["broken-base64", "truncated-json"], ore.ResponseError),
+    *_scenarios(["slow-headers", "drip", "stall"], ore.APITimeoutError),
+    *_scenarios(["reset-before-headers", "reset-after-headers"], ore.APIConnectionError),
+    *_scenarios(["reset-mid-body", "accept-and-close"], ore.APIConnectionError),
     Scenario("batch-cap of 3", Fault("batch-cap", at_most=3)),
     Scenario("payload-cap of 400 bytes", Fault("payload-cap", at_most=400)),
     Scenario("token-cap of 9", Fault("token-cap", at_most=9)),
     Scenario("no-base64", Fault("no-base64")),
-    Scenario(
-        "poison in one input",
-        Fault("poison", text="number 13"),
-        None,
-        ore.BadRequestError,
-    ),
+    Scenario("poison in one input", Fault("poison", text="number 13"), None, ore.BadRequestError),
     Scenario("rate-limit of 100/s", Fault("rate-limit", per_second=100.0, burst=3.0)),
 ]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a call.
+    """How a call ended.
 
     Attributes:
-        error: its type; None where the right matrix came.
-        again: inputs that were billed more than once.
-        said: what the usage says of it: attempts without a whole answer, vectors refused.
-        problems: what is not as it should be.
+        error: the type of the error; None if the call returned a result.
+        billed_again: inputs that were billed more than once.
+        problems: what is wrong with the result or its usage.
     """
 
     error: type[ore.EmbeddingsError] | None
-    again: int
-    said: str
+    billed_again: int
     problems: tuple[str, ...]
 
 
 def judge(call: Callable[[], ore.EmbeddingResult], faults: Faults) -> Outcome:
-    """Make a call, and hold its result, or its error, to what the service has billed."""
+    """Make a call, and compare its result or error with what the stand-in computed and billed."""
     try:
         result: ore.EmbeddingResult | None = call()
         error = None
@@ -140,29 +129,29 @@ def judge(call: Callable[[], ore.EmbeddingResult], faults: Faults) -> Outcome:
         problems.append("a vector is missing")
     billed = sum((Decimal(str(bill.cost)) for bill in faults.billed), Decimal(0))
     if usage.unanswered == 0 and billed != (usage.cost or 0) and not _unreadable(faults):
-        problems.append(f"{billed} were billed and {usage.cost} reported")
+        problems.append(f"{billed} credits were billed, the usage says {usage.cost}")
     again = faults.billed_twice()
     if again > usage.refused and not usage.unanswered:
-        problems.append("something was billed twice in silence")
-    said = f"{usage.unanswered} unanswered, {usage.refused} refused"
-    return Outcome(type(error) if error else None, again, said, tuple(problems))
+        problems.append("inputs were billed twice, and the usage does not say so")
+    return Outcome(type(error) if error else None, again, tuple(problems))
 
 
 def _unreadable(faults: Faults) -> bool:
-    """An answer that is no JSON names no cost, though it was billed."""
+    """Whether replies are cut off, so that the client cannot read what they cost."""
     return any(fault.kind == "truncated-json" for fault in faults.faults)
 
 
 def embed(kind: Kind, make: Callable[..., Any], options: ore.EmbedOptions) -> ore.EmbeddingResult:
-    """TEXTS through a new client of the kind, made by `make`."""
+    """The result of embedding TEXTS with a client that `make` returns."""
+    result: ore.EmbeddingResult
     if kind == "sync":
         with make() as client:
-            found: ore.EmbeddingResult = client.embed(TEXTS, **options)
-            return found
+            result = client.embed(TEXTS, **options)
+            return result
 
     async def run() -> ore.EmbeddingResult:
         async with make() as client:
-            result: ore.EmbeddingResult = await client.embed(TEXTS, **options)
-            return result
+            awaited: ore.EmbeddingResult = await client.embed(TEXTS, **options)
+            return awaited
 
     return asyncio.run(run())

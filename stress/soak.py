@@ -1,13 +1,11 @@
-"""`make soak`: a long call through random faults, and calls to services that refuse some.
+"""`python -m stress.soak`: a long stream through random faults, and many calls to limited services.
 
-Says what was wrong, missing, sent too often or kept in memory; writes it into docs/reliability.md.
+Reports wrong, missing and duplicate rows, repeated requests, memory, goodput and refusals.
 """
 
 from __future__ import annotations
 
 import re
-import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -23,18 +21,15 @@ from openrouter_embeddings.local.models import MODELS
 from openrouter_embeddings.local.models.parts import read_inputs
 from stamina.instrumentation import set_on_retry_hooks
 
-from stress.faults import served as served_here
-from tools import ROOT
-from tools.pages import fill
+from stress.report import record
+from stress.servers import orembed_serve, served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PAGE = ROOT / "docs" / "reliability.md"
-_BEGIN, _END = "<!-- made by make soak -->", "<!-- end of soak -->"
 TEXTS, BATCH, CONCURRENCY, WIDTH = 200_000, 128, 32, 64
-# 5 % of all requests together, each kind as likely.
-KINDS = [
+# Together they strike 5 % of all requests, each as likely as any other.
+FAULTS = [
     *('kind = "status"\nstatus = 429', 'kind = "status"\nstatus = 429\nretry_after = 1'),
     *('kind = "status"\nstatus = 500', 'kind = "status"\nstatus = 502', 'kind = "html"'),
     *('kind = "status"\nstatus = 503\nretry_after = 1', 'kind = "status"\nstatus = 529'),
@@ -56,42 +51,31 @@ KINDS = [
 
 
 @contextmanager
-def served(script: str, books: list[str]) -> Iterator[str]:
-    """The base URL of `orembed serve --faults` in a process of its own; its books at the end."""
+def served_script(script: str) -> Iterator[tuple[str, list[str]]]:
+    """`orembed serve --faults` with a script: its base URL, and a list for its output."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "faults.toml"
         path.write_text(script)
-        command = [sys.executable, "-m", "openrouter_embeddings.cli", "serve", "--port", "0"]
-        with subprocess.Popen(
-            [*command, "--faults", str(path)], stdout=subprocess.PIPE, text=True
-        ) as process:
-            if process.stdout is None:
-                raise RuntimeError("stdout was asked for")
-            url = process.stdout.readline().strip().partition("=")[2]
-            process.stdout.readline()
-            try:
-                yield url
-            finally:
-                process.send_signal(signal.SIGTERM)
-                books += process.stdout.read().splitlines()
+        with orembed_serve("--faults", str(path)) as serving:
+            yield serving
 
 
 def resident() -> float:
-    """This process's memory in MB."""
+    """This process's resident memory in MB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * 4096 / 1e6
 
 
 def soak() -> tuple[list[str], bool]:
-    """A stream of TEXTS through faults: lines of what was seen, and whether all was right."""
+    """Embed a long stream through faults: lines of results, and whether the test passed."""
     script = "seed = 11\n" + "".join(
-        f"[[fault]]\n{kind}\nprobability = {0.05 / len(KINDS)}\n" for kind in KINDS
+        f"[[fault]]\n{kind}\nprobability = {0.05 / len(FAULTS)}\n" for kind in FAULTS
     )
     seen = np.zeros(TEXTS, np.uint8)
-    wrong, memory, books = 0, [], list[str]()
+    wrong, memory = 0, []
     usage, began = ore.Usage(), time.monotonic()
     with (
-        served(script, books) as url,
+        served_script(script) as (url, output),
         ore.Client("local", base_url=url, model="local/hash", timeout=10) as client,
     ):
         texts = (f"text number {number} of the soak" for number in range(TEXTS))
@@ -106,7 +90,8 @@ def soak() -> tuple[list[str], bool]:
             usage += part.usage
             memory.append(resident())
     least = -(-TEXTS // BATCH)
-    sent = int(books[0].split()[0])
+    arrived, billed = output[0].splitlines()
+    sent = int(arrived.split()[0])
     missing, twice = int((seen == 0).sum()), int((seen > 1).sum())
     tenth = len(memory) // 10
     early, late = (float(np.median(m)) for m in (memory[tenth : 2 * tenth], memory[-tenth:]))
@@ -115,47 +100,47 @@ def soak() -> tuple[list[str], bool]:
     lines = [
         (
             f"- {TEXTS:,} texts in batches of {BATCH} at concurrency {CONCURRENCY}, 5 % of the "
-            f"requests befallen by one of {len(KINDS)} faults: {wrong} wrong, {missing} missing, "
+            f"requests struck by one of {len(FAULTS)} faults: {wrong} wrong, {missing} missing and "
             f"{twice} duplicate rows, in {seconds:.0f} s."
         ),
         (
-            f"- {sent / least:.3f} × the fewest requests. {books[0]}. {books[1]}; "
-            f"the usage says {usage.refused} vectors refused and {usage.unanswered} unanswered."
+            f"- {sent / least:.3f} times as many requests as without faults. {arrived}. {billed}; "
+            f"`usage` counts {usage.refused} refused vectors and {usage.unanswered} unanswered "
+            f"requests."
         ),
-        f"- Resident memory: {early:.0f} MB after a tenth of it, {late:.0f} MB at its end.",
+        f"- Resident memory: {early:.0f} MB after a tenth of the stream, {late:.0f} MB at its end.",
     ]
     return lines, fine
 
 
 def limited(rate: int, retry_after: str, seconds: float) -> tuple[str, bool]:
-    """Many small requests to a service that lets `rate` a second pass."""
+    """Many small requests to a service that admits `rate` requests per second."""
     script = f'[[fault]]\nkind = "rate-limit"\nper_second = {rate}\n{retry_after}\n'
-    books: list[str] = []
-    with served(script, books) as url:
+    with served_script(script) as (url, output):
         answered = answers(url, seconds, max_retries=9)
-    came = int(books[0].split()[0])
-    refused = sum(int(n) for n in re.findall(r"(\d+) × 429", books[0]))
+    sent = int(output[0].split()[0])
+    refused = sum(int(n) for n in re.findall(r"(\d+) × 429", output[0]))
     goodput = answered / (rate * seconds + rate)
-    said = f", `{retry_after}`" if retry_after else ""
+    header = f", `{retry_after}`" if retry_after else ""
     line = (
-        f"- {rate} requests/s allowed{said}, 16 threads for {seconds:.0f} s from a cold start: "
-        f"goodput {goodput:.0%} of what the service allows, {refused / came:.1%} refused."
+        f"- A limit of {rate} requests/s{header}, 16 threads for {seconds:.0f} s from a cold "
+        f"start: goodput {goodput:.0%} of the limit, {refused / sent:.1%} refused."
     )
-    return line, goodput >= 0.9 and refused <= 0.05 * came
+    return line, goodput >= 0.9 and refused <= 0.05 * sent
 
 
-def answers(url: str, seconds: float, *passed_over: type[Exception], max_retries: int) -> int:
-    """How many small calls of 16 threads are answered in so many seconds."""
-    answered, counting = 0, threading.Lock()
+def answers(url: str, seconds: float, *ignored: type[Exception], max_retries: int) -> int:
+    """How many small calls of 16 threads return within so many seconds."""
+    answered, lock = 0, threading.Lock()
     ends = time.monotonic() + seconds
     with ore.Client("local", base_url=url, model="local/hash", concurrency=16) as client:
 
         def work() -> None:
             nonlocal answered
             while time.monotonic() < ends:
-                with suppress(*passed_over):
+                with suppress(*ignored):
                     client.embed("a text", dimensions=WIDTH, max_retries=max_retries)
-                    with counting:
+                    with lock:
                         answered += time.monotonic() < ends
 
         threads = [threading.Thread(target=work) for _ in range(16)]
@@ -167,40 +152,40 @@ def answers(url: str, seconds: float, *passed_over: type[Exception], max_retries
 
 
 def calls_per_second(url: str, seconds: float) -> float:
-    """Calls that do not retry, and pass over 429s."""
+    """How many calls succeed per second if none is retried and 429s are ignored."""
     return answers(url, seconds, ore.RateLimitError, max_retries=0) / seconds
 
 
 def unlucky(seconds: float) -> tuple[str, bool]:
-    """A constant share of 429s whatever the pace, against none."""
+    """The speed when a constant share of calls gets 429 at any pace, compared with no 429s."""
     speeds = []
     for share in (0.0, 0.01, 0.02, 0.05, 0.1):
         script = f'[[fault]]\nkind = "status"\nstatus = 429\nprobability = {share}\n'
-        with served(script if share else "", []) as url:
+        with served_script(script if share else "") as (url, _):
             speeds.append(calls_per_second(url, seconds))
     most, *others = speeds
-    said = ", ".join(f"{speed / most:.0%}" for speed in others)
+    shares = ", ".join(f"{speed / most:.0%}" for speed in others)
     line = (
-        f"- 1, 2, 5 and 10 % of the calls answered with 429 whatever the pace, 16 threads for "
-        f"{seconds:.0f} s each: {said} of the speed without ({most:.0f} calls/s)."
+        f"- 429 for 1, 2, 5 and 10 % of the calls at any pace, 16 threads for {seconds:.0f} s "
+        f"each: {shares} of the speed without 429s ({most:.0f} calls/s)."
     )
     return line, all(speed >= 0.7 * most for speed in others)
 
 
 def moving(low: int, high: int, seconds: float) -> tuple[str, bool]:
-    """A service whose limit changes every 20 seconds."""
-    faults, over = Faults([Fault("rate-limit", per_second=high)]), threading.Event()
+    """Many calls to a service whose limit changes every 20 seconds."""
+    faults, done = Faults([Fault("rate-limit", per_second=high)]), threading.Event()
 
     def move() -> None:
-        while not over.wait(20):
+        while not done.wait(20):
             now = faults.faults[0].per_second
             faults.faults = [Fault("rate-limit", per_second=low if now == high else high)]
 
     mover = threading.Thread(target=move)
     mover.start()
-    with served_here(faults) as url:
+    with served(faults) as url:
         goodput = calls_per_second(url, seconds) / ((low + high) / 2)
-    over.set()
+    done.set()
     mover.join()
     refused = faults.refused[429] / faults.requests
     line = (
@@ -211,20 +196,15 @@ def moving(low: int, high: int, seconds: float) -> tuple[str, bool]:
 
 
 def main() -> int:
-    """0 when everything is as it should be."""
-    set_on_retry_hooks([])
-    lines, fine = soak()
-    for rate, retry_after in ((20, ""), (50, ""), (50, "retry_after = 1")):
-        line, held = limited(rate, retry_after, 60.0)
+    """0 if every measurement is within its bounds."""
+    set_on_retry_hooks([])  # do not log expected retries
+    lines, passed = soak()
+    limits = ((20, ""), (50, ""), (50, "retry_after = 1"))
+    results = [limited(rate, retry_after, 60.0) for rate, retry_after in limits]
+    for line, held in (*results, unlucky(15.0), moving(20, 50, 80.0)):
         lines.append(line)
-        fine = fine and held
-    for line, held in (unlucky(15.0), moving(20, 50, 80.0)):
-        lines.append(line)
-        fine = fine and held
-    print("\n".join(lines))
-    if fine:
-        fill(PAGE, _BEGIN, _END, "\n".join(lines) + "\n")
-    return not fine
+        passed = passed and held
+    return record("stress.soak", "\n".join(lines), passed=passed)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ import hypothesis
 import pytest
 from openrouter_embeddings.testing import JumpingClock, embeddings_service, no_waiting  # noqa: F401 - a fixture
 
-from tests.support import run, serving
+from stress.servers import orembed_serve
+from tests.support import run
 
 # `make test` tries the same examples everywhere, so that a red run is red again for whoever looks;
 # `make contract` tries new ones each time. How fast a machine is says nothing of either.
@@ -78,7 +79,7 @@ def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """The base URL of `orembed serve`, as it prints it."""
-    with serving() as (url, _):
+    with orembed_serve() as (url, _):
         yield url
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+import jsonschema_rs
 from openrouter_embeddings.local.contract import Contract, contract
 
 MEDIA = ("input_audio", "input_video", "input_file")
@@ -147,3 +148,13 @@ def _edit_errors(places: Places) -> None:
 def newest() -> Contract:
     """The stand-in follows it as the third argument of `respond`, or in `Faults`."""
     return Contract(newest_document())
+
+
+def validate(contract: Contract, status: int, body: Any) -> None:
+    """Raise unless the contract allows the body; an undocumented status is validated as a 400."""
+    responses = contract.operation["responses"]
+    names = (str(status), f"{status // 100}XX", "default", "400")
+    described = next(responses[name] for name in names if name in responses)
+    schema = described["content"]["application/json"]["schema"]
+    whole = {**schema, "components": contract.document["components"]}
+    jsonschema_rs.Draft202012Validator(whole).validate(body)

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -191,27 +190,3 @@ def held_by_another(lock: Any) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
-
-
-@contextmanager
-def serving(*options: str) -> Iterator[tuple[str, list[str]]]:
-    """The base URL of `orembed serve`, and its standard error, which comes when it has ended."""
-    command = [sys.executable, "-m", "openrouter_embeddings.cli", "serve", "--port", "0", *options]
-    said: list[str] = []
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        printed = process.stdout.readline() + process.stdout.readline()
-        found = re.fullmatch(
-            r"export OPENROUTER_BASE_URL=(http://127\.0\.0\.1:\d+/api/v1)\n"
-            r"export OPENROUTER_API_KEY=local\n",
-            printed,
-        )
-        assert found, printed
-        try:
-            yield found[1], said
-        finally:
-            process.send_signal(signal.SIGINT)
-            assert process.wait(30) in (0, 130)
-            said.append(process.stderr.read())

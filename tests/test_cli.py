@@ -209,13 +209,13 @@ def test_a_script_of_faults_is_read_before_anything_is_served(
     """What is wrong with it is said in a line."""
     script = tmp_path / "faults.toml"
     for text, words in [
-        ('[[fault]]\nkind = "meteor"', "no fault is called 'meteor'; known are status,"),
-        ('[[fault]]\nkind = "drip"\nspeed = 3', "fault 0: speed is not known"),
-        ("sead = 3", "sead is not known"),
+        ('[[fault]]\nkind = "meteor"', "unknown fault kind 'meteor'; use one of status,"),
+        ('[[fault]]\nkind = "drip"\nspeed = 3', "fault 0: unknown key speed"),
+        ("sead = 3", "unknown key sead"),
         ("[[fault]", "Expected"),
-        ('[fault]\nkind = "drip"', "under [[fault]], in two pairs of brackets"),
-        ("[[fault]]\nstatus = 500", "fault 0: it has no kind"),
-        ('seed = "x"', "seed = 'x' is no integer"),
+        ('[fault]\nkind = "drip"', "as a [[fault]] table, in double brackets"),
+        ("[[fault]]\nstatus = 500", "fault 0: kind is missing"),
+        ('seed = "x"', "seed must be an integer, got 'x'"),
     ]:
         script.write_text(text)
         with pytest.raises(SystemExit):

@@ -54,8 +54,8 @@ def test_no_target_installs_on_the_machine_unasked(target: str) -> None:
 @pytest.mark.parametrize(
     ("words", "command"),
     [
-        ("contract", "tools.contract_over_socket"),
-        ("contract AGAINST=live", "tools.contract_live"),
+        ("contract", "tests.contract.over_socket"),
+        ("contract AGAINST=live", "tests.contract.live"),
         ("contract AGAINST=prism", "pytest tests/contract/against_prism.py"),
         ("stress KIND=fuzz", "stress.fuzz"),
         ("faults", "stress.faults"),

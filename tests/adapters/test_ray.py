@@ -18,7 +18,7 @@ from openrouter_embeddings.local.faults import Faults
 from openrouter_embeddings.local.models import MODELS
 from openrouter_embeddings.local.models.hash import HashModel
 
-from stress.faults import served
+from stress.servers import served
 from tests.adapters.ray_job import BATCH
 from tools import ROOT
 

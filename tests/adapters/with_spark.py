@@ -15,7 +15,7 @@ from openrouter_embeddings.local.faults import Faults
 from openrouter_embeddings.local.models import MODELS
 from openrouter_embeddings.local.models.hash import HashModel
 
-from stress.faults import served
+from stress.servers import served
 from tools import ROOT
 
 SparkSession: Any = import_module("pyspark.sql").SparkSession  # only make spark has it

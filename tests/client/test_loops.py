@@ -12,7 +12,7 @@ from openrouter_embeddings.client import _request
 from openrouter_embeddings.local.faults import Fault, Faults
 from openrouter_embeddings.testing import JumpingClock
 
-from stress.faults import served
+from stress.servers import served
 from tests.http_service import HTTPService
 from tests.support import KEY, KINDS, PNG, Kind
 

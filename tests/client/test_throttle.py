@@ -23,7 +23,7 @@ from openrouter_embeddings.local.faults import Fault, Faults
 from openrouter_embeddings.result import Usage
 from openrouter_embeddings.testing import JumpingClock, Service
 
-from stress.faults import served
+from stress.servers import served
 from tests.support import KINDS
 
 

@@ -17,7 +17,7 @@ from openrouter_embeddings.local.faults import Fault, Faults
 from openrouter_embeddings.testing import JumpingClock, Service
 from openrouter_embeddings.transport import _deadlines
 
-from stress.faults import served
+from stress.servers import served
 from tests.http_service import HTTPService
 from tests.support import KEY, KINDS, Kind
 

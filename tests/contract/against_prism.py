@@ -1,6 +1,6 @@
-"""Our client against another server of the contract, Stoplight Prism: `make contract-prism`.
+"""`make contract-prism`: our client against Stoplight Prism, another server of the contract.
 
-Not named test_…: it needs node, which `make test` does not ask for.
+The module is not named test_…, because it needs node and `make test` does not.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from tests.support import KEY, KINDS, Kind, answer, expected, items_of, vector_o
 PRISM = Path(__file__).parents[2] / ".venv" / "prism" / "node_modules" / ".bin" / "prism"
 TEXTS = ["a cat", "a dog", "a fish"]
 RIGHT = answer(TEXTS)
-# Answers that the contract allows to TEXTS, for Prism to give when asked for one by name.
+# Valid answers to TEXTS, by the names that requests ask Prism for.
 EXAMPLES = {
     "base64": RIGHT,
     "floats": {**RIGHT, "data": items_of(*map(vector_of, TEXTS))},
@@ -39,7 +39,7 @@ STATUSES = sorted(status for status in operation()["responses"] if status != "20
 
 @pytest.fixture(scope="module")
 def prism(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The base URL of Prism in mock mode on the repaired contract, with examples of answers."""
+    """The base URL of Prism in mock mode, with the repaired contract and examples of answers."""
     document = json.loads(json.dumps(contract()))
     success = document["paths"]["/embeddings"]["post"]["responses"]["200"]
     success["content"]["application/json"]["examples"] = {
@@ -70,7 +70,7 @@ def _wait_until_it_listens(log: Path, run: "subprocess.Popen[bytes]") -> None:
 
 
 def embed(kind: Kind, url: str, call: Call, prefer: str) -> tuple[Any, list[int]]:
-    """The result or the error of a call, and the statuses that Prism answered with."""
+    """The result or error of a call, and the statuses of Prism's answers."""
     statuses: list[int] = []
     headers = {"Prefer": prefer}
     options = {"batch_size": 2048, "max_retries": 0, **call.options}
@@ -103,16 +103,16 @@ def embed(kind: Kind, url: str, call: Call, prefer: str) -> tuple[Any, list[int]
 @pytest.mark.parametrize("kind", KINDS)
 @examined
 @given(call=CALLS)
-def test_prism_takes_what_the_client_sends(kind: Kind, prism: str, call: Call) -> None:
-    """Its validator, which is not ours, finds nothing in any request of random public calls."""
+def test_prism_accepts_the_requests_of_the_client(kind: Kind, prism: str, call: Call) -> None:
+    """Prism's own validator finds every request of random public calls valid."""
     _, statuses = embed(kind, prism, call, "example=base64")
     assert set(statuses) == {200}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_the_client_reads_what_prism_answers(kind: Kind, prism: str, example: str) -> None:
-    """Vectors in either encoding, in the order of the inputs, with their cost."""
+def test_the_client_reads_the_answers_of_prism(kind: Kind, prism: str, example: str) -> None:
+    """It returns vectors of either encoding in the order of the inputs, and their cost."""
     result, _ = embed(kind, prism, Call(TEXTS, TEXTS), f"example={example}")
     assert isinstance(result, ore.EmbeddingResult), result
     assert np.array_equal(result.vectors, expected(TEXTS))
@@ -122,8 +122,8 @@ def test_the_client_reads_what_prism_answers(kind: Kind, prism: str, example: st
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("status", STATUSES)
-def test_a_documented_error_is_its_exception(kind: Kind, prism: str, status: str) -> None:
-    """As Prism makes it up from the schema."""
+def test_a_documented_error_raises_its_exception(kind: Kind, prism: str, status: str) -> None:
+    """An error that Prism makes up from the schema raises the exception of its status."""
     error, _ = embed(kind, prism, Call("a", ["a"]), f"code={status}")
     assert type(error) is error_class(int(status))
     assert error.status == int(status)
@@ -132,14 +132,14 @@ def test_a_documented_error_is_its_exception(kind: Kind, prism: str, status: str
 @pytest.mark.parametrize("kind", KINDS)
 @examined
 @given(call=CALLS)
-def test_made_up_answers_are_vectors_or_a_typed_error(kind: Kind, prism: str, call: Call) -> None:
-    """Prism's random answers keep the schema and mean nothing: no other exception comes of them."""
+def test_random_answers_are_vectors_or_a_typed_error(kind: Kind, prism: str, call: Call) -> None:
+    """Answers that are valid but mean nothing raise no other exception."""
     outcome, _ = embed(kind, prism, call, "dynamic=true")
     assert isinstance(outcome, ore.EmbeddingResult | ore.EmbeddingsError)
 
 
 @pytest.mark.parametrize("body", [{"input": 5, "model": "m"}, {"model": "m"}, {"input": "a"}])
 def test_prism_refuses_what_the_contract_refuses(prism: str, body: dict[str, Any]) -> None:
-    """So that the tests above would see a bad request."""
+    """Prism answers an invalid request with a 4xx, so the tests above would notice one."""
     refused = httpx.post(f"{prism}/embeddings", json=body, headers=AUTH)
     assert re.fullmatch("4..", str(refused.status_code))

@@ -13,7 +13,7 @@ from openrouter_embeddings.local.servers.asgi import make_app
 from schemathesis import Case, GenerationMode
 from schemathesis.specs.openapi.checks import ignored_auth
 
-from tools import contract_hooks  # noqa: F401 - registers a hook
+from tests.contract import schemathesis_hooks  # noqa: F401 - registers a hook
 
 # `make contract` asks for 1,000; `make test` tries a few, so that nobody waits.
 EXAMPLES = int(os.environ.get("CONTRACT_EXAMPLES", "40"))

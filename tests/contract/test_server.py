@@ -1,4 +1,4 @@
-"""The stand-in keeps the contract: schemathesis finds nothing, and finds planted bugs."""
+"""schemathesis finds no deviation from the contract in the stand-in, but finds planted bugs."""
 
 import json
 import socket
@@ -16,29 +16,20 @@ from openrouter_embeddings.local.servers.asgi import make_app
 from schemathesis import GenerationMode
 from schemathesis.core.failures import FailureGroup
 
-from tests.contract.oracle import (
-    AUTH,
-    EXCLUDED,
-    SLOW,
-    Request,
-    bodies,
-    cases,
-    examined,
-    schema_of,
-)
+from tests.contract.oracle import AUTH, EXCLUDED, SLOW, Request, bodies, cases, examined, schema_of
+from tests.contract.over_socket import run_schemathesis
+from tests.contract.schemathesis_hooks import with_known_model
 from tests.newest import newest
-from tools.contract_hooks import reaching
-from tools.contract_over_socket import examine
 
 Headers = dict[str, str]
-Planted = Callable[[Any, int, Headers, Any], tuple[int, Headers, Any]]
-"""From (request, status, headers, body) of a right answer to a wrong one."""
+Planted = Callable[[int, Headers, Any], tuple[int, Headers, Any]]
+"""Takes the status, headers and body of a right answer; returns those of a wrong one."""
 
 
 @examined
 @given(cases(GenerationMode.POSITIVE))
-def test_what_the_contract_allows_is_answered(case: Request) -> None:
-    """With 200 and vectors, for a model that exists; every check of schemathesis passes."""
+def test_a_valid_request_gets_vectors(case: Request) -> None:
+    """A valid request for a known model gets a 200 that passes every check of schemathesis."""
     response = case.call(headers=AUTH)
     case.validate_response(response, headers=AUTH, excluded_checks=EXCLUDED)
     assert response.status_code == 200
@@ -46,8 +37,8 @@ def test_what_the_contract_allows_is_answered(case: Request) -> None:
 
 @examined
 @given(cases(GenerationMode.NEGATIVE))
-def test_what_the_contract_refuses_is_refused(case: Request) -> None:
-    """With an error of the contract's shape; every check of schemathesis passes."""
+def test_an_invalid_request_is_refused(case: Request) -> None:
+    """An invalid request gets a 4xx that passes every check of schemathesis."""
     response = case.call(headers=AUTH)
     case.validate_response(response, headers=AUTH, excluded_checks=EXCLUDED)
     assert 400 <= response.status_code < 500
@@ -58,70 +49,50 @@ ANSWERED = jsonschema_rs.Draft202012Validator(schema_of("responses", "200", of=n
 
 @examined
 @given(bodies(schema_of("requestBody", of=newest())))
-def test_what_the_newest_contract_allows_is_answered_by_it(body: Any) -> None:
-    """With vectors, and all that it requires besides."""
-    raw = json.dumps(reaching(body)).encode()
+def test_a_valid_request_of_the_newest_contract_gets_a_valid_answer(body: Any) -> None:
+    """A stand-in that follows the newest contract answers with vectors and all required fields."""
+    raw = json.dumps(with_known_model(body)).encode()
     reply = respond(raw, {"authorization": "Bearer k"}, newest())
     assert reply.status == 200, reply.body
     ANSWERED.validate(json.loads(reply.body))
 
 
+def changed_success(change: Callable[[Any], Any]) -> Planted:
+    """Change the body of every success."""
+    return lambda status, headers, body: (status, headers, change(body) if status == 200 else body)
+
+
+def with_fields(value: Any, fields: dict[str, Any]) -> Any:
+    """An object with changed fields; None removes a field."""
+    return {k: v for k, v in {**value, **fields}.items() if v is not None}
+
+
 def changed(**fields: Any) -> Planted:
-    """Top-level fields of a success that are set otherwise, or gone where None."""
-
-    def plant(_: Any, status: int, headers: Headers, body: Any) -> tuple[int, Headers, Any]:
-        if status != 200:
-            return status, headers, body
-        whole = {**body, **fields}
-        return status, headers, {k: v for k, v in whole.items() if v is not None}
-
-    return plant
+    """Change top-level fields of a success."""
+    return changed_success(lambda body: with_fields(body, fields))
 
 
 def changed_item(**fields: Any) -> Planted:
-    """The same for every item of `data`."""
-
-    def plant(_: Any, status: int, headers: Headers, body: Any) -> tuple[int, Headers, Any]:
-        if status != 200:
-            return status, headers, body
-        items = [{**item, **fields} for item in body["data"]]
-        kept = [{k: v for k, v in item.items() if v is not None} for item in items]
-        return status, headers, {**body, "data": kept}
-
-    return plant
+    """Change fields of every item of `data`."""
+    return changed_success(
+        lambda body: {**body, "data": [with_fields(item, fields) for item in body["data"]]}
+    )
 
 
 def changed_usage(**fields: Any) -> Planted:
-    """The same for `usage`."""
-
-    def plant(_: Any, status: int, headers: Headers, body: Any) -> tuple[int, Headers, Any]:
-        if status != 200:
-            return status, headers, body
-        usage = {k: v for k, v in {**body["usage"], **fields}.items() if v is not None}
-        return status, headers, {**body, "usage": usage}
-
-    return plant
+    """Change fields of `usage`."""
+    return changed_success(lambda body: {**body, "usage": with_fields(body["usage"], fields)})
 
 
-def instead(old: int, status: int, body: Any = None) -> Planted:
-    """Another status, or another body, where `old` would be right."""
-
-    def plant(_: Any, was: int, headers: Headers, said: Any) -> tuple[int, Headers, Any]:
-        return (
-            (status, headers, said if body is None else body)
-            if was == old
-            else (
-                was,
-                headers,
-                said,
-            )
-        )
-
-    return plant
+def instead(old: int, status: int, answer: Any = None) -> Planted:
+    """Answer with another status, and another body unless None, instead of the status `old`."""
+    return lambda right, headers, body: (
+        (right, headers, body) if right != old else (status, headers, answer or body)
+    )
 
 
-def as_html(_: Any, status: int, headers: Headers, body: Any) -> tuple[int, Headers, Any]:
-    """The right body under the wrong content type."""
+def as_html(status: int, headers: Headers, body: Any) -> tuple[int, Headers, Any]:
+    """Send the right body with the wrong content type."""
     return status, {**headers, "content-type": "text/html"}, body
 
 
@@ -153,7 +124,7 @@ SERVER_BUGS: dict[str, Planted] = {
 
 
 class Buggy:
-    """The stand-in with a bug planted into its answers."""
+    """The stand-in with a bug in its answers."""
 
     def __init__(self, bug: Planted) -> None:
         self._app = make_app()
@@ -165,21 +136,21 @@ class Buggy:
         receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
         send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
     ) -> None:
-        """Pass the request on, and spoil the answer."""
+        """Pass the request on, and plant the bug into the answer."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        said: dict[str, Any] = {"body": b""}
+        answer: dict[str, Any] = {"body": b""}
 
         async def collect(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                said.update(message)
+                answer.update(message)
             else:
-                said["body"] += message["body"]
+                answer["body"] += message["body"]
 
         await self._app(scope, receive, collect)
-        headers = {k.decode(): v.decode() for k, v in said["headers"]}
-        status, headers, body = self._bug(None, said["status"], headers, json.loads(said["body"]))
+        headers = {k.decode(): v.decode() for k, v in answer["headers"]}
+        status, headers, body = self._bug(answer["status"], headers, json.loads(answer["body"]))
         raw = json.dumps(body).encode()
         headers["content-length"] = str(len(raw))
         pairs = [(k.encode(), v.encode()) for k, v in headers.items()]
@@ -189,33 +160,33 @@ class Buggy:
 
 @pytest.mark.parametrize("bug", SERVER_BUGS)
 def test_a_planted_bug_is_found(bug: str) -> None:
-    """Each would be seen by the two tests above."""
+    """The checks of the tests above fail for every planted bug."""
     with pytest.raises((FailureGroup, AssertionError)):
-        look_at(Buggy(SERVER_BUGS[bug]))
+        check(Buggy(SERVER_BUGS[bug]))
 
 
 def test_without_a_bug_nothing_is_found() -> None:
-    """The way that bugs are planted raises no alarm by itself."""
-    look_at(Buggy(lambda _, *right: right))
+    """The checks pass for the same application without a bug."""
+    check(Buggy(lambda *right: right))
 
 
-def look_at(app: Buggy) -> None:
-    """The two tests above in short, for another server."""
+def check(app: Buggy) -> None:
+    """Run the checks of the tests above on another application."""
 
     @settings(max_examples=30, deadline=None, database=None, suppress_health_check=SLOW)
     @given(cases(GenerationMode.POSITIVE, app), cases(GenerationMode.NEGATIVE, app))
-    def look(allowed: Request, refused: Request) -> None:
-        for case, right in ((allowed, range(200, 201)), (refused, range(400, 500))):
+    def examine(valid: Request, invalid: Request) -> None:
+        for case, right in ((valid, range(200, 201)), (invalid, range(400, 500))):
             response = case.call(headers=AUTH)
             case.validate_response(response, headers=AUTH, excluded_checks=EXCLUDED)
             assert response.status_code in right
 
-    look()
+    examine()
 
 
 @contextmanager
-def served(app: Buggy) -> Iterator[str]:
-    """The address of an application on this machine."""
+def served_app(app: Buggy) -> Iterator[str]:
+    """The base URL of an application, which a thread of this process serves."""
     config = uvicorn.Config(app, log_level="warning", lifespan="off")
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -230,6 +201,6 @@ def served(app: Buggy) -> Iterator[str]:
 
 @pytest.mark.parametrize(("bug", "status"), [(None, 0), ("another object", 1)])
 def test_a_planted_bug_is_found_over_a_socket(bug: str | None, status: int) -> None:
-    """Some answers are vectors there too, and are looked at."""
-    with served(Buggy(SERVER_BUGS[bug] if bug else lambda _, *right: right)) as url:
-        assert examine(url, "--phases", "fuzzing", "--max-examples", "5") == status
+    """The schemathesis command sees a bug in answers with vectors."""
+    with served_app(Buggy(SERVER_BUGS[bug] if bug else lambda *right: right)) as url:
+        assert run_schemathesis(url, "--phases", "fuzzing", "--max-examples", "5") == status

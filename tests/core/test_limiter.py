@@ -10,7 +10,7 @@ from typing import Literal
 
 import pytest
 from openrouter_embeddings.core.limiter import Limiter
-from openrouter_embeddings.local.limits import Bucket
+from openrouter_embeddings.local.fault_kinds import Bucket
 
 
 @dataclass

@@ -22,7 +22,7 @@ from openrouter_embeddings.local.models.hash import HashModel
 from openrouter_embeddings.local.servers.in_process import LocalTransport
 
 from benchmarks import corpus, report
-from stress.faults import served
+from stress.servers import served
 from tests.newest import newest
 from tests.support import KEY, PNG, in_a_fork
 from tools import helptexts

@@ -20,7 +20,7 @@ from openrouter_embeddings.local.faults import Fault, Faults
 from openrouter_embeddings.testing import Service
 
 from stress import kills
-from stress.faults import served
+from stress.servers import served
 from tests.support import orembed
 
 TEXTS = ["a", "b", "a", "c", ""]
@@ -111,10 +111,10 @@ sys.exit(main(sys.argv[1:]))
 
 
 def test_killed_jobs_lose_nothing_and_pay_for_nothing_twice() -> None:
-    """But for what was in flight; `make kills` does it for longer."""
-    found = kills.killed(rows=2000, kills=3, seed=1)
+    """But for what was in flight; `stress.kills` does it for longer."""
+    found = kills.run_killed_jobs(rows=2000, kills=3, seed=1)
     assert (found.kills >= 3, found.differing) == (True, 0)
-    assert found.again <= found.in_flight
+    assert found.billed_again <= found.in_flight
 
 
 def test_progress_is_a_bar_or_lines(

@@ -289,13 +289,13 @@ def test_a_table_under_another_name_is_said(tmp_path: Path) -> None:
 
 
 def test_damage_anywhere_gives_no_wrong_row() -> None:
-    """Nor is anything of a job paid for again unsaid; `make kills` does it for longer."""
-    results = kills.damaged(rows=300, tries=8, seed=1)
-    assert sum(found.mended for found in results.values()) > 8
+    """Nor is anything of a job paid for again unsaid; `stress.kills` does it for longer."""
+    results = kills.run_damaged_jobs(rows=300, tries=8, seed=1)
+    assert sum(found.repaired for found in results.values()) > 8
     for name, found in results.items():
-        assert (found.tries, found.wrong) == (8, 0)
-        assert found.unsaid == 0 or "cache" in name
-        assert found.harmless + found.mended + found.refused + found.unsaid >= 8
+        assert (found.tries, found.wrong_rows) == (8, 0)
+        assert found.unreported == 0 or "cache" in name
+        assert found.no_effect + found.repaired + found.not_repaired + found.unreported >= 8
     lines = kills.table(results).splitlines()
     assert len(lines) == 2 + 4
     assert len({line.count("|") for line in lines}) == 1

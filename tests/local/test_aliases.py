@@ -1,4 +1,4 @@
-"""The stand-in under the names of the service's models, and the list of its models."""
+"""Aliases: the stand-in's models under the names of the service's models."""
 
 import asyncio
 import json
@@ -16,13 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openrouter_embeddings import cli
-from openrouter_embeddings.local.catalogue import list_models
 from openrouter_embeddings.local.models import MODELS, with_aliases
 from openrouter_embeddings.local.respond import respond
 from openrouter_embeddings.local.servers.asgi import make_app
 from openrouter_embeddings.testing import Service
 
-from tests.support import serving
+from stress.servers import orembed_serve
 
 SMALL = "openai/text-embedding-3-small"
 ALIASES = {SMALL: "local/hash:1536", "acme/mini": "local/minilm:128", "acme/any": "local/hash"}
@@ -31,14 +30,14 @@ LISTS = ("/models", "/embeddings/models")
 
 
 def ask(model: str, text: str = "a cat", **fields: Any) -> tuple[int, Any]:
-    """Status and JSON of an answer of the stand-in with these aliases."""
+    """The status and JSON of an answer of the stand-in with these aliases."""
     body = json.dumps({"model": model, "input": text, **fields}).encode()
     reply = respond(body, AUTH, models=with_aliases(ALIASES))
     return reply.status, json.loads(reply.body)
 
 
 def vector(model: str, **fields: Any) -> np.ndarray[Any, Any]:
-    """The one vector of an answer."""
+    """The vector of an answer with one input."""
     status, body = ask(model, **fields)
     assert status == 200, body
     return np.array(body["data"][0]["embedding"], np.float32)
@@ -48,9 +47,10 @@ def vector(model: str, **fields: Any) -> np.ndarray[Any, Any]:
 def test_an_unchanged_openai_application_runs(
     options: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It names the service's model, asks for dimensions, and looks the model up in the list."""
+    """An application with the OpenAI SDK can use the service's model name and `dimensions`."""
     aliases = [f"{name}={target}" for name, target in ALIASES.items()]
-    with serving(*options, *(word for one in aliases for word in ("--alias", one))) as (url, _):
+    words = [word for alias in aliases for word in ("--alias", alias)]
+    with orembed_serve(*options, *words) as (url, _):
         monkeypatch.setenv("OPENAI_BASE_URL", url)
         monkeypatch.setenv("OPENAI_API_KEY", "local")
         with openai.OpenAI() as application:
@@ -69,14 +69,14 @@ def test_an_unchanged_openai_application_runs(
 
 @given(st.integers(1, 1536))
 def test_dimensions_shorten_the_vectors_of_an_alias(dimensions: int) -> None:
-    """To the first of them, of length 1 again, as the service's models do."""
+    """A shorter vector is the first part of the whole one, normalised again."""
     whole, short = vector(SMALL), vector(SMALL, dimensions=dimensions)
     assert whole.shape == (1536,)
     assert short == pytest.approx(whole[:dimensions] / np.linalg.norm(whole[:dimensions]), abs=1e-6)
 
 
-def test_an_alias_is_its_model_otherwise() -> None:
-    """The same vectors, tokens and limits as the model has with that number of dimensions."""
+def test_an_alias_answers_like_its_model() -> None:
+    """It has the vectors, tokens and limits of the model with that number of dimensions."""
     assert np.array_equal(vector("acme/mini"), vector("local/minilm", dimensions=128))
     assert np.array_equal(vector("acme/any"), vector("local/hash"))
     assert ask("acme/mini")[1]["usage"] == ask("local/minilm")[1]["usage"]
@@ -85,8 +85,8 @@ def test_an_alias_is_its_model_otherwise() -> None:
     assert ask("acme/mini", input=image)[0] == 404
 
 
-def test_a_name_without_an_alias_is_still_unknown() -> None:
-    """The error lists the names there are, aliases among them."""
+def test_an_unknown_model_gets_a_404_that_lists_the_aliases() -> None:
+    """The error lists the models and the aliases."""
     status, body = ask("openai/text-embedding-3-large")
     assert status == 404
     assert "acme/any, acme/mini, local/hash" in body["error"]["message"]
@@ -97,8 +97,8 @@ def test_a_name_without_an_alias_is_still_unknown() -> None:
     [
         ("=local/hash:8", "'' cannot be an alias"),
         ("local/hash=local/minilm", "'local/hash' cannot be an alias"),
-        ("a/b=", "a/b: no model is called ''; known are local/minilm, local/visual, local/hash"),
-        ("a/b=local/hsh:8", "a/b: no model is called 'local/hsh'; known are"),
+        ("a/b=", "a/b: unknown model ''; use one of local/minilm, local/visual, local/hash"),
+        ("a/b=local/hsh:8", "a/b: unknown model 'local/hsh'; use one of"),
         ("a/b=local/hash:", "a/b: local/hash has 1 to 16384 dimensions, not ''"),
         ("a/b=local/hash:0", "a/b: local/hash has 1 to 16384 dimensions, not '0'"),
         ("a/b=local/hash:1e3", "not '1e3'"),
@@ -107,30 +107,30 @@ def test_a_name_without_an_alias_is_still_unknown() -> None:
         ("a/b=local/visual:8", "a/b: local/visual has 144 dimensions, not '8'"),
     ],
 )
-def test_an_alias_that_cannot_be_right_is_refused(alias: str, words: str) -> None:
-    """Before anything is served, in words that say what would be right."""
+def test_an_invalid_alias_raises(alias: str, words: str) -> None:
+    """The error says which names, models and dimensions are valid."""
     name, _, target = alias.partition("=")
     with pytest.raises(ValueError, match=re.escape(words)):
         with_aliases({name: target})
 
 
-def test_the_command_refuses_an_alias_in_a_sentence() -> None:
-    """With the exit status of a usage error."""
+def test_the_command_rejects_an_invalid_alias() -> None:
+    """`orembed serve` prints the reason and ends with status 2."""
     command = ["-m", "openrouter_embeddings.cli", "serve", "--alias", "a/b=local/minilm:1536"]
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "argument --alias: a/b: local/minilm has 32 to 384 dimensions" in done.stderr
 
 
-def test_an_alias_without_a_model_is_told_its_form(capsys: pytest.CaptureFixture[str]) -> None:
-    """A name alone tells no model."""
+def test_an_alias_without_a_model_is_rejected(capsys: pytest.CaptureFixture[str]) -> None:
+    """The error shows the form NAME=MODEL[:N]."""
     with pytest.raises(SystemExit):
         cli.parser().parse_args(["serve", "--alias", "openai/x"])
     assert "'openai/x' names no model; write NAME=MODEL[:N]" in capsys.readouterr().err
 
 
-def test_services_of_tests_have_aliases() -> None:
-    """`testing.Service(aliases=…)`: both clients, and a transport that lists them."""
+def test_a_service_of_the_testing_module_has_aliases() -> None:
+    """Both clients and the transport of `Service(aliases=…)` know them; other clients do not."""
     service = Service(aliases=ALIASES)
     with service.client(model=SMALL) as client:
         assert client.embed("a cat").vectors.shape == (1, 1536)
@@ -149,7 +149,7 @@ def test_services_of_tests_have_aliases() -> None:
 
 
 def test_the_asgi_app_has_aliases_and_lists_them() -> None:
-    """With the service's prefix and without; GET alone, and no key is asked for."""
+    """It lists the aliases at every path without a key, and embeds with them."""
 
     async def run() -> None:
         transport = httpx.ASGITransport(make_app(ALIASES))
@@ -163,39 +163,3 @@ def test_the_asgi_app_has_aliases_and_lists_them() -> None:
             assert len(answer.json()["data"][0]["embedding"]) == 1536
 
     asyncio.run(run())
-
-
-@given(st.integers(1, 7), st.sampled_from(["/models", "/api/v1/embeddings/models"]))
-def test_pages_of_models_make_the_whole_list(limit: int, path: str) -> None:
-    """Whoever follows `links.next` sees every model once, in order."""
-    models = with_aliases(ALIASES)
-    whole = json.loads(list_models(models, path, "").body)
-    found: list[Any] = []
-    following: str | None = f"{path}?limit={limit}"
-    while following:
-        where, _, query = following.partition("?")
-        assert where == path
-        page = json.loads(list_models(models, where, query).body)
-        assert len(page["data"]) <= limit
-        assert page["total_count"] == len(models)
-        found += page["data"]
-        following = page["links"]["next"]
-    assert found == whole["data"]
-    assert whole["links"]["next"] is None
-    beyond = json.loads(list_models(models, path, "offset=500").body)
-    assert (beyond["data"], beyond["links"]["next"]) == ([], None)
-
-
-def test_all_models_come_at_once_unless_a_page_is_asked_for() -> None:
-    """The 500 of a page are the default where `offset` is given alone."""
-    models = with_aliases({f"acme/{n}": "local/hash" for n in range(600)})
-    for query, count in (("", 603), ("offset=0", 500), ("offset=600", 3)):
-        assert len(json.loads(list_models(models, "/models", query).body)["data"]) == count
-
-
-@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "offset=-1", "limit=x", "offset=٣"])
-def test_a_page_that_cannot_be_is_refused(query: str) -> None:
-    """As the service's documentation bounds them."""
-    reply = list_models(MODELS, "/models", query)
-    assert reply.status == 400
-    assert json.loads(reply.body)["error"]["message"].startswith(query.partition("=")[0])

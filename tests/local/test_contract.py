@@ -1,18 +1,17 @@
-"""The stand-in follows the contract of any edition: what it takes, and what its answers have."""
+"""The stand-in follows the contract of any edition, in what it accepts and what it answers."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jsonschema_rs
 import pytest
 from openrouter_embeddings.local.contract import Contract, shipped
 from openrouter_embeddings.local.faults import Fault, Faults
 from openrouter_embeddings.local.respond import respond
 from openrouter_embeddings.testing import Service
 
-from tests.newest import MEDIA, Places, newest, newest_document
+from tests.newest import MEDIA, Places, newest, newest_document, validate
 from tools import editions
 
 AUTH = {"authorization": "Bearer anything"}
@@ -21,12 +20,12 @@ PUBLISHED = EDITIONS / "2026-08-21.md"
 
 
 def published() -> Contract:
-    """A real edition, where it is at hand."""
+    """A real edition, if the file exists."""
     return Contract(editions.published(PUBLISHED.read_bytes()).contract)
 
 
 def with_ranges() -> Contract:
-    """Errors by their first digit, and all others under `default`."""
+    """A contract that documents 5XX and `default` instead of single error statuses."""
     document = newest_document()
     responses = document["paths"]["/embeddings"]["post"]["responses"]
     client, server = responses["400"], responses["500"]
@@ -37,7 +36,7 @@ def with_ranges() -> Contract:
 
 
 def demanding() -> Contract:
-    """Everything that may be there has to be, and nothing else may."""
+    """A contract that requires every field of its answers and allows no others."""
     document = newest_document()
     places = Places(document)
     for status in places.operation["responses"]:
@@ -55,7 +54,7 @@ def _demand(places: Places, schema: dict[str, Any]) -> None:
 
 
 def with_more() -> Contract:
-    """Fields that nobody has heard of, of every type."""
+    """A contract that requires unknown fields of every type."""
     document = newest_document()
     places = Places(document)
     new = {
@@ -93,33 +92,23 @@ REQUESTS: dict[str, Any] = {
                 {"type": "text", "text": "a"},
                 {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
             ]
-        },
+        }
     ],
 }
 STATUSES = [400, 401, 402, 403, 404, 408, 413, 418, 429, 500, 502, 503, 504, 524, 529, 599]
-
-
-def hold(contract: Contract, status: int, body: Any) -> None:
-    """Raise where a body is not what the contract says for its status; as a 400 where nothing."""
-    responses = contract.operation["responses"]
-    names = (str(status), f"{status // 100}XX", "default", "400")
-    described = next(responses[name] for name in names if name in responses)
-    schema = described["content"]["application/json"]["schema"]
-    whole = {**schema, "components": contract.document["components"]}
-    jsonschema_rs.Draft202012Validator(whole).validate(body)
 
 
 @each_contract
 @pytest.mark.parametrize("inputs", REQUESTS)
 @pytest.mark.parametrize("encoding", ["float", "base64"])
 def test_a_success_has_what_the_contract_requires(name: str, inputs: str, encoding: str) -> None:
-    """And vectors, as many as inputs."""
+    """The answer is valid, and has a vector for each input."""
     contract = CONTRACTS[name]()
     request = {"model": "local/hash", "input": REQUESTS[inputs], "encoding_format": encoding}
     reply = respond(json.dumps(request).encode(), AUTH, contract)
     body = json.loads(reply.body)
     assert reply.status == 200, body
-    hold(contract, 200, body)
+    validate(contract, 200, body)
     assert len(body["data"]) == len(REQUESTS[inputs])
     assert all(item["embedding"] for item in body["data"])
 
@@ -127,32 +116,32 @@ def test_a_success_has_what_the_contract_requires(name: str, inputs: str, encodi
 @each_contract
 @pytest.mark.parametrize("status", STATUSES)
 def test_an_error_has_what_the_contract_requires(name: str, status: int) -> None:
-    """Asked for, or by a fault of a script; with its own code and a message."""
+    """Requested errors and errors by faults are valid, and have the right code and a message."""
     contract = CONTRACTS[name]()
     request = json.dumps({"model": f"local/status-{status}", "input": "a"}).encode()
     faults = Faults([Fault("status", status=status)], contract=contract)
     for reply in (respond(request, AUTH, contract), faults.play(request, AUTH, 0.0).reply):
         assert reply.status == status
         body = json.loads(reply.body)
-        hold(contract, status, body)
+        validate(contract, status, body)
         assert body["error"]["code"] == status
         assert body["error"]["message"]
 
 
 @each_contract
 def test_a_refusal_has_what_the_contract_requires(name: str) -> None:
-    """Without a key, of an unknown model, of what is no request."""
+    """The refusal of a missing key, an unknown model or an invalid request is valid."""
     contract = CONTRACTS[name]()
     unknown = b'{"model": "nobody", "input": "a"}'
     refused = {(401, b"{}", 0), (404, unknown, 1), (400, b"{", 1), (400, b"{}", 1)}
     for status, raw, key in refused:
         reply = respond(raw, AUTH if key else {}, contract)
         assert reply.status == status
-        hold(contract, status, json.loads(reply.body))
+        validate(contract, status, json.loads(reply.body))
 
 
 def test_unknown_fields_get_the_plainest_values() -> None:
-    """The first of an enum, null where it may be, the least number."""
+    """They get the first value of an enum, null if it is allowed, or the least number."""
     request = b'{"model": "local/hash", "input": "a"}'
     body = json.loads(respond(request, AUTH, with_more()).body)
     assert {name: body[name] for name in ("count", "level", "tags", "trace", "note")} == {
@@ -165,8 +154,8 @@ def test_unknown_fields_get_the_plainest_values() -> None:
     assert (body["share"], body["final"]) == (0, False)
 
 
-def test_the_description_of_a_range_is_said() -> None:
-    """Of a status that is documented by its first digit."""
+def test_an_error_gets_the_description_of_its_range() -> None:
+    """The message of a 520 is the description of 5XX."""
     contract = with_ranges()
     reply = respond(b'{"model": "local/status-520", "input": "a"}', AUTH, contract)
     described = contract.operation["responses"]["5XX"]["description"]
@@ -174,8 +163,8 @@ def test_the_description_of_a_range_is_said() -> None:
 
 
 @pytest.mark.parametrize("part", MEDIA)
-def test_parts_are_taken_by_the_edition_that_has_them(part: str) -> None:
-    """And refused by any other in words that name what it takes."""
+def test_an_edition_accepts_the_parts_that_it_has(part: str) -> None:
+    """Any other edition refuses the part, and names the parts that it accepts."""
     request = {
         "model": "local/hash",
         "input": [{"content": [{"type": part, part: {"data": "https://example.org/x"}}]}],
@@ -203,19 +192,19 @@ def test_parts_are_taken_by_the_edition_that_has_them(part: str) -> None:
 
 @pytest.mark.parametrize("model", ["local/minilm", "local/visual"])
 @pytest.mark.parametrize("part", MEDIA)
-def test_models_that_cannot_read_a_part_say_so(model: str, part: str) -> None:
-    """As the service says it."""
+def test_a_model_refuses_a_modality_that_it_does_not_support(model: str, part: str) -> None:
+    """The answer is a 404 in the service's words."""
     content = [{"type": part, part: {"data": "https://example.org/x"}}]
     raw = json.dumps({"model": model, "input": [{"content": content}]}).encode()
     reply = respond(raw, AUTH, newest())
     assert reply.status == 404
     kind = part.removeprefix("input_")
-    said = json.loads(reply.body)["error"]["message"]
-    assert said == f"No endpoints found that support {kind} input"
+    message = json.loads(reply.body)["error"]["message"]
+    assert message == f"No endpoints found that support {kind} input"
 
 
-def test_tokens_are_broken_down_by_every_modality() -> None:
-    """Of local/hash, which takes them all; equal data of another kind is another vector."""
+def test_local_hash_tells_every_modality_apart() -> None:
+    """It counts tokens by modality, and equal data of another modality gets another vector."""
     content = [{"type": part, part: {"data": "x"}} for part in MEDIA]
     inputs = [{"content": content}, *({"content": [part]} for part in content)]
     raw = json.dumps({"model": "local/hash", "input": inputs}).encode()
@@ -228,11 +217,7 @@ def test_tokens_are_broken_down_by_every_modality() -> None:
     assert len({tuple(item["embedding"]) for item in body["data"]}) == 4
 
 
-SUCCESS = {
-    "type": "object",
-    "properties": {"new": {"type": "string"}},
-    "required": ["new"],
-}
+SUCCESS = {"type": "object", "properties": {"new": {"type": "string"}}, "required": ["new"]}
 FAILURE = {
     "type": "object",
     "properties": {"error": {"type": "object"}, "failure": {"type": "boolean"}},
@@ -241,12 +226,12 @@ FAILURE = {
 
 
 def described(schema: Any) -> dict[str, Any]:
-    """A message of JSON."""
+    """A request or response with a JSON body."""
     return {"description": "", "content": {"application/json": {"schema": schema}}}
 
 
 def small(responses: dict[Any, Any], request: Any = True) -> dict[str, Any]:
-    """A document with these answers, by status."""
+    """A document with these responses, by status."""
     operation = {
         "requestBody": described(request),
         "responses": {status: described(schema) for status, schema in responses.items()},
@@ -266,14 +251,14 @@ def small(responses: dict[Any, Any], request: Any = True) -> dict[str, Any]:
     ],
 )
 def test_a_success_is_never_completed_as_an_error(responses: dict[Any, Any], has: bool) -> None:
-    """Whatever its status is in the contract, and however YAML has read that."""
+    """It never gets the fields of an error, however the contract writes the statuses."""
     client = Service(contract=small(responses)).client()
     body = client.embed("a").served[0].body
     assert ("new" in body, "failure" in body) == (has, False)
 
 
-def test_an_answer_may_have_no_usage() -> None:
-    """The books say that nothing was billed."""
+def test_a_contract_without_usage_bills_nothing() -> None:
+    """The client reports no cost, and the record shows a cost of 0."""
     closed = {
         "type": "object",
         "properties": {"data": True, "object": True, "model": True},
@@ -297,14 +282,14 @@ def test_an_answer_may_have_no_usage() -> None:
     ],
 )
 def test_a_document_without_the_operation_is_refused(document: Any) -> None:
-    """In words."""
+    """The error says what the document must have."""
     with pytest.raises(ValueError, match="the contract has no POST /embeddings with responses"):
         Contract(document)
 
 
 def test_a_broken_reference_is_refused() -> None:
-    """When the service is made."""
-    with pytest.raises(ValueError, match="refers to '#/components/x', which is not in it"):
+    """`Service` raises an error that names the reference."""
+    with pytest.raises(ValueError, match="refers to '#/components/x', which is not in"):
         Service(contract=small({"200": {"$ref": "#/components/x"}}))
 
 
@@ -330,8 +315,8 @@ def test_a_broken_reference_is_refused() -> None:
         {"model": "local/hash", "input": "a", "dimensions": {}},
     ],
 )
-def test_a_request_that_cannot_be_read_is_refused(request_: Any) -> None:
-    """Though the contract allows it."""
+def test_an_unreadable_request_is_refused_though_the_contract_allows_it(request_: Any) -> None:
+    """A contract without a schema for requests still leads to a 400, and to no crash."""
     loose = Contract(small({"200": True}))
     reply = respond(json.dumps(request_).encode(), AUTH, loose)
     assert reply.status == 400

@@ -1,4 +1,4 @@
-"""The models behind the stand-in do what they say, and no more."""
+"""The stand-in's models: minilm, visual and hash."""
 
 import io
 import subprocess
@@ -21,7 +21,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
 
 def embed(model: str, inputs: object, **options: int) -> ore.EmbeddingResult:
-    """One call of the stand-in."""
+    """The result of one call."""
     with ore.Client.local(model=model) as client:
         return client.embed(inputs, **options)  # type: ignore[arg-type]
 
@@ -36,15 +36,15 @@ def test_minilm_knows_meaning() -> None:
 
 
 def test_minilm_agrees_with_the_published_model() -> None:
-    """The first values of all-MiniLM-L6-v2's vector for the model card's sentence."""
+    """The vector of the model card's sentence begins with the published values."""
     published = [0.0676569, 0.0634959, 0.0487131, 0.0793049, 0.0374480]
     vector = embed("local/minilm", "This is an example sentence").vectors[0]
     assert vector.shape == (384,)
     assert vector[:5] == pytest.approx(published, abs=0.02)  # int8 weights move the third digit
 
 
-def test_minilm_takes_tokens_for_their_text() -> None:
-    """[CLS] this [SEP] by number is the text `this`."""
+def test_minilm_accepts_tokens_instead_of_a_text() -> None:
+    """The numbers of [CLS] this [SEP] get the vector of the text `this`."""
     by_text, by_tokens = embed("local/minilm", "this"), embed("local/minilm", [101, 2023, 102])
     assert np.array_equal(by_text.vectors, by_tokens.vectors)
     assert by_text.usage.prompt_tokens == by_tokens.usage.prompt_tokens == 3
@@ -52,30 +52,30 @@ def test_minilm_takes_tokens_for_their_text() -> None:
 
 @pytest.mark.parametrize("dimensions", [32, 128, 384])
 def test_minilm_shortens_by_truncation(dimensions: int) -> None:
-    """The first values, of length 1 again."""
+    """A shorter vector is the first part of the whole one, normalised again."""
     whole = embed("local/minilm", "a cat").vectors[0]
     short = embed("local/minilm", "a cat", dimensions=dimensions).vectors[0]
-    cut = whole[:dimensions] / np.linalg.norm(whole[:dimensions])
-    assert short == pytest.approx(cut, abs=1e-6)
+    expected = whole[:dimensions] / np.linalg.norm(whole[:dimensions])
+    assert short == pytest.approx(expected, abs=1e-6)
 
 
 def test_minilm_reads_the_first_256_tokens() -> None:
-    """What follows does not change the vector, and is not counted."""
+    """Text after them neither changes the vector nor counts in `usage`."""
     long, longer = embed("local/minilm", ["word " * 254, "word " * 254 + "zebra " * 100]).vectors
     assert np.array_equal(long, longer)
     assert embed("local/minilm", "word " * 999).usage.prompt_tokens == 256
 
 
-def test_a_text_has_one_vector_whatever_is_beside_it() -> None:
-    """Batches of other sizes and lengths give the same bits."""
+def test_a_vector_does_not_depend_on_the_batch() -> None:
+    """A text gets the same bits alone and in a batch of texts of other lengths."""
     texts = ["a", "a cat", "word " * 200, "a dog and a cat sat on a mat"] * 5
     together = embed("local/minilm", texts).vectors
     alone = np.concatenate([embed("local/minilm", text).vectors for text in texts])
     assert np.array_equal(together, alone)
 
 
-def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The model file is checked by its sha256 before it is used."""
+def test_minilm_rejects_other_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It checks the sha256 of the model file before it loads the file."""
     monkeypatch.setattr(minilm, "SHA256", "0" * 64)
     minilm._load.cache_clear()
     with pytest.raises(RuntimeError, match="have sha256 8199be6f"):
@@ -84,7 +84,7 @@ def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_threads_of_a_first_call_load_the_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not once each: it takes a while and much memory."""
+    """Eight requests at once load one model, because loading takes time and memory."""
     made: list[object] = []
     onnxruntime = need("onnxruntime", "local")
     load = onnxruntime.InferenceSession
@@ -101,7 +101,7 @@ def test_threads_of_a_first_call_load_the_model_once(monkeypatch: pytest.MonkeyP
 
 
 def test_the_vocabulary_is_complete() -> None:
-    """30,522 words, in the order the model was trained with."""
+    """It has 30,522 words, in the order that the model was trained with."""
     lines = wordpiece.VOCABULARY.read_text("utf-8").splitlines()
     assert len(lines) == wordpiece.SIZE
     assert [lines[0], lines[100], lines[101], lines[102], lines[2023]] == [
@@ -116,7 +116,7 @@ def test_the_vocabulary_is_complete() -> None:
 @settings(deadline=None)
 @given(TEXT, st.integers(1, 300))
 def test_hash_is_deterministic_and_of_any_width(text: str, dimensions: int) -> None:
-    """The same text has the same unit vector, beside an image too."""
+    """A text gets the same unit vector alone and among other inputs."""
     alone = embed("local/hash", text, dimensions=dimensions).vectors
     again = embed("local/hash", ["other", ore.Content(text)], dimensions=dimensions).vectors
     assert alone.shape == (1, dimensions)
@@ -125,7 +125,7 @@ def test_hash_is_deterministic_and_of_any_width(text: str, dimensions: int) -> N
 
 
 def test_hash_keeps_different_inputs_apart() -> None:
-    """Nearly orthogonal: nothing is like anything."""
+    """Different texts get nearly orthogonal vectors."""
     vectors = embed("local/hash", [f"text {n}" for n in range(50)], dimensions=512).vectors
     cosines = vectors @ vectors.T - np.eye(50)
     assert np.abs(cosines).max() < 0.3
@@ -140,7 +140,7 @@ def jpeg(picture: PIL.Image.Image) -> ore.Image:
 
 @pytest.mark.parametrize("name", sorted(path.name for path in PHOTOS.glob("*.jpg")))
 def test_visual_finds_copies_and_crops(name: str) -> None:
-    """Smaller, darker, cut: still closest to where it came from."""
+    """A smaller, darker or cropped copy is closest to its original."""
     paths = sorted(PHOTOS.glob("*.jpg"))
     with PIL.Image.open(PHOTOS / name) as photo:
         w, h = photo.size
@@ -154,8 +154,8 @@ def test_visual_finds_copies_and_crops(name: str) -> None:
     assert {paths[int(i)].name for i in found.argmax(axis=1)} == {name}
 
 
-def test_a_missing_extra_is_named() -> None:
-    """With the line that installs it."""
+def test_a_missing_extra_raises() -> None:
+    """The error names the command that installs the extra."""
     with pytest.raises(ImportError, match=r'pip install "openrouter-embeddings\[local\]"'):
         need("no_such_module_anywhere", "local")
 
@@ -165,19 +165,19 @@ def test_a_missing_extra_is_named() -> None:
     st.lists(st.text(st.characters(exclude_categories=["Cs", "Z", "C"]), min_size=1), min_size=9),
     st.sampled_from([" ", "\n\n", "  \t"]),
 )
-def test_the_limit_on_characters_leaves_the_first_tokens_as_they_are(
+def test_the_limit_on_characters_does_not_change_the_first_tokens(
     words: list[str], space: str
 ) -> None:
-    """Any text with 256 tokens in its first 65,536 characters has the tokens of the whole."""
-    said = space.join(words) + space
-    text = said * (2 * wordpiece.MOST_CHARACTERS // len(said) + 1)
+    """A text with 256 tokens in its first 65,536 characters keeps them."""
+    line = space.join(words) + space
+    text = line * (2 * wordpiece.MOST_CHARACTERS // len(line) + 1)
     whole = wordpiece.tokenizer().encode(text).ids
     assert len(whole) == wordpiece.LONGEST
     assert wordpiece.encode([text]) == [whole]
 
 
-def test_a_text_is_cut_before_it_is_tokenised(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One text of 63 MB takes 4 GB otherwise; nothing beyond the limit reaches the tokenizer."""
+def test_a_text_is_truncated_before_it_is_tokenised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tokenizer never sees more than the limit; a text of 63 MB would take 4 GB."""
     seen: list[int] = []
 
     class Spy:
@@ -194,13 +194,13 @@ def test_a_text_is_cut_before_it_is_tokenised(monkeypatch: pytest.MonkeyPatch) -
     assert seen == [most, most, 5] * 2
 
 
-def test_a_word_of_accents_alone_has_a_vector() -> None:
-    """A text that leaves no token but [CLS] and [SEP] is embedded like any other."""
+def test_a_text_without_tokens_gets_a_vector() -> None:
+    """An accent alone leaves only [CLS] and [SEP], which get a vector."""
     assert embed("local/minilm", "\u0301").usage.prompt_tokens == 2
 
 
 def test_visual_sees_grey_images_of_16_bits() -> None:
-    """A scan of 16 bits looks as it does in 8 bits, and not white."""
+    """An image of 16 bits gets nearly the vector of the same image of 8 bits."""
     levels = np.linspace(0, 255, 128 * 128).reshape(128, 128).astype(np.uint8)
     pictures = [PIL.Image.fromarray(levels), PIL.Image.fromarray(levels.astype(np.uint16) * 257)]
     assert [picture.mode for picture in pictures] == ["L", "I;16"]
@@ -209,7 +209,7 @@ def test_visual_sees_grey_images_of_16_bits() -> None:
 
 
 def test_visual_sees_palettes_with_transparency() -> None:
-    """Pillow warns of these where they become RGB directly; the picture looks the same."""
+    """A palette image with transparency gets the vector of the image without transparency."""
     picture = PIL.Image.effect_mandelbrot((128, 128), (-3, -2.5, 2, 2.5), 100).convert("P")
     out = io.BytesIO()
     picture.save(out, "PNG", transparency=bytes(range(256)))
@@ -220,7 +220,7 @@ def test_visual_sees_palettes_with_transparency() -> None:
 
 
 def test_a_program_may_end_while_minilm_computes() -> None:
-    """With the status that it gives; a thread that came back from onnxruntime aborted it."""
+    """A thread that returns from onnxruntime at exit does not abort the program."""
     program = """
 import sys, threading
 from openrouter_embeddings.local.models.minilm import MiniLM

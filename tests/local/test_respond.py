@@ -1,17 +1,17 @@
-"""The stand-in answers as the contract says, and refuses what the contract refuses."""
+"""`respond` answers as the contract describes, and refuses what the contract refuses."""
 
 import base64
 import json
 from typing import Any
 
-import jsonschema_rs
 import numpy as np
 import orjson
 import pytest
-from openrouter_embeddings.local.contract import contract, operation
+from openrouter_embeddings.local.contract import operation, shipped
 from openrouter_embeddings.local.models import MODELS
 from openrouter_embeddings.local.respond import respond
 
+from tests.newest import validate
 from tests.support import PNG
 
 AUTH = {"authorization": "Bearer anything"}
@@ -29,28 +29,19 @@ INPUTS: dict[str, Any] = {
 
 
 def ask(request: Any, **headers: str) -> tuple[int, Any]:
-    """Status and JSON of an answer, which is held to the contract."""
+    """The status and JSON of an answer, after validating it against the contract."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     raw = request if isinstance(request, bytes) else json.dumps(request).encode()
     reply = respond(raw, {**AUTH, **named})
     body = json.loads(reply.body)
-    hold_to_contract(reply.status, body)
+    validate(shipped(), reply.status, body)
     return reply.status, body
-
-
-def hold_to_contract(status: int, body: Any) -> None:
-    """Raise where a body is not what the contract says for its status; 400's for undocumented."""
-    responses = operation()["responses"]
-    described = responses.get(str(status), responses["400"])
-    schema = described["content"]["application/json"]["schema"]
-    whole = {**schema, "components": contract()["components"]}
-    jsonschema_rs.Draft202012Validator(whole).validate(body)
 
 
 @pytest.mark.parametrize("form", INPUTS)
 @pytest.mark.parametrize("encoding", ["float", "base64", None])
 def test_local_hash_takes_every_form_of_input(form: str, encoding: str | None) -> None:
-    """In both encodings, with floats when none is named; the vectors are the same."""
+    """Every form works in both encodings, with equal vectors; the default encoding is floats."""
     request = {"model": "local/hash", "input": INPUTS[form], "dimensions": 8}
     status, body = ask(request | ({"encoding_format": encoding} if encoding else {}))
     assert status == 200
@@ -64,7 +55,7 @@ def test_local_hash_takes_every_form_of_input(form: str, encoding: str | None) -
 
 
 def test_usage_counts_real_tokens() -> None:
-    """What the model's own tokenizer makes of a text, [CLS] and [SEP] included."""
+    """`usage` counts the tokens of the model's own tokenizer, [CLS] and [SEP] included."""
     _, body = ask({"model": "local/minilm", "input": ["read a zip archive", "zip"]})
     usage = body["usage"]
     assert usage["prompt_tokens"] == usage["total_tokens"] == 6 + 3
@@ -72,16 +63,16 @@ def test_usage_counts_real_tokens() -> None:
     assert "prompt_tokens_details" not in usage
 
 
-def test_tokens_are_broken_down_when_there_are_two_modalities() -> None:
-    """As the specification says of prompt_tokens_details."""
+def test_usage_breaks_tokens_down_by_modality_if_there_are_several() -> None:
+    """`prompt_tokens_details` counts each modality, as the specification says."""
     _, body = ask({"model": "local/hash", "input": INPUTS["mixed"]})
     details = body["usage"]["prompt_tokens_details"]
     assert details == {"image_tokens": 512, "text_tokens": 3}
     assert body["usage"]["prompt_tokens"] == 515
 
 
-def test_answers_have_what_the_service_adds() -> None:
-    """Not every edition has provider, id, is_byok and cost_details."""
+def test_answers_have_the_fields_that_the_service_adds() -> None:
+    """Answers have provider, id, is_byok and cost_details, even if the edition lacks them."""
     _, body = ask({"model": "local/hash", "input": "a"})
     assert body["provider"] == "Local"
     assert body["id"].startswith("gen-emb-")
@@ -94,8 +85,8 @@ def test_answers_have_what_the_service_adds() -> None:
     }
 
 
-def test_the_same_request_has_the_same_answer() -> None:
-    """No clock, no chance: `respond` is a function."""
+def test_equal_requests_get_equal_answers() -> None:
+    """The answer depends on no clock and no random number."""
     request = json.dumps({"model": "local/minilm", "input": ["a cat", "a dog"]}).encode()
     assert respond(request, AUTH) == respond(request, AUTH)
 
@@ -124,8 +115,8 @@ def test_the_same_request_has_the_same_answer() -> None:
         ({"input": "a", "dimensions": 0}, "dimensions: "),
     ],
 )
-def test_what_the_contract_refuses_is_refused_by_field(request_: Any, field: str) -> None:
-    """A 400 whose message names the field, and does not echo the input."""
+def test_an_invalid_request_gets_a_400_that_names_the_field(request_: Any, field: str) -> None:
+    """The message names the field and is at most 300 characters long."""
     if isinstance(request_, dict) and "required" not in field:
         request_ = {"model": "local/hash", **request_}
     status, body = ask(request_)
@@ -135,20 +126,20 @@ def test_what_the_contract_refuses_is_refused_by_field(request_: Any, field: str
 
 
 def test_whole_numbers_may_be_written_as_floats() -> None:
-    """64.0 is an integer in JSON Schema."""
+    """A width of 64.0 is valid, because it is an integer in JSON Schema."""
     status, body = ask({"model": "local/hash", "input": "a", "dimensions": 64.0})
     assert status == 200
     assert len(body["data"][0]["embedding"]) == 64
 
 
 def test_deep_nesting_is_refused() -> None:
-    """It is an input like any other, not a crash."""
+    """An input of 900 nested lists gets a 400 and causes no crash."""
     status, _ = ask(b'{"model": "local/hash", "input": ' + b"[" * 900 + b"]" * 900 + b"}")
     assert status == 400
 
 
 def test_long_inputs_are_not_echoed() -> None:
-    """An error message stays short whatever was sent."""
+    """An error message has at most 300 characters, however long the request is."""
     _, body = ask({"model": "local/hash", "input": [{"x" * 5000: "y" * 5000}]})
     assert len(body["error"]["message"]) <= 300
     _, body = ask({"model": "z" * 5000, "input": "a"})
@@ -156,8 +147,8 @@ def test_long_inputs_are_not_echoed() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 413, 429, 500, 502, 503, 524, 529])
-def test_any_error_can_be_asked_for(status: int) -> None:
-    """By header or by model name, with the body that the specification gives."""
+def test_a_request_can_ask_for_an_error_status(status: int) -> None:
+    """The header and the model name have the same effect, with the documented message."""
     request = {"model": "local/hash", "input": "a"}
     by_header = ask(request, x_local_status=str(status))
     by_model = ask({**request, "model": f"local/status-{status}"})
@@ -169,15 +160,15 @@ def test_any_error_can_be_asked_for(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_who_must_wait_is_told_how_long(status: int) -> None:
-    """Retry-After comes with these two."""
+def test_429_and_503_have_a_retry_after(status: int) -> None:
+    """These two statuses come with `Retry-After: 1`."""
     body = b'{"model": "local/hash", "input": "a"}'
     assert respond(body, {**AUTH, "x-local-status": str(status)}).headers == {"Retry-After": "1"}
 
 
 @pytest.mark.parametrize("asked", ["200", "600", "x", "", "٤٠٠", "4" * 5000])
-def test_only_errors_can_be_asked_for(asked: str) -> None:
-    """Anything else is a mistake, and said so."""
+def test_a_request_can_ask_for_error_statuses_only(asked: str) -> None:
+    """Anything but a status from 400 to 599 gets a 400 that says so."""
     status, body = ask({"model": f"local/status-{asked}", "input": "a"})
     assert status == 400
     assert "is not 400 to 599" in body["error"]["message"]
@@ -195,10 +186,10 @@ def test_only_errors_can_be_asked_for(asked: str) -> None:
         ({"model": "local/minilm", "input": [[1], [1.5]]}, 400, "input.1: token 0 is 1.5"),
     ],
 )
-def test_what_a_model_lacks_is_said_as_the_service_says_it(
+def test_a_request_that_the_model_cannot_serve_is_refused(
     request_: Any, status: int, words: str
 ) -> None:
-    """404 for a modality or a name, 400 for a value."""
+    """An unknown name or modality gets a 404 in the service's words, an unsupported value a 400."""
     found, body = ask(request_)
     assert found == status
     assert words in body["error"]["message"]
@@ -208,7 +199,7 @@ def test_what_a_model_lacks_is_said_as_the_service_says_it(
     "url", ["https://example.org/a.png", "data:image/png;base64,AAAA", "data:,x", "x", "data:x"]
 )
 def test_images_that_cannot_be_read_are_refused(url: str) -> None:
-    """Nothing is fetched, and damage is no crash."""
+    """URLs other than data: URLs and damaged images get a 400 that names the input."""
     image = {"content": [{"type": "image_url", "image_url": {"url": url}}]}
     status, body = ask({"model": "local/visual", "input": [image]})
     assert status == 400
@@ -216,20 +207,20 @@ def test_images_that_cannot_be_read_are_refused(url: str) -> None:
 
 
 def test_a_request_without_a_key_is_refused() -> None:
-    """As the service does; any key will do here."""
+    """Without an Authorization header, the answer is a 401 of the contract's shape."""
     reply = respond(b"{}", {})
     assert reply.status == 401
-    hold_to_contract(401, json.loads(reply.body))
+    validate(shipped(), 401, json.loads(reply.body))
 
 
-def test_the_models_are_the_documented_ones() -> None:
-    """Three, under their names."""
+def test_the_models_are_hash_minilm_and_visual() -> None:
+    """The stand-in has exactly the three documented models."""
     assert sorted(MODELS) == ["local/hash", "local/minilm", "local/visual"]
 
 
 @pytest.mark.parametrize("inner", [{}, "", [[]], {"content": [{}]}])
-def test_a_small_body_of_many_errors_is_refused_at_once(inner: Any) -> None:
-    """Each would take 10 KB to describe; numbers, which are tokens, may be many."""
+def test_a_request_with_very_many_values_is_refused(inner: Any) -> None:
+    """Each value may be an error that takes 10 KB to describe. Numbers do not count."""
     body = orjson.dumps({"model": "local/hash", "input": [inner] * 40_000})
     reply = respond(body, {"authorization": "Bearer local"})
     assert reply.status == 400

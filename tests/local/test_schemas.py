@@ -1,4 +1,4 @@
-"""Values that schemas allow: made, and completed."""
+"""`Schemas` makes sample values and completes values."""
 
 import re
 from typing import Any
@@ -69,20 +69,20 @@ DOCUMENT = {
 
 
 def allows(schema: dict[str, Any], value: Any) -> bool:
-    """By jsonschema_rs, which is what the contract means."""
+    """Whether jsonschema_rs finds the value valid."""
     whole = {**schema, **DOCUMENT}
     return jsonschema_rs.Draft202012Validator(whole).is_valid(value)
 
 
 @given(SCHEMAS)
-def test_a_value_is_made_that_the_schema_allows(schema: dict[str, Any]) -> None:
-    """Whatever it is made of: references, alternatives, bounds, required fields."""
+def test_a_sample_is_valid(schema: dict[str, Any]) -> None:
+    """Samples meet references, alternatives, bounds and required fields."""
     assert allows(schema, Schemas(DOCUMENT).sample(schema))
 
 
 @given(SCHEMAS, st.dictionaries(NAMES, st.sampled_from([None, {}, []]), max_size=3))
-def test_an_answer_is_completed_once(schema: dict[str, Any], given_: dict[str, Any]) -> None:
-    """What is complete stays as it is, and what is there and allowed stays there."""
+def test_a_complete_value_does_not_change(schema: dict[str, Any], given_: dict[str, Any]) -> None:
+    """Completing a value twice has no further effect, and a valid value stays as it is."""
     schemas = Schemas(DOCUMENT)
     completed = schemas.complete(given_, schema)
     assert schemas.complete(completed, schema) == completed
@@ -95,12 +95,12 @@ NUMBER = {"type": "integer"}
 
 
 def requiring(**properties: Any) -> dict[str, Any]:
-    """An object with all of these."""
+    """The schema of an object that requires these properties."""
     return {"type": "object", "properties": properties, "required": [*properties]}
 
 
 def closed(**properties: Any) -> dict[str, Any]:
-    """The same, with nothing else."""
+    """The same schema, which allows no other properties."""
     return {**requiring(**properties), "additionalProperties": False}
 
 
@@ -121,11 +121,7 @@ def closed(**properties: Any) -> dict[str, Any]:
         ),
         ({"additionalProperties": False, "properties": {"a": {}}}, {"a": 1, "new": 1}, {"a": 1}),
         ({"properties": {"a": {"type": "string"}}}, {"a": None}, {}),
-        (
-            {"properties": {"a": {"type": "string"}}, "required": ["a"]},
-            {"a": None},
-            {"a": ""},
-        ),
+        ({"properties": {"a": {"type": "string"}}, "required": ["a"]}, {"a": None}, {"a": ""}),
         (
             {"items": {"anyOf": [{"type": "null"}, {"type": "object", "required": ["a"]}]}},
             [{}, {"a": 1}],
@@ -200,18 +196,18 @@ def closed(**properties: Any) -> dict[str, Any]:
         ({"properties": {"a": {"$ref": "#/components/itself"}}}, {"a": {}}, {"a": {"z": 0}}),
     ],
 )
-def test_what_is_required_is_added_and_what_has_no_place_is_left_out(
+def test_required_fields_are_added_and_forbidden_ones_removed(
     schema: Any, value: Any, completed: Any
 ) -> None:
-    """In objects within objects, lists and alternatives."""
+    """This works in nested objects, lists and alternatives."""
     assert Schemas(DOCUMENT).complete(value, schema) == completed
 
 
 @pytest.mark.parametrize(
     "reference", ["#/components/nothing", "#/paths/~1x/7", "#/paths/~1x/a", "other.yaml#/x", ""]
 )
-def test_a_reference_that_leads_nowhere_is_said(reference: str) -> None:
-    """With itself, wherever it stands."""
+def test_a_broken_reference_raises(reference: str) -> None:
+    """The error quotes the reference, however deep it stands."""
     document = {**DOCUMENT, "components": {"far": {"items": {"$ref": reference}}}}
     schemas = Schemas(document)
     with pytest.raises(ValueError, match=f"the contract refers to '{re.escape(reference)}'"):
@@ -219,8 +215,8 @@ def test_a_reference_that_leads_nowhere_is_said(reference: str) -> None:
     Schemas(DOCUMENT).check({"$ref": "#/components/itself"})
 
 
-def test_a_schema_that_requires_itself_ends() -> None:
-    """By null where it may, and somewhere in any case."""
+def test_completing_a_schema_that_requires_itself_ends() -> None:
+    """It ends with null if the schema allows null, and at a maximum depth otherwise."""
     node: dict[str, Any] = {"type": ["object", "null"], "required": ["next"]}
     node["properties"] = {"next": {"$ref": "#/components/node"}}
     document = {"components": {"node": node}}

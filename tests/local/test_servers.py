@@ -1,4 +1,4 @@
-"""The stand-in behind a socket: our clients, other people's clients, and the ASGI app."""
+"""The stand-in's servers: a socket, the ASGI app, in process; our clients and the OpenAI SDK."""
 
 import asyncio
 import os
@@ -14,19 +14,20 @@ import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings.local.servers.asgi import make_app
 
-from tests.support import PNG, serving
+from stress.servers import orembed_serve
+from tests.support import PNG
 
 TEXTS = ["a cat", "a dog"]
 
 
 @pytest.fixture(scope="module")
 def wanted() -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    """The vectors, in process."""
+    """The vectors that the in-process client returns."""
     return ore.Client.local().embed(TEXTS).vectors
 
 
 def test_our_clients_over_a_socket(server: str, wanted: np.ndarray) -> None:
-    """Sync and async, every kind of input: the same as in process."""
+    """Both clients return the same vectors over a socket as in process."""
     with ore.Client("local", base_url=server, model="local/minilm") as client:
         assert np.array_equal(client.embed(TEXTS).vectors, wanted)
         mixed: list[ore.EmbedInput] = ["a", ore.Image(PNG), ore.Content("b", ore.Image(PNG))]
@@ -41,7 +42,7 @@ def test_our_clients_over_a_socket(server: str, wanted: np.ndarray) -> None:
 
 
 def test_the_async_client_in_process(wanted: np.ndarray) -> None:
-    """`AsyncClient.local()`."""
+    """`AsyncClient.local()` returns the same vectors as `Client.local()`."""
 
     async def run() -> ore.EmbeddingResult:
         async with ore.AsyncClient.local() as client:
@@ -52,7 +53,7 @@ def test_the_async_client_in_process(wanted: np.ndarray) -> None:
 
 @pytest.mark.parametrize("form", ["default", "float", "base64"])
 def test_the_openai_sdk(server: str, wanted: np.ndarray, form: str) -> None:
-    """Its default (base64, decoded by it), floats, and raw base64."""
+    """The SDK gets the right vectors in its default encoding, as floats and as base64."""
     with openai.OpenAI(base_url=server, api_key="local") as client:
         answer = (
             client.embeddings.create(model="local/minilm", input=TEXTS)
@@ -72,7 +73,7 @@ def test_the_openai_sdk(server: str, wanted: np.ndarray, form: str) -> None:
 
 @pytest.mark.parametrize("form", ["default", "float"])
 def test_the_async_openai_sdk(server: str, wanted: np.ndarray, form: str) -> None:
-    """The same, awaited."""
+    """The asynchronous SDK gets the right vectors in its default encoding and as floats."""
 
     async def run() -> Any:
         async with openai.AsyncOpenAI(base_url=server, api_key="local") as client:
@@ -85,8 +86,8 @@ def test_the_async_openai_sdk(server: str, wanted: np.ndarray, form: str) -> Non
     assert np.array_equal(np.array(rows, np.float32), wanted)
 
 
-def test_the_openai_sdk_sees_errors_as_its_own(server: str) -> None:
-    """The error body has the shape that it reads."""
+def test_the_openai_sdk_raises_its_own_errors(server: str) -> None:
+    """A 429 becomes the SDK's `RateLimitError`, with the Retry-After header."""
     with (
         openai.OpenAI(base_url=server, api_key="local", max_retries=0) as client,
         pytest.raises(openai.RateLimitError) as caught,
@@ -96,7 +97,7 @@ def test_the_openai_sdk_sees_errors_as_its_own(server: str) -> None:
 
 
 def test_the_asgi_app_answers_at_both_paths() -> None:
-    """With the service's prefix and without; other methods and paths are not there."""
+    """It answers with the prefix /api/v1 and without; other methods get 405, other paths 404."""
 
     async def run() -> list[int]:
         transport = httpx.ASGITransport(make_app())
@@ -116,8 +117,8 @@ def test_the_asgi_app_answers_at_both_paths() -> None:
     assert asyncio.run(run()) == [200, 200, 405, 404]
 
 
-def test_a_port_in_use_is_said_in_a_sentence(server: str) -> None:
-    """No traceback, and a status that says so."""
+def test_serve_reports_a_port_in_use(server: str) -> None:
+    """`orembed serve` prints one line without a traceback and ends with status 1."""
     port = server.split(":")[2].split("/", maxsplit=1)[0]
     done = subprocess.run(
         [sys.executable, "-m", "openrouter_embeddings.cli", "serve", "--port", port],
@@ -133,13 +134,13 @@ def test_a_port_in_use_is_said_in_a_sentence(server: str) -> None:
 
 
 @pytest.mark.parametrize("options", [[], ["--faults", os.devnull]])
-def test_an_aborted_upload_is_no_error(options: list[str]) -> None:
-    """A client that hangs up in the middle of a request leaves no line in the server's log."""
-    with serving(*options) as (url, errors):
-        where = httpx.URL(url)
+def test_an_aborted_upload_is_not_logged(options: list[str]) -> None:
+    """If a client hangs up in the middle of a request, the server logs nothing."""
+    with orembed_serve(*options) as (url, output):
+        address = httpx.URL(url)
         head = b"POST /embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\n{"
         for _ in range(3):
-            with socket.create_connection((where.host, where.port)) as line:
+            with socket.create_connection((address.host, address.port)) as line:
                 line.sendall(head)
         assert httpx.get(f"{url}/nowhere").status_code == 404
-    assert errors in ([""], ["orembed: interrupted\n"])
+    assert output[1] in ("", "orembed: interrupted\n")

@@ -1,4 +1,4 @@
-"""For tests of your own code: the stand-in in this process, with faults, and without waiting.
+"""For tests of your own code: the stand-in in this process, with faults and without waiting.
 
 In `conftest.py`:
 
@@ -47,27 +47,28 @@ __all__ = [
 ]  # and `embeddings_service`, where pytest is
 
 _KEY = "local"
-_URL = "http://127.0.0.1/api/v1"  # never dialled
+_URL = "http://127.0.0.1/api/v1"  # nothing connects to it
 
 
 class Service:
-    """The stand-in with faults; its clients never leave this process.
+    """The stand-in with faults, in this process; its clients send nothing over a network.
 
     Args:
-        faults: what goes wrong; the first that befalls a request wins.
-        seed: of what is left to probability.
-        contract: an OpenAPI document with `POST /embeddings`, which the stand-in follows: it
-            refuses what that refuses, and its answers have the fields that it requires, as far as
-            they follow from types, bounds, enums, examples, `allOf`, `anyOf` and `oneOf`: nothing
-            is made up for a `pattern` without an example, nor for `if`, `not` or `uniqueItems`.
-            Default: the one that this package was made from. Raises ValueError for a document
-            without that operation.
-        aliases: further names of models, so that your code need not change its own:
-            `{"openai/text-embedding-3-small": "local/hash:1536"}`. The number is that of the
-            dimensions. Raises ValueError for a model that the stand-in lacks.
+        faults: what goes wrong; docs/reliability.md lists the kinds. If several faults strike a
+            request, the first one wins.
+        seed: of the random numbers behind `probability` and corruptions.
+        contract: an OpenAPI document with `POST /embeddings` to follow (default: the one that this
+            package was made from). The stand-in refuses what the document refuses. Its answers have
+            the fields that the document requires, as far as types, bounds, enums, examples,
+            `allOf`, `anyOf` and `oneOf` determine them; a `pattern` without an example, `if`,
+            `not` and `uniqueItems` are ignored. Raises ValueError for a document without the
+            operation.
+        aliases: more names for the models, so that your code can keep its own:
+            `{"openai/text-embedding-3-small": "local/hash:1536"}`. The number is the number of
+            dimensions. Raises ValueError for a model that the stand-in does not have.
 
     Attributes:
-        faults: the script, what came, and what was billed.
+        faults: the script, and the record of requests, errors and bills.
     """
 
     def __init__(
@@ -77,22 +78,22 @@ class Service:
         contract: dict[str, Any] | None = None,
         aliases: Mapping[str, str] | None = None,
     ) -> None:
-        followed = None if contract is None else Contract(contract)
-        self.faults: Faults = Faults(faults, seed, followed, with_aliases(aliases or {}))
+        parsed = None if contract is None else Contract(contract)
+        self.faults: Faults = Faults(faults, seed, parsed, with_aliases(aliases or {}))
 
     def transport(self) -> LocalTransport:
-        """For an `httpx.Client` or `httpx.AsyncClient` of yours."""
+        """A transport for an `httpx.Client` or `httpx.AsyncClient` of your own."""
         return LocalTransport(self.faults, _now)
 
     def client(self, **defaults: Unpack[EmbedOptions]) -> Client:
-        """A blocking client of this service; its model is `local/hash` unless you say another."""
+        """A blocking client of this service; its default model is `local/hash`."""
         check_names(defaults)
         defaults.setdefault("model", "local/hash")
         http = httpx.Client(transport=self.transport())
         return Client(_KEY, base_url=_URL, http_client=http, **defaults)
 
     def async_client(self, **defaults: Unpack[EmbedOptions]) -> AsyncClient:
-        """The same for asyncio."""
+        """An asyncio client of this service; its default model is `local/hash`."""
         check_names(defaults)
         defaults.setdefault("model", "local/hash")
         http = httpx.AsyncClient(transport=self.transport())
@@ -100,14 +101,14 @@ class Service:
 
 
 def _now() -> float:
-    return _throttle.clock.now()  # whichever clock is there by then
+    return _throttle.clock.now()  # look it up now: `no_waiting` replaces the clock
 
 
 class JumpingClock(_throttle.Clock):
-    """Time that passes only by waiting for it, and then at once.
+    """A clock that jumps ahead whenever somebody waits, so that nobody does.
 
     Attributes:
-        waited: seconds that clients waited for their turn.
+        waited: the seconds of each wait.
     """
 
     def __init__(self) -> None:
@@ -115,15 +116,15 @@ class JumpingClock(_throttle.Clock):
         self.waited: list[float] = []
 
     def now(self) -> float:
-        """Seconds since the clock was made, as far as anybody waited."""
+        """The sum of all waits, in seconds."""
         return self._now
 
     def wait(self, called: threading.Event, seconds: float) -> None:  # noqa: ARG002 - as Clock
-        """Jump."""
+        """Jump ahead by so many seconds."""
         self._jump(seconds)
 
     async def wait_async(self, called: asyncio.Event, seconds: float) -> None:  # noqa: ARG002 - as Clock
-        """The same for asyncio."""
+        """Jump ahead by so many seconds."""
         self._jump(seconds)
 
     def _jump(self, seconds: float) -> None:
@@ -133,7 +134,7 @@ class JumpingClock(_throttle.Clock):
 
 @contextmanager
 def no_waiting() -> Iterator[JumpingClock]:
-    """Retries and turns come at once, in this whole process; their number stays the same."""
+    """Skip the waits before retries and requests, in the whole process; nothing else changes."""
     before, _throttle.clock = _throttle.clock, JumpingClock()
     try:
         yield _throttle.clock
@@ -146,6 +147,6 @@ if find_spec("pytest"):
 
     @pytest.fixture
     def embeddings_service() -> Iterator[Callable[..., Service]]:
-        """Makes a `Service` of the faults it is given; nobody waits while the test runs."""
+        """Returns `Service`, to call with faults; nothing waits while the test runs."""
         with no_waiting():
             yield Service

@@ -65,8 +65,8 @@ GET /embeddings/models list every name.
 
 To see an error, send the header X-Local-Status with a status from 400 to 599, or ask for the model
 local/status-429 (or any other status): the answer has the body that the specification gives.
---faults reads a script of what shall go wrong: statuses, resets, stalls, spoilt answers, caps and
-rate limits, by request number or probability; docs/reliability.md has them all.
+--faults reads a script of what goes wrong (error statuses, resets, stalls, corrupted answers, size
+and rate limits) for which requests or how often; docs/reliability.md lists all faults.
 It refuses what the specification refuses; the providers behind the service refuse more, empty
 texts for one. The cost in its answers is a pretence: 0.02 credits per million tokens."""
 
@@ -102,7 +102,7 @@ def parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only")
     serve.add_argument("--port", type=_port, default=8900, help="default: 8900; 0 takes a free one")
-    serve.add_argument("--faults", type=_faults, metavar="FILE.toml", help="what shall go wrong")
+    serve.add_argument("--faults", type=_faults, metavar="FILE.toml", help="script of faults")
     serve.add_argument(
         "--alias",
         type=_alias,

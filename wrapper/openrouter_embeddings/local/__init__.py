@@ -1,5 +1,5 @@
-"""The service's stand-in: `respond(request bytes) -> reply`, models behind it, doors in front.
+"""The stand-in for the service: `respond(request bytes) -> reply`, with models, faults and servers.
 
-It holds requests to the repaired contract, not to the generated code, so that each can show the
-other to be wrong. It imports nothing of the client.
+It validates requests against the repaired contract and not with the generated code, so tests can
+compare the two. It imports nothing from the client.
 """

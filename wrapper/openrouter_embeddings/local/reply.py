@@ -1,4 +1,4 @@
-"""What the stand-in says, before any HTTP library carries it."""
+"""An answer of the stand-in, independent of any HTTP library."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LocalReply:
-    """An HTTP answer: status, JSON body, and headers beyond the content type."""
+    """An HTTP answer: status, body, and headers besides Content-Type (default: JSON)."""
 
     status: int
     body: bytes
@@ -19,7 +19,7 @@ class LocalReply:
 
 
 class Refusal(Exception):
-    """The stand-in says no: becomes an error body of the contract's shape."""
+    """Ends a request with an error status; `error_reply` makes the contract's error body of it."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The stand-in itself: request bytes to a reply, without HTTP, clock, network or randomness."""
+"""`POST /embeddings`: request bytes to a reply, without HTTP, clock, network or randomness."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 STATUS_HEADER = "x-local-status"
 STATUS_MODEL = "local/status-"
-# Pretend credits per token, so that code that adds up costs has something to add up.
+# Made-up credits per token, so that code that adds up costs has something to add up.
 PRICE = 2e-8
 _PROVIDER = "Local"
-# What a request may be, so that nobody's mistake fills this machine.
+# Limits of a request, so that no mistake fills this machine's memory.
 MAX_BODY = 64 << 20
 MAX_INPUTS = 2048
 
@@ -36,11 +36,14 @@ def respond(
     contract: Contract | None = None,
     models: Mapping[str, Model] = MODELS,
 ) -> LocalReply:
-    """Answer one `POST /embeddings`. `headers` have lower-case names.
+    """Answer one `POST /embeddings`.
 
-    The header `X-Local-Status: 503`, or the model `local/status-503`, asks for an error of that
-    status with the specification's body. `contract` replaces the one that ships, and `models` those
-    that answer.
+    Args:
+        body: the request's body. The model `local/status-503` gets an error of that status, with
+            the body that the specification describes.
+        headers: with lower-case names. `X-Local-Status: 503` has the same effect.
+        contract: the contract to follow (default: the one that ships).
+        models: the models that compute vectors, by name.
     """
     contract = contract or shipped()
     try:
@@ -49,8 +52,8 @@ def respond(
         request = _parsed(body)
         contract.check_request(request)
         if not isinstance(request, dict) or not isinstance(request.get("model"), str):
-            raise Refusal(400, "the request: no object with a model")  # whatever a contract allows
-        _refuse_on_request(request["model"], headers.get(STATUS_HEADER), contract)
+            raise Refusal(400, "the request: not an object with a model")  # some contracts allow it
+        _raise_requested_status(request["model"], headers.get(STATUS_HEADER), contract)
         embedded = _embed(request, models)
     except Refusal as refusal:
         return error_reply(refusal, contract)
@@ -60,26 +63,29 @@ def respond(
 
 def _parsed(body: bytes) -> Any:
     if len(body) > MAX_BODY:
-        raise Refusal(413, f"the request has {len(body)} bytes; {MAX_BODY} are taken")
+        raise Refusal(413, f"the request has {len(body)} bytes; at most {MAX_BODY} are allowed")
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Refusal(400, f"the request is not JSON: {error}") from None
 
 
-def _refuse_on_request(model: str, header: str | None, contract: Contract) -> None:
-    asked = header or (model.removeprefix(STATUS_MODEL) if model.startswith(STATUS_MODEL) else None)
-    if asked is None:
+def _raise_requested_status(model: str, header: str | None, contract: Contract) -> None:
+    by_model = model.removeprefix(STATUS_MODEL) if model.startswith(STATUS_MODEL) else None
+    status_text = header or by_model
+    if status_text is None:
         return
-    known_form = asked.isascii() and asked.isdigit() and len(asked) == 3
-    if not known_form or not 400 <= int(asked) <= 599:
-        raise Refusal(400, f"{STATUS_HEADER} or {STATUS_MODEL}…: {asked[:20]!r} is not 400 to 599")
-    status = int(asked)
+    is_number = status_text.isascii() and status_text.isdigit() and len(status_text) == 3
+    if not is_number or not 400 <= int(status_text) <= 599:
+        raise Refusal(
+            400, f"{STATUS_HEADER} or {STATUS_MODEL}…: {status_text[:20]!r} is not 400 to 599"
+        )
+    status = int(status_text)
     documented = contract.response(status).get("description")
-    known = status in set(HTTPStatus)
-    phrase = documented or (HTTPStatus(status).phrase if known else f"Status {status}")
-    waits = {"Retry-After": "1"} if status in (429, 503) else {}
-    raise Refusal(status, phrase, metadata={"provider_name": _PROVIDER}, headers=waits)
+    is_standard = status in set(HTTPStatus)
+    phrase = documented or (HTTPStatus(status).phrase if is_standard else f"Status {status}")
+    headers = {"Retry-After": "1"} if status in (429, 503) else {}
+    raise Refusal(status, phrase, metadata={"provider_name": _PROVIDER}, headers=headers)
 
 
 def _embed(request: dict[str, Any], models: Mapping[str, Model]) -> Embedded:
@@ -91,15 +97,14 @@ def _embed(request: dict[str, Any], models: Mapping[str, Model]) -> Embedded:
     if dimensions is not None and dimensions not in model.dimensions:
         allowed = spelled(model.dimensions)
         raise Refusal(400, f"dimensions: {dimensions} is not supported by {model.name}: {allowed}")
-    dimensions = (
-        None if dimensions is None else int(dimensions)
-    )  # 64.0 is an integer in JSON Schema
+    if dimensions is not None:
+        dimensions = int(dimensions)  # JSON Schema takes 64.0 for an integer
     try:
         inputs = read_inputs(request.get("input"))
     except ValueError as error:
         raise Refusal(400, f"input: {error}") from None
     if len(inputs) > MAX_INPUTS:
-        raise Refusal(400, f"input: {len(inputs)} inputs, at most {MAX_INPUTS} inputs are taken")
+        raise Refusal(400, f"input: {len(inputs)} inputs, at most {MAX_INPUTS} inputs are allowed")
     needed = {part.modality for parts in inputs for part in parts}
     if model.modalities is not None and (lacking := sorted(needed - model.modalities)):
         raise Refusal(404, f"No endpoints found that support {lacking[0]} input")
@@ -113,7 +118,7 @@ def _success(request: dict[str, Any], embedded: Embedded, body: bytes) -> dict[s
     tokens = sum(embedded.tokens.values())
     cost = round(tokens * PRICE, 12)
     usage: dict[str, Any] = {"prompt_tokens": tokens, "total_tokens": tokens, "cost": cost}
-    if len(embedded.tokens) > 1:  # as the specification says of the breakdown
+    if len(embedded.tokens) > 1:  # the specification wants a breakdown for several modalities only
         usage["prompt_tokens_details"] = {
             f"{modality}_tokens": count for modality, count in sorted(embedded.tokens.items())
         }
@@ -148,7 +153,7 @@ def _cost_details(cost: float) -> dict[str, float]:
 
 
 def error_reply(refusal: Refusal, contract: Contract | None = None) -> LocalReply:
-    """The contract's error body."""
+    """A refusal as a reply, with the contract's error body."""
     error: dict[str, Any] = {"code": refusal.status, "message": refusal.message}
     if refusal.metadata is not None:
         error["metadata"] = refusal.metadata

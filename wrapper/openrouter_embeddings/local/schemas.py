@@ -1,4 +1,4 @@
-"""The schemas of a document: references followed, and values made that they allow."""
+"""The schemas of an OpenAPI document: follow references, complete values, make sample values."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ from openrouter_embeddings._extras import need
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_DEEPEST = 24  # a schema that requires itself has no value
-_CHOICES = "$choices"  # of a flattened schema: the alternatives of each `anyOf` and `oneOf`
-_TOGETHER = ("$ref", "allOf", "anyOf", "oneOf")
+_MAX_DEPTH = 24  # ends the recursion of a schema that requires itself
+_CHOICES = "$choices"  # key in a flattened schema: the alternatives of every `anyOf` and `oneOf`
+_MERGED = ("$ref", "allOf", "anyOf", "oneOf")
 _KINDS = ("object", "array", "string", "boolean", "number")
 
 
 class Schemas:
-    """The schemas of one OpenAPI document, which stays as it is while this lives."""
+    """The schemas of one OpenAPI document, which must not change afterwards."""
 
     def __init__(self, document: dict[str, Any]) -> None:
         self._document = document
-        # what a validator needs besides a schema: all that references may lead to
+        # what a validator needs beside a schema: everything that references can point to
         self._around = {"$defs": _definitions(document)}
         self._around |= {key: document[key] for key in ("components", "paths") if key in document}
         self._flat: dict[int, dict[str, Any]] = {}
         self._samples: dict[int, Any] = {}
         self._validators: dict[int, Any] = {}
-        self._kept: list[Any] = []  # an id means something while its object lives
+        self._alive: list[Any] = []  # the objects whose ids are keys above
 
     def validator(self, schema: Any) -> Any:
-        """Of jsonschema_rs, for this schema with the components that it refers to."""
+        """A validator of jsonschema_rs for the schema and everything that it refers to."""
         found = self._validators.get(id(schema))
         if found is None:
             whole = {**schema, **self._around} if isinstance(schema, dict) else schema
             found = need("jsonschema_rs", "local").Draft202012Validator(whole, mask="the value")
             self._validators[id(schema)] = found
-            self._kept.append(schema)
+            self._alive.append(schema)
         return found
 
     def resolve(self, node: Any) -> Any:
-        """What a reference leads to, with what stands beside it; anything else is itself.
+        """The target of a reference, merged with the keys beside it; any other node as it is.
 
-        Raises ValueError for one that leads nowhere.
+        Raises ValueError for a reference that leads nowhere.
         """
-        for _ in range(_DEEPEST):
+        for _ in range(_MAX_DEPTH):
             if not isinstance(node, dict) or "$ref" not in node:
                 break
             found = self._target(node["$ref"])
@@ -54,7 +54,7 @@ class Schemas:
         return node
 
     def check(self, node: Any) -> None:
-        """Raise ValueError where a reference below a node, or below its target, leads nowhere."""
+        """Raise ValueError if any reference that can be reached from the node leads nowhere."""
         seen: set[int] = set()
         waiting = [node]
         while waiting:
@@ -76,18 +76,18 @@ class Schemas:
                 found = found[int(name) if isinstance(found, list) else name]
         except (AttributeError, LookupError, TypeError, ValueError):
             raise ValueError(
-                f"the contract refers to {reference!r:.200}, which is not in it"
+                f"the contract refers to {reference!r:.200}, which is not in the document"
             ) from None
         return found
 
     def complete(self, value: Any, schema: Any, level: int = 0) -> Any:
-        """A value with what the schema requires besides, and without what it has no place for.
+        """Add the fields that the schema requires to a value, and remove those that it forbids.
 
-        Only objects are completed: a number or a text is what it should be already. Where no
-        alternative of an `anyOf` or `oneOf` can be met, the value stays as it is.
+        Changes objects only, at any depth. If a value can meet no alternative of an `anyOf` or
+        `oneOf`, it stays as it is.
         """
         holds_objects = isinstance(value, list) and value[:1] and isinstance(value[0], dict | list)
-        if level > _DEEPEST or not (isinstance(value, dict) or holds_objects):
+        if level > _MAX_DEPTH or not (isinstance(value, dict) or holds_objects):
             return value
         return self._completed(value, self._flattened(schema), level)
 
@@ -100,7 +100,7 @@ class Schemas:
         return self._completed_object(value, flat, level)
 
     def _completed_choice(self, value: Any, alternatives: list[Any], level: int) -> Any:
-        """By the alternative that keeps the most of the value; the first of several."""
+        """Complete by the alternative that keeps most of the value; by the first of several."""
         if any(self.validator(alternative).is_valid(value) for alternative in alternatives):
             return value
         best, most = value, -1
@@ -131,13 +131,13 @@ class Schemas:
     def sample(self, schema: Any, level: int = 0) -> Any:
         """The plainest value that the schema allows: the first of an enum, null, {}, 0, "", ….
 
-        None where none was found.
+        None if no candidate is allowed.
         """
         if id(schema) not in self._samples:
             valid = self.validator(schema).is_valid
             found = next(filter(valid, self._candidates(schema, level)), None)
             self._samples[id(schema)] = found
-            self._kept.append(schema)
+            self._alive.append(schema)
         return self._samples[id(schema)]
 
     def _candidates(self, schema: Any, level: int) -> Iterator[Any]:
@@ -146,7 +146,7 @@ class Schemas:
             yield flat["const"]
         yield from flat.get("enum", ())
         yield None
-        if level > _DEEPEST:
+        if level > _MAX_DEPTH:
             return
         kinds = flat.get("type", [*_KINDS])
         for kind in kinds if isinstance(kinds, list) else [kinds]:
@@ -170,23 +170,23 @@ class Schemas:
             yield from _numbers(flat, whole=kind == "integer")
 
     def _flattened(self, schema: Any) -> dict[str, Any]:
-        """A schema with its reference followed and its `allOf` put together."""
+        """A schema with its reference followed and its `allOf` merged."""
         if not isinstance(schema, dict):
             return {}
         if id(schema) not in self._flat:
-            self._kept.append(schema)
-            self._flat[id(schema)] = {}  # for one that refers to itself
-            flat = {key: value for key, value in schema.items() if key not in _TOGETHER}
+            self._alive.append(schema)
+            self._flat[id(schema)] = {}  # ends the recursion of a schema that refers to itself
+            flat = {key: value for key, value in schema.items() if key not in _MERGED}
             flat[_CHOICES] = [schema[key] for key in ("anyOf", "oneOf") if key in schema]
             parts = [self._target(schema["$ref"])] if "$ref" in schema else []
             for part in [*parts, *schema.get("allOf", ())]:
-                flat = _together(flat, self._flattened(part))
+                flat = _merged(flat, self._flattened(part))
             self._flat[id(schema)] = flat
         return self._flat[id(schema)]
 
 
 def _definitions(document: Any) -> dict[str, Any]:
-    """Of all `$defs`, wherever they are: a schema refers to its own from its own root."""
+    """All `$defs` of the document: a schema refers to its own from its own root."""
     found: dict[str, Any] = {}
     waiting = [document]
     while waiting:
@@ -199,8 +199,8 @@ def _definitions(document: Any) -> dict[str, Any]:
     return found
 
 
-def _together(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """What holds where both hold; the first counts where they cannot be put together."""
+def _merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Both schemas in one; if they conflict, the first one counts."""
     properties = {**other.get("properties", {}), **one.get("properties", {})}
     for name, inner in one.get("properties", {}).items():
         if other.get("properties", {}).get(name, inner) is not inner:
@@ -215,7 +215,7 @@ def _together(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 
 
 def _kept(before: Any, after: Any) -> int:
-    """How many fields of a value are still there."""
+    """How many fields of a value are still there after a change."""
     if isinstance(before, dict) and isinstance(after, dict):
         return sum(1 + _kept(before[name], after[name]) for name in before if name in after)
     if isinstance(before, list) and before[:1] and isinstance(before[0], dict):
@@ -224,7 +224,7 @@ def _kept(before: Any, after: Any) -> int:
 
 
 def _numbers(flat: dict[str, Any], *, whole: bool) -> Iterator[float]:
-    """Zero, and what is nearest to the bounds."""
+    """Zero, and the numbers nearest to the bounds."""
     step = flat.get("multipleOf", 1 if whole else 0.5)
     bounds = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
     yield 0

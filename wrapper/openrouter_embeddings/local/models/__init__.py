@@ -19,10 +19,10 @@ MODELS: dict[str, Model] = {model.name: model for model in (MiniLM(), VisualMode
 
 
 def with_aliases(aliases: Mapping[str, str]) -> dict[str, Model]:
-    """The models, and such as `{"openai/text-embedding-3-small": "local/hash:1536"}`.
+    """The models and aliases such as `{"openai/text-embedding-3-small": "local/hash:1536"}`.
 
-    The number is that of the dimensions; without one, the model's own. Raises ValueError for a
-    model that is not here, for dimensions that it does not have, and for a name beginning with
+    The number is the number of dimensions (default: the model's own). Raises ValueError for an
+    unknown model, for dimensions that the model does not have, and for a name that begins with
     `local/`.
     """
     return MODELS | {name: _alias(name, target) for name, target in aliases.items()}
@@ -35,7 +35,7 @@ def _alias(name: str, target: str) -> Alias:
         )
     model, has_width, width = target.partition(":")
     if model not in MODELS:
-        raise ValueError(f"{name}: no model is called {model!r}; known are {', '.join(MODELS)}")
+        raise ValueError(f"{name}: unknown model {model!r}; use one of {', '.join(MODELS)}")
     allowed = MODELS[model].dimensions
     if not has_width:
         return Alias(name, MODELS[model], None)

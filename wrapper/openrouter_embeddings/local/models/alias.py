@@ -1,4 +1,4 @@
-"""A model of the stand-in under the name of one of the service's."""
+"""A model of the stand-in under the name of a model of the service."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Alias:
     """A model under another name.
 
     Args:
-        name: what requests call it.
-        model: what answers them.
-        width: dimensions of its vectors; a request's `dimensions` shortens them. None: those of
-            the model.
+        name: the name in requests.
+        model: the model that computes the vectors.
+        width: the dimensions of the vectors (None: the model's own). A request's `dimensions` can
+            ask for fewer.
     """
 
     def __init__(self, name: str, model: Model, width: int | None) -> None:
@@ -32,5 +32,5 @@ class Alias:
         self._width = width
 
     def embed(self, inputs: Sequence[Sequence[Part]], dimensions: int | None) -> Embedded:
-        """One unit vector an input."""
+        """One unit vector for each input."""
         return self._model.embed(inputs, dimensions or self._width)

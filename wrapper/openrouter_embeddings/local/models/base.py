@@ -1,4 +1,4 @@
-"""What a model of the stand-in is."""
+"""The interface of the stand-in's models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .parts import Part
 
 
-TOKENS_PER_MEDIA = 256  # a pretence, in the order of what models count for an image
+TOKENS_PER_MEDIA = 256  # made up, but of the size that models count for an image
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Embedded:
 
 
 class Unsupported(Exception):
-    """An input that the model cannot read; says why."""
+    """Raised for an input that the model cannot read, with the reason."""
 
     def __init__(self, position: int, why: str) -> None:
         super().__init__(why)
@@ -34,7 +34,7 @@ class Unsupported(Exception):
 
 
 def spelled(dimensions: range) -> str:
-    """`32 to 384`, or the one number there is."""
+    """`32 to 384`, or the only number."""
     return f"{dimensions[0]}" if len(dimensions) == 1 else f"{dimensions[0]} to {dimensions[-1]}"
 
 
@@ -47,14 +47,14 @@ class Model(Protocol):
 
     @property
     def modalities(self) -> frozenset[str] | None:
-        """What it takes; None: everything."""
+        """The kinds of input that it takes; None: every kind."""
         ...
 
     @property
     def context_length(self) -> int | None:
-        """Tokens that it reads of an input; None: all."""
+        """How many tokens of an input it reads; None: all."""
         ...
 
     def embed(self, inputs: Sequence[Sequence[Part]], dimensions: int | None) -> Embedded:
-        """One unit vector an input. Raises Unsupported."""
+        """One unit vector for each input. Raises Unsupported."""
         ...

@@ -1,8 +1,8 @@
-"""`local/hash`: every kind of input, any `dimensions`, deterministic, instant. Not semantic.
+"""`local/hash`: random but repeatable vectors for every kind of input and any `dimensions`.
 
-The vector is drawn from a normal distribution with the input's SHA-256 as the seed, so equal
-inputs get equal vectors and different ones are nearly orthogonal. For tests. The whole input
-counts for its vector; `usage` counts the first 256 tokens of a text, as for `local/minilm`.
+For tests: the vectors carry no meaning. The SHA-256 of the whole input seeds a normal distribution,
+so equal inputs get equal vectors, and different inputs get nearly orthogonal ones. `usage` counts
+the first 256 tokens of a text, as for `local/minilm`.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ DEFAULT_DIMENSIONS = 256
 
 
 class HashModel:
-    """Noise that is always the same for the same input."""
+    """Random vectors, always the same for the same input."""
 
     name = "local/hash"
-    description = "Noise, always the same for the same input. For tests."
+    description = "Random vectors, always the same for the same input. For tests."
     context_length = None
-    modalities = None  # all, those of a coming edition too
+    modalities = None  # every kind, also those of later editions
     dimensions: range = range(1, 16_385)
 
     def embed(self, inputs: Sequence[Sequence[Part]], dimensions: int | None) -> Embedded:
-        """One unit vector an input."""
+        """One unit vector for each input."""
         width = dimensions or DEFAULT_DIMENSIONS
         vectors = np.empty((len(inputs), width), np.float32)
         for row, parts in enumerate(inputs):
@@ -50,9 +50,9 @@ class HashModel:
 
 
 def _draw(parts: Sequence[Part], width: int) -> NDArray[np.float32]:
-    # a lone text means the same as a plain string, or images in a batch would move its vector
-    said = json.dumps([[part.text, part.tokens, part.url] for part in parts])
-    seed = int.from_bytes(hashlib.sha256(said.encode()).digest()[:16])
+    # without the modality: a text gets the same vector as a string and as a content part
+    content = json.dumps([[part.text, part.tokens, part.url] for part in parts])
+    seed = int.from_bytes(hashlib.sha256(content.encode()).digest()[:16])
     vector = np.random.Generator(np.random.PCG64(seed)).standard_normal(width, np.float32)
     vector /= np.linalg.norm(vector)
     return vector
@@ -60,5 +60,5 @@ def _draw(parts: Sequence[Part], width: int) -> NDArray[np.float32]:
 
 def _count(inputs: Sequence[Sequence[Part]]) -> int:
     texts = [part.text for parts in inputs for part in parts if part.text]
-    given = sum(len(part.tokens) for parts in inputs for part in parts)
-    return given + (sum(map(len, wordpiece.encode(texts))) if texts else 0)
+    tokens = sum(len(part.tokens) for parts in inputs for part in parts)
+    return tokens + (sum(map(len, wordpiece.encode(texts))) if texts else 0)

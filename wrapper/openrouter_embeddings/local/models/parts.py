@@ -1,4 +1,4 @@
-"""The inputs of a request as models see them: a list of parts each."""
+"""The inputs of a request in the form that models take: a list of parts for each input."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Part:
 
 
 def read_inputs(given: Any) -> list[list[Part]]:
-    """`input` of a request, whichever of its five forms it has.
+    """Parse `input` of a request in any of its five forms.
 
-    Raises ValueError for any other, which a contract may allow that says less than the service's.
+    Raises ValueError for any other form; some contracts allow more than the service's.
     """
     if isinstance(given, str):
         return [[Part("text", text=given)]]
     if not isinstance(given, list):
-        raise ValueError("no text, and no list of inputs")
+        raise ValueError("neither a text nor a list of inputs")
     if given and all(map(_is_number, given)):
         return [[Part("text", tokens=tuple(given))]]
     return [_parts(item) for item in given]
@@ -41,7 +41,7 @@ def _parts(item: Any) -> list[Part]:
     match item:
         case {"content": [*parts]}:
             return [_part(part) for part in parts]
-    raise ValueError("an input that is no text, no list of tokens and has no list of parts")
+    raise ValueError("an input is neither a text, nor a list of tokens, nor an object with parts")
 
 
 def _part(part: Any) -> Part:
@@ -51,9 +51,9 @@ def _part(part: Any) -> Part:
         case {"type": "image_url", "image_url": {"url": str(url)}}:
             return Part("image", url=url)
         case {"type": str(kind)} if kind not in ("text", "image_url"):
-            # of an edition that this stand-in was not written for, perhaps
+            # perhaps from a newer edition of the specification
             return Part(_MODALITIES.get(kind, kind), url=json.dumps(part, sort_keys=True))
-    raise ValueError("a part that is no text, no image and has no other type")
+    raise ValueError("a part is neither a text nor an image, and has no other type")
 
 
 def _is_number(value: Any) -> bool:

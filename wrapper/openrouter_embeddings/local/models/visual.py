@@ -1,4 +1,4 @@
-"""`local/visual`: images by how they look: colours, edges, a thumbnail. No meaning.
+"""`local/visual`: images by how they look (colours, edges, a thumbnail), not by their meaning.
 
 It finds near-duplicates, crops and brighter or smaller copies. It does not know what a cat is.
 """
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
     from .parts import Part
 
-_SIDE = 64  # pixels a side that everything is computed from
-_COLOURS = 4  # levels a channel: 64 colours
+_SIDE = 64  # pixels per side of the image that everything is computed from
+_COLOURS = 4  # levels per channel: 64 colours
 _ANGLES = 8
 _THUMB = 4
-_WEIGHTS = (1.0, 0.5, 0.35)  # colours survive a crop, edges mostly, the thumbnail least
-_MOST_PIXELS = 50_000_000
-_MOST_BYTES = 64 << 20
+_WEIGHTS = (1.0, 0.5, 0.35)  # a crop changes the colours least and the thumbnail most
+_MAX_PIXELS = 50_000_000
+_MAX_BYTES = 64 << 20
 _WIDTH = _COLOURS**3 + _ANGLES * 4 + _THUMB**2 * 3
 
 
 class VisualModel:
-    """Three descriptors side by side, each of unit length times its weight."""
+    """A vector of three descriptors, each of unit length times its weight."""
 
     name = "local/visual"
     description: str = "Images by how they look: colours, edges, a thumbnail."
@@ -42,12 +42,12 @@ class VisualModel:
     dimensions: range = range(_WIDTH, _WIDTH + 1)
 
     def embed(self, inputs: Sequence[Sequence[Part]], dimensions: int | None) -> Embedded:
-        """One unit vector an input; several images of one input are averaged."""
-        del dimensions  # there is one length
+        """One unit vector for each input; several images in an input are averaged."""
+        del dimensions  # there is only one length
         vectors = np.empty((len(inputs), _WIDTH), np.float32)
         for row, parts in enumerate(inputs):
             if not parts:
-                raise Unsupported(row, "no image in it")
+                raise Unsupported(row, "the input has no image")
             seen = np.mean([_describe(_pixels(part.url, row)) for part in parts], axis=0)
             vectors[row] = seen / np.linalg.norm(seen)
         images = sum(map(len, inputs))
@@ -56,24 +56,24 @@ class VisualModel:
 
 def _pixels(url: str, row: int) -> NDArray[np.float64]:
     if not is_data_url(url):
-        raise Unsupported(row, "image_url: only data: URLs are read here, nothing is fetched")
+        raise Unsupported(row, "image_url: the stand-in fetches nothing; use a data: URL")
     pil = need("PIL.Image", "local")
     try:
-        data = read_data_url(url, _MOST_BYTES)
+        data = read_data_url(url, _MAX_BYTES)
         picture: Any
         with pil.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP", "GIF")) as picture:
-            if picture.width * picture.height > _MOST_PIXELS:
+            if picture.width * picture.height > _MAX_PIXELS:
                 raise Unsupported(row, "image_url: more than 50 million pixels")
             upright = need("PIL.ImageOps", "local").exif_transpose(picture)
-            if upright.mode == "I;16":  # `convert` clips all levels above 255 to white
+            if upright.mode == "I;16":  # `convert` would clip levels above 255 to white
                 upright = upright.convert("I").point(lambda level: level * (1 / 257)).convert("L")
-            elif upright.mode == "P":  # Pillow warns where transparency is dropped on the way
+            elif upright.mode == "P":  # avoids a warning of Pillow about transparency
                 upright = upright.convert("RGBA")
             small = upright.convert("RGB").resize((_SIDE, _SIDE), pil.Resampling.BOX)
     except Unsupported:
         raise
-    except Exception:  # noqa: BLE001 - Pillow raises whatever its parsers do
-        raise Unsupported(row, "image_url: not a png, jpeg, webp or gif that can be read") from None
+    except Exception:  # noqa: BLE001 - Pillow's parsers raise anything
+        raise Unsupported(row, "image_url: not a readable png, jpeg, webp or gif") from None
     return np.asarray(small, np.float64) / 255.0
 
 
@@ -84,7 +84,7 @@ def _describe(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _colours(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How much of the image each of 64 colours covers; the root tames large plain areas."""
+    """The share of each of 64 colours; the square root gives large plain areas less weight."""
     levels = np.minimum((pixels * _COLOURS).astype(int), _COLOURS - 1)
     codes = levels @ np.array([_COLOURS**2, _COLOURS, 1])
     counts = np.bincount(codes.ravel(), minlength=_COLOURS**3)
@@ -92,7 +92,7 @@ def _colours(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _edges(grey: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Strength of edges by direction, in each quarter of the image."""
+    """The strength of edges by direction, in each quarter of the image."""
     down, across = np.gradient(grey)
     strength = np.hypot(down, across)
     angle = ((np.arctan2(down, across) % np.pi) / np.pi * _ANGLES).astype(int) % _ANGLES

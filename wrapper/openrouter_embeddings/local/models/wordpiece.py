@@ -1,4 +1,4 @@
-"""WordPiece, lower-case, as all-MiniLM-L6-v2 was trained with: for tokens and for counting them."""
+"""WordPiece in lower case, the tokenizer of all-MiniLM-L6-v2; also counts tokens for `usage`."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from openrouter_embeddings._extras import need
 
 VOCABULARY = Path(__file__).with_name("vocab.txt")
 SIZE = 30_522
-LONGEST = 256  # tokens that the model reads; it was trained on no more
-# Of a text of 63 MB all tokens take 4 GB, and 256 of them have a thousand characters or two. More
-# room than that is for wide tables and for long runs that make one token.
+LONGEST = 256  # tokens that the model reads; it was trained with no more
+# All tokens of a text of 63 MB take 4 GB of memory, but the first 256 take a thousand characters or
+# two. The limit is higher for texts with much white space or with long runs that make one token.
 MOST_CHARACTERS = 65_536
 
 
 @cache
 def tokenizer() -> Any:
-    """Text to token numbers, cut after `LONGEST`; safe to share among threads."""
+    """A tokenizer that truncates after `LONGEST` tokens; safe to share among threads."""
     tokenizers = need("tokenizers", "local")
     lines = VOCABULARY.read_text("utf-8").splitlines()
     wordpiece = tokenizers.models.WordPiece(
@@ -34,9 +34,9 @@ def tokenizer() -> Any:
 
 
 def encode(texts: list[str]) -> list[list[int]]:
-    """Token numbers of each text, [CLS] and [SEP] included: the first 256.
+    """The first 256 token numbers of each text, [CLS] and [SEP] included.
 
-    What follows a text's first 65,536 characters is not read.
+    Reads only the first 65,536 characters of a text.
     """
-    # a batch is no faster, and holds the tokens beyond the first 256 of all its texts at once
+    # `encode_batch` is no faster, and keeps all tokens of all texts in memory at once
     return [tokenizer().encode(text[:MOST_CHARACTERS]).ids for text in texts]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from openrouter_embeddings._extras import need
-from openrouter_embeddings.local.catalogue import list_models
+from openrouter_embeddings.local.model_list import list_models
 from openrouter_embeddings.local.models import with_aliases
 from openrouter_embeddings.local.reply import LocalReply, Refusal
 from openrouter_embeddings.local.respond import MAX_BODY, error_reply, respond
@@ -26,17 +26,16 @@ PATHS = {
 
 
 async def _embeddings(request: Request) -> Response:
-    # one thread a request at most, as many as Starlette's pool has
     from starlette.concurrency import run_in_threadpool  # noqa: PLC0415 - behind an extra
     from starlette.requests import ClientDisconnect  # noqa: PLC0415 - behind an extra
 
     body = bytearray()
     try:
         async for chunk in request.stream():
-            if len(body) <= MAX_BODY:  # the rest is read, so that the client hears, and not kept
+            if len(body) <= MAX_BODY:  # read on, so that the client gets the 413
                 body += chunk
     except ClientDisconnect:
-        return _answer(LocalReply(499, b""))  # nobody reads it
+        return _answer(LocalReply(499, b""))  # the client is gone
     reply = await run_in_threadpool(
         respond, bytes(body), dict(request.headers), models=request.app.state.models
     )
@@ -48,7 +47,7 @@ async def _models(request: Request) -> Response:
 
 
 async def _refused(_: Request, error: Exception) -> Response:
-    """404 and 405 with the body that every other error has."""
+    """404 and 405 with the error body of the contract."""
     from starlette.exceptions import HTTPException  # noqa: PLC0415 - behind an extra
 
     assert isinstance(error, HTTPException)  # noqa: S101 - what Starlette registers us for
@@ -64,11 +63,12 @@ def _answer(reply: LocalReply) -> Response:
 
 
 def make_app(aliases: Mapping[str, str] | None = None) -> Starlette:
-    """The application: `PATHS` with their methods.
+    """Make an application that answers at `PATHS`.
 
     Args:
-        aliases: further names of models, `{"openai/text-embedding-3-small": "local/hash:1536"}`,
-            with the number of dimensions. Raises ValueError for a model that is not here.
+        aliases: more names for the models, with the number of dimensions:
+            `{"openai/text-embedding-3-small": "local/hash:1536"}`. Raises ValueError for an unknown
+            model.
     """
     need("starlette", "local")
     from starlette.applications import Starlette as App  # noqa: PLC0415 - behind an extra

@@ -1,4 +1,4 @@
-"""The stand-in on a socket, with faults that reach below HTTP: resets, stalls, drips."""
+"""The stand-in on a socket with faults, also those below HTTP: resets, stalls, drips."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ import struct
 import time
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from openrouter_embeddings._extras import need
-from openrouter_embeddings.local.catalogue import list_models
-from openrouter_embeddings.local.faults import FaultedReply, Faults
+from openrouter_embeddings.local.fault_kinds import FaultedReply
+from openrouter_embeddings.local.model_list import list_models
 from openrouter_embeddings.local.reply import LocalReply, Refusal
 from openrouter_embeddings.local.respond import MAX_BODY, error_reply
 from openrouter_embeddings.local.servers.asgi import PATHS
+
+if TYPE_CHECKING:
+    from openrouter_embeddings.local.faults import Faults
 
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: closing sends RST
 
 
 class FaultyServer:
-    """Serves on a listening socket until cancelled.
+    """An HTTP server that plays faults, until it is cancelled.
 
-    uvicorn speaks correct HTTP only, so this one writes what it likes; h11, which reads the
-    requests, comes with it.
+    uvicorn only sends correct HTTP, so this server writes its own bytes. h11 reads the requests.
     """
 
     def __init__(self, faults: Faults) -> None:
@@ -33,7 +35,7 @@ class FaultyServer:
         self._open: set[asyncio.StreamWriter] = set()
 
     async def serve(self, listener: socket.socket) -> None:
-        """Answer connections; in the end, close those that clients keep open."""
+        """Answer requests on a listening socket; at the end, close the connections still open."""
         server = await asyncio.start_server(self._connection, sock=listener, limit=1 << 20)
         try:
             await asyncio.get_running_loop().create_future()
@@ -48,8 +50,8 @@ class FaultyServer:
         self._open.add(writer)
         with suppress(ConnectionError, h11.RemoteProtocolError, asyncio.CancelledError):
             while (request := await self._request(connection, reader, writer)) is not None:
-                played = await self._play(*request)
-                if not await self._deliver(played, writer):
+                faulted = await self._play(*request)
+                if not await self._deliver(faulted, writer):
                     break
                 if connection.our_state is h11.MUST_CLOSE:
                     break
@@ -60,7 +62,7 @@ class FaultyServer:
     async def _request(
         self, connection: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> tuple[str, str, dict[str, str], bytes] | None:
-        """Method, target, headers and body of the next request; None when there is no more."""
+        """Method, target, headers and body of the next request; None at the connection's end."""
         h11 = self._h11
         head, body = None, bytearray()
         while True:
@@ -73,10 +75,12 @@ class FaultyServer:
             elif isinstance(event, h11.Request):
                 head = event
             elif isinstance(event, h11.Data):
-                body += event.data if len(body) <= MAX_BODY else b""  # so that the client hears it
+                body += (
+                    event.data if len(body) <= MAX_BODY else b""
+                )  # read on, so that the client gets the 413
             elif isinstance(event, h11.EndOfMessage) and head is not None:
                 headers = {name.decode(): value.decode("latin-1") for name, value in head.headers}
-                # h11 wants to have sent an answer before the next request; ours goes by itself
+                # h11 insists on sending an answer; `_deliver` sends the real one past it
                 connection.send(h11.Response(status_code=200, headers=[("Content-Length", "0")]))
                 connection.send(h11.EndOfMessage())
                 return head.method.decode(), head.target.decode(), headers, bytes(body)
@@ -97,37 +101,26 @@ class FaultyServer:
             return FaultedReply(list_models(self._faults.models, path, query))
         return await asyncio.to_thread(self._faults.play, body, headers, time.monotonic())
 
-    async def _deliver(self, played: FaultedReply, writer: asyncio.StreamWriter) -> bool:
-        """Send a reply the way it shall travel; False where the connection ends with it."""
-        head, body = _head(played.reply), played.reply.body
-        match played.delivery:
-            case None:
-                writer.write(head + body)
-            case "slow-headers":
-                await asyncio.sleep(played.seconds)
-                writer.write(head + body)
-            case "drip":
-                writer.write(head)
-                for at in range(len(body)):
-                    writer.write(body[at : at + 1])
-                    await writer.drain()
-                    await asyncio.sleep(played.seconds / len(body))
-            case "stall":
-                writer.write(head + body[: len(body) // 2])
+    async def _deliver(self, faulted: FaultedReply, writer: asyncio.StreamWriter) -> bool:
+        """Send a reply step by step; False if the connection ends with it."""
+        unsent = bytearray()
+        for step in faulted.steps or ("head", faulted.reply.body):
+            if step == "head":
+                unsent += _head(faulted.reply)
+            elif isinstance(step, bytes):
+                unsent += step
+            else:
+                writer.write(unsent)
                 await writer.drain()
-                await asyncio.sleep(played.seconds)
-                writer.write(body[len(body) // 2 :])
-            case "accept-and-close":
-                return False
-            case how:
-                sent = {"reset-after-headers": head, "reset-mid-body": head + body[:-9]}
-                writer.write(sent.get(how, b""))
-                await writer.drain()
-                writer.get_extra_info("socket").setsockopt(
-                    socket.SOL_SOCKET, socket.SO_LINGER, _RESET
-                )
-                writer.transport.abort()
-                return False
+                unsent = bytearray()
+                if step == "reset":
+                    connection = writer.get_extra_info("socket")
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                    writer.transport.abort()
+                if isinstance(step, str):
+                    return False
+                await asyncio.sleep(step)
+        writer.write(unsent)
         await writer.drain()
         return True
 

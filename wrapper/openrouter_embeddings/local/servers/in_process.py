@@ -3,41 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import TYPE_CHECKING
 
 import httpx
 
 from openrouter_embeddings._extras import need
-from openrouter_embeddings.local.catalogue import list_models
-from openrouter_embeddings.local.faults import FaultedReply
+from openrouter_embeddings.local.fault_kinds import FaultedReply
+from openrouter_embeddings.local.model_list import list_models
 from openrouter_embeddings.local.models import MODELS
 from openrouter_embeddings.local.respond import respond
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
+    from openrouter_embeddings.local.fault_kinds import Step
     from openrouter_embeddings.local.faults import Faults
 
-_RESETS = {
-    "reset-before-headers": "Connection reset by peer",
-    "accept-and-close": "Server disconnected without sending a response.",
-}
+_JSON = {"Content-Type": "application/json"}
 
 
 class LocalTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
     """Answers every request as the stand-in does; for `httpx.Client` and `httpx.AsyncClient`.
 
     Args:
-        faults: what goes wrong. What would take longer than the request's time-out ends as that
-            does, at once; other delays are left out.
-        now: the clock of rate limits.
+        faults: the faults to play. Nothing waits: an answer that would come later than the
+            request's time-out raises `httpx.ReadTimeout` at once, any other comes at once.
+        now: the clock of rate limits, in seconds.
     """
 
     def __init__(
         self, faults: Faults | None = None, now: Callable[[], float] = time.monotonic
     ) -> None:
-        need("jsonschema_rs", "local")  # now, and not in the middle of the first request
+        need("jsonschema_rs", "local")  # fail here, not in the first request
         self._faults = faults
         self._now = now
 
@@ -46,7 +45,7 @@ class LocalTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         return self._answer(request, request.read())
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer in another thread, so that the loop goes on while a model computes."""
+        """Answer in another thread, so that the event loop is free while a model computes."""
         body = await request.aread()
         return await asyncio.to_thread(self._answer, request, body)
 
@@ -55,49 +54,55 @@ class LocalTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         if request.method == "GET" and request.url.path.endswith("/models"):
             models = MODELS if self._faults is None else self._faults.models
             query = request.url.query.decode()
-            played = FaultedReply(list_models(models, request.url.path, query))
-        elif self._faults is None:  # nobody reads the books, so none are kept
-            played = FaultedReply(respond(body, headers))
+            faulted = FaultedReply(list_models(models, request.url.path, query))
+        elif self._faults is None:  # nobody reads the record, so keep none
+            faulted = FaultedReply(respond(body, headers))
         else:
-            played = self._faults.play(body, headers, self._now())
-        said = {"Content-Type": "application/json", **played.reply.headers}
-        if played.delivery is None:
-            return httpx.Response(played.reply.status, headers=said, content=played.reply.body)
-        if message := _RESETS.get(played.delivery):
-            raise httpx.ReadError(message, request=request)
+            faulted = self._faults.play(body, headers, self._now())
+        status, sent = faulted.reply.status, {**_JSON, **faulted.reply.headers}
+        if faulted.steps is None:
+            return httpx.Response(status, headers=sent, content=faulted.reply.body)
         timeout = request.extensions.get("timeout", {}).get("read")
-        too_slow = timeout is not None and played.seconds > timeout
-        if played.delivery == "slow-headers" and too_slow:
-            raise httpx.ReadTimeout("timed out", request=request)
-        stream = _Body(played, too_slow=too_slow)
-        return httpx.Response(played.reply.status, headers=said, stream=stream)
+        received = _received(faulted.steps, math.inf if timeout is None else timeout)
+        next(received)  # the headers
+        return httpx.Response(status, headers=sent, stream=_Body(received))
+
+
+def _received(steps: Iterable[Step], timeout: float) -> Iterator[bytes]:
+    """What a client receives: b"" for the headers, then the body in pieces.
+
+    Raises what httpx raises once a step breaks the connection or the pauses exceed the time-out.
+    """
+    waited = 0.0
+    for step in steps:
+        if step == "close":
+            raise httpx.ReadError("Server disconnected without sending a response.")
+        if step == "reset":
+            raise httpx.ReadError("Connection reset by peer")
+        if isinstance(step, float | int):
+            waited += step
+            if waited > timeout:
+                raise httpx.ReadTimeout("timed out")
+        else:
+            yield b"" if step == "head" else step
 
 
 class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body that breaks off, or does not, as its delivery says."""
+    """A body that comes in pieces and may break off."""
 
-    def __init__(self, played: FaultedReply, *, too_slow: bool) -> None:
-        self._played = played
-        self._too_slow = too_slow
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
 
     def __iter__(self) -> Iterator[bytes]:
-        body = self._played.reply.body
-        if self._played.delivery == "reset-after-headers":
-            raise httpx.ReadError("Connection reset by peer")
-        yield body[: len(body) // 2]
-        if self._played.delivery == "reset-mid-body":
-            raise httpx.ReadError("Connection reset by peer")
-        if self._too_slow:
-            raise httpx.ReadTimeout("timed out")
-        yield body[len(body) // 2 :]
+        return self._pieces
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        for chunk in self:
-            yield chunk
+        for piece in self._pieces:
+            yield piece
 
 
 def http_client() -> httpx.Client:
-    """An httpx client that only ever talks to the stand-in."""
+    """An httpx client that only talks to the stand-in in this process."""
     return httpx.Client(transport=LocalTransport())
 
 

@@ -1,4 +1,4 @@
-"""`make contract-live` against the stand-in, and against one that deviates."""
+"""`make contract-live`, against the stand-in and against one that deviates from the contract."""
 
 import json
 from collections.abc import Callable
@@ -10,37 +10,37 @@ import pytest
 from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.local.respond import respond
 
+from tests.contract import live
+from tests.contract.live_probes import PROBES, most_tokens
 from tests.support import KEY
-from tools import contract_live
-from tools.live_probes import PROBES, most_tokens
 
 Deviation = Callable[[dict[str, Any], int, Any], tuple[int, Any]]
-"""From a request, and the right status and body, to those that are sent instead."""
+"""From a request and the right status and body to the status and body that are sent instead."""
 
 
 def examined(deviate: Deviation, most: str = "1") -> tuple[tuple[int, int], list[str]]:
-    """The verdict on a stand-in that deviates, and what was said."""
+    """What `examine` returns and prints for a stand-in that deviates."""
 
     def handle(request: httpx.Request) -> httpx.Response:
         reply = respond(request.content, {k.lower(): v for k, v in request.headers.items()})
         status, body = deviate(json.loads(request.content), reply.status, json.loads(reply.body))
         return httpx.Response(status, json=body)
 
-    said: list[str] = []
+    output: list[str] = []
     with httpx.Client(transport=httpx.MockTransport(handle)) as http:
-        examination = contract_live.Examination(
+        examination = live.Examination(
             "https://service.invalid/api/v1", Secret(KEY), "local/hash", http
         )
-        return contract_live.examine(examination, Decimal(most), said.append), said
+        return live.examine(examination, Decimal(most), output.append), output
 
 
 def test_the_stand_in_keeps_the_contract(
     server: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The command says the most it can cost first, then that nothing differs, and never the key."""
+    """The command prints the most it can cost, then that nothing differs, and never the key."""
     monkeypatch.setenv("OPENROUTER_BASE_URL", server)
     monkeypatch.setenv("OPENROUTER_API_KEY", KEY)
-    assert contract_live.main(["--model", "local/hash", "--price", "0.02"]) == 0
+    assert live.main(["--model", "local/hash", "--price", "0.02"]) == 0
     first, *others = capsys.readouterr().out.splitlines()
     assert f"{len(PROBES)} requests" in first
     assert f"{Decimal(most_tokens()) * Decimal('0.02') / 1_000_000:f} credits" in first
@@ -73,13 +73,13 @@ def _wide(request: dict[str, Any], body: Any) -> Any:
     [
         (_if_success(lambda _, b: {**b, "model": 5}), "one text: status 200: model: "),
         (_if_success(lambda _, b: {**b, "data": b["data"][:1]}), "three texts in order: 1 embed"),
-        (_if_success(_of_other_texts), "three texts in order: is not the vector of 'one text'"),
+        (_if_success(_of_other_texts), "three texts in order: the vector is not that of"),
         (_if_success(_wide), "64 dimensions: 64 dimensions were asked for, 2 came back"),
         (
             lambda r, s, b: (
                 (400, {"error": {"code": 400, "message": "?"}}) if "user" in r else (s, b)
             ),
-            "a user: allowed by the contract, refused with 400",
+            "a user: allowed by the contract, but refused with 400",
         ),
         (lambda r, s, b: (418, b) if s == 404 else (s, b), "no such model: status 418 is not in"),
         (
@@ -89,25 +89,26 @@ def _wide(request: dict[str, Any], body: Any) -> Any:
         (lambda r, s, b: (s, "no"), "one text: status 200: the whole: "),
         (
             lambda r, s, b: (200, {"error": {"code": 403, "message": "?"}}) if s == 200 else (s, b),
-            "one text: allowed by the contract, refused with 200",
+            "one text: allowed by the contract, but refused with 200",
         ),
     ],
 )
-def test_a_deviation_is_said(deviation: Deviation, line: str) -> None:
-    """With the probe it was seen in, and what was due."""
-    (differed, _), said = examined(deviation)
+def test_a_deviation_is_reported(deviation: Deviation, line: str) -> None:
+    """The line names the probe, and says what is wrong with its answer."""
+    (differed, _), output = examined(deviation)
     assert differed
-    assert any(found.startswith(f"differs     {line}") for found in said), said
+    assert any(found.startswith(f"differs     {line}") for found in output), output
 
 
-def test_what_ought_to_be_refused_and_is_not() -> None:
-    """An answer to a request without an input, say."""
+def test_an_answer_to_an_invalid_request_is_reported() -> None:
+    """An answer to a request without input is a deviation."""
     right = json.loads(
         respond(b'{"input":"a","model":"local/hash"}', {"authorization": "Bearer x"}).body
     )
-    (_, _), said = examined(lambda r, s, b: (200, right) if s == 400 else (s, b))
+    (_, _), output = examined(lambda r, s, b: (200, right) if s == 400 else (s, b))
     assert any(
-        line.startswith("differs     no input: a refusal was due, 200 came") for line in said
+        line.startswith("differs     no input: not refused, but answered with 200")
+        for line in output
     )
 
 
@@ -118,42 +119,42 @@ def test_what_ought_to_be_refused_and_is_not() -> None:
         lambda r, s, b: (200, {"error": {"code": 429, "message": "later"}}),
     ],
 )
-def test_a_busy_service_has_no_verdict(busy: Deviation) -> None:
-    """Neither right nor wrong, and said so; when it cannot answer at all, no more is asked."""
+def test_a_busy_service_gets_no_verdict(busy: Deviation) -> None:
+    """A busy answer is neither right nor wrong. If the first one is busy, no other is requested."""
     assert examined(busy)[0] == (0, 1)
     later = examined(lambda r, s, b: busy(r, s, b) if "user" in r else (s, b))
     assert later[0] == (0, 1)
 
 
-def test_one_refusal_of_everything_is_said_once() -> None:
-    """A model that is not there, say."""
-    verdict, said = examined(lambda r, s, b: (404, {"error": {"code": 404, "message": "?"}}))
+def test_a_service_that_refuses_the_first_request_is_asked_no_more() -> None:
+    """A wrong model name is reported once, with a hint, and not for every probe."""
+    verdict, output = examined(lambda r, s, b: (404, {"error": {"code": 404, "message": "?"}}))
     assert verdict == (1, 0)
-    assert "is the model right?" in said[-1]
+    assert "is the model right?" in output[-1]
 
 
 @pytest.mark.parametrize("price", ["abc", "0,2", "nan", "-1"])
 def test_a_price_is_a_number(price: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is sent for anything else."""
+    """The command rejects any other price before it sends a request."""
     with pytest.raises(SystemExit):
-        contract_live.main(["--price", price])
-    assert "is no price" in capsys.readouterr().err
+        live.main(["--price", price])
+    assert "is not a price" in capsys.readouterr().err
 
 
-def test_it_stops_where_the_cost_passes_what_was_said() -> None:
-    """Whatever the service takes: no further request once it has reported more than the most."""
+def test_it_stops_when_the_cost_exceeds_the_announced_maximum() -> None:
+    """No request follows once the service has reported a higher cost."""
 
-    def dear(_: dict[str, Any], body: Any) -> Any:
+    def expensive(_: dict[str, Any], body: Any) -> Any:
         return {**body, "usage": {**body["usage"], "cost": 0.4}}
 
-    _, said = examined(_if_success(dear), most="1")
-    assert [line.split()[0] for line in said] == ["ok", "ok", "ok", "stopped:"]
+    _, output = examined(_if_success(expensive), most="1")
+    assert [line.split()[0] for line in output] == ["ok", "ok", "ok", "stopped:"]
 
 
 def test_without_a_key_nothing_is_sent(
     server: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It says what is missing."""
+    """The command names the missing key and ends with status 2."""
     monkeypatch.setenv("OPENROUTER_BASE_URL", server)
-    assert contract_live.main([]) == 2
+    assert live.main([]) == 2
     assert "no API key" in capsys.readouterr().err

@@ -1,41 +1,43 @@
-"""The faults of the stand-in: played as scripted, billed as computed."""
+"""Faults: scripts, kinds, bills, and the server that plays them."""
 
 import asyncio
 import json
 import socket
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import Any
 
 import httpx
 import openrouter_embeddings as ore
 import orjson
 import pytest
-from openrouter_embeddings.local.faults import DELIVERIES, KINDS, Fault, Faults
-from openrouter_embeddings.local.limits import Bucket
+from openrouter_embeddings.local.fault_kinds import FAULT_KINDS, Bucket
+from openrouter_embeddings.local.faults import Fault, Faults
 from openrouter_embeddings.local.respond import MAX_BODY, MAX_INPUTS, respond
 from openrouter_embeddings.local.servers.faulty import FaultyServer
 from openrouter_embeddings.testing import Service
 
-from stress.faults import served
+from stress.faults import kinds_table
+from stress.report import PAGE
+from stress.scenarios import SCENARIOS
+from stress.servers import served
 
 HEADERS = {"authorization": "Bearer k"}
 
 
 def body(*texts: str, **fields: Any) -> bytes:
-    """A request."""
+    """The body of a request."""
     return orjson.dumps({"model": "local/hash", "input": texts, "dimensions": 4, **fields})
 
 
 def play(faults: Faults, request: bytes, now: float = 0.0) -> tuple[int, Any]:
-    """Status and JSON of an answer."""
+    """The status and JSON of an answer."""
     reply = faults.play(request, HEADERS, now).reply
     return reply.status, json.loads(reply.body)
 
 
-def test_without_faults_it_is_the_stand_in() -> None:
-    """The same answer, and a bill for it."""
+def test_an_empty_script_changes_nothing() -> None:
+    """The answer is that of `respond`, and it is billed."""
     faults = Faults()
     assert play(faults, body("a", "b"))[1] == json.loads(respond(body("a", "b"), HEADERS).body)
     (bill,) = faults.billed
@@ -43,16 +45,16 @@ def test_without_faults_it_is_the_stand_in() -> None:
     assert bill.cost > 0
 
 
-def test_a_request_is_befallen_by_its_number() -> None:
-    """Counted from 0."""
+def test_a_fault_strikes_requests_by_number() -> None:
+    """Requests are numbered from 0; a refused request is not billed."""
     faults = Faults([Fault("status", status=500, requests=[1, 2])])
     assert [play(faults, body("a"))[0] for _ in range(4)] == [200, 500, 500, 200]
     assert faults.refused == {500: 2}
     assert len(faults.billed) == 2
 
 
-def test_chance_is_the_same_with_the_same_seed() -> None:
-    """And about as likely as was said."""
+def test_a_seed_makes_probability_repeatable() -> None:
+    """The same seed strikes the same requests, and about as many as the probability says."""
 
     def statuses(seed: int) -> list[int]:
         faults = Faults([Fault("status", probability=0.25)], seed)
@@ -63,24 +65,25 @@ def test_chance_is_the_same_with_the_same_seed() -> None:
 
 
 def test_retry_after_is_seconds_or_a_date() -> None:
-    """Both forms of RFC 9110."""
+    """The header has one of the two forms of RFC 9110."""
     for as_date in (False, True):
         fault = Fault("status", retry_after=7, as_date=as_date, probability=1.0)
-        said = Faults([fault]).play(body("a"), HEADERS, 0.0).reply.headers["Retry-After"]
-        assert parsedate_to_datetime(said) if as_date else said == "7"
+        header = Faults([fault]).play(body("a"), HEADERS, 0.0).reply.headers["Retry-After"]
+        assert parsedate_to_datetime(header) if as_date else header == "7"
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_fault_changes_something(kind: str) -> None:
-    """None of the list is idle."""
+@pytest.mark.parametrize("kind", FAULT_KINDS)
+def test_every_kind_of_fault_has_an_effect(kind: str) -> None:
+    """It changes the reply, or, at the stage `delivery`, the steps that deliver it."""
     faults = Faults([Fault(kind, probability=1.0, text="b", per_second=1e-9, burst=0.5)])
     right = respond(body("a", "b", "c", encoding_format="base64"), HEADERS)
-    played = faults.play(body("a", "b", "c", encoding_format="base64"), HEADERS, 0.0)
-    assert played.delivery == kind if kind in DELIVERIES else played.reply != right
+    faulted = faults.play(body("a", "b", "c", encoding_format="base64"), HEADERS, 0.0)
+    assert faulted.reply != right or faulted.steps is not None
+    assert (faulted.reply == right) is (FAULT_KINDS[kind].stage == "delivery")
 
 
-def test_a_fault_without_more_befalls_every_request() -> None:
-    """The first thing that anybody writes."""
+def test_a_fault_strikes_every_request_by_default() -> None:
+    """Without `requests` and `probability`, no request is spared."""
     faults = Faults([Fault("status", status=429)])
     assert [play(faults, body("a"))[0] for _ in range(3)] == [429, 429, 429]
 
@@ -100,31 +103,35 @@ def test_a_fault_without_more_befalls_every_request() -> None:
         {"as_date": 1},
     ],
 )
-def test_a_fault_that_cannot_be_right_is_refused(wrong: dict[str, Any]) -> None:
-    """Before anything is served, naming the field and the fault."""
+def test_an_invalid_option_of_a_fault_raises(wrong: dict[str, Any]) -> None:
+    """The error names the fault, the option, what is expected and what it got."""
     (name,) = wrong
-    with pytest.raises(ValueError, match=f"{name} = .* of the fault 'drip' cannot be right"):
+    with pytest.raises(ValueError, match=f"^fault 'drip': {name} must be .*, got "):
         Fault("drip", **wrong)
 
 
-def test_every_kind_is_in_the_documentation() -> None:
-    """docs/reliability.md has a row for it, or a place in one."""
-    page = Path("docs/reliability.md").read_text("utf-8")
-    assert [kind for kind in KINDS if f"`{kind}`" not in page] == []
+def test_the_documentation_lists_every_kind() -> None:
+    """docs/reliability.md has the table that `python -m stress.faults` writes."""
+    assert f"\n{kinds_table()}\n" in PAGE.read_text("utf-8")
 
 
-def test_the_socket_door_speaks_the_rest_of_http() -> None:
-    """Other methods, queries, and clients that wait for 100 Continue."""
+def test_every_kind_has_a_scenario() -> None:
+    """The outcome of every kind of fault is tested with both clients."""
+    assert {scenario.fault.kind for scenario in SCENARIOS} == {*FAULT_KINDS}
+
+
+def test_the_faulty_server_handles_ordinary_http() -> None:
+    """It refuses other methods, ignores queries, and answers Expect: 100-continue."""
     with served(Faults()) as url, httpx.Client() as client:
-        where = f"{url}/embeddings"
-        assert client.get(where).status_code == 405
-        assert client.post(f"{where}?x=1", content=body("a"), headers=HEADERS).status_code == 200
+        address = f"{url}/embeddings"
+        assert client.get(address).status_code == 405
+        assert client.post(f"{address}?x=1", content=body("a"), headers=HEADERS).status_code == 200
         waiting = {**HEADERS, "Expect": "100-continue"}
-        assert client.post(where, content=body("a"), headers=waiting).status_code == 200
+        assert client.post(address, content=body("a"), headers=waiting).status_code == 200
 
 
-def test_who_is_billed_twice() -> None:
-    """Inputs whose vectors were computed more than once."""
+def test_inputs_that_are_computed_again_are_billed_twice() -> None:
+    """`billed_twice` counts them, whether or not the first answer arrived."""
     faults = Faults([Fault("reset-mid-body", requests=[0])])
     play(faults, body("a", "b"))
     assert faults.billed_twice() == 0
@@ -133,8 +140,8 @@ def test_who_is_billed_twice() -> None:
     assert faults.billed_twice() == 2
 
 
-def test_a_rate_limit_lets_so_many_pass() -> None:
-    """A bucket that fills as time passes."""
+def test_a_rate_limit_is_a_token_bucket() -> None:
+    """It admits `burst` requests at once, and then `per_second` as time passes."""
     faults = Faults([Fault("rate-limit", per_second=2.0, burst=3.0)])
     assert [play(faults, body("a"), 0.0)[0] for _ in range(4)] == [200, 200, 200, 429]
     assert [play(faults, body("a"), 1.0)[0] for _ in range(3)] == [200, 200, 429]
@@ -153,8 +160,8 @@ def test_a_rate_limit_lets_so_many_pass() -> None:
         ("stall", httpx.ReadTimeout),
     ],
 )
-def test_connections_break_on_a_socket(fault: str, error: type[Exception]) -> None:
-    """As they do in the wild, and the next request is answered."""
+def test_a_delivery_fault_breaks_the_connection(fault: str, error: type[Exception]) -> None:
+    """Httpx raises the error of a broken connection, and the next request is answered."""
     faults = Faults([Fault(fault, requests=[0], seconds=30)])
     with served(faults) as url, httpx.Client(timeout=0.3) as client:
         with pytest.raises(error):
@@ -164,8 +171,8 @@ def test_connections_break_on_a_socket(fault: str, error: type[Exception]) -> No
         assert client.post(f"{url}/nowhere", content=b"{}").status_code == 404
 
 
-def test_a_drip_and_a_late_answer_are_whole() -> None:
-    """Slow is not wrong."""
+def test_a_slow_answer_is_complete() -> None:
+    """`drip` and `stall` deliver the whole body in the end."""
     faults = Faults(
         [Fault("drip", requests=[0], seconds=0.01), Fault("stall", requests=[1], seconds=0)]
     )
@@ -176,14 +183,14 @@ def test_a_drip_and_a_late_answer_are_whole() -> None:
 
 
 def test_the_fixture_makes_services(embeddings_service: Callable[..., Service]) -> None:
-    """For tests of code that uses the client."""
+    """`embeddings_service` returns a service whose clients do not wait for a Retry-After."""
     service = embeddings_service(Fault("status", status=429, retry_after=60, requests=[0]))
     assert len(service.client().embed(["a", "b"])) == 2
     assert service.faults.requests == 2
 
 
-def test_the_stand_in_bounds_what_it_takes() -> None:
-    """Bytes and inputs; the answers do not echo them."""
+def test_the_stand_in_limits_the_size_of_requests() -> None:
+    """Too many bytes or inputs get a 413 or 400, and no error echoes a long request."""
     many = respond(body(*["a"] * (MAX_INPUTS + 1)), HEADERS)
     assert many.status == 400
     assert f"at most {MAX_INPUTS} inputs" in json.loads(many.body)["error"]["message"]
@@ -193,25 +200,25 @@ def test_the_stand_in_bounds_what_it_takes() -> None:
         assert len(respond(request, HEADERS).body) < 1000
 
 
-def test_our_client_fits_the_stand_ins_bound() -> None:
-    """It learns the number from the refusal."""
+def test_our_client_splits_a_batch_that_the_stand_in_refuses() -> None:
+    """The client learns the largest number of inputs from the 400."""
     result = ore.Client.local(model="local/hash").embed(["a"] * 3000, batch_size=3000, dimensions=2)
     assert len(result) == 3000
     assert len(result.served) == 2
 
 
 @pytest.mark.parametrize("kind", ["token-cap", "poison", "batch-cap"])
-def test_a_limit_takes_whatever_the_contract_refuses(kind: str) -> None:
-    """Input that is nested too deeply has the answer that it would have without the limit."""
+def test_a_limit_passes_input_that_is_nested_too_deeply(kind: str) -> None:
+    """The request gets the 400 that it would get without the limit."""
     nested = b"[" * 1000 + b"]" * 1000
     request = orjson.dumps({"model": "local/hash", "input": [0]}).replace(b"[0]", nested)
     faults = Faults([Fault(kind, at_most=5, text="poison")])
-    status, said = play(faults, request)
-    assert (status, said["error"]["code"]) == (400, 400)
+    status, answer = play(faults, request)
+    assert (status, answer["error"]["code"]) == (400, 400)
 
 
-def test_a_rate_of_less_than_one_a_second_serves_some() -> None:
-    """The first at once."""
+def test_a_rate_limit_below_one_per_second_admits_requests() -> None:
+    """The default burst is one request, so the first one passes at once."""
     service = Service(Fault("rate-limit", per_second=0.5))
     with service.client() as client:
         assert len(client.embed([*"ab"], batch_size=1, concurrency=1)) == 2

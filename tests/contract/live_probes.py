@@ -1,4 +1,4 @@
-"""What `make contract-live` asks the service: small, cheap, and each for a reason."""
+"""The requests of `make contract-live`: small and cheap."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 MODEL = "openai/text-embedding-3-small"
 _CAT = "a cat sat on the mat"
 _THREE = [_CAT, "shares fell on Monday", "how to bake bread"]
-_TOKENS = [64, 8415, 7731, 389, 279, 5634]  # every model has these numbers, whatever they mean
+_TOKENS = [64, 8415, 7731, 389, 279, 5634]  # token numbers that every model has
 
 
 @dataclass(frozen=True)
 class Probe:
-    """One request, without its model.
+    """One request.
 
     Attributes:
-        name: what it asks, in words.
-        request: the body's other fields.
-        valid: whether the contract allows it.
-        rows: vectors that must come back.
-        same_as: an earlier probe whose first vector must be this one's.
-        with_key: whether the key is sent.
+        name: what it tries, in words.
+        request: the fields of the body, without the model.
+        valid: whether the contract allows the request.
+        rows: how many vectors the answer must have.
+        same_as: an earlier probe whose first vector must equal the first vector of this one.
+        with_key: whether to send the key.
     """
 
     name: str
@@ -54,7 +54,7 @@ PROBES = [
 
 
 def most_tokens() -> int:
-    """Never less than what the probes use: a byte is at least a token, and a few frame a text."""
+    """An upper bound of what the probes use: a token for each byte, and some for each text."""
     return sum(_most(probe.request.get("input")) for probe in PROBES)
 
 

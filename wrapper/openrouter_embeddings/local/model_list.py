@@ -1,9 +1,8 @@
 """The list of models: `GET /models` and `GET /embeddings/models`.
 
-The contract has neither. Both follow the classes of the official SDK (`openrouter` 1.3), which a
-test reads them with, and its documentation:
-https://openrouter.ai/docs/api/api-reference/embeddings/list-all-embeddings-models. That documents
-no 401, so no key is asked for.
+The contract has neither. The answers follow the official SDK (`openrouter` 1.3), which reads them
+in a test, and https://openrouter.ai/docs/api/api-reference/embeddings/list-all-embeddings-models.
+That page documents no 401, so the stand-in requires no key.
 """
 
 from __future__ import annotations
@@ -21,24 +20,24 @@ if TYPE_CHECKING:
 
     from .models import Model
 
-_EVERYTHING = ("text", "image", "audio", "video", "file")
-_MOST = 1000  # models in an answer
+_MODALITIES = ("text", "image", "audio", "video", "file")
+_MAX_LIMIT = 1000  # models in an answer
 
 
 def list_models(models: Mapping[str, Model], path: str, query: str) -> LocalReply:
-    """All models, or those that `offset` and `limit` in the query ask for.
+    """Answer with all models, or with the page that `offset` and `limit` in the query select.
 
-    The service leaves models for embeddings out of `/models` unless its `output_modalities` asks
-    for them; this has no others, so it lists them at both paths.
+    The service omits embedding models from `/models` unless `output_modalities` asks for them. The
+    stand-in has no other models, so it lists them at both paths.
     """
     try:
-        asked = parse_qs(query)
-        offset = _number(asked, "offset", 0, least=0)
-        limit = _number(asked, "limit", 500, least=1, most=_MOST)
+        parameters = parse_qs(query)
+        offset = _number(parameters, "offset", 0, least=0)
+        limit = _number(parameters, "limit", 500, least=1, most=_MAX_LIMIT)
     except Refusal as refusal:
         return error_reply(refusal)
-    found = [_described(model) for model in models.values()]
-    page = found[offset : offset + limit] if {*asked} & {"offset", "limit"} else found
+    found = [_entry(model) for model in models.values()]
+    page = found[offset : offset + limit] if {*parameters} & {"offset", "limit"} else found
     after = offset + len(page)
     following = f"{path}?offset={after}&limit={limit}" if page and after < len(found) else None
     body = {"data": page, "total_count": len(found), "links": {"next": following}}
@@ -46,16 +45,16 @@ def list_models(models: Mapping[str, Model], path: str, query: str) -> LocalRepl
 
 
 def _number(
-    asked: Mapping[str, list[str]], name: str, default: int, least: int, most: int = 2**31 - 1
+    parameters: Mapping[str, list[str]], name: str, default: int, least: int, most: int = 2**31 - 1
 ) -> int:
-    text = asked.get(name, [str(default)])[0]
+    text = parameters.get(name, [str(default)])[0]
     if text.isascii() and text.isdigit() and len(text) <= 10 and least <= int(text) <= most:
         return int(text)
-    raise Refusal(400, f"{name}: {text[:20]!r} is not an integer from {least} to {most}")
+    raise Refusal(400, f"{name}: use an integer from {least} to {most}, not {text[:20]!r}")
 
 
-def _described(model: Model) -> dict[str, Any]:
-    takes = [kind for kind in _EVERYTHING if model.modalities is None or kind in model.modalities]
+def _entry(model: Model) -> dict[str, Any]:
+    inputs = [kind for kind in _MODALITIES if model.modalities is None or kind in model.modalities]
     return {
         "id": model.name,
         "canonical_slug": model.name,
@@ -64,9 +63,9 @@ def _described(model: Model) -> dict[str, Any]:
         "created": 0,
         "context_length": model.context_length,
         "architecture": {
-            "input_modalities": takes,
+            "input_modalities": inputs,
             "output_modalities": ["embeddings"],
-            "modality": f"{'+'.join(takes)}->embeddings",
+            "modality": f"{'+'.join(inputs)}->embeddings",
             "tokenizer": "Other",
             "instruct_type": None,
         },

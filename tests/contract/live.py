@@ -1,7 +1,7 @@
-"""`make contract-live`: does the service keep its own specification? A few small requests, bounded.
+"""`make contract-live`: whether the service keeps its own specification, by a few small requests.
 
-Says first what they can cost at most, then where an answer is not what the contract allows. The
-address and the key come from OPENROUTER_BASE_URL and OPENROUTER_API_KEY.
+Prints the most that they can cost, and then where an answer differs from the contract. The address
+and the key come from OPENROUTER_BASE_URL and OPENROUTER_API_KEY.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from openrouter_embeddings.errors import (
 from openrouter_embeddings.local.contract import contract, operation
 from openrouter_embeddings.transport import BASE_URL, Transport
 
-from tools.live_probes import MODEL, PROBES, Probe, most_tokens
+from tests.contract.live_probes import MODEL, PROBES, Probe, most_tokens
 from tools.meaning import Reader
 from tools.operation_changes import json_schema
 
@@ -38,15 +38,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _TIMEOUT = 60.0
-_LONGEST = 1 << 22  # bytes of an answer
+_MAX_BODY = 1 << 22  # bytes of an answer
 _BUSY = (408, 429, *range(500, 600))
-# Vectors of one text differ a little between requests and encodings; facts from recorded calls.
-_SAME = 0.999
-REFUSED = "allowed by the contract, refused"
+# Recorded calls show that vectors of one text differ a little between requests and encodings.
+_SAME = 0.999  # cosine similarity
+REFUSED = "allowed by the contract, but refused"
 
 
 class Examination:
-    """Sends the probes and remembers what was said of each."""
+    """Sends probes, and compares each answer with the contract.
+
+    Attributes:
+        spent: credits that the service has reported.
+        unlisted: fields of answers that the contract does not list; it allows them.
+    """
 
     def __init__(
         self, base_url: str, key: Secret, model: str, http: httpx.Client | None = None
@@ -57,7 +62,7 @@ class Examination:
         self._model = model
         self._vectors: dict[str, Any] = {}
         self.spent = Decimal(0)
-        self.beyond: set[str] = set()
+        self.unlisted: set[str] = set()
 
     def close(self) -> None:
         """Close the connections."""
@@ -65,23 +70,26 @@ class Examination:
         self._bare.close()
 
     def differences(self, probe: Probe) -> list[str]:
-        """Where the answer to a probe is not what the contract says. Raises EmbeddingsError."""
+        """How the answer to a probe differs from the contract.
+
+        Raises EmbeddingsError if there is no answer to compare.
+        """
         reply = self._send(probe)
         body = _parsed(reply)
         self._note(reply, body)
         error = body.get("error") if isinstance(body, dict) else None
         inside = error.get("code") if isinstance(error, dict) else None
         if reply.status in _BUSY or inside in _BUSY:
-            raise ServerError(f"busy, or failing: {said(reply)}", status=reply.status)
+            raise ServerError(f"busy or failing: {excerpt(reply)}", status=reply.status)
         if not probe.valid and reply.status < 400:
-            return [f"a refusal was due, {reply.status} came: {said(reply)}"]
+            return [f"not refused, but answered with {reply.status}: {excerpt(reply)}"]
         if probe.valid and (reply.status >= 400 or error):
-            return [f"{REFUSED} with {reply.status}: {said(reply)}"]
+            return [f"{REFUSED} with {reply.status}: {excerpt(reply)}"]
         found = [*_against_schema(reply, body)]
         return found if found or not probe.valid else [*self._vectors_of(probe, reply)]
 
     def _note(self, reply: Reply, body: Any) -> None:
-        """What it cost, and which fields the contract does not list: it allows them."""
+        """Add up what the answer cost, and collect the fields that the contract does not list."""
         usage = body.get("usage") if isinstance(body, dict) else None
         cost = usage.get("cost") if isinstance(usage, dict) else None
         if isinstance(cost, int | float):
@@ -89,18 +97,18 @@ class Examination:
         message = operation()["responses"].get(str(reply.status))
         if message is not None:
             known = Reader(contract()).paths(json_schema(contract(), message))
-            self.beyond |= {path for path in _paths(body, "") if path not in known}
+            self.unlisted |= {path for path in _paths(body, "") if path not in known}
 
     def _send(self, probe: Probe) -> Reply:
         body = orjson.dumps({"model": self._model, **probe.request})
         if probe.with_key:
-            return self._transport.send(body, _TIMEOUT, StreamDecoder(0, _LONGEST))
+            return self._transport.send(body, _TIMEOUT, StreamDecoder(0, _MAX_BODY))
         headers = {"Content-Type": "application/json"}
         answer = self._bare.post(self._url, content=body, headers=headers, timeout=_TIMEOUT)
         return Reply(answer.status_code, dict(answer.headers), answer.content)
 
     def _vectors_of(self, probe: Probe, reply: Reply) -> Iterator[str]:
-        """What the schema cannot say: count, order, width, and that the vectors can be used."""
+        """Check what a schema cannot say: the vectors' count, order, width and values."""
         batch = Batch(range(probe.rows), [""] * probe.rows)
         try:
             decoded = decode(reply, batch, probe.request.get("dimensions"))
@@ -111,9 +119,9 @@ class Examination:
         if probe.same_as is not None and (other := self._vectors.get(probe.same_as)) is not None:
             mine = decoded.matrix[0]
             if len(mine) != len(other[0]):
-                yield f"has another width than {probe.same_as!r}"
+                yield f"the vector has another width than that of {probe.same_as!r}"
             elif (likeness := _cosine(mine, other[0])) < _SAME:
-                yield f"is not the vector of {probe.same_as!r}: cosine {likeness:.4f}"
+                yield f"the vector is not that of {probe.same_as!r}: cosine {likeness:.4f}"
 
 
 _NOT_JSON = object()
@@ -132,7 +140,7 @@ def _against_schema(reply: Reply, body: Any) -> Iterator[str]:
         yield f"status {reply.status} is not in the contract"
         return
     if body is _NOT_JSON:
-        yield f"status {reply.status} with a body that is not JSON: {said(reply)}"
+        yield f"status {reply.status} with a body that is not JSON: {excerpt(reply)}"
         return
     schema = json_schema(contract(), documented)
     schema = {**schema, "components": contract().get("components", {})}
@@ -142,7 +150,7 @@ def _against_schema(reply: Reply, body: Any) -> Iterator[str]:
 
 
 def _paths(value: Any, path: str) -> Iterator[str]:
-    """The place of every field: `usage.cost`, `data[].index`."""
+    """The path of every field: `usage.cost`, `data[].index`."""
     if isinstance(value, dict):
         for key, inner in value.items():
             below = f"{path}.{key}".lstrip(".")
@@ -157,13 +165,16 @@ def _cosine(a: Any, b: Any) -> float:
     return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
 
 
-def said(reply: Reply) -> str:
-    """The beginning of a body, for a person."""
+def excerpt(reply: Reply) -> str:
+    """The beginning of a body, in one line."""
     return " ".join(reply.body[:300].decode(errors="replace").split())
 
 
 def examine(examination: Examination, most: Decimal, say: Callable[[str], None]) -> tuple[int, int]:
-    """Try all probes; how many differed, and how many had no verdict."""
+    """Send all probes: how many answers differ, and how many probes got none to compare.
+
+    Stops once the service has reported more than `most` credits.
+    """
     differed = without_verdict = 0
     for probe in PROBES:
         if examination.spent > most:
@@ -175,7 +186,7 @@ def examine(examination: Examination, most: Decimal, say: Callable[[str], None])
             without_verdict += 1
             say(f"no verdict  {probe.name}: {error}")
             if probe is PROBES[0]:
-                say("stopped: no more is to be learned from a service that cannot answer")
+                say("stopped: the service does not answer; try again later")
                 break
             continue
         differed += bool(found)
@@ -184,7 +195,7 @@ def examine(examination: Examination, most: Decimal, say: Callable[[str], None])
         if not found:
             say(f"ok          {probe.name}")
         elif probe is PROBES[0] and found[0].startswith(REFUSED):
-            say("stopped: who refuses the first request refuses the others; is the model right?")
+            say("stopped: the service would refuse the other requests too; is the model right?")
             break
     return differed, without_verdict
 
@@ -195,28 +206,28 @@ def _price(text: str) -> Decimal:
     except InvalidOperation:
         price = Decimal("NaN")
     if not price.is_finite() or price < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no price; 0.20, say, is right")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a price; write a number such as 0.20")
     return price
 
 
 def main(arguments: list[str]) -> int:
-    """0 when nothing differs, 1 when something does, 2 when there was no verdict on something."""
+    """0 if nothing differs, 1 if something does, 2 if a probe got no answer to compare."""
     parser = argparse.ArgumentParser(prog="make contract-live", description=__doc__)
     parser.add_argument("--model", default=MODEL)
     parser.add_argument("--price", type=_price, default=Decimal("0.20"))
-    given = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     key = Secret(os.environ.get("OPENROUTER_API_KEY", ""))
     base_url = os.environ.get("OPENROUTER_BASE_URL") or BASE_URL
-    most = most_tokens() * given.price / 1_000_000
+    most = most_tokens() * args.price / 1_000_000
     print(
-        f"{len(PROBES)} requests to {base_url} for {given.model}: at most {most_tokens()} tokens, "
-        f"{most:f} credits at {given.price} per million tokens (PRICE=…)"
+        f"{len(PROBES)} requests to {base_url} for {args.model}: at most {most_tokens()} tokens, "
+        f"{most:f} credits at {args.price} per million tokens (PRICE=…)"
     )
     try:
         if not key:
-            raise InputError("no API key: set OPENROUTER_API_KEY")
+            raise InputError("no API key; set OPENROUTER_API_KEY")
         key.check()
-        examination = Examination(base_url, key, given.model)
+        examination = Examination(base_url, key, args.model)
     except EmbeddingsError as error:
         print(f"contract-live: {error}", file=sys.stderr)
         return 2
@@ -224,8 +235,8 @@ def main(arguments: list[str]) -> int:
         differed, without_verdict = examine(examination, most, print)
     finally:
         examination.close()
-    if examination.beyond:
-        print(f"not listed in the contract: {', '.join(sorted(examination.beyond))}")
+    if examination.unlisted:
+        print(f"not listed in the contract: {', '.join(sorted(examination.unlisted))}")
     print(f"{differed} differ, {without_verdict} without a verdict, {examination.spent:f} credits")
     return 1 if differed else 2 if without_verdict else 0
 
