@@ -19,7 +19,7 @@ from typing import NamedTuple
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
-from openrouter_embeddings.adapters._arrow import Embedder
+from openrouter_embeddings.adapters.ray import Embed
 from openrouter_embeddings.client import Client
 
 from benchmarks import server, vectors
@@ -58,10 +58,7 @@ def measured(url: str, path: Path, target: Path, width: int) -> Row:
     """Let one worker embed the file; return the cost of a row."""
     make = partial(Client, "sk-or-scale", base_url=url)
     started = time.process_time()
-    work = Embedder(
-        "ray", workers=1, column="text", template=None, images=None, output="embedding",
-        client=make, options={"model": "benchmark", "dimensions": width},
-    )  # fmt: skip
+    work = Embed(workers=1, column="text", client=make, model="benchmark", dimensions=width)
     with ExitStack() as stack:
         stack.callback(work.close)
         batches = pq.ParquetFile(path).iter_batches(AT_ONCE)

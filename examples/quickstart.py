@@ -1,7 +1,7 @@
-"""The main job on real input: search the standard library's documentation, find a photograph.
+"""Search the standard library's documentation, and find a photograph by a piece of it.
 
-python examples/quickstart.py            on the local stand-in: no key, no network
-python examples/quickstart.py --remote   on the service; needs OPENROUTER_API_KEY
+python examples/quickstart.py            with the local stand-in: no key, no network
+python examples/quickstart.py --remote   with the service; needs OPENROUTER_API_KEY
 """
 
 import argparse
@@ -14,47 +14,53 @@ from pathlib import Path
 
 import numpy as np
 import openrouter_embeddings as ore
+import PIL.Image
 from numpy.typing import NDArray
-from PIL import Image as Picture
 
 PHOTOS = Path(__file__).parent / "photos"
-QUESTIONS = (
+QUESTIONS = [
     "read a zip archive",
     "parse command line arguments",
     "which weekday was a date",
     "compare two texts line by line",
     "guess the type of a file from its name",
-)
-LONGEST = 1200  # characters of a docstring; the local model reads 256 tokens
+]
+MAX_LENGTH = 1200  # characters per docstring; the local model reads only 256 tokens
 
 
 def library_docs() -> dict[str, str]:
-    """The docstrings of the standard library's modules, by module; nothing is imported."""
+    """The docstring of each standard library module, without importing the module."""
     docs = {}
     for name in sorted(sys.stdlib_module_names):
         try:
             spec = importlib.util.find_spec(name)
-        except ModuleNotFoundError:  # a module of another platform
+        except ModuleNotFoundError:  # a module for another platform
             continue
         if name.startswith("_") or spec is None or not (spec.origin or "").endswith(".py"):
             continue
         source = Path(spec.origin or "").read_bytes()
         if doc := ast.get_docstring(ast.parse(source)):
-            docs[name] = f"{name}: {doc}"[:LONGEST]
+            docs[name] = f"{name}: {doc}"[:MAX_LENGTH]
     return docs
 
 
-def search_the_library(client: ore.Client) -> tuple[ore.Usage, float]:
-    """Rank the modules for each question by cosine; what it took, and documents a second."""
+def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The rows scaled to length 1, so that their dot products are cosine similarities."""
+    lengths: NDArray[np.float32] = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / lengths
+
+
+def search_library(client: ore.Client) -> tuple[ore.Usage, float]:
+    """Print the best modules for each question. Returns the usage, and documents per second."""
     docs = library_docs()
     names = list(docs)
-    print(f"\nEmbedding the documentation of {len(names)} standard modules …")
-    began = time.perf_counter()
+    print(f"\nEmbedding the documentation of {len(docs)} standard library modules …")
+    start = time.perf_counter()
     documents = client.embed_documents(list(docs.values()), batch_size=32)
-    rate = len(docs) / (time.perf_counter() - began)
-    questions = client.embed_query(QUESTIONS)  # five inputs, one request
+    rate = len(docs) / (time.perf_counter() - start)
+    questions = client.embed_query(QUESTIONS)  # all questions in one request
 
-    print(f"\n{'question':42}the modules that fit best (cosine), by {documents.model}")
+    print(f"\n{'Question':42}Best modules, with cosine similarity ({documents.model})")
     cosines = unit(questions.vectors) @ unit(documents.vectors).T
     for question, row in zip(QUESTIONS, cosines, strict=True):
         best = np.argsort(-row)[:3]
@@ -62,63 +68,52 @@ def search_the_library(client: ore.Client) -> tuple[ore.Usage, float]:
     return documents.usage + questions.usage, rate
 
 
-def find_the_crop(client: ore.Client, model: str) -> ore.EmbeddingResult:
-    """Cut a piece out of one photograph and find out by vectors which one it was."""
-    paths = sorted(PHOTOS.glob("*.jpg"))
-    with Picture.open(PHOTOS / "cat.jpg") as cat:
+def find_photo(client: ore.Client, model: str) -> ore.Usage:
+    """Crop a photograph and print how similar each photograph is to the crop."""
+    with PIL.Image.open(PHOTOS / "cat.jpg") as cat:
         width, height = cat.size
-        piece = cat.crop((width // 4, height // 6, width * 7 // 8, height * 7 // 8))
-    file = io.BytesIO()
-    piece.save(file, "PNG")
+        crop = cat.crop((width // 4, height // 6, width * 7 // 8, height * 7 // 8))
+    png = io.BytesIO()
+    crop.save(png, "PNG")
 
-    images = client.embed([*map(ore.Image, paths), ore.Image(file.getvalue())], model=model)
-    *known, asked = unit(images.vectors)
-    cosines = np.array(known) @ asked
-    print(f"\n{'photograph':42}cosine with the crop, by {images.model}")
+    paths = sorted(PHOTOS.glob("*.jpg"))
+    images = client.embed([*map(ore.Image, paths), ore.Image(png.getvalue())], model=model)
+    vectors = unit(images.vectors)
+    cosines = vectors[:-1] @ vectors[-1]
+    print(f"\n{'Photograph':42}Cosine similarity to a crop of cat.jpg ({images.model})")
     for i in np.argsort(-cosines):
         print(f"  {paths[i].name:40}{cosines[i]:.3f}")
-    found = paths[int(np.argmax(cosines))].name
-    print(f"The crop of cat.jpg is closest to {found}.")
-    return images
-
-
-def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows of length 1; the service's are so only to about 2e-4."""
-    lengths: NDArray[np.float32] = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / lengths
+    print(f"The crop of cat.jpg is closest to {paths[int(np.argmax(cosines))].name}.")
+    return images.usage
 
 
 def main() -> None:
-    """Run both jobs, then say what they took and how to use the real service."""
+    """Run both searches, then print what they cost and how to use the service."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--remote", action="store_true", help="use the service, not the stand-in")
     parser.add_argument(
-        "--model", help="for texts; default: openai/text-embedding-3-small, local/minilm"
+        "--model", help="text model; default: local/minilm, or openai/text-embedding-3-small"
     )
-    parser.add_argument("--image-model", help="for images; default: none, local/visual")
-    given = parser.parse_args()
+    parser.add_argument("--image-model", help="image model; default: local/visual, or no images")
+    args = parser.parse_args()
 
-    text_model = given.model or (
-        "openai/text-embedding-3-small" if given.remote else "local/minilm"
-    )
-    image_model = given.image_model or (None if given.remote else "local/visual")
-    make = ore.Client if given.remote else ore.Client.local
-    with make(model=text_model) as client:
-        usage, rate = search_the_library(client)
-        images = find_the_crop(client, image_model) if image_model else None
-    if images is None:
-        print("No images: name a multimodal model with --image-model.")
+    text_model = args.model or ("openai/text-embedding-3-small" if args.remote else "local/minilm")
+    image_model = args.image_model or (None if args.remote else "local/visual")
+    make_client = ore.Client if args.remote else ore.Client.local
+    with make_client(model=text_model) as client:
+        usage, rate = search_library(client)
+        if image_model:
+            usage += find_photo(client, image_model)
+        else:
+            print("\nTo search images, name a multimodal model with --image-model.")
 
-    usage = usage + images.usage if images else usage
-    cost = "not said" if usage.cost is None else f"{usage.cost:f} credits"
-    pretended = "" if given.remote else " (pretended: the stand-in is free)"
-    print(
-        f"\n{usage.prompt_tokens} tokens in {usage.requests} requests, cost {cost}{pretended}; "
-        f"{rate:.0f} documents/s.",
-    )
-    if not given.remote:
-        print("\nThe same on the real service:")
-        print("  export OPENROUTER_API_KEY=…       from https://openrouter.ai/keys")
+    cost = "unknown" if usage.cost is None else f"{usage.cost:f} credits"
+    note = "" if args.remote else " (simulated: the stand-in is free)"
+    print(f"\n{usage.prompt_tokens} tokens in {usage.requests} requests, ", end="")
+    print(f"cost {cost}{note}; {rate:.0f} documents/s.")
+    if not args.remote:
+        print("\nTo do the same with the service:")
+        print("  export OPENROUTER_API_KEY=…       # from https://openrouter.ai/keys")
         print("  .venv/bin/python examples/quickstart.py --remote")
 
 

@@ -1,6 +1,7 @@
 """A scripted service for tests, and both clients behind one blocking face."""
 
 import asyncio
+import io
 import json
 import os
 import signal
@@ -15,7 +16,10 @@ from typing import Any, Literal, TypeVar, cast
 import httpx
 import numpy as np
 import openrouter_embeddings as ore
+import pytest
 import uvloop
+from openrouter_embeddings import cli
+from stamina import instrumentation
 
 KEY = "sk-or-v1-0123456789abcdef0123456789abcdef"
 MODEL = "acme/embed-1"
@@ -126,18 +130,30 @@ def run(*command: Any, cwd: Path) -> str:
 
 
 def orembed(
-    *arguments: Any, stdin: str = "", cwd: Path | None = None, **environment: str
+    *arguments: Any,
+    stdin: str = "",
+    cwd: Path | None = None,
+    encoding: str = "utf-8",
+    **environment: str,
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "openrouter_embeddings.cli", *map(str, arguments)],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "100", **environment},
-    )
+    """Run the command in this process, with streams and an environment of its own."""
+    command = [*map(str, arguments)]
+    streams = [io.TextIOWrapper(io.BytesIO(text), encoding) for text in (stdin.encode(), b"", b"")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(cwd or Path())
+        for name, value in {"COLUMNS": "100", **environment}.items():
+            patch.setenv(name, value)
+        for name, stream in zip(("stdin", "stdout", "stderr"), streams, strict=True):
+            patch.setattr(sys, name, stream)
+        try:
+            status: Any = cli.main(command)
+        except SystemExit as end:
+            status = end.code
+        finally:
+            instrumentation.set_on_retry_hooks(None)
+    for stream in streams[1:]:
+        stream.seek(0)
+    return subprocess.CompletedProcess(command, status, streams[1].read(), streams[2].read())
 
 
 def expected(inputs: Iterable[Any]) -> np.ndarray[Any, np.dtype[np.float32]]:

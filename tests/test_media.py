@@ -1,4 +1,4 @@
-"""Files of every kind: from anywhere, regular, bounded, never fetched."""
+"""Loading media: sources, limits, and errors."""
 
 import base64
 import io
@@ -20,16 +20,16 @@ from openrouter_embeddings.inputs import Kind, LoadedMedia
 from openrouter_embeddings.media import load, load_content
 
 from tests.support import PNG
-from tests.test_formats import BEGINNINGS, CLASSES
+from tests.test_file_types import BEGINNINGS, CLASSES
 
 each_kind = pytest.mark.parametrize("kind", CLASSES)
 
 
 def sample(kind: Kind) -> tuple[bytes, LoadedMedia]:
-    """A file of a kind, and what it is loaded as."""
-    format_, beginnings = next((f, b) for f, b in BEGINNINGS.items() if f[0] == kind)
+    """A file of this kind, and what `load` returns for it."""
+    type_, beginnings = next((f, b) for f, b in BEGINNINGS.items() if f[0] == kind)
     data = beginnings[0] + b" and so on"
-    return data, LoadedMedia(kind, data, format_[2], format_[1])
+    return data, LoadedMedia(kind, data, type_[2], type_[1])
 
 
 @each_kind
@@ -46,16 +46,16 @@ def sample(kind: Kind) -> tuple[bytes, LoadedMedia]:
         lambda p: "DATA:," + "".join(f"%{byte:02x}" for byte in p.read_bytes()),
     ],
 )
-def test_files_come_from_anywhere(kind: Kind, source: Any, tmp_path: Path) -> None:
-    """Whatever the origin and whatever the name says: the same bytes, the type from the bytes."""
-    data, wanted = sample(kind)
+def test_every_kind_of_source_is_supported(kind: Kind, source: Any, tmp_path: Path) -> None:
+    """Each gives the same bytes, and the bytes determine the type, not the file's name."""
+    data, expected = sample(kind)
     path = tmp_path / "cat.jpg"
     path.write_bytes(data)
-    assert load(CLASSES[kind](source(path))) == wanted
+    assert load(CLASSES[kind](source(path))) == expected
 
 
 def test_an_open_file_is_read(tmp_path: Path) -> None:
-    """A binary file; one opened as text is refused in words."""
+    """A binary file is read; a text file is an error that says how to open it."""
     path = tmp_path / "x"
     path.write_bytes(PNG)
     with path.open("rb") as file:
@@ -67,12 +67,12 @@ def test_an_open_file_is_read(tmp_path: Path) -> None:
 @each_kind
 @pytest.mark.parametrize("url", ["https://example.org/a.png", "HTTP://example.org/a"])
 def test_urls_are_passed_on_and_never_fetched(kind: Kind, url: str) -> None:
-    """The provider fetches them; nobody here knows their format."""
+    """The provider fetches them, so their type stays unknown."""
     assert load(CLASSES[kind](url)) == LoadedMedia(kind, url=url)
 
 
 def released() -> memoryview:
-    """One whose buffer is gone."""
+    """A released memoryview."""
     view = memoryview(b"abc")
     view.release()
     return view
@@ -83,12 +83,12 @@ def released() -> memoryview:
     [
         (Image(""), "the path of the image is empty"),
         (File(""), "the path of the document is empty"),
-        (Audio(io.BytesIO()), r"nothing is left to read in the file; seek\(0\)"),
-        (Video("https://example.org/\ud800.mp4"), "characters that no URL has"),
-        (Image("https://example.org/a b.png"), "characters that no URL has"),
+        (Audio(io.BytesIO()), r"nothing is left to read in the file; call its seek\(0\) first"),
+        (Video("https://example.org/\ud800.mp4"), "characters that URLs do not allow"),
+        (Image("https://example.org/a b.png"), "characters that URLs do not allow"),
         (Image("x" * 100_000), "cannot read x{200}:"),
         (Audio("nowhere.mp3"), "cannot read nowhere.mp3: No such file"),
-        (Video("s3://bucket/cat.mp4"), "s3:// is not taken"),
+        (Video("s3://bucket/cat.mp4"), "s3:// URLs are not supported"),
         (Image("data:image/png;base64"), "has no comma"),
         (Audio("data:audio/wav;base64,%%%"), "not valid base64"),
         (Audio("data:audio/wav;base64,AAAAA"), "not valid base64"),
@@ -96,17 +96,17 @@ def released() -> memoryview:
         (Audio("data:audio/wav;base64,AA=A"), "not valid base64"),
         (Audio("data:audio/wav;base64,AA-_"), "not valid base64"),
         (Audio("data:audio/wav;base64,AAAA#x"), "not valid base64"),
-        (Audio("data:audio/wav,\ud800"), "the data: URL is not valid: it has a lone surrogate"),
+        (Audio("data:audio/wav,\ud800"), "the data: URL contains a lone surrogate"),
         (Audio("a\0b"), "null (byte|character)"),
         (Audio(released()), "released"),
-        (Image(5), "type int is not taken; .* a PIL image"),  # type: ignore[arg-type]
-        (File(5), "type int is not taken; give a path, bytes, a binary file, or"),  # type: ignore[arg-type]
+        (Image(5), "type int is not supported; .* a PIL image"),  # type: ignore[arg-type]
+        (File(5), "type int is not supported; pass a path, bytes, a binary file, or"),  # type: ignore[arg-type]
     ],
 )
-def test_a_file_that_cannot_be_read_is_named_by_position_and_part(
+def test_an_unreadable_source_is_an_input_error_with_position_and_part(
     part: Image | Audio | Video | File, words: str
 ) -> None:
-    """An InputError like any other."""
+    """The message names the part only if the input has several."""
     with pytest.raises(InputError, match=words) as caught:
         load_content(Content("text", part), 7)
     assert str(caught.value).startswith("input 7, part 1: ")
@@ -117,7 +117,7 @@ def test_a_file_that_cannot_be_read_is_named_by_position_and_part(
 
 @each_kind
 def test_reprs_are_short(kind: Kind) -> None:
-    """No megabyte of base64 in a log."""
+    """A repr contains no file contents and no base64."""
     made = CLASSES[kind]
     name = made.__name__
     assert repr(made(b"abc")) == f"{name}(<3 bytes>)"
@@ -134,31 +134,31 @@ def test_reprs_are_short(kind: Kind) -> None:
 
 
 class Unread(io.RawIOBase):
-    """A file that gives more than it is asked for."""
+    """A file whose `read` returns more than it was asked for."""
 
     def read(self, size: int = -1) -> bytes:
-        """Too much."""
+        """Return too much."""
         return bytes(max(size, 0) + 10**6)
 
 
 @each_kind
-def test_a_file_that_is_too_large_is_refused(
+def test_a_file_above_the_limit_is_an_error(
     kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From wherever it comes, before it fills memory."""
+    """Whatever its source, it is refused before it fills memory."""
     data, _ = sample(kind)
-    monkeypatch.setattr(media, "LARGEST_FILE", len(data) - 1)
+    monkeypatch.setattr(media, "MAX_FILE_SIZE", len(data) - 1)
     path = tmp_path / "large"
     path.write_bytes(data)
     url = "data:;base64," + base64.b64encode(data).decode()
     unread: Any = Unread()
     for source in (path, data, bytearray(data), io.BytesIO(data), url, url.rstrip("="), unread):
-        with pytest.raises(ValueError, match="more than 0 MB are not taken; make it smaller first"):
+        with pytest.raises(ValueError, match="more than 0 MB is not supported; make the"):
             load(CLASSES[kind](source))
 
 
 def test_a_pipe_is_read_to_its_end() -> None:
-    """It gives what it has, and the rest later."""
+    """A pipe returns a part at a time."""
 
     class Pipe(io.RawIOBase):
         def read(self, size: int = -1) -> bytes:
@@ -169,90 +169,90 @@ def test_a_pipe_is_read_to_its_end() -> None:
 
 
 class Reads:
-    """A file whose `read` gives these, one after the other, or raises them."""
+    """A file whose `read` returns or raises the next of these."""
 
-    def __init__(self, *given_: Any) -> None:
-        self.given = [*given_]
+    def __init__(self, *results: Any) -> None:
+        self.results = [*results]
 
     def read(self, size: int) -> Any:
-        """The next."""
-        piece = self.given.pop(0) if self.given else b""
-        if isinstance(piece, Exception):
-            raise piece
-        return piece
+        """Return or raise the next."""
+        result = self.results.pop(0) if self.results else b""
+        if isinstance(result, Exception):
+            raise result
+        return result
 
 
 class Unsized:
     """A file whose `read` takes no size."""
 
     def read(self) -> bytes:
-        """All of it."""
+        """Return everything."""
         return PNG
 
 
 class Awaited:
-    """A file of asyncio."""
+    """A file with an asynchronous `read`."""
 
     async def read(self, size: int) -> bytes:
-        """Later."""
+        """Return everything, when awaited."""
         return PNG
 
 
 @pytest.mark.parametrize(
     ("file", "words"),
     [
-        (Unsized(), r"the file's read\(size\) raised TypeError: .*; give its bytes"),
-        (Reads(RuntimeError("boom")), r"read\(size\) raised RuntimeError: boom; give its bytes"),
-        (Reads(PNG[:9], None, PNG[9:]), "the file has no more bytes yet"),
+        (Unsized(), r"the file's read\(size\) raised TypeError: .*; pass its bytes"),
+        (Reads(RuntimeError("boom")), r"read\(size\) raised RuntimeError: boom; pass its bytes"),
+        (Reads(PNG[:9], None, PNG[9:]), "the file is non-blocking and has no more bytes yet"),
         (Reads("text"), 'open it with mode "rb"'),
-        (Reads(5), "the file's read gave a int; bytes are needed"),
+        (Reads(5), "the file's read returned a int; it must return bytes"),
         (Awaited(), "the file's read is asynchronous; await it"),
     ],
 )
-def test_a_file_that_does_not_read_as_files_do_is_refused(file: Any, words: str) -> None:
-    """Rather than sent in part."""
+def test_a_file_with_an_unusual_read_is_an_error(file: Any, words: str) -> None:
+    """The error says what is wrong with `read`; no part of the file is sent."""
     with pytest.raises(InputError, match=words):
         load_content(Content(Image(file)), 0)
 
 
 def test_a_file_may_give_bytearrays() -> None:
-    """As buffers of some libraries do."""
+    """Some libraries return them from `read`."""
     file: Any = Reads(bytearray(PNG[:9]), PNG[9:])
     assert load(Image(file)).data == PNG
 
 
 class BytesPath:
-    """A path in bytes, as those of `os.scandir(b".")` are."""
+    """A path in bytes, like those of `os.scandir(b".")`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def __fspath__(self) -> bytes:
-        """As the system has it."""
+        """Return the path in bytes."""
         return bytes(self.path)
 
 
 class NoPath:
-    """A path that is none."""
+    """A path object with an invalid path."""
 
     def __fspath__(self) -> Any:
-        """A number."""
+        """Return a number."""
         return 5
 
 
 def test_a_path_may_be_bytes(tmp_path: Path) -> None:
-    """Decoded as the system does; what is no path is refused."""
+    """It is decoded as the system does; any other type is an error."""
     (tmp_path / "é.png").write_bytes(PNG)
     path: Any = BytesPath(tmp_path / "é.png")
     assert load(Image(path)).data == PNG
     (entry,) = os.scandir(os.fsencode(tmp_path))
     assert load(Image(cast("Any", entry))).data == PNG
-    with pytest.raises(InputError, match="a NoPath whose path is no str or bytes"):
+    with pytest.raises(InputError, match="the path of a NoPath must be str or bytes"):
         load_content(Content(Image(NoPath())), 0)
 
 
 def test_only_regular_files_are_read(tmp_path: Path) -> None:
-    """Nobody waits for a pipe, and a device has no end."""
+    """Reading a pipe could block, and a device has no end."""
     os.mkfifo(tmp_path / "pipe")
     with socket.socket(socket.AF_UNIX) as there:
         there.bind(str(tmp_path / "socket"))
@@ -262,7 +262,7 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
             (Path("/dev/zero"), "a device"),
             (tmp_path, "a directory"),
         ):
-            with pytest.raises(InputError, match=f"{path} is {what}; only regular files are read"):
+            with pytest.raises(InputError, match=f"{path} is {what}; pass a regular file"):
                 load_content(Content(Audio(path)), 0)
 
 
@@ -277,7 +277,7 @@ def test_data_urls_are_read_as_browsers_do(
     escaped: bool,
     breaks: list[int],
 ) -> None:
-    """Any case, spaces, line breaks, with or without padding, which may be percent-encoded."""
+    """In any case, with spaces and line breaks, with or without (percent-encoded) padding."""
     text = base64.b64encode(data).decode()
     if not padded:
         text = text.rstrip("=")
@@ -297,11 +297,11 @@ def test_data_urls_are_read_as_browsers_do(
     ["data:audio/wav;base64," + "A" * (60 << 20), bytearray(60 << 20), b"x" * (60 << 20)],
     ids=lambda source: type(source).__name__,
 )
-def test_what_is_too_large_is_refused_before_it_is_copied(source: Any) -> None:
-    """It may fill half of the memory."""
+def test_a_source_above_the_limit_is_not_copied(source: Any) -> None:
+    """The error is raised before the source takes up memory twice."""
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match="more than 32 MB are not taken"):
+        with pytest.raises(ValueError, match="more than 32 MB is not supported"):
             load(Audio(source))
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
@@ -314,7 +314,7 @@ DATA_URL = "data:image/png;base64," + base64.b64encode(PNG).decode()
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("https://a b", "characters that no URL has"),
+        ("https://a b", "characters that URLs do not allow"),
         ("data:junk", "has no comma"),
         ("data:image/png;base64,UklGRgAAAABXQVZF", "this is wav: use Audio"),
     ],
@@ -323,7 +323,7 @@ DATA_URL = "data:image/png;base64," + base64.b64encode(PNG).decode()
 def test_an_image_with_further_fields_is_checked_as_an_image(
     url: str, words: str, more: dict[str, str]
 ) -> None:
-    """Whatever else the part has."""
+    """Fields such as `detail` do not change the checks of its URL."""
     (content,) = accept(Content({"type": "image_url", "image_url": {"url": url, **more}}))
     with pytest.raises(InputError, match=words):
         load_content(content, 0)
@@ -334,11 +334,11 @@ def test_an_image_with_further_fields_is_checked_as_an_image(
 
 
 @pytest.mark.parametrize("kind", ["image_url", "input_audio", "input_video", "input_file", "new"])
-def test_a_part_in_the_apis_own_form_is_bounded_too(
+def test_a_raw_part_has_the_size_limit_of_a_file(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the size of a file in base64."""
-    monkeypatch.setattr(media, "LARGEST_FILE", len(PNG) + 1000)
+    """The limit applies to the base64 in the part, whatever its type."""
+    monkeypatch.setattr(media, "MAX_FILE_SIZE", len(PNG) + 1000)
     large = "data:;base64," + base64.b64encode(PNG + bytes(100_000)).decode()
     for url, is_fine in ((DATA_URL, True), (large, False)):
         part = {"type": kind, kind: {"url": url, "data": url, "more": 1}}
@@ -346,5 +346,5 @@ def test_a_part_in_the_apis_own_form_is_bounded_too(
         if is_fine:
             assert load_content(content, 0)
             continue
-        with pytest.raises(InputError, match="more than 0 MB are not taken"):
+        with pytest.raises(InputError, match="more than 0 MB is not supported"):
             load_content(content, 0)

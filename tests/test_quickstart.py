@@ -1,4 +1,4 @@
-"""`make demo` does what it says, in an environment that holds no more than it installs."""
+"""examples/quickstart.py, in an environment with only what `make demo` installs."""
 
 import re
 import subprocess
@@ -14,8 +14,8 @@ QUICKSTART = ROOT / "examples" / "quickstart.py"
 
 
 @pytest.fixture(scope="module")
-def said(bare_python: Path) -> str:
-    """What it prints, piped."""
+def output(bare_python: Path) -> str:
+    """The output of the example, through a pipe."""
     return run(bare_python, "-I", QUICKSTART, cwd=ROOT)
 
 
@@ -28,27 +28,27 @@ def said(bare_python: Path) -> str:
         ("guess the type of a file from its name", "mimetypes"),
     ],
 )
-def test_the_right_module_is_found(said: str, question: str, module: str) -> None:
-    """First in the ranking for the question."""
-    assert re.search(rf"^  {question}\s+{module} 0\.\d\d,", said, re.MULTILINE)
+def test_the_right_module_is_found(output: str, question: str, module: str) -> None:
+    """The module that answers the question ranks first."""
+    assert re.search(rf"^  {question}\s+{module} 0\.\d\d,", output, re.MULTILINE)
 
 
-def test_the_crop_is_found(said: str) -> None:
-    """Among six photographs."""
-    assert "The crop of cat.jpg is closest to cat.jpg." in said
+def test_the_crop_is_found(output: str) -> None:
+    """The photograph it came from ranks first of six."""
+    assert "The crop of cat.jpg is closest to cat.jpg." in output
 
 
-def test_it_says_what_it_took_and_what_comes_next(said: str) -> None:
-    """Tokens, requests, cost, throughput, and how to use the service."""
+def test_the_output_ends_with_the_usage_and_the_next_step(output: str) -> None:
+    """It prints tokens, requests, cost, throughput and how to use the service, without colours."""
     assert re.search(
-        r"\d+ tokens in [67] requests, cost 0\.000\d+ credits .*; \d+ documents/s", said
+        r"\d+ tokens in [67] requests, cost 0\.000\d+ credits .*; \d+ documents/s", output
     )
-    assert "--remote" in said.splitlines()[-1]
-    assert "\x1b" not in said
+    assert "--remote" in output.splitlines()[-1]
+    assert "\x1b" not in output
 
 
-def test_without_a_key_the_service_is_not_tried() -> None:
-    """A sentence, and a status."""
+def test_remote_without_a_key_is_an_error() -> None:
+    """The example exits with 1 and a sentence."""
     command = [sys.executable, str(QUICKSTART), "--remote"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1

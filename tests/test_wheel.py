@@ -1,4 +1,4 @@
-"""What ships works: the wheel, in an environment that holds nothing else of this project."""
+"""The wheel works in an environment with nothing else of this project."""
 
 import re
 import subprocess
@@ -27,7 +27,7 @@ assert (pathlib.Path(openrouter_embeddings_api.__file__).parent / "py.typed").ex
 
 
 def test_the_wheel_holds_both_packages_and_nothing_else(wheel: Path) -> None:
-    """With their data, and without tools, tests or examples."""
+    """The wheel has the data of both packages, and no tools, tests or examples."""
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {
@@ -41,8 +41,8 @@ def test_the_wheel_holds_both_packages_and_nothing_else(wheel: Path) -> None:
     assert not [name for name in names if "__pycache__" in name]
 
 
-def test_the_page_of_a_package_index_has_no_dead_link(wheel: Path) -> None:
-    """Links within the repository are text there; the rest of the README stays."""
+def test_the_description_for_package_indexes_has_no_dead_link(wheel: Path) -> None:
+    """It is the README with links into the repository turned into text."""
     archive = zipfile.ZipFile(wheel)
     (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
     page = archive.read(name).decode().partition("\n\n")[2]
@@ -54,7 +54,7 @@ def test_the_page_of_a_package_index_has_no_dead_link(wheel: Path) -> None:
 
 
 def test_the_wheel_works_in_an_empty_environment(bare_python: Path, tmp_path: Path) -> None:
-    """Text, tokens and an image through Client.local(), and the command."""
+    """Client.local() embeds text, tokens and an image, and `orembed` runs."""
     run(sys.executable, "-m", "pip", "--python", bare_python, "check", cwd=tmp_path)
     run(bare_python, "-I", "-c", SMOKE, ROOT / "examples" / "photos" / "cat.jpg", cwd=tmp_path)
     orembed = bare_python.with_name("orembed")
@@ -81,8 +81,10 @@ def test_the_wheel_works_in_an_empty_environment(bare_python: Path, tmp_path: Pa
         ),
     ],
 )
-def test_a_missing_extra_is_said_with_its_install_line(missing: str, code: str, extra: str) -> None:
-    """Whoever asks for what an extra brings, and has it not."""
+def test_a_missing_extra_is_named_with_its_install_line(
+    missing: str, code: str, extra: str
+) -> None:
+    """Code that needs a package of an extra raises an error that names the extra."""
     start = f"import sys; sys.modules[{missing!r}] = None; import openrouter_embeddings as ore; "
     done = subprocess.run(
         [sys.executable, "-c", start + code, str(ROOT / "examples" / "photos" / "cat.jpg")],

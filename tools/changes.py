@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 NEXT: dict[Group, str] = {
     "service": "the address is BASE_URL in transport/_url.py; transport/_connections.py and "
-    "_send.py send the key as a bearer token",
+    "_httpx_client.py send the key as a bearer token",
     "operations": "a new one needs a method of its own, or a line in tools/gaps.toml",
     "request": "a new field needs an option in core/options.py, or a line in tools/gaps.toml",
     "response": "core/decode.py reads it, and takes a missing or null field but for the vectors; "

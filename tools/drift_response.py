@@ -25,7 +25,7 @@ _ERRORS = f"{WRAPPER}/errors.py"
 _RESULT = f"{WRAPPER}/result.py"
 _OPTIONS = f"{WRAPPER}/core/options.py"
 _ADDRESS = f"{WRAPPER}/transport/_url.py"
-_KEY = f"{WRAPPER}/transport/_send.py"
+_KEY = f"{WRAPPER}/transport/_connections.py"
 # Where callers find a field of an answer; `.*` stands for every field below.
 OFFERED = {
     "data": "EmbeddingResult.vectors",

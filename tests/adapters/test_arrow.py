@@ -1,4 +1,4 @@
-"""What every adapter does with a batch, shown by the one for Ray."""
+"""What all adapters do with a batch, tested through the adapter for Ray."""
 
 from decimal import Decimal
 from typing import Any
@@ -16,18 +16,18 @@ OPTIONS: Any = {"workers": 1, "model": "local/hash", "dimensions": 4}
 
 
 def of_model(texts: list[str]) -> Any:
-    """What the stand-in gives."""
+    """The vectors that the stand-in gives."""
     with ore.Client.local(model="local/hash", dimensions=4) as client:
         return client.embed(texts).vectors
 
 
 def rows(column: Any) -> Any:
-    """The vectors of a column without nulls."""
+    """The matrix in a column without nulls."""
     return np.asarray(column.combine_chunks().flatten()).reshape(len(column), -1)
 
 
-def test_a_batch_keeps_its_columns_and_gets_one_of_vectors() -> None:
-    """Equal texts are embedded once and have equal rows; the vectors are fixed-size float32."""
+def test_a_batch_keeps_its_columns_and_gets_a_column_of_vectors() -> None:
+    """The vectors are a fixed-size list of float32; equal texts are embedded once."""
     service = Service()
     texts = ["a", "b", "a", "c"]
     table = pa.table({"id": [1, 2, 3, 4], "text": texts})
@@ -39,14 +39,14 @@ def test_a_batch_keeps_its_columns_and_gets_one_of_vectors() -> None:
 
 
 def test_a_template_makes_the_text_and_output_names_the_column() -> None:
-    """As in a job."""
+    """`template` and `output` work as they do in a job."""
     embed = Embed(client=ore.Client.local, template="{a}: {b}", output="vector", **OPTIONS)
     found = embed(pa.table({"a": ["x"], "b": [7]}))
     np.testing.assert_array_equal(rows(found["vector"]), of_model(["x: 7"]))
 
 
-def test_rows_without_a_vector_are_null_and_say_why() -> None:
-    """With on_error="skip": an empty text, and one that the service refuses."""
+def test_rows_that_cannot_be_embedded_are_null_with_the_reason() -> None:
+    """With on_error="skip", a second column says why a text was empty, null or refused."""
     service = Service(Fault("poison", text="bad"))
     embed = Embed(client=service.client, on_error="skip", **OPTIONS)
     found = embed(pa.table({"text": ["fine", "", "bad", None]}))
@@ -58,8 +58,8 @@ def test_rows_without_a_vector_are_null_and_say_why() -> None:
     np.testing.assert_array_equal(found["embedding"][0].values.to_numpy(), of_model(["fine"])[0])
 
 
-def test_a_row_that_cannot_be_embedded_is_named() -> None:
-    """Without on_error="skip", before anything of its batch is sent."""
+def test_a_row_that_cannot_be_embedded_is_an_error() -> None:
+    """Without on_error="skip", the error names the row, and nothing of its batch is sent."""
     service = Service()
     embed = Embed(client=service.client, **OPTIONS)
     with pytest.raises(ore.InputError, match="row 1 of a batch: the text is empty") as caught:
@@ -68,8 +68,8 @@ def test_a_row_that_cannot_be_embedded_is_named() -> None:
     assert service.faults.requests == 0
 
 
-def test_batches_without_any_vector_have_the_width_that_is_known() -> None:
-    """A batch of no rows, which frameworks send to see the columns; or one of empty texts."""
+def test_batches_without_vectors_have_the_known_width() -> None:
+    """Frameworks send a batch without rows to see the columns; other batches have empty texts."""
     embed = Embed(client=ore.Client.local, on_error="skip", **OPTIONS)
     nothing = pa.table({"text": pa.array([], pa.string())})
     empty = pa.table({"text": [""]})
@@ -82,11 +82,13 @@ def test_batches_without_any_vector_have_the_width_that_is_known() -> None:
     assert unknown(empty)["embedding"].type.list_size == 256
 
 
-def test_a_worker_gives_vectors_of_one_width(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another is another vector space, in whichever batch it comes."""
+def test_all_vectors_of_a_worker_have_one_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch whose vectors have another width than earlier batches raises ResponseError."""
     embed = HashModel.embed
     widths = iter([4, 5])
-    monkeypatch.setattr(HashModel, "embed", lambda me, given, _: embed(me, given, next(widths)))
+    monkeypatch.setattr(
+        HashModel, "embed", lambda self, inputs, _: embed(self, inputs, next(widths))
+    )
     work = Embed(client=Service().client, workers=1, model="local/hash")
     work(pa.table({"text": ["a"]}))
     with pytest.raises(ore.ResponseError, match="vectors of 5 dimensions came back, and of 4"):
@@ -94,7 +96,7 @@ def test_a_worker_gives_vectors_of_one_width(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_workers_share_the_concurrency() -> None:
-    """Whole requests at a time for each; fewer than one is refused."""
+    """Each worker gets an equal share, rounded down; less than one request is an error."""
     made: list[Any] = []
 
     def client(**options: Any) -> Any:
@@ -104,25 +106,25 @@ def test_workers_share_the_concurrency() -> None:
     four: Any = {**OPTIONS, "workers": 4}
     Embed(client=client, concurrency=17, **four)
     assert made[0]["concurrency"] == 4
-    with pytest.raises(ore.InputError, match="concurrency 3 over 4 workers"):
+    with pytest.raises(ore.InputError, match="concurrency 3 does not give each of 4 workers"):
         Embed(client=client, concurrency=3, **four)
 
 
-def test_what_cannot_be_right_is_refused() -> None:
-    """A budget, which every worker would have for itself, and a column that is there already."""
-    with pytest.raises(ore.InputError, match="every worker has one"):
+def test_invalid_options_are_rejected() -> None:
+    """A budget, an output column that already exists, and an option of the wrong type raise."""
+    with pytest.raises(ore.InputError, match="every worker has its own"):
         Embed(client=ore.Client.local, budget=Decimal(1), **OPTIONS)
-    with pytest.raises(ore.InputError, match="'embedding' already"):
+    with pytest.raises(ore.InputError, match="already has a column 'embedding'"):
         Embed(client=ore.Client.local, **OPTIONS)(pa.table({"text": ["a"], "embedding": [1]}))
     skipping = Embed(client=ore.Client.local, on_error="skip", **OPTIONS)
-    with pytest.raises(ore.InputError, match="'embedding_error' already"):
+    with pytest.raises(ore.InputError, match="already has a column 'embedding_error'"):
         skipping(pa.table({"text": ["a"], "embedding_error": [1]}))
     wrong: Any = {**OPTIONS, "concurrency": "8"}
     with pytest.raises(ore.InputError, match="concurrency"):
         Embed(client=ore.Client.local, **wrong)
 
 
-def test_a_worker_without_a_key_says_so() -> None:
-    """The key comes from the worker's environment."""
+def test_a_worker_without_an_api_key_raises() -> None:
+    """The key comes from the worker's environment, and the error says so."""
     with pytest.raises(ore.InputError, match="OPENROUTER_API_KEY"):
         Embed(**OPTIONS)

@@ -25,20 +25,20 @@ TEXTS = [f"text {n % 90}" for n in range(100)]
 
 @pytest.fixture(scope="module")
 def session() -> Iterator[Any]:
-    """Two workers, on the loopback; with no other client they ask the stand-in's door."""
+    """Spark with two workers on the loopback; the service is the stand-in on a socket."""
     with pytest.MonkeyPatch.context() as patch, served(Faults([])) as url:
         patch.setitem(MODELS, "openai/text-embedding-3-small", HashModel())
         patch.setenv("OPENROUTER_BASE_URL", url)
         patch.setenv("OPENROUTER_API_KEY", "local")
         patch.setenv("PYSPARK_PYTHON", sys.executable)
         patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
-        made = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
-        with made.getOrCreate() as session:
+        builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+        with builder.getOrCreate() as session:
             yield session
 
 
 def test_every_row_has_its_vector(session: Any, tmp_path: Path) -> None:
-    """From Parquet to Parquet, in two tasks at a time; the frame itself stays as it was."""
+    """From Parquet to Parquet, two tasks at a time; the original frame does not change."""
     rows = session.createDataFrame([*enumerate(TEXTS)], ["id", "text"])
     rows.repartition(4).write.parquet(str(tmp_path / "source"))
     source = session.read.parquet(str(tmp_path / "source"))
@@ -51,8 +51,8 @@ def test_every_row_has_its_vector(session: Any, tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.array([row.embedding for row in found], np.float32), wanted)
 
 
-def test_the_pages_code_does_what_it_says(session: Any) -> None:
-    """docs/scale.md, but for the service."""
+def test_the_code_of_the_page_runs(session: Any) -> None:
+    """The code in docs/scale.md adds a vector, with the stand-in in place of the service."""
     page = (ROOT / "docs" / "scale.md").read_text()
     (code,) = re.findall(
         r"^```python\n(from [^\n]* import spark\n.*?)^```$", page, re.DOTALL | re.MULTILINE
@@ -63,8 +63,8 @@ def test_the_pages_code_does_what_it_says(session: Any) -> None:
     assert len(row.embedding) == 256
 
 
-def test_a_row_without_a_vector_says_why(session: Any) -> None:
-    """With on_error="skip"."""
+def test_a_row_without_a_vector_has_the_reason(session: Any) -> None:
+    """With on_error="skip", an empty text gets null and the reason."""
     rows = session.createDataFrame([(0, "a"), (1, "")], ["id", "text"])
     found = spark.embed(rows, on_error="skip", **OPTIONS).orderBy("id").collect()
     assert [row.embedding is None for row in found] == [False, True]

@@ -1,4 +1,4 @@
-"""Services that answer twice, compress without end, drip, or answer where nobody asks any more."""
+"""Services that misbehave: extra, compressed, incomplete or slow responses, and echoed keys."""
 
 import asyncio
 import os
@@ -6,7 +6,6 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,9 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openrouter_embeddings import _secret
 from openrouter_embeddings._secret import Secret
-from openrouter_embeddings.transport import _deadlines, _send
+from openrouter_embeddings.transport import _send, _sync_backend
 
 from tests.http_service import HTTPService
+from tests.socket_service import responding
 from tests.support import (
     KEY,
     KINDS,
@@ -36,50 +36,31 @@ from tests.support import (
 both = pytest.mark.parametrize("kind", KINDS)
 
 
-@contextmanager
-def answering(answer: bytes, *, hold: bool = False) -> Iterator[str]:
-    """The address of a service that says the same to everybody, and hangs up unless it holds on."""
-
-    def serve() -> None:
-        while True:
-            try:
-                line, _ = listener.accept()
-            except OSError:
-                return
-            with line:
-                while b'"input"' not in line.recv(1 << 16):
-                    """Head and body may come by themselves."""
-                line.sendall(answer)
-                if hold:
-                    line.recv(1)
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=serve, daemon=True).start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-        listener.shutdown(socket.SHUT_RDWR)
-
-
 @both
-def test_an_answer_that_comes_twice_is_not_the_next_requests(
+def test_a_second_response_is_not_read_as_that_of_the_next_request(
     kind: Kind, counting: HTTPService
 ) -> None:
-    """A connection on which more came than was asked for is not used again."""
+    """A connection with data behind the response is not reused."""
     result = embed_over(kind, counting.url, ["a", "bb", "ccc"], model="twice", batch_size=1)
     assert np.array_equal(result.vectors, expected(["a", "bb", "ccc"]))
 
 
 @both
 @pytest.mark.parametrize("model", ["gzip, gzip", "gzip, identity, gzip", "not gzip"])
-def test_strange_encodings_are_refused(kind: Kind, counting: HTTPService, model: str) -> None:
-    """Two kilobytes that were compressed twice can be a gigabyte."""
-    with pytest.raises(ore.ResponseError, match=r"compressed by .*gzip, which was not asked for"):
+def test_an_unexpected_content_encoding_is_a_response_error(
+    kind: Kind, counting: HTTPService, model: str
+) -> None:
+    """Two kilobytes of nested gzip may decompress to a gigabyte."""
+    with pytest.raises(
+        ore.ResponseError, match=r"content encoding .*gzip, which the client did not ask"
+    ):
         embed_over(kind, counting.url, ["a"], model=model)
 
 
 @both
-def test_a_compressed_answer_without_its_end_is_broken(kind: Kind, counting: HTTPService) -> None:
-    """As one is that is not compressed."""
-    with pytest.raises(ore.APIConnectionError, match="a compressed body without its end"):
+def test_an_incomplete_gzip_body_is_a_connection_error(kind: Kind, counting: HTTPService) -> None:
+    """The same as an incomplete body that is not compressed."""
+    with pytest.raises(ore.APIConnectionError, match="the compressed body is incomplete"):
         embed_over(kind, counting.url, ["a"], model="half gzip")
 
 
@@ -87,42 +68,42 @@ def test_a_compressed_answer_without_its_end_is_broken(kind: Kind, counting: HTT
 def test_a_connection_is_closed_by_the_thread_that_uses_it(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """TLS would go on with the number of a closed socket, which another file may have by then."""
+    """TLS would go on with the number of a closed socket, which may belong to another file."""
     closed_by: list[int] = []
-    begun, close = threading.Event(), httpcore.HTTPConnection.close
+    started, close = threading.Event(), httpcore.HTTPConnection.close
 
-    def noted(connection: httpcore.HTTPConnection) -> None:
+    def recorded(connection: httpcore.HTTPConnection) -> None:
         closed_by.append(threading.get_ident())
         close(connection)
 
-    monkeypatch.setattr(httpcore.HTTPConnection, "close", noted)
+    monkeypatch.setattr(httpcore.HTTPConnection, "close", recorded)
     client = ore.Client(KEY, base_url=url, model="together", max_retries=0)
     outcomes: list[Any] = []
 
-    def ask() -> None:
-        begun.set()
+    def embed() -> None:
+        started.set()
         with pytest.raises(ore.APIConnectionError) as raised:
             client.embed("a")
         outcomes.extend([threading.get_ident(), raised.value])
 
-    thread = threading.Thread(target=ask)
+    thread = threading.Thread(target=embed)
     thread.start()
-    begun.wait(20)
-    while not any(attempt.line for attempt in [*_deadlines._attempts.values()]):
+    started.wait(20)
+    while not any(attempt.sock for attempt in [*_sync_backend._attempts.values()]):
         os.sched_yield()
     client.close()
     thread.join(20)
     assert closed_by == outcomes[:1]
 
 
-def test_every_address_has_its_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that nobody answers from does not use up that of the others; one that did is first."""
+def test_each_address_gets_a_share_of_the_connect_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A silent address leaves time for the others; the last one that accepted is tried first."""
     shares: list[float] = []
 
     def connect(address: Any, seconds: float) -> socket.socket:
         tried.append(address[4][0])
         shares.append(seconds)
-        if address[4][0] != answering:
+        if address[4][0] != accepting:
             raise httpcore.ConnectTimeout(address[4][0])
         return here
 
@@ -130,77 +111,77 @@ def test_every_address_has_its_share_of_the_time(monkeypatch: pytest.MonkeyPatch
     here, there = socket.socketpair()
     addresses = [(0, 0, 0, "", (f"127.0.0.{n}", 5)) for n in (1, 2, 3, 4)]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [*addresses])
-    monkeypatch.setattr(_deadlines, "_connected", connect)
+    monkeypatch.setattr(_sync_backend, "_connect", connect)
     with here, there:
-        answering, backend = "127.0.0.4", _deadlines.Backend()
+        accepting, backend = "127.0.0.4", _sync_backend.Backend()
         backend.connect_tcp("many.example", 5, 6.0)
         assert shares == pytest.approx([1.5, 2, 2, 6], abs=0.5)
         backend.connect_tcp("many.example", 5, 6.0)
         assert tried == ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.4"]
-        answering = ""
+        accepting = ""
         with pytest.raises(httpcore.ConnectTimeout, match=r"127\.0\.0\.3"):
             backend.connect_tcp("many.example", 5, 6.0)
 
 
-def test_a_service_that_reads_slowly_does_not_hold_up_an_attempt(
+def test_a_service_that_reads_slowly_does_not_extend_the_attempt(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Every piece that it takes leaves less time for the next."""
+    """Each piece that it reads leaves less time for the next."""
     now = [0.0]
     limits: list[float] = []
 
-    class Line:
+    class Socket:
         settimeout = limits.append
 
         def send(self, data: memoryview) -> int:
             now[0] += 1
             return 1
 
-    monkeypatch.setattr(_deadlines, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    stream: Any = SimpleNamespace(get_extra_info=lambda _: Line())
-    _deadlines.begin_attempt(3)
+    monkeypatch.setattr(_sync_backend, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    stream: Any = SimpleNamespace(get_extra_info=lambda _: Socket())
+    _sync_backend.begin_attempt(3)
     try:
         with pytest.raises(httpcore.ReadTimeout):
-            _deadlines._Stream(stream)._send(memoryview(b"abcdef"), 60)
+            _sync_backend._Stream(stream)._send_all(memoryview(b"abcdef"), 60)
     finally:
-        _deadlines.end_attempt()
+        _sync_backend.end_attempt()
     assert limits == [3, 2, 1]
 
 
-def test_tls_within_tls_ends_in_time() -> None:
-    """Its reads go on, one after the other, until a record is whole: the line is cut."""
+def test_tls_in_tls_ends_at_the_deadline() -> None:
+    """Httpcore reads on until a record is complete, so the client shuts the socket down."""
     here, there = socket.socketpair()
 
     def read(*_: Any) -> bytes:
         while here.recv(1):
-            """As of a record that drips."""
+            """Like a record that arrives byte by byte."""
         return b""
 
     stream: Any = SimpleNamespace(get_extra_info=lambda _: here, read=read)
     with here, there:
-        _deadlines.begin_attempt(0.05)
+        _sync_backend.begin_attempt(0.05)
         try:
             with pytest.raises(httpcore.ReadTimeout):
-                _deadlines._Stream(stream, within_tls=True).read(1)
+                _sync_backend._Stream(stream, tls_in_tls=True).read(1)
         finally:
-            _deadlines.end_attempt()
+            _sync_backend.end_attempt()
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_fork_leaves_the_requests_of_its_parent_alone() -> None:
-    """Whatever they were doing: nothing of theirs is locked, known or cut in the child."""
+def test_a_forked_child_does_not_abort_the_parents_requests() -> None:
+    """The child starts with a free lock and without the attempts of the parent."""
     client = ore.Client.local(model="local/hash")
-    _deadlines.begin_attempt(60)
+    _sync_backend.begin_attempt(60)
 
-    def nothing_is_its() -> bool:
-        held = not _deadlines._lock.acquire(blocking=False) or bool(_deadlines._attempts)
+    def is_unaffected() -> bool:
+        held = not _sync_backend._lock.acquire(blocking=False) or bool(_sync_backend._attempts)
         client._transport.close = lambda: os._exit(2)  # type: ignore[method-assign]
         client.close()
         return not held
 
-    with held_by_another(_deadlines._lock):
-        status = in_a_fork(nothing_is_its)
-    _deadlines.end_attempt()
+    with held_by_another(_sync_backend._lock):
+        status = in_a_fork(is_unaffected)
+    _sync_backend.end_attempt()
     assert status == 0
     assert time.monotonic() > 0
 
@@ -214,20 +195,20 @@ def test_a_fork_leaves_the_requests_of_its_parent_alone() -> None:
         (b"Content-Length: 400\r\n\r\n{", 401),
     ],
 )
-def test_a_status_that_came_counts_though_its_body_does_not(
+def test_an_error_status_counts_although_its_body_is_unreadable(
     kind: Kind, rest: bytes, status: int
 ) -> None:
-    """With its Retry-After; nobody takes it for an answer that may have been billed."""
-    answer = b"HTTP/1.1 %d Said\r\nRetry-After: 4\r\n%b" % (status, rest)
-    with answering(answer) as url, pytest.raises(ore.APIStatusError) as caught:
+    """So does its Retry-After header, and the request does not count as billed."""
+    response = b"HTTP/1.1 %d Status\r\nRetry-After: 4\r\n%b" % (status, rest)
+    with responding(response) as url, pytest.raises(ore.APIStatusError) as caught:
         embed_over(kind, url, ["a"])
     assert (caught.value.status, caught.value.retry_after) == (status, 4)
     assert caught.value.usage is None
 
 
 @both
-def test_a_status_counts_through_ones_own_httpx_client_too(kind: Kind) -> None:
-    """Though its body is compressed by what was not asked for."""
+def test_an_error_status_counts_through_the_callers_httpx_client(kind: Kind) -> None:
+    """The body has a content encoding that the client did not ask for."""
     headers = {"Content-Encoding": "br", "Retry-After": "4"}
     body = httpx.ByteStream(b"xx")
     service = Service(lambda *_: lambda: httpx.Response(429, headers=headers, stream=body))
@@ -237,41 +218,41 @@ def test_a_status_counts_through_ones_own_httpx_client_too(kind: Kind) -> None:
 
 
 @both
-def test_the_body_of_an_error_is_not_waited_for(
+def test_the_body_of_an_error_has_a_short_timeout(
     kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For longer than a moment."""
-    monkeypatch.setattr(_send, "LAST_WORDS", 0.05)
-    head = b"HTTP/1.1 503 Said\r\nContent-Length: 9\r\n\r\n"
-    with answering(head, hold=True) as url, pytest.raises(ore.ServiceUnavailableError):
+    """The status is reported without the body."""
+    monkeypatch.setattr(_send, "ERROR_BODY_TIMEOUT", 0.05)
+    head = b"HTTP/1.1 503 Status\r\nContent-Length: 9\r\n\r\n"
+    with responding(head, hold=True) as url, pytest.raises(ore.ServiceUnavailableError):
         embed_over(kind, url, ["a"], timeout=120)
 
 
 @both
-def test_an_answer_that_was_refused_unread_may_have_been_billed(kind: Kind) -> None:
-    """It counts as unanswered, and in the budget."""
+def test_a_response_that_is_rejected_unread_may_be_billed(kind: Kind) -> None:
+    """It counts as unanswered in the usage."""
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx"
-    with answering(head) as url, pytest.raises(ore.ResponseError) as caught:
+    with responding(head) as url, pytest.raises(ore.ResponseError) as caught:
         embed_over(kind, url, ["a"])
     assert caught.value.usage is not None
     assert caught.value.usage.unanswered == 1
 
 
 @pytest.mark.parametrize("flood", [b"\0", b"s\0", b"\\", b"\\u0073", b"\\u0073\0"])
-def test_no_answer_makes_the_search_for_the_key_slow(flood: bytes) -> None:
-    """A megabyte is looked through in a moment, whatever it is of: else this test takes an hour."""
+def test_redacting_the_key_takes_linear_time(flood: bytes) -> None:
+    """With quadratic time, one megabyte of such a response would take an hour."""
     text = flood * ((1 << 20) // len(flood))
     assert Secret(KEY).redact(text) == text
 
 
 def spellings(letter: str) -> st.SearchStrategy[str]:
-    """A letter as JSON may have it."""
+    """A letter, plain or escaped as in JSON."""
     return st.sampled_from([letter, f"\\u{ord(letter):04x}", f"\\u{ord(letter):04X}"])
 
 
 @given(st.data(), st.sampled_from(["utf-8", "utf-16-le", "utf-32-be"]))
-def test_a_key_is_found_wherever_and_however_it_stands(data: st.DataObject, encoding: str) -> None:
-    """Across the borders of what is looked through at once, and beside others."""
+def test_a_key_is_redacted_anywhere_and_in_any_spelling(data: st.DataObject, encoding: str) -> None:
+    """It may cross the boundary between two blocks, and appear several times."""
     spelt = "".join(data.draw(spellings(letter), label="letter") for letter in KEY)
     filler = st.builds(
         "".join, st.lists(st.sampled_from(["x" * 500, "\\u00e9", "\\", "sk-or-v1-", "é"]))
@@ -287,8 +268,8 @@ def test_a_key_is_found_wherever_and_however_it_stands(data: st.DataObject, enco
         assert found.replace(b"\0", b"") == b"[API key]".join(pieces).replace(b"\0", b"")
 
 
-def test_only_what_has_an_escape_is_searched_for_an_escaped_key() -> None:
-    """The search takes a second for a large answer, in which an event loop does nothing else."""
+def test_only_text_with_an_escape_is_searched_for_an_escaped_key() -> None:
+    """The search would block the event loop for a second for a large response."""
     searched: list[int] = []
 
     class Search:
@@ -303,12 +284,12 @@ def test_only_what_has_an_escape_is_searched_for_an_escaped_key() -> None:
     assert 0 < sum(searched) < 200_000
 
 
-def test_one_byte_at_a_time_leaves_the_loop_to_others() -> None:
-    """Though what has come is read without a step of the loop."""
+def test_many_small_chunks_let_other_tasks_run() -> None:
+    """Reading data that has already arrived does not yield to the event loop by itself."""
     seen: list[int] = []
 
     async def drip() -> AsyncIterator[bytes]:
-        for _ in range(3 * _send._TURN):
+        for _ in range(3 * _send._CHUNKS_PER_TURN):
             seen.append(0)
             yield b"x"
 
@@ -319,9 +300,9 @@ def test_one_byte_at_a_time_leaves_the_loop_to_others() -> None:
                 await asyncio.sleep(0)
 
         task = asyncio.create_task(other())
-        await _send._added(_send._Refusal(), drip())
+        await _send._feed(_send._ErrorBody(), drip())
         await task
 
     asyncio.run(run())
-    assert seen.index(1) == _send._TURN
-    assert seen.count(0) == 3 * _send._TURN
+    assert seen.index(1) == _send._CHUNKS_PER_TURN
+    assert seen.count(0) == 3 * _send._CHUNKS_PER_TURN

@@ -1,4 +1,4 @@
-"""Connections: how many, kept for how long, and what becomes of them at a cancel."""
+"""Connections: how many are opened, when they are reused, and when they are closed."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ import numpy as np
 import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings._secret import Secret
-from openrouter_embeddings.transport import _asyncio_backend, _connections, _write_buffer
+from openrouter_embeddings.transport import _asyncio_backend, _connections, _stream_state
 
 from tests.http_service import HTTPService
 from tests.support import KEY, KINDS, MODEL, Kind, answer, expected
@@ -23,10 +23,10 @@ from tests.support import KEY, KINDS, MODEL, Kind, answer, expected
 both = pytest.mark.parametrize("kind", KINDS)
 
 
-def calls(
-    kind: Kind, url: str, *calls: dict[str, Any], meanwhile: Callable[[], object] = int
+def embed_each(
+    kind: Kind, url: str, *calls: dict[str, Any], after_each: Callable[[], object] = int
 ) -> None:
-    """Calls of one client, one after the other, each with a right outcome; then `meanwhile`."""
+    """Make these calls with one client and check the vectors; `after_each` runs after each call."""
     options: Any = {"base_url": url, "model": MODEL, "max_retries": 0, "batch_size": 1}
     texts = [*"abcd"]
 
@@ -35,7 +35,7 @@ def calls(
             for call in calls:
                 found = await client.embed(texts, **call)
                 assert np.array_equal(found.vectors, expected(texts))
-                meanwhile()
+                after_each()
 
     if kind == "async":
         asyncio.run(run())
@@ -43,36 +43,32 @@ def calls(
     with ore.Client(KEY, **options) as client:
         for call in calls:
             assert np.array_equal(client.embed(texts, **call).vectors, expected(texts))
-            meanwhile()
+            after_each()
 
 
 @both
-def test_a_connection_is_used_again(kind: Kind, counting: HTTPService) -> None:
-    """One after the other needs one, four at a time need four; all are closed with the client."""
-    calls(kind, counting.url, {"concurrency": 1}, {"concurrency": 1})
+def test_connections_are_reused(kind: Kind, counting: HTTPService) -> None:
+    """Sequential requests share one, four concurrent ones need four; the client closes them all."""
+    embed_each(kind, counting.url, {"concurrency": 1}, {"concurrency": 1})
     assert counting.opened == 1
     assert counting.gone.acquire(timeout=20)
     both_ways = {"model": "together", "concurrency": 4}, {"concurrency": 1}
-    calls(kind, counting.url, *both_ways, both_ways[0])
+    embed_each(kind, counting.url, *both_ways, both_ways[0])
     assert counting.opened == 5
     for _ in range(4):
         assert counting.gone.acquire(timeout=20)
 
 
 @both
-def test_a_connection_that_the_service_closes_is_not_used_again(
-    kind: Kind, counting: HTTPService
-) -> None:
-    """It says so in its answer."""
-    calls(kind, counting.url, {"concurrency": 1, "model": "closing"}, {"concurrency": 1})
+def test_a_connection_close_header_prevents_reuse(kind: Kind, counting: HTTPService) -> None:
+    """Each response says that the service closes the connection."""
+    embed_each(kind, counting.url, {"concurrency": 1, "model": "closing"}, {"concurrency": 1})
     assert counting.opened == 5
 
 
 @both
-def test_a_connection_that_the_service_has_closed_is_not_used_again(
-    kind: Kind, counting: HTTPService
-) -> None:
-    """Without a word, while it was idle: no request is lost on it."""
+def test_a_connection_closed_while_idle_is_not_reused(kind: Kind, counting: HTTPService) -> None:
+    """The service closes it without notice, and no request is lost."""
     options: Any = {"base_url": counting.url, "model": "hanging up", "max_retries": 0}
 
     async def run() -> None:
@@ -90,8 +86,8 @@ def test_a_connection_that_the_service_has_closed_is_not_used_again(
             assert counting.gone.acquire(timeout=20)
 
 
-def test_an_end_counts_when_it_comes() -> None:
-    """Asyncio says some steps later that the connection is lost; no request is sent in between."""
+def test_an_eof_counts_before_asyncio_reports_the_lost_connection() -> None:
+    """Asyncio reports it some steps later; no request is sent in between."""
     here, there = socket.socketpair()
     here.setblocking(False)
     with here, there:
@@ -105,25 +101,25 @@ def test_an_end_counts_when_it_comes() -> None:
 
 
 @both
-def test_a_connection_that_nobody_needs_is_closed(
+def test_an_expired_idle_connection_is_closed(
     kind: Kind, counting: HTTPService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Though the client goes on: what was idle for too long is not kept for a peak to come."""
+    """The next request closes the connections that were idle for too long."""
 
-    def later() -> None:
-        monkeypatch.setattr(_connections, "_KEPT", -1.0)
+    def expire() -> None:
+        monkeypatch.setattr(_connections, "_KEEPALIVE_EXPIRY", -1.0)
 
-    calls(
+    embed_each(
         kind, counting.url, {"model": "together", "concurrency": 4}, {"concurrency": 1},
-        meanwhile=later,
+        after_each=expire,
     )  # fmt: skip
     assert counting.opened == 8
     for _ in range(8):
         assert counting.gone.acquire(timeout=20)
 
 
-def test_closed_connections_take_no_request() -> None:
-    """Though a thread was about to send one."""
+def test_a_closed_pool_refuses_a_request() -> None:
+    """A thread may be about to send one when another closes the client."""
     connections = _connections.Connections(
         httpx.URL("http://localhost/v1"), Secret(KEY), trust_env=False
     )
@@ -133,25 +129,25 @@ def test_closed_connections_take_no_request() -> None:
 
 
 @both
-def test_an_answer_compressed_against_our_wish_is_read(kind: Kind, counting: HTTPService) -> None:
-    """The request says that it should not be."""
-    calls(kind, counting.url, {"model": "gzip"})
+def test_a_gzip_response_is_decompressed(kind: Kind, counting: HTTPService) -> None:
+    """The client asks for an uncompressed response, which a server may ignore."""
+    embed_each(kind, counting.url, {"model": "gzip"})
 
 
 @both
 def test_a_decompression_bomb_takes_no_memory(kind: Kind, counting: HTTPService) -> None:
-    """300 KB that inflate to 300 MB are given up after the first two."""
+    """The client stops after the first 2 MB of 300 KB that decompress to 300 MB."""
     tracemalloc.start()
     try:
         with pytest.raises(ore.ResponseError, match="the most expected"):
-            calls(kind, counting.url, {"model": "bomb"})
+            embed_each(kind, counting.url, {"model": "bomb"})
         assert tracemalloc.get_traced_memory()[1] < 20_000_000
     finally:
         tracemalloc.stop()
 
 
-class _Loop:
-    """A service in the client's own event loop, so that every step can be told apart."""
+class _LoopService:
+    """A service in the client's own event loop, so that a test can stop at every step."""
 
     def __init__(self) -> None:
         self.open = self.asked = 0
@@ -181,11 +177,11 @@ class _Loop:
 
 @pytest.mark.parametrize("cancels", [1, 2])
 @pytest.mark.parametrize("warm", [False, True])
-def test_a_cancel_at_any_step_leaves_a_client_that_works(*, warm: bool, cancels: int) -> None:
-    """Whether the connection was there before or not; and no connection stays open."""
+def test_the_client_works_after_a_cancel_at_any_step(*, warm: bool, cancels: int) -> None:
+    """On a new or a reused connection; no connection stays open."""
 
     async def run() -> None:
-        service = _Loop()
+        service = _LoopService()
         listener, url = await _listening(service)
         for steps in count():
             async with ore.AsyncClient(KEY, base_url=url, model=MODEL, max_retries=0) as client:
@@ -204,7 +200,7 @@ def test_a_cancel_at_any_step_leaves_a_client_that_works(*, warm: bool, cancels:
                 for text in ("after", "and again"):
                     found = await client.embed(text, timeout=20)
                     assert np.array_equal(found.vectors, expected([text]))
-            await asyncio.wait_for(service.idle.wait(), 20)  # or a connection has leaked
+            await asyncio.wait_for(service.idle.wait(), 20)  # or a connection leaks
             assert asyncio.all_tasks() == {asyncio.current_task()}
             if done:
                 break
@@ -214,17 +210,17 @@ def test_a_cancel_at_any_step_leaves_a_client_that_works(*, warm: bool, cancels:
     asyncio.run(run())
 
 
-async def _listening(service: _Loop) -> tuple[asyncio.Server, str]:
+async def _listening(service: _LoopService) -> tuple[asyncio.Server, str]:
     listener = await asyncio.start_server(service.talk, "127.0.0.1", 0)
     return listener, f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
 
 
 @pytest.mark.parametrize("warm", [False, True])
-def test_a_close_at_any_step_leaves_no_connection(*, warm: bool) -> None:
-    """Not even the one that was being made, whose request has an outcome."""
+def test_a_close_at_any_step_closes_every_connection(*, warm: bool) -> None:
+    """Even a connection that is being made is closed, and its request ends."""
 
     async def run() -> None:
-        service = _Loop()
+        service = _LoopService()
         listener, url = await _listening(service)
         for steps in count():
             client = ore.AsyncClient(KEY, base_url=url, model=MODEL, max_retries=0)
@@ -237,7 +233,7 @@ def test_a_close_at_any_step_leaves_no_connection(*, warm: bool) -> None:
             await client.close()
             with suppress(ore.APIConnectionError, ore.InputError):
                 assert np.array_equal((await call).vectors, expected(["a"]))
-            await asyncio.wait_for(service.idle.wait(), 20)  # or a connection has survived
+            await asyncio.wait_for(service.idle.wait(), 20)  # or a connection leaks
             if done:
                 break
         listener.close()
@@ -247,10 +243,10 @@ def test_a_close_at_any_step_leaves_no_connection(*, warm: bool) -> None:
 
 
 def test_nothing_is_sent_after_a_close(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Though the connection was being made then; the error says that nothing was."""
+    """A connection that was just being made sends nothing, and the error is not billed."""
 
     async def run() -> None:
-        service = _Loop()
+        service = _LoopService()
         listener, url = await _listening(service)
         client = ore.AsyncClient(KEY, base_url=url, model=MODEL, max_retries=0)
 
@@ -272,27 +268,27 @@ def test_nothing_is_sent_after_a_close(monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(run())
 
 
-def test_a_cancel_while_old_connections_are_closed_loses_none(
+def test_a_cancel_while_expired_connections_are_closed_leaks_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """At whatever step it comes."""
+    """Whichever step the cancel hits, all connections are closed."""
 
     async def run() -> None:
-        service = _Loop()
+        service = _LoopService()
         listener, url = await _listening(service)
         for steps in range(12):
-            monkeypatch.setattr(_connections, "_KEPT", 60.0)
+            monkeypatch.setattr(_connections, "_KEEPALIVE_EXPIRY", 60.0)
             async with ore.AsyncClient(KEY, base_url=url, model=MODEL) as client:
                 await client.embed([*"abcd"], batch_size=1, concurrency=4)
                 assert service.open == 4
-                monkeypatch.setattr(_connections, "_KEPT", -1.0)
+                monkeypatch.setattr(_connections, "_KEEPALIVE_EXPIRY", -1.0)
                 call = asyncio.create_task(client.embed("cancelled"))
                 for _ in range(steps):
                     await asyncio.sleep(0)
                 call.cancel()
                 with suppress(asyncio.CancelledError):
                     await call
-            await asyncio.wait_for(service.idle.wait(), 20)  # or one was lost
+            await asyncio.wait_for(service.idle.wait(), 20)  # or a connection leaks
         listener.close()
         await listener.wait_closed()
 
@@ -300,45 +296,45 @@ def test_a_cancel_while_old_connections_are_closed_loses_none(
 
 
 @both
-def test_a_connection_that_was_closed_when_it_was_taken_is_an_error(
+def test_a_connection_closed_as_it_is_acquired_is_a_connection_error(
     kind: Kind, counting: HTTPService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another thread may close the client just then; the error says that nothing was sent."""
+    """Another thread may close the client just then; the request was not sent or billed."""
 
-    def taken(*_: Any) -> None:
+    def not_available(*_: Any) -> None:
         raise httpcore.ConnectionNotAvailable
 
-    monkeypatch.setattr(_connections._Connections, "_request", taken)
-    with pytest.raises(ore.APIConnectionError, match="no connection to") as raised:
-        calls(kind, counting.url, {})
+    monkeypatch.setattr(_connections._BaseConnections, "_request", not_available)
+    with pytest.raises(ore.APIConnectionError, match="cannot connect to") as raised:
+        embed_each(kind, counting.url, {})
     assert not raised.value.maybe_billed
 
 
 @both
-def test_a_request_is_sent_at_once(
+def test_head_and_body_are_sent_together(
     kind: Kind, counting: HTTPService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Head and body in one piece, while that is worth it: one packet wakes the service once."""
+    """A small request goes out in one write, so that one packet wakes the service once."""
     sent: list[bytes] = []
-    take = _write_buffer.Writes.take
+    add = _stream_state.WriteBuffer.add
 
-    def noted(self: _write_buffer.Writes, buffer: bytes) -> tuple[bytes, ...]:
-        sent.extend(pieces := take(self, buffer))
-        return pieces
+    def recorded(self: _stream_state.WriteBuffer, buffer: bytes) -> tuple[bytes, ...]:
+        sent.extend(chunks := add(self, buffer))
+        return chunks
 
-    monkeypatch.setattr(_write_buffer.Writes, "take", noted)
-    calls(kind, counting.url, {"concurrency": 1})
-    assert [piece[:5] for piece in sent] == [b"POST "] * 4
-    assert all(piece.endswith(b"}") for piece in sent)
+    monkeypatch.setattr(_stream_state.WriteBuffer, "add", recorded)
+    embed_each(kind, counting.url, {"concurrency": 1})
+    assert [chunk[:5] for chunk in sent] == [b"POST "] * 4
+    assert all(chunk.endswith(b"}") for chunk in sent)
 
 
-def test_a_large_body_follows_its_head() -> None:
-    """It is not copied; and a head without a body goes out when that is known."""
-    writes, large = _write_buffer.Writes(), bytes(2 << 20)
-    assert writes.take(b"head") == ()
-    head, body = writes.take(large)
+def test_a_large_body_is_written_after_its_head_without_a_copy() -> None:
+    """A head without a body goes out as soon as httpcore writes the empty body."""
+    buffer, large = _stream_state.WriteBuffer(), bytes(2 << 20)
+    assert buffer.add(b"head") == ()
+    head, body = buffer.add(large)
     assert head == b"head"
     assert body is large
-    assert writes.take(b"") == ()
-    assert writes.take(b"CONNECT") == ()
-    assert writes.take(b"") == (b"CONNECT",)
+    assert buffer.add(b"") == ()
+    assert buffer.add(b"CONNECT") == ()
+    assert buffer.add(b"") == (b"CONNECT",)

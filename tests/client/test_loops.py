@@ -119,7 +119,7 @@ def test_an_async_client_outside_of_asyncio_says_so(use: Any, *, local: bool) ->
     """In a sentence, and leaves no coroutine behind; trio, say, drives what it is given alike."""
     own = ore.AsyncClient(KEY, base_url="http://127.0.0.1:9/v1", model="m")
     client = ore.AsyncClient.local(model="local/hash") if local else own
-    with pytest.raises(ore.InputError, match="works in asyncio only"):
+    with pytest.raises(ore.InputError, match="only inside a running asyncio event loop"):
         use(client).__await__().send(None)
     with pytest.raises(StopIteration):
         own.close().send(None)

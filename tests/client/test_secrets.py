@@ -18,10 +18,10 @@ import pytest
 from openrouter_embeddings import jobs, testing
 from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.adapters import ray, spark
-from openrouter_embeddings.transport import _asyncio_backend, _deadlines
+from openrouter_embeddings.transport import _asyncio_backend, _sync_backend
 
-from tests.client.test_bad_responses import answering
 from tests.http_service import HTTPService
+from tests.socket_service import responding
 from tests.support import KEY, KINDS, Kind, Service, answer, embed_over
 
 both = pytest.mark.parametrize("kind", KINDS)
@@ -271,7 +271,7 @@ def test_an_error_that_nobody_expected_does_not_show_the_key(
     async def fail_async(*_: Any, **__: Any) -> Any:
         raise failure from ValueError(KEY)
 
-    monkeypatch.setattr(_deadlines.Backend, "connect_tcp", fail)
+    monkeypatch.setattr(_sync_backend.Backend, "connect_tcp", fail)
     monkeypatch.setattr(_asyncio_backend.Backend, "connect_tcp", fail_async)
     caught: list[BaseException] = []
 
@@ -307,7 +307,7 @@ def test_an_error_that_nobody_expected_does_not_show_the_key(
 )
 def test_no_error_behind_an_echoing_header_shows_the_key(kind: Kind, head: str) -> None:
     """Neither in its message nor among the locals of its traceback."""
-    with answering(head.encode()) as url, pytest.raises(ore.EmbeddingsError) as caught:
+    with responding(head.encode()) as url, pytest.raises(ore.EmbeddingsError) as caught:
         embed_over(kind, url, ["a"])
     assert KEY not in shown(caught.value)
 

@@ -1,4 +1,4 @@
-"""A signal handler of the caller's that raises while a request is under way."""
+"""A caller's signal handler that raises while a request is in flight."""
 
 import functools
 import signal
@@ -13,33 +13,38 @@ import openrouter_embeddings as ore
 import pytest
 import trustme
 
-from tests.client.test_keep_alive import Lines, lines, one_after_another, whole
+from tests.socket_service import (
+    SocketService,
+    correct_response,
+    one_after_another,
+    socket_service,
+)
 from tests.support import KEY, KINDS, Kind, Service
 
 
 class Alarm(TimeoutError):
-    """What the caller's handlers raise."""
+    """Raised by the caller's handlers."""
 
 
-class Refusal(OSError):
-    """As some raise."""
+class Failure(OSError):
+    """Raised by other handlers."""
 
 
 class Handler:
-    """Whose call and whose method raise."""
+    """Raises when called."""
 
     def __call__(self, *_: Any) -> None:
-        """Raise what the tests wait for."""
+        """Raise Alarm."""
         self.fail(Alarm)
 
     def fail(self, error: type[Exception], *_: Any) -> None:
-        """Raise what is wanted."""
+        """Raise this error."""
         raise error("the caller's own")
 
 
 @contextmanager
 def handled_by(handler: Any) -> Iterator[None]:
-    """Until the end of the block."""
+    """Handle SIGALRM within the `with` block."""
     before = signal.signal(signal.SIGALRM, handler)
     try:
         yield
@@ -48,19 +53,19 @@ def handled_by(handler: Any) -> Iterator[None]:
 
 
 def raising(error: type[Exception]) -> Any:
-    """A handler."""
+    """A handler that raises this error."""
     return functools.partial(Handler().fail, error)
 
 
 def ring(*_: Any) -> None:
-    """Now."""
+    """Raise SIGALRM in this process."""
     signal.raise_signal(signal.SIGALRM)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("handler", [Handler(), raising(Alarm), lambda *_: Handler()()])
-def test_an_alarm_is_the_callers_and_no_failed_attempt(kind: Kind, handler: Any) -> None:
-    """Whatever the handler is, it raises what it raised, and nothing is sent again."""
+def test_an_exception_of_a_signal_handler_reaches_the_caller(kind: Kind, handler: Any) -> None:
+    """Whichever kind of callable the handler is; the request is not retried."""
     service = Service(ring)
     with handled_by(handler), pytest.raises(Alarm, match="the caller's own"):
         service.embed(kind, ["a"])
@@ -69,41 +74,41 @@ def test_an_alarm_is_the_callers_and_no_failed_attempt(kind: Kind, handler: Any)
 
 @pytest.mark.parametrize("secure", [False, True])
 @pytest.mark.parametrize("status", [0, 200, 500])
-@pytest.mark.parametrize("error", [Alarm, Refusal])
+@pytest.mark.parametrize("error", [Alarm, Failure])
 @pytest.mark.usefixtures("trusted")
-def test_an_alarm_ends_the_wait_for_an_answer(
+def test_an_alarm_interrupts_waiting_for_a_response(
     authority: trustme.CA, status: int, error: type[Exception], *, secure: bool
 ) -> None:
-    """On a connection that was kept, too, and in the middle of an answer or of an error's body."""
+    """Also on a reused connection, and within the body of a success or an error."""
     main = threading.main_thread().ident
     assert main is not None
 
-    def talk(_: Lines, line: Any) -> None:
-        line.sendall(whole(line))
-        whole(line)
+    def handle(_: SocketService, connection: Any) -> None:
+        connection.sendall(correct_response(connection))
+        correct_response(connection)
         if status:
-            line.sendall(b"HTTP/1.1 %d Said\r\nContent-Length: 9\r\n\r\n{" % status)
+            connection.sendall(b"HTTP/1.1 %d Status\r\nContent-Length: 9\r\n\r\n{" % status)
         signal.pthread_kill(main, signal.SIGALRM)
-        line.recv(1)
+        connection.recv(1)
 
-    with lines(talk, authority if secure else None) as service:
+    with socket_service(handle, authority if secure else None) as service:
         with handled_by(raising(error)), pytest.raises(error, match="the caller's own"):
             one_after_another("sync", service.url, ["a", "b"], int, max_retries=4)
         assert service.opened == 1
 
 
-def test_an_alarm_ends_a_request_through_ones_own_httpx_client() -> None:
-    """There httpx and httpcore name it another error, whose cause it is."""
+def test_an_alarm_interrupts_a_request_through_the_callers_httpx_client() -> None:
+    """There httpx and httpcore raise an error of their own, with the alarm as its cause."""
     main = threading.main_thread().ident
     assert main is not None
 
-    def talk(_: Lines, line: Any) -> None:
-        whole(line)
+    def handle(_: SocketService, connection: Any) -> None:
+        correct_response(connection)
         signal.pthread_kill(main, signal.SIGALRM)
-        line.recv(1)
+        connection.recv(1)
 
     with (
-        lines(talk) as service,
+        socket_service(handle) as service,
         httpx.Client() as http,
         handled_by(raising(Alarm)),
         pytest.raises(Alarm, match="the caller's own"),
@@ -111,8 +116,8 @@ def test_an_alarm_ends_a_request_through_ones_own_httpx_client() -> None:
         ore.Client(KEY, base_url=service.url, model="m", http_client=http).embed("a")
 
 
-def test_an_alarm_ends_the_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Though the host has other addresses."""
+def test_an_alarm_interrupts_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client does not try the other addresses of the host."""
     tried: list[Any] = []
 
     def connect(_: socket.socket, address: Any) -> None:
@@ -127,8 +132,8 @@ def test_an_alarm_ends_the_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(tried) == 1
 
 
-def test_an_alarm_that_is_over_does_not_hide_a_failure() -> None:
-    """A call that is made while the caller handles it fails with an error of its own."""
+def test_an_alarm_that_was_caught_does_not_hide_a_later_error() -> None:
+    """A call within the caller's `except Alarm` block fails with its own error."""
     failing = Service(lambda *_: TimeoutError("slow"))
     with handled_by(raising(Alarm)):
         try:

@@ -1,4 +1,4 @@
-"""Over TLS, as with the service itself."""
+"""Requests over TLS, as to the service itself."""
 
 import asyncio
 import ssl
@@ -11,7 +11,7 @@ import numpy as np
 import openrouter_embeddings as ore
 import pytest
 import uvloop
-from openrouter_embeddings.transport import _asyncio_backend, _deadlines
+from openrouter_embeddings.transport import _asyncio_backend, _sync_backend
 
 from tests.support import KEY, KINDS, LARGE, MUCH, embed_over, expected
 
@@ -20,31 +20,31 @@ every = pytest.mark.parametrize("kind", [*KINDS, "uvloop"])
 
 @every
 @pytest.mark.usefixtures("trusted")
-def test_vectors_come_over_tls(kind: str, url: str) -> None:
-    """Many requests over several connections, which are used again and closed without a warning."""
+def test_embed_works_over_tls(kind: str, url: str) -> None:
+    """Many requests share several connections, which are reused and closed without a warning."""
     texts = ["x" * (n % 900 + 1) for n in range(400)]
     assert np.array_equal(embed_over(kind, url, texts).vectors, expected(texts))
 
 
 @every
-def test_a_certificate_that_nobody_vouches_for_is_refused(kind: str, url: str) -> None:
-    """Before the key is sent."""
+def test_an_untrusted_certificate_is_a_connection_error(kind: str, url: str) -> None:
+    """The client refuses it before it sends the key."""
     with pytest.raises(ore.APIConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
         embed_over(kind, url, ["a"])
 
 
 @every
 @pytest.mark.usefixtures("trusted")
-def test_a_certificate_for_another_name_is_refused(kind: str, url: str) -> None:
-    """Whoever signed it."""
+def test_a_certificate_for_another_host_is_a_connection_error(kind: str, url: str) -> None:
+    """Even if a trusted authority signed it."""
     with pytest.raises(ore.APIConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
         embed_over(kind, url.replace("localhost", "127.0.0.1"), ["a"])
 
 
 @every
 @pytest.mark.usefixtures("trusted")
-def test_requests_go_at_the_same_time_on_connections_of_their_own(kind: str, url: str) -> None:
-    """The service answers only when four are there, again and again."""
+def test_concurrent_requests_use_separate_connections(kind: str, url: str) -> None:
+    """The service responds only when four requests have arrived, again and again."""
     texts = ["x" * (n + 1) for n in range(12)]
     result = embed_over(kind, url, texts, model="together", batch_size=1, concurrency=4)
     assert np.array_equal(result.vectors, expected(texts))
@@ -52,20 +52,20 @@ def test_requests_go_at_the_same_time_on_connections_of_their_own(kind: str, url
 
 @every
 @pytest.mark.usefixtures("trusted")
-def test_large_requests_and_answers_pass(kind: str, url: str) -> None:
-    """Larger than any buffer on the way, in both directions."""
+def test_large_requests_and_responses_arrive(kind: str, url: str) -> None:
+    """Both are larger than any buffer on the way."""
     texts = ["x" * LARGE, "y"]
     result = embed_over(kind, url, texts)
     assert np.array_equal(result.vectors, expected(texts))
     assert len(result.served[0].body["much"]) == MUCH
 
 
-def test_a_handshake_that_gives_nothing_is_an_error() -> None:
-    """Asyncio gives None where the connection ends just when the handshake is done."""
+def test_a_handshake_without_a_transport_is_a_connect_error() -> None:
+    """Asyncio returns None if the connection ends just as the handshake completes."""
 
     async def run() -> None:
         async def nothing(*_: Any, **__: Any) -> None:
-            """As when it has ended."""
+            """Return None, as after such an end."""
 
         loop: Any = asyncio.get_running_loop()
         loop.start_tls = nothing
@@ -82,10 +82,10 @@ def test_a_handshake_that_gives_nothing_is_an_error() -> None:
 
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 @pytest.mark.parametrize("forged", [b"HTTP/1.1 200 OK\r\n\r\n", b""])
-def test_what_comes_before_the_handshake_is_no_answer(
+def test_data_before_the_handshake_is_a_connect_error(
     loop: Callable[[], asyncio.AbstractEventLoop], forged: bytes
 ) -> None:
-    """Whoever is on the line could have sent it; an end that comes so early is an error at once."""
+    """Anybody on the network could have sent it; an end before the handshake is one as well."""
 
     async def hostile(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(forged)
@@ -95,8 +95,8 @@ def test_what_comes_before_the_handshake_is_no_answer(
         listener = await asyncio.start_server(hostile, "127.0.0.1", 0)
         port: int = listener.sockets[0].getsockname()[1]
         stream: Any = await _asyncio_backend.Backend().connect_tcp("127.0.0.1", port)
-        await stream._protocol.readable()
-        with pytest.raises(httpcore.ConnectError, match="before the handshake"):
+        await stream._protocol.wait_readable()
+        with pytest.raises(httpcore.ConnectError, match="before the TLS handshake"):
             await stream.start_tls(ssl.create_default_context())
         listener.close()
         await listener.wait_closed()
@@ -106,25 +106,25 @@ def test_what_comes_before_the_handshake_is_no_answer(
 
 
 class _Records(ssl.SSLSocket):
-    """Gives what it is told to, one thing for every call."""
+    """Returns or raises the next of these at each call."""
 
-    def __init__(self, *gives: bytes | OSError) -> None:
-        self.gives = list(gives)
+    def __init__(self, *records: bytes | OSError) -> None:
+        self.records = list(records)
 
     def settimeout(self, *_: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """As it is."""
+        """Stay as it is."""
 
     def recv(self, *_: Any) -> bytes:  # pyright: ignore[reportIncompatibleMethodOverride]
         return self.read()
 
     def read(self, *_: Any) -> bytes:  # pyright: ignore[reportIncompatibleMethodOverride]
-        given = self.gives.pop(0)
-        if isinstance(given, OSError):
-            raise given
-        return given
+        record = self.records.pop(0)
+        if isinstance(record, OSError):
+            raise record
+        return record
 
 
-class _Line(httpcore.NetworkStream):
+class _FakeStream(httpcore.NetworkStream):
     def __init__(self, records: _Records) -> None:
         self.records = records
 
@@ -135,38 +135,40 @@ class _Line(httpcore.NetworkStream):
         return self.records if info in ("socket", "ssl_object") else None
 
 
-def test_a_reset_behind_what_came_is_the_next_reads() -> None:
-    """It is not taken for an end, and what came before it is not lost."""
+def test_the_next_read_raises_a_reset_that_follows_data() -> None:
+    """The data before the reset is returned first."""
     reset = ConnectionResetError("reset by peer")
-    stream = _deadlines._Stream(_Line(_Records(b"a", b"b", reset)))
+    stream = _sync_backend._Stream(_FakeStream(_Records(b"a", b"b", reset)))
     assert stream.read(1) == b"ab"
     with pytest.raises(httpcore.ReadError, match="reset by peer"):
         stream.read(1)
 
 
-def test_all_records_at_hand_come_in_one_read() -> None:
-    """Until there are no more, or the connection ends."""
-    stream = _deadlines._Stream(_Line(_Records(b"a", b"b", ssl.SSLWantReadError(), b"c", b"", b"")))
+def test_one_read_returns_all_available_tls_records() -> None:
+    """Until no more are available, or the connection ends."""
+    stream = _sync_backend._Stream(
+        _FakeStream(_Records(b"a", b"b", ssl.SSLWantReadError(), b"c", b"", b""))
+    )
     assert [stream.read(1) for _ in range(3)] == [b"ab", b"c", b""]
 
 
-@pytest.mark.parametrize("within_tls", [False, True])
+@pytest.mark.parametrize("tls_in_tls", [False, True])
 @pytest.mark.parametrize(
-    ("given", "is_quiet"),
+    ("read", "has_unread"),
     [
-        (ssl.SSLWantReadError(), True),
-        (b"H", False),
-        (b"", False),
-        (ssl.SSLError("bad record"), False),
-        (ConnectionResetError(), False),
+        (ssl.SSLWantReadError(), False),
+        (b"H", True),
+        (b"", True),
+        (ssl.SSLError("bad record"), True),
+        (ConnectionResetError(), True),
     ],
 )
-def test_what_tls_has_read_already_is_looked_at_too(
-    given: bytes | OSError, *, is_quiet: bool, within_tls: bool
+def test_unread_data_in_the_tls_layer_is_noticed(
+    read: bytes | OSError, *, has_unread: bool, tls_in_tls: bool
 ) -> None:
-    """The socket below is empty then, and another answer may still wait for the next request."""
-    stream = _deadlines._Stream(_Line(_Records(given)), within_tls=within_tls)
-    assert stream._is_quiet() == is_quiet
+    """The socket is empty, but TLS may hold a second response that the next request would read."""
+    stream = _sync_backend._Stream(_FakeStream(_Records(read)), tls_in_tls=tls_in_tls)
+    assert stream._has_unread() == has_unread
 
 
 @pytest.mark.parametrize("make", [ore.Client, ore.AsyncClient])
@@ -179,13 +181,13 @@ def test_what_tls_has_read_already_is_looked_at_too(
         ("SSLKEYLOGFILE", "missing/log"),
     ],
 )
-def test_a_file_for_tls_that_cannot_be_used_is_named(
+def test_an_unusable_tls_file_is_an_input_error_that_names_it(
     make: Any, variable: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the client is made, as an error of ours, with the variable that names the file."""
+    """The constructor raises it, with the environment variable that names the file."""
     (tmp_path / "empty.pem").touch()
     monkeypatch.setenv(variable, str(tmp_path / file))
-    words = "no such file" if file == "missing.pem" else "cannot be used"
+    words = "no such file" if file == "missing.pem" else "TLS cannot use the files"
     with pytest.raises(ore.InputError, match=words) as caught:
         make(KEY)
     assert f"{variable}={tmp_path / file}" in str(caught.value)

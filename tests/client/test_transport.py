@@ -1,4 +1,4 @@
-"""Where the client meets the system: sockets, proxies, time, threads, event loops."""
+"""The transport: deadlines, event hooks, event loops, and the asyncio backend."""
 
 import asyncio
 import gc
@@ -17,25 +17,26 @@ import httpx
 import numpy as np
 import openrouter_embeddings as ore
 import pytest
-from openrouter_embeddings.transport import _asyncio_backend, _deadlines
+from openrouter_embeddings.transport import _asyncio_backend, _sync_backend
 
 from tests.support import KEY, KINDS, MODEL, Kind, Service, answer, embed_over
 
 both = pytest.mark.parametrize("kind", KINDS)
-WHOLE = json.dumps(answer(["a"])).encode()
+BODY = json.dumps(answer(["a"])).encode()
+raising_for_status = httpx.Response.raise_for_status
 
 
 @contextmanager
-def serving(talk: Callable[[socket.socket], None]) -> Iterator[str]:
-    """The address of a server that takes one connection, reads the request, and talks."""
+def serving(handle: Callable[[socket.socket], None]) -> Iterator[str]:
+    """The URL of a server that accepts one connection, reads the request and calls `handle`."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(10)  # should nobody come
+        listener.settimeout(10)  # if nobody connects
 
         def run() -> None:
             connection, _ = listener.accept()
             with connection:
                 connection.recv(65536)
-                talk(connection)
+                handle(connection)
 
         thread = threading.Thread(target=run)
         thread.start()
@@ -44,7 +45,7 @@ def serving(talk: Callable[[socket.socket], None]) -> Iterator[str]:
 
 
 def drip(connection: socket.socket, text: bytes) -> bool:
-    """Send a byte at a time; whether all was sent before the other side hung up."""
+    """Send one byte at a time; False if the peer hung up before the end."""
     connection.settimeout(0.02)
     for byte in text:
         try:
@@ -60,29 +61,29 @@ def drip(connection: socket.socket, text: bytes) -> bool:
 
 @both
 @pytest.mark.parametrize("part", ["headers", "body"])
-def test_a_dripping_answer_meets_the_time_out(kind: Kind, part: str) -> None:
-    """Every byte is in time, the attempt as a whole is not: it ends before the answer does."""
-    whole: list[bool] = []
-    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(WHOLE)}\r\n\r\n".encode()
+def test_a_slow_response_times_out_although_each_byte_is_in_time(kind: Kind, part: str) -> None:
+    """The timeout bounds the attempt as a whole."""
+    complete: list[bool] = []
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(BODY)}\r\n\r\n".encode()
 
-    def talk(connection: socket.socket) -> None:
+    def respond(connection: socket.socket) -> None:
         if part == "body":
             connection.sendall(head)
-            whole.append(drip(connection, WHOLE))
+            complete.append(drip(connection, BODY))
         else:
-            whole.append(drip(connection, b"HTTP/1.1 200 OK\r\nX-Slow: " + b"z" * 100))
+            complete.append(drip(connection, b"HTTP/1.1 200 OK\r\nX-Slow: " + b"z" * 100))
 
-    with serving(talk) as url, pytest.raises(ore.APITimeoutError):
+    with serving(respond) as url, pytest.raises(ore.APITimeoutError):
         embed_over(kind, url, ["a"], timeout=0.2)
-    assert whole == [False]
+    assert complete == [False]
 
 
-def test_every_operation_of_an_attempt_has_what_is_left_of_its_time() -> None:
-    """Reading and writing; nothing is begun when it is over."""
+def test_each_operation_gets_the_remaining_time_of_its_attempt() -> None:
+    """Reads and writes get it as their timeout, and a read after the deadline fails at once."""
     seen: list[float | None] = []
     sent: list[bytes] = []
 
-    class Line:
+    class Socket:
         def settimeout(self, left: float | None) -> None:
             seen.append(left)
 
@@ -96,10 +97,10 @@ def test_every_operation_of_an_attempt_has_what_is_left_of_its_time() -> None:
             return b""[:max_bytes]
 
         def get_extra_info(self, info: str) -> Any:
-            return Line() if info == "socket" else None
+            return Socket() if info == "socket" else None
 
-    stream = _deadlines._Stream(Fake())
-    _deadlines.begin_attempt(5)
+    stream = _sync_backend._Stream(Fake())
+    _sync_backend.begin_attempt(5)
     stream.read(1, 100)
     stream.write(b"head", None)
     stream.write(b"", None)
@@ -107,14 +108,14 @@ def test_every_operation_of_an_attempt_has_what_is_left_of_its_time() -> None:
     assert sent == [b"hea", b"d"]
     assert [left is not None and left <= 5 for left in seen] == [True] * 4
     assert seen[3] == 2
-    _deadlines.begin_attempt(-1)
+    _sync_backend.begin_attempt(-1)
     with pytest.raises(httpcore.ReadTimeout):
         stream.read(1, 100)
 
 
 @both
-def test_time_outs_reach_httpx(kind: Kind) -> None:
-    """Connecting has 15 seconds at most, every read and write what the attempt has."""
+def test_httpx_gets_the_timeouts_of_the_attempt(kind: Kind) -> None:
+    """Connecting gets 15 seconds at most; reads and writes get the timeout of the attempt."""
     service = Service()
     service.embed(kind, ["a"], timeout=60)
     service.embed(kind, ["a"], timeout=3)
@@ -124,40 +125,40 @@ def test_time_outs_reach_httpx(kind: Kind) -> None:
 
 
 @both
-def test_a_proxy_does_not_see_a_plain_request(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
-    """HTTP_PROXY would get the key of a request to this machine."""
+def test_plain_http_bypasses_the_proxy(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HTTP_PROXY would otherwise see the key in a request to this machine."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
 
-    def talk(connection: socket.socket) -> None:
-        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(WHOLE)}\r\n\r\n"
-        connection.sendall(head.encode() + WHOLE)
+    def respond(connection: socket.socket) -> None:
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(BODY)}\r\n\r\n"
+        connection.sendall(head.encode() + BODY)
 
-    with serving(talk) as url:
+    with serving(respond) as url:
         assert len(embed_over(kind, url, ["a"])) == 1
 
 
 @both
 @pytest.mark.parametrize(
-    "failure", [OSError("wire cut"), UnicodeError("label too long"), TimeoutError("slow")]
+    "failure", [OSError("broken pipe"), UnicodeError("label too long"), TimeoutError("slow")]
 )
-def test_errors_of_the_system_are_typed(kind: Kind, failure: Exception) -> None:
-    """From name look-up, or from a transport of the caller's."""
+def test_system_errors_become_connection_errors(kind: Kind, failure: Exception) -> None:
+    """A name lookup or the caller's httpx transport may raise them."""
     with pytest.raises(ore.APIConnectionError):
         Service(lambda *_: failure).embed(kind, ["a"], max_retries=0)
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "uvloop"])
-def test_a_host_name_that_cannot_be_is_not_billed(kind: str) -> None:
-    """Looking it up ends in a UnicodeError: nothing was sent."""
-    with pytest.raises(ore.APIConnectionError, match="no connection to") as caught:
+def test_an_impossible_host_name_is_not_billed(kind: str) -> None:
+    """The name lookup raises a UnicodeError, so nothing was sent."""
+    with pytest.raises(ore.APIConnectionError, match="cannot connect to") as caught:
         embed_over(kind, f"http://{'a' * 64}.localhost", ["a"])
     assert not caught.value.maybe_billed
 
 
 @both
-def test_a_host_name_that_cannot_be_is_not_billed_through_ones_own_httpx_client(kind: Kind) -> None:
-    """Whereas a text that cannot be decoded is of an answer, which was."""
+def test_a_unicode_error_in_httpx_is_billed_only_if_it_is_about_decoding(kind: Kind) -> None:
+    """An encoding error comes from the name lookup, a decoding error from a response."""
     lookup = UnicodeError("label empty or too long")
     with pytest.raises(ore.APIConnectionError) as caught:
         Service(lambda *_: lookup).embed(kind, ["a"], max_retries=0)
@@ -168,63 +169,61 @@ def test_a_host_name_that_cannot_be_is_not_billed_through_ones_own_httpx_client(
     assert caught.value.maybe_billed
 
 
-def embed_with_hook(kind: Kind, url: str, **options: Any) -> ore.EmbeddingResult:
-    """One call through an httpx client of the caller's, which raises for every status."""
+def embed_with_hook(kind: Kind, event: str, hook: Any, **options: Any) -> ore.EmbeddingResult:
+    """Call `embed` through an httpx client with this hook for `request` or `response`."""
+    transport = options.pop("transport", None)
+    options = {"model": MODEL, "max_retries": 0, **options}
 
-    def hook(response: httpx.Response) -> None:
-        response.raise_for_status()
-
-    async def async_hook(response: httpx.Response) -> None:
-        response.raise_for_status()
-
-    options = {"base_url": url, "model": MODEL, "max_retries": 0, **options}
+    async def async_hook(message: Any) -> None:
+        hook(message)
 
     async def run() -> ore.EmbeddingResult:
-        async with httpx.AsyncClient(event_hooks={"response": [async_hook]}) as http:
+        hooks = {event: [async_hook]}
+        async with httpx.AsyncClient(transport=transport, event_hooks=hooks) as http:
             result = await ore.AsyncClient(KEY, http_client=http, **options).embed("a")
-            assert http.event_hooks["response"] == [async_hook]
+            assert http.event_hooks[event] == [async_hook]
             return result
 
     if kind == "async":
         return asyncio.run(run())
-    with httpx.Client(event_hooks={"response": [hook]}) as http:
+    with httpx.Client(transport=transport, event_hooks={event: [hook]}) as http:
         result = ore.Client(KEY, http_client=http, **options).embed("a")
-        assert http.event_hooks["response"] == [hook]
+        assert http.event_hooks[event] == [hook]
         return result
 
 
-def saying(status: int, body: bytes, *more: bytes) -> Callable[[socket.socket], None]:
-    """Answers with a status, and the body a little later, in a chunk of its own."""
+def responding(status: int, body: bytes, *more: bytes) -> Callable[[socket.socket], None]:
+    """A handler that sends the head, then the body in a chunk of its own."""
 
-    def talk(line: socket.socket) -> None:
-        head = b"HTTP/1.1 %d Said\r\nContent-Length: %d\r\n%b\r\n" % (
+    def respond(connection: socket.socket) -> None:
+        head = b"HTTP/1.1 %d Status\r\nContent-Length: %d\r\n%b\r\n" % (
             status, len(body), b"".join(more)
         )  # fmt: skip
-        line.sendall(head)
+        connection.sendall(head)
         with suppress(OSError):
-            line.sendall(body)
-            while line.recv(1 << 16):
-                """Closing before all was read would reset the connection."""
+            connection.sendall(body)
+            while connection.recv(1 << 16):
+                """Closing before reading everything would reset the connection."""
 
-    return talk
+    return respond
 
 
 @both
 def test_a_hook_that_raises_for_status_does_not_hide_the_error(kind: Kind) -> None:
-    """Neither its type nor its message; httpx has closed the answer by then."""
+    """The error keeps its type and message, although httpx has closed the response by then."""
     body = b'{"error": {"code": 401, "message": "No auth credentials found"}}'
     with (
-        serving(saying(401, body)) as url,
+        serving(responding(401, body)) as url,
         pytest.raises(ore.AuthenticationError, match="No auth credentials found"),
     ):
-        embed_with_hook(kind, url)
+        embed_with_hook(kind, "response", raising_for_status, base_url=url)
 
 
 @both
-def test_a_hook_that_raises_for_status_changes_nothing_of_a_success(kind: Kind) -> None:
-    """The answer is read as it comes."""
-    with serving(saying(200, WHOLE)) as url:
-        assert len(embed_with_hook(kind, url)) == 1
+def test_a_hook_that_raises_for_status_does_not_affect_a_success(kind: Kind) -> None:
+    """The response is read as it arrives."""
+    with serving(responding(200, BODY)) as url:
+        assert len(embed_with_hook(kind, "response", raising_for_status, base_url=url)) == 1
 
 
 @both
@@ -233,18 +232,21 @@ def test_a_hook_that_raises_for_status_changes_nothing_of_a_success(kind: Kind) 
     [(b"x" * (3 << 20), b""), (gzip.compress(b"x"), b"Content-Encoding: gzip\r\n")],
     ids=["endless", "compressed"],
 )
-def test_a_hook_has_no_more_read_of_an_error_than_we_do(
+def test_a_hook_does_not_lift_the_bounds_of_an_error_body(
     kind: Kind, body: bytes, more: bytes
 ) -> None:
-    """A megabyte, and nothing that httpx would inflate without end; the status still counts."""
-    with serving(saying(500, body, more)) as url, pytest.raises(ore.InternalServerError) as caught:
-        embed_with_hook(kind, url)
+    """The client reads 1 MB at most and no compressed body, and reports the status."""
+    with (
+        serving(responding(500, body, more)) as url,
+        pytest.raises(ore.InternalServerError) as caught,
+    ):
+        embed_with_hook(kind, "response", raising_for_status, base_url=url)
     assert ("x" in (caught.value.body or "")) == (not more)
 
 
 @both
-def test_what_a_hook_has_refused_teaches_the_client(kind: Kind) -> None:
-    """Base64 is given up where the refusal names it."""
+def test_the_client_falls_back_to_floats_although_a_hook_raised(kind: Kind) -> None:
+    """A 400 response that names base64 switches the encoding, with or without hooks."""
 
     def script(body: dict[str, Any], _: int) -> Any:
         if body["encoding_format"] == "base64":
@@ -253,66 +255,38 @@ def test_what_a_hook_has_refused_teaches_the_client(kind: Kind) -> None:
 
     service = Service(script)
     transport = httpx.MockTransport(service.handle)
-
-    async def async_hook(response: httpx.Response) -> None:
-        response.raise_for_status()
-
-    async def run() -> None:
-        hooks = {"response": [async_hook]}
-        async with httpx.AsyncClient(transport=transport, event_hooks=hooks) as http:
-            await ore.AsyncClient(KEY, http_client=http, model=MODEL).embed("a")
-
-    if kind == "async":
-        asyncio.run(run())
-    else:
-        hooks: Any = {"response": [lambda response: response.raise_for_status()]}
-        with httpx.Client(transport=transport, event_hooks=hooks) as http:
-            ore.Client(KEY, http_client=http, model=MODEL).embed("a")
+    embed_with_hook(kind, "response", raising_for_status, transport=transport)
     assert [body["encoding_format"] for body in service.bodies] == ["base64", "float"]
 
 
 @both
 @pytest.mark.parametrize("status", [401, 429])
-def test_what_a_hook_has_asked_elsewhere_is_no_answer_of_the_service(
+def test_an_http_error_of_a_hooks_own_request_is_a_connection_error(
     kind: Kind, status: int
 ) -> None:
-    """A refusal of, say, a service for tokens blames no API key and slows no model down."""
-    elsewhere = httpx.Request("POST", "https://tokens.example/new")
+    """A 401 or 429 from a token service blames no API key and slows no model down."""
+    token_request = httpx.Request("POST", "https://tokens.example/new")
 
     def hook(_: httpx.Request) -> None:
-        httpx.Response(status, request=elsewhere).raise_for_status()
-
-    async def async_hook(request: httpx.Request) -> None:
-        hook(request)
-
-    async def run() -> None:
-        async with httpx.AsyncClient(event_hooks={"request": [async_hook]}) as http:
-            await ore.AsyncClient(KEY, http_client=http, model=MODEL, max_retries=0).embed("a")
-
-    def ask() -> None:
-        if kind == "async":
-            asyncio.run(run())
-        else:
-            with httpx.Client(event_hooks={"request": [hook]}) as http:
-                ore.Client(KEY, http_client=http, model=MODEL, max_retries=0).embed("a")
+        httpx.Response(status, request=token_request).raise_for_status()
 
     with pytest.raises(ore.APIConnectionError, match=f"{status}.*tokens.example"):
-        ask()
+        embed_with_hook(kind, "request", hook)
 
 
 @both
-def test_answers_are_closed(kind: Kind) -> None:
-    """A connection is given up when its answer breaks off."""
+def test_a_response_that_breaks_off_is_closed(kind: Kind) -> None:
+    """The client closes it, whatever its status."""
     closed: list[str] = []
 
     class Body(httpx.SyncByteStream, httpx.AsyncByteStream):
         def __iter__(self) -> Iterator[bytes]:
             yield b"{"
-            raise httpx.ReadError("cut off")
+            raise httpx.ReadError("broken")
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
             yield b"{"
-            raise httpx.ReadError("cut off")
+            raise httpx.ReadError("broken")
 
         def close(self) -> None:
             closed.append("sync")
@@ -328,17 +302,17 @@ def test_answers_are_closed(kind: Kind) -> None:
 
 
 def test_the_callers_async_httpx_client_stays_open() -> None:
-    """It is theirs to close; what we made, we close."""
+    """Closing a client closes only the connections that it made itself."""
 
     async def run() -> None:
-        theirs = httpx.AsyncClient(transport=httpx.MockTransport(Service().handle))
-        async with ore.AsyncClient(KEY, http_client=theirs, model=MODEL) as client:
+        http = httpx.AsyncClient(transport=httpx.MockTransport(Service().handle))
+        async with ore.AsyncClient(KEY, http_client=http, model=MODEL) as client:
             await client.embed("a")
-        assert not theirs.is_closed
-        await theirs.aclose()
-        ours = ore.AsyncClient.local()
-        await ours.close()
-        assert ours._transport._http.is_closed
+        assert not http.is_closed
+        await http.aclose()
+        own = ore.AsyncClient.local()
+        await own.close()
+        assert own._transport._http.is_closed
 
     asyncio.run(run())
     local = ore.Client.local()
@@ -346,7 +320,7 @@ def test_the_callers_async_httpx_client_stays_open() -> None:
     assert local._transport._http.is_closed
 
 
-def thrice(server: str) -> list[Any]:
+def in_three_loops(server: str) -> list[Any]:
     """The vectors of one client in three event loops."""
     client = ore.AsyncClient("local", base_url=server, model="local/hash")
 
@@ -358,45 +332,45 @@ def thrice(server: str) -> list[Any]:
     return found
 
 
-# A loop that closes leaves idle connections to Python, which closes and mentions them.
+# A closed loop leaves idle connections to Python, which warns as it closes them.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_an_async_client_serves_one_event_loop_after_another(server: str) -> None:
-    """With connections of its own in each."""
-    wanted = ore.Client.local(model="local/hash").embed(["a", "b"]).vectors
-    for found in thrice(server):
-        assert np.array_equal(found, wanted)
-    gc.collect()  # here, where the mention is ignored
+def test_an_async_client_works_in_one_event_loop_after_another(server: str) -> None:
+    """It makes new connections in each loop."""
+    expected_vectors = ore.Client.local(model="local/hash").embed(["a", "b"]).vectors
+    for found in in_three_loops(server):
+        assert np.array_equal(found, expected_vectors)
+    gc.collect()  # here, where the warning is ignored
 
 
-def test_an_async_client_serves_one_event_loop_at_a_time() -> None:
-    """While another has its connections it says so; the caller's are not made anew at all."""
+def test_an_async_client_refuses_a_second_running_event_loop() -> None:
+    """Its own connections belong to the first loop; a caller's httpx client never changes loops."""
     client = ore.AsyncClient.local(model="local/hash")
 
-    async def elsewhere() -> None:
+    async def in_two_loops() -> None:
         await client.embed("a")
         with pytest.raises(ore.InputError, match="first used in another event loop"):
             await asyncio.to_thread(asyncio.run, client.embed("a"))
 
-    asyncio.run(elsewhere())
-    theirs = httpx.AsyncClient(transport=httpx.MockTransport(Service().handle))
-    client = ore.AsyncClient(KEY, http_client=theirs, model=MODEL)
+    asyncio.run(in_two_loops())
+    http = httpx.AsyncClient(transport=httpx.MockTransport(Service().handle))
+    client = ore.AsyncClient(KEY, http_client=http, model=MODEL)
     asyncio.run(client.embed("a"))
     with pytest.raises(ore.InputError, match="first used in another event loop"):
         asyncio.run(client.embed("a"))
 
 
-def test_a_process_ends_though_a_request_does_not() -> None:
-    """After an error nobody waits for the requests that were under way."""
+def test_a_process_exits_although_a_request_hangs() -> None:
+    """After an error, the process does not wait for requests in flight."""
     code = """
 import threading, httpx, openrouter_embeddings as ore
 from openrouter_embeddings.client import _request
 _request.GRACE = 0.01
-under_way = threading.Event()
+in_flight = threading.Event()
 def serve(request):
     if b'"a"' in request.content:
-        under_way.wait()
+        in_flight.wait()
         return httpx.Response(400, json={})
-    under_way.set()
+    in_flight.set()
     threading.Event().wait()
 client = ore.Client("k", http_client=httpx.Client(transport=httpx.MockTransport(serve)), model="m")
 client.embed(["a", "b"], batch_size=1)
@@ -408,43 +382,43 @@ client.embed(["a", "b"], batch_size=1)
     assert "BadRequestError" in done.stderr.splitlines()[-1]
 
 
-class _ModelQueue(asyncio.Transport):
-    """Remembers what it was told."""
+class _FakeTransport(asyncio.Transport):
+    """Records the calls of its methods."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.said: list[str] = []
+        self.calls: list[str] = []
 
     def pause_reading(self) -> None:
-        self.said.append("pause")
+        self.calls.append("pause")
 
     def resume_reading(self) -> None:
-        self.said.append("resume")
+        self.calls.append("resume")
 
     def write(self, data: Any) -> None:
-        self.said.append("write")
+        self.calls.append("write")
 
 
-def test_asyncio_reads_no_further_ahead_than_a_megabyte() -> None:
-    """And goes on when what has come was taken."""
-    line, protocol = _ModelQueue(), _asyncio_backend._Protocol()
-    protocol.connection_made(line)
+def test_asyncio_pauses_reading_above_one_megabyte() -> None:
+    """It resumes reading when the unread data is taken."""
+    transport, protocol = _FakeTransport(), _asyncio_backend._Protocol()
+    protocol.connection_made(transport)
     protocol.data_received(b"x" * 1_000_000)
-    assert line.said == []
+    assert transport.calls == []
     protocol.data_received(b"x" * 100_000)
     protocol.data_received(b"x")
-    assert line.said == ["pause"]
+    assert transport.calls == ["pause"]
     assert len(protocol.take()) == 1_100_001
-    assert line.said == ["pause", "resume"]
+    assert transport.calls == ["pause", "resume"]
 
 
-def test_asyncio_writes_no_further_ahead_than_the_connection_takes() -> None:
-    """A write waits where the transport says so, and ends with the connection."""
+def test_asyncio_waits_while_the_write_buffer_is_full() -> None:
+    """A write waits until asyncio resumes writing or the connection ends."""
 
     async def run() -> None:
-        line, protocol = _ModelQueue(), _asyncio_backend._Protocol()
-        protocol.connection_made(line)
-        stream = _asyncio_backend._Stream(line, protocol, _asyncio_backend.Backend(), here)
+        transport, protocol = _FakeTransport(), _asyncio_backend._Protocol()
+        protocol.connection_made(transport)
+        stream = _asyncio_backend._Stream(transport, protocol, _asyncio_backend.Backend(), here)
         await stream.write(b"head")
         protocol.pause_writing()
         writing = asyncio.create_task(stream.write(b"a"))
@@ -458,7 +432,7 @@ def test_asyncio_writes_no_further_ahead_than_the_connection_takes() -> None:
         await asyncio.sleep(0)
         protocol.connection_lost(None)
         await writing
-        assert line.said == ["write", "write"]
+        assert transport.calls == ["write", "write"]
         await stream.write(b"head")
         with pytest.raises(httpcore.WriteError):
             await stream.write(b"c")

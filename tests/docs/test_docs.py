@@ -1,4 +1,4 @@
-"""The documentation cannot lie: its code runs, its output is compared, its links lead somewhere."""
+"""The documentation is right: its code runs, its output matches, its links work."""
 
 import asyncio
 import gc
@@ -34,15 +34,15 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("example
 
 
 def blocks(language: str) -> list[str]:
-    """The code blocks in a language, of the README and then of the guide."""
+    """The code blocks in a language: those of the README, then those of the guide."""
     return re.findall(rf"^```{language}\n(.*?)^```$", README + GUIDE, re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # its clients are as short-lived as it is
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # their code closes no client
 def test_the_code_of_readme_and_guide_runs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """From top to bottom, as a reader would type it; what reads `openai/…` gets the stand-in."""
+    """All blocks run from top to bottom, with the stand-in as the service."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPENROUTER_API_KEY", KEY)
     for model in ("openai/text-embedding-3-small", "google/gemini-embedding-2"):
@@ -53,32 +53,32 @@ def test_the_code_of_readme_and_guide_runs(
     scope: dict[str, Any] = {}
     code = blocks("python")
     assert len(code) >= 10
-    # the generated client is shown with the service's own address
+    # the block about the generated client has the service's address in it
     monkeypatch.setattr(httpx.Client, "_init_transport", lambda _, **__: LocalTransport())
     with served(Faults(contract=newest())) as url:
         monkeypatch.setenv("OPENROUTER_BASE_URL", url)
         for block in code:
             exec(compile(block, "README.md", "exec"), scope)
     scope.clear()
-    gc.collect()  # here, where the mention of connections that are open is ignored
-    said = capsys.readouterr().out
-    assert "900 (100, 256)" in said
-    assert "\n2 384 6\n" in said
-    assert "input 1: the text is empty; every provider refuses that, leave it out\n(1,)\n" in said
-    assert said.endswith("402 Local None None\n")
+    gc.collect()  # so that ResourceWarnings come now, while they are ignored
+    output = capsys.readouterr().out
+    assert "900 (100, 256)" in output
+    assert "\n2 384 6\n" in output
+    assert "input 1: the text is empty; every provider refuses that, leave it out\n(1,)\n" in output
+    assert output.endswith("402 Local None None\n")
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_the_reliability_pages_code_prints_what_it_says(
+def test_the_code_in_reliability_md_prints_what_the_page_shows(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The application in a fork, the example for tests of one's own, the faults of the script."""
+    """The example of tests prints its output, the application works in a fork, the script loads."""
     page = (ROOT / "docs" / "reliability.md").read_text()
-    app, code, said, script = re.findall(
+    app, code, output, script = re.findall(
         r"^```(?:python|toml|)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE
     )
     exec(compile(code, "reliability.md", "exec"), {})
-    assert capsys.readouterr().out == said
+    assert capsys.readouterr().out == output
     assert len(Faults.from_toml(script).faults) == 3
     scope: dict[str, Any] = {}
     exec(compile(app, "reliability.md", "exec"), scope)
@@ -90,22 +90,22 @@ def test_the_reliability_pages_code_prints_what_it_says(
     assert in_a_fork(serves) == 0
 
 
-def test_a_whole_file_can_be_embedded_again(
+def test_the_job_in_the_readme_can_be_run_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The README's job prints what the README says, the first time and the second."""
+    """It prints what the README shows, the first time and the second."""
     monkeypatch.chdir(tmp_path)
     (code,) = [block for block in blocks("python") if "embed_file" in block]
     first, again = re.findall(r"# (.*); again: (.*)", code)[0]
     scope: dict[str, Any] = {"ore": ore}
-    for said in (first, again):
+    for output in (first, again):
         exec(compile(code, "README.md", "exec"), scope)
-        assert capsys.readouterr().out == f"{said}\n"
+        assert capsys.readouterr().out == f"{output}\n"
     scope.clear()
 
 
-def test_the_readmes_commands_print_what_it_says() -> None:
-    """Every `$ orembed …` and the lines under it."""
+def test_the_commands_in_readme_and_guide_print_what_they_show() -> None:
+    """Every `$ orembed …` prints the lines under it."""
     sessions = [
         session
         for block in blocks("console")
@@ -124,18 +124,18 @@ def test_the_readmes_commands_print_what_it_says() -> None:
         assert done.stdout == output
 
 
-def test_the_help_texts_are_the_commands_own() -> None:
-    """`make docs` was run after the last change, with whatever Python."""
+def test_cli_md_has_the_help_texts() -> None:
+    """docs/cli.md has the current output of --help, with the wrapping of any Python version."""
     assert words_of(helptexts.PAGE.read_text()) == words_of(helptexts.page())
 
 
 def words_of(page: str) -> list[str]:
-    """What help texts say; before 3.13 they had an argument behind each name of an option."""
+    """The words of help texts. Python before 3.13 repeats the argument: -o FILE, --output FILE."""
     return re.sub(r"(-\w) (\S+), (--[\w-]+ \2)", r"\1, \3", page).split()
 
 
-def test_the_guide_knows_the_defaults() -> None:
-    """The table of options says what the code does."""
+def test_the_table_of_options_has_the_defaults() -> None:
+    """The guide names every option, and the defaults that the code has."""
     from openrouter_embeddings.core.options import EmbedOptions, Options
 
     default = Options()
@@ -146,8 +146,8 @@ def test_the_guide_knows_the_defaults() -> None:
         assert f"`{name}`" in GUIDE, name
 
 
-def test_the_performance_pages_code_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another transport below httpx, over a socket."""
+def test_the_code_in_performance_md_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of another transport under httpx makes two requests over a socket."""
     (code,) = re.findall(
         r"^```python\n(.*?)^```$",
         (ROOT / "docs" / "performance.md").read_text(),
@@ -162,33 +162,33 @@ def test_the_performance_pages_code_runs(monkeypatch: pytest.MonkeyPatch) -> Non
         assert len(asyncio.run(scope["main"]())) == 2
 
 
-def test_the_figures_are_those_that_were_measured() -> None:
-    """docs/performance.md has what `make bench` wrote into docs/performance.json, and no other."""
-    found = json.loads((ROOT / "docs" / "performance.json").read_text())
+def test_performance_md_has_the_figures_of_the_benchmark() -> None:
+    """Its tables match docs/performance.json, which `make bench` writes."""
+    figures = json.loads((ROOT / "docs" / "performance.json").read_text())
     page = (ROOT / "docs" / "performance.md").read_text()
     assert (
-        "\n".join(report.lines(found)) == page.split(report.BEGIN)[1].split(report.END)[0].strip()
+        "\n".join(report.lines(figures)) == page.split(report.BEGIN)[1].split(report.END)[0].strip()
     )
 
 
-def test_the_comparison_of_jobs_is_what_was_measured() -> None:
-    """docs/performance.md has what `make bench-corpus` wrote, and no other."""
-    found = json.loads((ROOT / "docs" / "performance-corpus.json").read_text())
+def test_performance_md_has_the_figures_of_the_comparison_of_jobs() -> None:
+    """They match docs/performance-corpus.json, which `make bench SUITE=corpus` writes."""
+    figures = json.loads((ROOT / "docs" / "performance-corpus.json").read_text())
     page = (ROOT / "docs" / "performance.md").read_text()
     assert (
-        "\n".join(corpus.lines(found)) == page.split(corpus.BEGIN)[1].split(corpus.END)[0].strip()
+        "\n".join(corpus.lines(figures)) == page.split(corpus.BEGIN)[1].split(corpus.END)[0].strip()
     )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path) -> None:
-    """Every relative link is a file of the project."""
+def test_relative_links_have_a_target(page: Path) -> None:
+    """Every relative link leads to a file of the project."""
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
         assert (page.parent / target).exists(), target
 
 
 def test_every_make_target_in_the_docs_exists() -> None:
-    """And `make` alone lists all of them."""
+    """Every `make …` on a page is a target, and `make` alone lists all targets."""
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z-]+):.* ## ", makefile, re.MULTILINE))
     for page in PAGES:
@@ -199,8 +199,8 @@ def test_every_make_target_in_the_docs_exists() -> None:
     assert all(f"{target} " in done.stdout for target in targets)
 
 
-def test_every_dependency_has_its_excuse() -> None:
-    """A comment behind each line that brings one in."""
+def test_every_dependency_has_a_reason() -> None:
+    """Each line of pyproject.toml that adds a dependency has a comment."""
     text = (ROOT / "pyproject.toml").read_text()
     whole = tomllib.loads(text)
     project, groups = whole["project"], whole["dependency-groups"]
@@ -212,8 +212,8 @@ def test_every_dependency_has_its_excuse() -> None:
         assert re.search(rf'"{re.escape(requirement)}",\s+# \w+', text), requirement
 
 
-def test_nothing_names_an_index_or_a_place_on_this_machine() -> None:
-    """Lock files pin by hash and leave the index to whoever installs."""
+def test_lock_files_pin_by_hash_and_name_no_index() -> None:
+    """Whoever installs chooses the package index."""
     for path in (ROOT / "requirements").rglob("*.txt"):
         text = path.read_text()
         assert "://" not in text
@@ -223,8 +223,8 @@ def test_nothing_names_an_index_or_a_place_on_this_machine() -> None:
         assert text.count("--hash=sha256:") >= len(packages)
 
 
-def test_every_test_states_a_behaviour() -> None:
-    """One sentence in its docstring."""
+def test_every_test_has_a_docstring() -> None:
+    """Each test function states the behaviour in a docstring."""
     for path in (ROOT / "tests").rglob("test_*.py"):
         text = path.read_text()
         found = re.findall(r"^def (test_\w+)\((?:.|\n)*?\) -> None:\n    (.*)", text, re.MULTILINE)

@@ -105,7 +105,7 @@ def test_a_directory_of_images_is_a_source(tmp_path: Path) -> None:
     assert sum(billed(service).values()) == 1
     (line,) = report.errors_file.read_text().splitlines()
     assert json.loads(line)["key"] == "broken.jpg"
-    assert "found no image" in json.loads(line)["reason"]
+    assert "not a known image" in json.loads(line)["reason"]
 
 
 def test_text_and_images_make_one_input(tmp_path: Path) -> None:

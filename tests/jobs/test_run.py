@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from openrouter_embeddings import cli, jobs
-from openrouter_embeddings.cli import _run
+from openrouter_embeddings.cli import _progress
 from openrouter_embeddings.local.faults import Fault, Faults
 from openrouter_embeddings.testing import Service
 
@@ -44,7 +44,7 @@ def test_a_file_becomes_a_file(texts: Path, tmp_path: Path) -> None:
     wanted = ore.Client.local(model="local/hash", dimensions=4).embed([*"abac"]).vectors
     assert np.array_equal(np.load(target)[:4], wanted)
     done = orembed("run", *arguments)
-    assert "nothing was asked of the service" in done.stderr
+    assert "this run sent no request" in done.stderr
 
 
 def test_machines_get_json_lines(texts: Path, tmp_path: Path) -> None:
@@ -62,9 +62,9 @@ def test_machines_get_json_lines(texts: Path, tmp_path: Path) -> None:
     [
         (["-o", "t.txt", "--local"], 2, "a target ends in .parquet, .jsonl or .npy"),
         (["-o", "t.npy", "--column", "x", "--local"], 2, "there is no column 'x'"),
-        (["-o", "t.npy", "--budget", "much"], 2, "'much' is no amount of credits"),
+        (["-o", "t.npy", "--budget", "much"], 2, "'much' is not an amount of credits"),
         (["-o", "t.npy"], 2, "no API key: set OPENROUTER_API_KEY"),
-        (["-o", "t.npy", "--price", "1"], 2, "--price is for --dry-run"),
+        (["-o", "t.npy", "--price", "1"], 2, "--price needs --dry-run"),
         (["-o", "t.npy", "--dim", "4"], 2, "orembed run: error: unrecognized arguments: --dim 4\n"),
         (["-o", "t.npy", "--deadline", "4"], 2, "usage: orembed run "),
         (["-o", "t.npy", "--colum=a"], 2, "arguments: --colum=a; did you mean --column?"),
@@ -82,7 +82,7 @@ def test_a_job_that_cannot_go_on_says_why(
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     if status == 3:
-        assert "when there are credits again, the same command goes on" in done.stderr
+        assert "add credits, then run the same command again" in done.stderr
 
 
 def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
@@ -123,16 +123,14 @@ def test_progress_is_a_bar_or_lines(
     """A bar in a terminal that can move its cursor; elsewhere a line now and then."""
     usage = ore.Usage(prompt_tokens=2500, cost=Decimal("0.5"), requests=10, retries=2)
     progress = jobs.Progress("embedding", 1500, 4500, 500, 900, 0, 0, 3, 4, usage, 10.0)
-    assert _run.line(progress) == (
+    assert _progress.line(progress) == (
         "embedding 1,500 of 4,500 rows: 100 rows/s, 2,500 tokens, 0.5000 of about 2.0000 credits, "
         "3 of 4 under way, 2 retries, 0 min 30 s to go"
     )
-    given = cli.parser().parse_args(["run", "s.txt", "-o", "t.npy"])
-    monkeypatch.setattr(_run, "EVERY", 0.0)
-    listener, close = _run._listener(given)
-    listener(progress)
-    close()
-    assert capsys.readouterr().err == _run.line(progress) + "\n"
+    monkeypatch.setattr(_progress, "INTERVAL", 0.0)
+    with _progress.progress_listener(as_json=False) as listener:
+        listener(progress)
+    assert capsys.readouterr().err == _progress.line(progress) + "\n"
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
@@ -142,9 +140,8 @@ def test_progress_is_a_bar_or_lines(
     monkeypatch.setattr(sys, "stderr", terminal)
     for kind, is_bar in (("xterm", True), ("dumb", False)):
         monkeypatch.setenv("TERM", kind)
-        listener, close = _run._listener(given)
-        listener(progress)
-        close()
+        with _progress.progress_listener(as_json=False) as listener:
+            listener(progress)
         assert "2,500 tokens" in terminal.getvalue()
         assert ("\x1b" in terminal.getvalue()) == is_bar
         terminal.truncate(0)
@@ -155,9 +152,9 @@ def test_a_narrow_terminal_breaks_a_line_between_two_details() -> None:
     usage = ore.Usage(prompt_tokens=2500, cost=Decimal("0.5"), requests=10, retries=2)
     progress = jobs.Progress("embedding", 1500, 4500, 500, 900, 0, 0, 3, 4, usage, 10.0)
     for width in range(35, 120):
-        lines = _run.wrapped(progress, width).split("\n")
+        lines = _progress.wrapped_details(progress, width).split("\n")
         assert max(map(len, lines)) <= width
-        assert ", ".join(line.removesuffix(",") for line in lines) == _run.details(progress)
+        assert ", ".join(line.removesuffix(",") for line in lines) == _progress.details(progress)
 
 
 def test_an_estimate_counts_and_asks_for_a_price(texts: Path) -> None:

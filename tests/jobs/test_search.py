@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from openrouter_embeddings import cli, jobs
-from openrouter_embeddings.cli._client import fields
+from openrouter_embeddings.cli._client import json_fields
 from openrouter_embeddings.jobs import _map, _search
 from openrouter_embeddings.jobs._formats import kind_of
 from openrouter_embeddings.jobs._store import Store, job_file
@@ -282,7 +282,7 @@ def test_facts_are_printed_for_people_and_for_machines(
         jobs.embed_file(pa.table({"text": ["a"]}), tmp_path / "t.parquet", client=client)
     assert cli.main(["info", str(tmp_path / "t.parquet")]) == 0
     said = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
-    assert fields(said["provider"]) == options["provider"]
+    assert json_fields(said["provider"]) == options["provider"]
     assert (said["state"], said["only_key"], said["models"]) == ("finished", "false", "local/hash")
     assert said.keys().isdisjoint({"source", "template", "input_type", "images"})
     assert cli.main(["info", str(tmp_path / "t.parquet"), "--json"]) == 0

@@ -1,4 +1,4 @@
-"""Signals that end `orembed run`, in a process of its own."""
+"""Signals that end `orembed run`."""
 
 import os
 import signal
@@ -22,11 +22,11 @@ CONCURRENCY = 2
 
 
 class Slow(HTTPService):
-    """Answers when it is told to.
+    """A service that answers when the test lets it.
 
     Attributes:
-        asked: released when a request has come.
-        answering: set when all may be answered.
+        asked: released for each request that arrives.
+        answering: set to let all requests be answered.
     """
 
     def __init__(self) -> None:
@@ -35,14 +35,14 @@ class Slow(HTTPService):
         self.answering = threading.Event()
 
     def refusal(self, asked: dict[str, Any]) -> None:
-        """No refusal, but an answer that lets its client wait."""
+        """Refuse nothing, but wait until the test lets requests be answered."""
         self.asked.release()
         self.answering.wait(60)
 
 
 @pytest.fixture
 def slow() -> Iterator[Slow]:
-    """On a socket."""
+    """The service, on a socket."""
     with Slow() as service:
         service.start()
         yield service
@@ -50,8 +50,8 @@ def slow() -> Iterator[Slow]:
         service.shutdown()
 
 
-def begun(service: Slow, folder: Path, before: str = "") -> subprocess.Popen[str]:
-    """A job of nine texts whose first requests are under way."""
+def started_job(service: Slow, folder: Path, before: str = "") -> subprocess.Popen[str]:
+    """A process with a job of nine texts, whose first requests are in flight."""
     (folder / "s.txt").write_text("".join(f"{n}\n" for n in range(9)))
     options = f"--model m --batch-size 1 --concurrency {CONCURRENCY}"
     command = f"exec {sys.executable} -m openrouter_embeddings.cli run s.txt -o t.npy {options}"
@@ -68,7 +68,7 @@ def begun(service: Slow, folder: Path, before: str = "") -> subprocess.Popen[str
 
 
 def kept(folder: Path) -> int:
-    """How many vectors the job has."""
+    """How many vectors the job has stored."""
     with closing(Store(folder / "t.npy.job")) as store:
         return store.kept
 
@@ -76,25 +76,25 @@ def kept(folder: Path) -> int:
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
-def test_a_signal_keeps_what_is_in_flight(
+def test_a_signal_keeps_the_vectors_in_flight(
     slow: Slow, tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
-    """Nothing more is asked for, and the job says how it goes on."""
-    with begun(slow, tmp_path) as process:
+    """The job waits for requests in flight, sends no more, and says how to continue."""
+    with started_job(slow, tmp_path) as process:
         assert process.stderr is not None
         process.send_signal(number)
         assert "finishing the requests already sent" in process.stderr.readline()
         slow.answering.set()
         assert process.wait(60) == status
-        assert "the same command goes on" in process.stderr.read()
+        assert "run the same command again to continue" in process.stderr.read()
     assert kept(tmp_path) == CONCURRENCY
     assert not slow.asked.acquire(blocking=False)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_second_signal_stops_at_once(slow: Slow, tmp_path: Path, number: signal.Signals) -> None:
-    """Though nothing has been answered."""
-    with begun(slow, tmp_path) as process:
+    """The job does not wait for responses after a second signal."""
+    with started_job(slow, tmp_path) as process:
         assert process.stderr is not None
         process.send_signal(signal.SIGTERM)
         assert "finishing the requests already sent" in process.stderr.readline()
@@ -103,19 +103,19 @@ def test_a_second_signal_stops_at_once(slow: Slow, tmp_path: Path, number: signa
     assert kept(tmp_path) == 0
 
 
-def test_what_is_to_be_ignored_is_ignored(slow: Slow, tmp_path: Path) -> None:
-    """As nohup says of SIGHUP."""
-    with begun(slow, tmp_path, "trap '' HUP; ") as process:
+def test_a_signal_that_is_ignored_stays_ignored(slow: Slow, tmp_path: Path) -> None:
+    """A job under nohup, which ignores SIGHUP, runs to its end after a SIGHUP."""
+    with started_job(slow, tmp_path, "trap '' HUP; ") as process:
         process.send_signal(signal.SIGHUP)
         slow.answering.set()
         assert process.wait(60) == 0
     assert (tmp_path / "t.npy").exists()
 
 
-def test_ctrl_c_while_it_is_said_that_the_job_waits_is_the_second_one(
+def test_ctrl_c_in_the_progress_callback_of_a_stopping_job_stops_at_once(
     slow: Slow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The job does not wait for answers after that."""
+    """It counts as the second Ctrl-C, so the job does not wait for responses."""
     monkeypatch.setattr(_progress, "OFTEN", 0.0)
 
     def interrupt(progress: jobs.Progress) -> None:

@@ -90,7 +90,7 @@ def test_the_command_line_says_what_was_damaged(tmp_path: Path) -> None:
     done = orembed(
         "run", source, "-o", target, "--local", "--model", "local/hash", "--dimensions", 8
     )
-    said = "1 vector was damaged on the disk; embedded again, and paid for again"
+    said = "1 vector was damaged on disk; this run embedded the inputs again"
     assert said in done.stderr
 
 

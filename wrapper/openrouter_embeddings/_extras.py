@@ -1,4 +1,4 @@
-"""Modules that only an extra brings, and the sentence for whoever has not got it."""
+"""Imports modules that come with an extra, or names the extra to install."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# What a job with tables, and the stand-in, cannot begin without.
+# What jobs with tables, and the stand-in, require: module and extra.
 JOBS = {"pyarrow": "jobs"}
 LOCAL = {"jsonschema_rs": "local"}
 
 
 def need(module: str, extra: str) -> Any:
-    """Import `module`, or raise an ImportError that says which extra to install."""
+    """Import `module`. Raises ImportError with the extra to install."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -23,9 +23,9 @@ def need(module: str, extra: str) -> Any:
 
 
 def need_all(modules: Mapping[str, str]) -> None:
-    """Raise one ImportError for all modules that are missing; the values are their extras.
+    """Raise one ImportError for all missing modules, so that one installation is enough.
 
-    For what needs several extras, so that nobody installs one to be asked for the next.
+    The keys of `modules` are module names, the values the extras that install them.
     """
     if missing := {name: extra for name, extra in modules.items() if find_spec(name) is None}:
         raise _missing(missing)

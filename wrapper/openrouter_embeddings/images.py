@@ -1,4 +1,4 @@
-"""Images of Pillow, and images that are shrunk by it."""
+"""Converts Pillow images, and shrinks images with Pillow."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ._extras import need
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Pillow saves one frame, so what moved is saved as PNG.
+# A GIF is saved as PNG, because only its first frame is kept.
 _SAVED_AS = {"jpeg": "JPEG", "png": "PNG", "webp": "WEBP", "gif": "PNG"}
-# What PNG holds as it is, and what becomes of colour spaces that it does not have.
+# The mode in which PNG holds each of Pillow's modes without loss, or its nearest.
 _PNG_MODES = {mode: mode for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")} | {
     "PA": "RGBA",
     "RGBa": "RGBA",
@@ -23,51 +23,51 @@ _PNG_MODES = {mode: mode for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"
     "YCbCr": "RGB",
     "HSV": "RGB",
 }
-# A small file can hold an image that fills memory when it is decoded.
-MOST_PIXELS = 100_000_000
+# A small file may decode to an image that fills memory.
+MAX_PIXELS = 100_000_000
 
 
 def from_pil(picture: Any) -> bytes:
-    """As PNG, which loses nothing; turned by EXIF, which PNG readers may overlook.
+    """The image as PNG, which is lossless, rotated as its EXIF says, which PNG readers may ignore.
 
-    Raises ValueError where the image has no exact PNG, or cannot be decoded.
+    Raises ValueError if PNG cannot hold the image exactly, or Pillow cannot decode it.
     """
     ops = need("PIL.ImageOps", "images")
-    _few_pixels(picture)
-    with _naming_damage():  # of a file that Pillow has opened, and reads only now
+    _check_pixels(picture)
+    with _decoding():  # Pillow reads an opened file only now
         picture = ops.exif_transpose(picture)
     if (target := _PNG_MODES.get(picture.mode)) is None:
-        raise ValueError(f"a PIL image of mode {picture.mode} has no exact PNG; convert it first")
+        raise ValueError(f"PNG cannot hold mode {picture.mode} exactly; convert the image first")
     return _save(picture if target == picture.mode else _converted(picture, target), "PNG")
 
 
 def shrink(data: bytes, name: str, max_side: int) -> bytes:
-    """The image with no side longer than `max_side` pixels; as it is where it fits.
+    """The image with no side longer than `max_side` pixels; unchanged if it fits already.
 
-    Raises ValueError where it cannot be decoded.
+    Raises ValueError if Pillow cannot decode it.
     """
     saved_as = _SAVED_AS[name]
     pil, ops = need("PIL.Image", "images"), need("PIL.ImageOps", "images")
-    with _naming_damage(), pil.open(io.BytesIO(data)) as opened:
+    with _decoding(), pil.open(io.BytesIO(data)) as opened:
         if max(opened.size) <= max_side:
             return data
-        _few_pixels(opened)
-        picture = _averageable(opened)
-        # max_side bounds a square, so turning after shrinking is the same and far cheaper
+        _check_pixels(opened)
+        picture = _to_averageable(opened)
+        # max_side bounds both sides, so rotating after shrinking gives the same and is cheaper
         picture.thumbnail((max_side, max_side))
-        turned = ops.exif_transpose(picture)
-        if turned.mode == "I":
-            turned = _converted(turned, "I;16")
-        elif saved_as == "JPEG" and turned.mode not in {"L", "RGB"}:
-            turned = _converted(turned, "RGB")
-        return _save(turned, saved_as, quality=90)
+        rotated = ops.exif_transpose(picture)
+        if rotated.mode == "I":
+            rotated = _converted(rotated, "I;16")
+        elif saved_as == "JPEG" and rotated.mode not in {"L", "RGB"}:
+            rotated = _converted(rotated, "RGB")
+        return _save(rotated, saved_as, quality=90)
 
 
-def _averageable(picture: Any) -> Any:
-    """The image in a mode that Pillow can shrink by averaging pixels.
+def _to_averageable(picture: Any) -> Any:
+    """The image in a mode in which Pillow shrinks by averaging pixels.
 
-    Of palettes and single bits it takes every nth pixel instead, and 16 bits it does not shrink. A
-    colour that stands for transparency is lost when it is mixed with its neighbours.
+    In palette and 1-bit modes Pillow picks every nth pixel instead, and it does not shrink 16-bit
+    images. A transparent colour becomes an alpha channel: averaging would mix the colour away.
     """
     if picture.mode == "I;16":
         return picture.convert("I")
@@ -78,7 +78,7 @@ def _averageable(picture: Any) -> Any:
 
 
 def _converted(picture: Any, mode: str) -> Any:
-    """The image in another mode; without a profile of CMYK, which says nothing of RGB."""
+    """The image in another mode, without a CMYK profile, which does not apply to RGB."""
     converted = picture.convert(mode)
     if picture.mode == "CMYK":
         converted.info.pop("icc_profile", None)
@@ -86,27 +86,27 @@ def _converted(picture: Any, mode: str) -> Any:
 
 
 @contextmanager
-def _naming_damage() -> Iterator[None]:
-    """Whatever Pillow's parsers raise, a ValueError comes out."""
+def _decoding() -> Iterator[None]:
+    """Turn whatever Pillow's parsers raise into a ValueError."""
     pil = need("PIL.Image", "images")
     try:
         yield
     except (pil.DecompressionBombError, pil.DecompressionBombWarning) as error:
-        raise ValueError(f"too many pixels: {error}") from None
+        raise ValueError(f"the image has too many pixels: {error}") from None
     except ValueError:
         raise
     except Exception as error:  # noqa: BLE001 - SyntaxError, struct.error, EOFError and so on
-        raise ValueError(f"the image is damaged: {error}") from None
+        raise ValueError(f"the image is damaged, Pillow cannot decode it: {error}") from None
 
 
-def _few_pixels(picture: Any) -> None:
+def _check_pixels(picture: Any) -> None:
     width, height = picture.size
-    if width * height > MOST_PIXELS:
-        raise ValueError(f"{width} × {height} pixels; {MOST_PIXELS // 10**6} million are taken")
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"{width} × {height} pixels; the limit is {MAX_PIXELS // 10**6} million")
 
 
 def _save(picture: Any, saved_as: str, **options: int) -> bytes:
     out = io.BytesIO()
-    # PNG alone keeps the profile by itself; without it, colours of a wide gamut look pale
+    # Pillow keeps the profile by itself only in PNG; without it, wide-gamut colours look pale
     picture.save(out, saved_as, icc_profile=picture.info.get("icc_profile"), **options)
     return out.getvalue()

@@ -19,17 +19,17 @@ ImageSource: TypeAlias = "MediaSource | PIL.Image.Image"
 
 
 class Media:
-    """What `Image`, `Audio`, `Video` and `File` have in common."""
+    """Base class of `Image`, `Audio`, `Video` and `File`."""
 
     __slots__ = ()
     kind: ClassVar[Kind]
     source: Any
 
     def __repr__(self) -> str:
-        """The source, without the bytes."""
-        return f"{type(self).__name__}({self._described()})"
+        """Show the source, but no bytes."""
+        return f"{type(self).__name__}({self._describe_source()})"
 
-    def _described(self) -> str:
+    def _describe_source(self) -> str:
         source = self.source
         if isinstance(source, bytes | bytearray | memoryview):
             try:
@@ -47,14 +47,14 @@ class Image(Media):
 
     Args:
         source: a path (str or `pathlib.Path`), the bytes of a file, an open binary file, a PIL
-            image, a `data:` URL, or an http(s) URL. A URL is passed on and fetched by the
-            provider, never here. Files are read when the image is embedded; 32 MB at most.
-        max_side: shrink so that no side is longer than this many pixels (needs the extra
-            `images`). An image that already fits is sent as it is, byte for byte. One that does
-            not is turned by its EXIF orientation first, since that mark is lost on the way. It
-            keeps its transparency, its colour profile, and 16 bits of grey.
+            image, a `data:` URL, or an http(s) URL. The provider fetches the URL, this package
+            never does. Files are read when the image is embedded; 32 MB at most.
+        max_side: shrink the image so that no side is longer than this many pixels (needs the extra
+            `images`). An image that already fits is sent unchanged, byte for byte. Shrinking
+            applies the EXIF orientation, and keeps transparency, the colour profile and 16-bit
+            grey.
 
-    The type is told by the first bytes, not by the name: png, jpeg, webp and gif are taken.
+    The first bytes determine the type, not the name. Supported: png, jpeg, webp and gif.
     """
 
     kind: ClassVar[Kind] = "image"
@@ -62,23 +62,23 @@ class Image(Media):
     max_side: int | None = None
 
     def __repr__(self) -> str:
-        """The source, without the bytes."""
-        described = self._described()
-        shown = described if self.max_side is None else f"{described}, {self.max_side}"
+        """Show the source, but no bytes."""
+        source = self._describe_source()
+        shown = source if self.max_side is None else f"{source}, {self.max_side}"
         return f"Image({shown})"
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Audio(Media):
-    """A sound to embed, with a model that takes audio.
+    """An audio file to embed, with a model that supports audio.
 
     Args:
         source: a path (str or `pathlib.Path`), the bytes of a file, an open binary file, a `data:`
-            URL, or an http(s) URL. A URL is passed on and fetched by the provider, never here.
-            Files are read when the sound is embedded; 32 MB at most.
+            URL, or an http(s) URL. The provider fetches the URL, this package never does. Files
+            are read when the audio is embedded; 32 MB at most.
 
-    The type is told by the first bytes: wav, mp3, flac, ogg, m4a and aac are taken. An mp4 file is
-    sent as m4a, because its first bytes do not tell whether it holds a film.
+    The first bytes determine the type. Supported: wav, mp3, flac, ogg, m4a and aac. An mp4 file is
+    sent as m4a, because its first bytes do not tell whether it holds video.
     """
 
     kind: ClassVar[Kind] = "audio"
@@ -87,12 +87,12 @@ class Audio(Media):
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Video(Media):
-    """A film to embed, with a model that takes video.
+    """A video to embed, with a model that supports video.
 
     Args:
         source: as for `Audio`.
 
-    The type is told by the first bytes: mp4, mov, webm and mpeg are taken.
+    The first bytes determine the type. Supported: mp4, mov, webm and mpeg.
     """
 
     kind: ClassVar[Kind] = "video"
@@ -101,12 +101,12 @@ class Video(Media):
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class File(Media):
-    """A document to embed, with a model that takes files.
+    """A document to embed, with a model that supports files.
 
     Args:
         source: as for `Audio`.
 
-    The type is told by the first bytes: pdf is taken.
+    The first bytes determine the type. Supported: pdf.
     """
 
     kind: ClassVar[Kind] = "file"
@@ -115,14 +115,14 @@ class File(Media):
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
 class Content:
-    """Several parts that make one input and so one vector: `Content("red shoe", Image(p))`.
+    """One input, and so one vector, made of several parts: `Content("red shoe", Image(p))`.
 
     Args:
-        parts: str, `Image`, `Audio`, `Video` and `File`, in the order in which the model shall see
-            them. A mapping is a part in the API's own form, `{"type": …, …}`: it is checked to be
-            JSON and sent as it is, so that parts which this package does not know can be sent.
-            The image of an `image_url` is checked as an `Image` is. With a mapping, a Content has
-            no hash.
+        parts: str, `Image`, `Audio`, `Video` and `File`, in the order in which the model sees
+            them. A mapping is a part in the API's own form, `{"type": …, …}`. It has to be JSON
+            and is sent unchanged, so that you can send parts which this package does not know. The
+            image of an `image_url` is checked as an `Image` is. A Content with a mapping is not
+            hashable.
     """
 
     parts: tuple[ContentPart | RawPart, ...]
@@ -131,16 +131,16 @@ class Content:
         object.__setattr__(self, "parts", parts)
 
     def __repr__(self) -> str:
-        """The parts, mappings by their type alone."""
-        return f"Content({', '.join(map(_described_part, self.parts))})"
+        """Show the parts; of a mapping, only the type."""
+        return f"Content({', '.join(map(_describe_part, self.parts))})"
 
 
-# Where a list of inputs has no value. It loads as (), and is never sent: `on_error` says what
-# becomes of it. Nobody else's Content is empty, which is an InputError.
+# Stands for a missing value in a list of inputs. It loads as () and is never sent; `on_error`
+# decides what happens instead. A caller's own empty Content is an InputError.
 MISSING = Content()
 
 
-def _described_part(part: Any) -> str:
+def _describe_part(part: Any) -> str:
     if isinstance(part, Mapping):
         return f"<mapping of type {part.get('type')!r:.60}>"
     return repr(part)
@@ -152,8 +152,8 @@ class RawPart:
 
     Attributes:
         json: the whole part.
-        kind: "text", or what media it is; empty where nobody here knows.
-        source: of media, the URL or the data that is in `json`.
+        kind: "text" or the kind of media; "" for a part that this package does not know.
+        source: the URL or the data of media, which is also in `json`.
     """
 
     json: bytes = field(repr=False)
@@ -163,14 +163,14 @@ class RawPart:
 
 @dataclass(frozen=True, slots=True)
 class LoadedMedia:
-    """An image, sound, film or document, ready to be sent.
+    """An image, audio, video or document, ready to be sent: either bytes or a URL.
 
     Attributes:
         kind: which of them.
-        data: the bytes; empty where there is a URL.
+        data: the bytes, or b"".
         media_type: of the bytes, e.g. "audio/mpeg".
         format: the name of that type in the API, e.g. "mp3".
-        url: for the provider to fetch; empty where there are bytes.
+        url: for the provider to fetch, or "".
     """
 
     kind: Kind
@@ -181,7 +181,7 @@ class LoadedMedia:
 
 
 def is_pil(value: object) -> bool:
-    """Whether a value is one of Pillow's, told without importing it."""
+    """Whether a value is a Pillow image; does not import Pillow."""
     return type(value).__module__.partition(".")[0] == "PIL"
 
 
@@ -189,12 +189,12 @@ ContentPart: TypeAlias = str | Image | Audio | Video | File | Mapping[str, Any]
 LoadedPart: TypeAlias = str | LoadedMedia | RawPart
 Loaded = str | list[int] | tuple[LoadedPart, ...]  # an input, ready to be sent
 
-# The wire's own form of a multimodal input, {"content": [part, …]}, is taken as well.
+# A mapping is a multimodal input in the API's own form, {"content": [part, …]}.
 EmbedInput: TypeAlias = (
     str | Sequence[int] | Image | Audio | Video | File | Content | Mapping[str, Any]
 )
-# One Sequence, so that type checkers can tell what the items of a mixed list literal may be. That a
-# call's integers are all tokens of one input is checked when they are embedded.
+# One Sequence, so that type checkers can infer the items of a mixed list literal. `embed` checks
+# that a call's integers are all tokens of one input.
 EmbedInputs: TypeAlias = (
     str | Image | Audio | Video | File | Content | Mapping[str, Any] | Sequence[int | EmbedInput]
 )

@@ -1,1 +1,1 @@
-"""One module for each framework, each behind an extra of its own."""
+"""Adapters: one module per framework, each with an extra of its own."""

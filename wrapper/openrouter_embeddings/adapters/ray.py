@@ -1,24 +1,10 @@
-"""Ray Data: vectors for every row of a dataset, by actors on any number of machines."""
+"""Ray Data: actors on any number of machines embed the rows of a dataset."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from openrouter_embeddings.client import Client
-
-from ._arrow import DEFAULT_OUTPUT, Embedder
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Unpack
-
-    import pyarrow as pa
-
-    from openrouter_embeddings.core.options import EmbedOptions
+from ._arrow import Embedder
 
 
-class Embed:
-    """For `Dataset.map_batches`: Arrow tables in, the same with a column of vectors out.
+class Embed(Embedder):
+    """A callable class for `Dataset.map_batches` that adds a column of vectors to Arrow tables.
 
         dataset.map_batches(
             Embed,
@@ -28,49 +14,26 @@ class Embed:
             compute=ray.data.ActorPoolStrategy(size=2),
         )
 
-    Every actor makes one client, with its share of `concurrency`. The key comes from the actors'
-    environment, OPENROUTER_API_KEY; it is no argument, because Ray stores arguments. Should an
-    actor die, Ray gives its batch to another: what that batch had cost until then is paid again.
-    The vectors are a fixed-size list of float32. Equal inputs of one batch are embedded once.
+    Each actor makes one client, with an equal share of `concurrency`. The client reads the API key
+    from the actor's environment, OPENROUTER_API_KEY. The key cannot be an argument, because Ray
+    stores arguments. If an actor dies, Ray gives its batch to another actor, which embeds and pays
+    for it again. The vectors are a fixed-size list of float32. Equal inputs in a batch are embedded
+    once.
 
     Args:
-        workers: how many actors there are.
-        column: with the text; default: the only one of text, or the one named "text".
-        template: in place of a column: `"{title}: {body}"`.
-        images: a column with images, as bytes, absolute paths or URLs.
-        output: the column that is added.
-        client: makes each actor's client; `Client.local` is the stand-in.
-        **options: as for `Client`, but no `budget`. With `on_error="skip"` a row that cannot be
-            embedded has null, and the reason in the column `output` + "_error", which is added.
+        workers: the number of actors.
+        column: the column with text; default: the only text column, or the one named "text".
+        template: text from several columns, in place of `column`: `"{title}: {body}"`.
+        images: the column with images, as bytes, absolute paths or URLs.
+        output: the column to add.
+        client: makes each actor's client; `Client.local` makes one of the stand-in.
+        **options: those of `Client`, except `budget`. With `on_error="skip"`, a row that cannot be
+            embedded gets null, and a second new column, `output` + "_error", has the reason.
 
     Raises:
-        InputError: an option cannot be right, a row cannot be embedded, or there is no API key.
-        EmbeddingsError: as `Client.embed`.
+        InputError: an option is invalid, a row cannot be embedded, or there is no API key.
+        EmbeddingsError: see `Client.embed`.
         ImportError: the extra `ray` is not installed.
     """
 
-    def __init__(
-        self,
-        *,
-        workers: int,
-        column: str | None = None,
-        template: str | None = None,
-        images: str | None = None,
-        output: str = DEFAULT_OUTPUT,
-        client: Callable[..., Client] = Client,
-        **options: Unpack[EmbedOptions],
-    ) -> None:
-        self._embedder = Embedder(
-            "ray",
-            workers=workers,
-            column=column,
-            template=template,
-            images=images,
-            output=output,
-            client=client,
-            options=options,
-        )
-
-    def __call__(self, table: pa.Table) -> pa.Table:
-        """A batch with its vectors."""
-        return self._embedder(table)
+    _extra = "ray"

@@ -1,4 +1,4 @@
-"""Spark: vectors for every row of a DataFrame, by as many tasks as run at a time."""
+"""Spark: tasks embed the rows of a DataFrame."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from openrouter_embeddings._extras import need
 from openrouter_embeddings.client import Client
 from openrouter_embeddings.core.options import check_names
 
-from ._arrow import DEFAULT_OUTPUT, Embedder, check_output, reasons_column
+from ._arrow import DEFAULT_OUTPUT, Embedder, check_output, error_column
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from openrouter_embeddings.core.options import EmbedOptions
+
+
+class _Embedder(Embedder):
+    _extra = "spark"
 
 
 def embed(
@@ -31,28 +35,29 @@ def embed(
     client: Callable[..., Client] = Client,
     **options: Unpack[EmbedOptions],
 ) -> Any:
-    """The DataFrame with a column of vectors, an array of floats (`mapInArrow`).
+    """The DataFrame with a new column of vectors, each an array of floats (`mapInArrow`).
 
-    Every task makes one client. Arguments and errors are those of `adapters.ray.Embed`, with
-    `workers` for how many tasks run at a time, and the extra `spark`.
+    Each task makes one client; `workers` is the number of tasks that run at a time. The extra is
+    `spark`. The other arguments and the errors are those of `adapters.ray.Embed`.
     """
-    check_names(options)  # here, and not first where the tasks run
+    check_names(options)  # so that the error comes here, not from a task
     check_output(frame.columns, output, skips=options.get("on_error") == "skip")
     types = need("pyspark.sql.types", "spark")
-    schema = types.StructType([*frame.schema.fields])  # `add` would change the frame's own
+    schema = types.StructType([*frame.schema.fields])  # a copy, because `add` changes it
     schema = schema.add(output, types.ArrayType(types.FloatType()))
     if options.get("on_error") == "skip":
-        schema = schema.add(reasons_column(output), types.StringType())
+        schema = schema.add(error_column(output), types.StringType())
     reading: Any = {"column": column, "template": template, "images": images, "output": output}
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         arrow = need("pyarrow", "spark")
-        made = Embedder("spark", workers=workers, client=client, options=options, **reading)
-        with closing(made) as embedder:
+        embedder = _Embedder(workers=workers, client=client, **reading, **options)
+        with closing(embedder):
             for batch in batches:
                 table = embedder(arrow.Table.from_batches([batch]))
-                at = table.schema.get_field_index(output)
-                plain = table.column(at).cast(arrow.list_(arrow.float32()))  # Spark knows no other
-                yield from table.set_column(at, output, plain).to_batches()
+                index = table.schema.get_field_index(output)
+                # Spark has no fixed-size lists
+                vectors = table.column(index).cast(arrow.list_(arrow.float32()))
+                yield from table.set_column(index, output, vectors).to_batches()
 
     return frame.mapInArrow(run, schema)

@@ -1,4 +1,4 @@
-"""`python -m openrouter_embeddings.cli` is `orembed`."""
+"""Run `orembed` with `python -m openrouter_embeddings.cli`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The options of a request on the command line, and the client that they make."""
+"""Request options on the command line, and the client made from them."""
 
 from __future__ import annotations
 
@@ -18,137 +18,124 @@ if TYPE_CHECKING:
     from openrouter_embeddings.client import Client
     from openrouter_embeddings.core.options import EmbedOptions
 
+LOCAL_HELP = "use the stand-in: no key, no network"
 
-def credits_(text: str) -> Decimal:
-    """An amount of credits, as argparse takes it from an argument."""
+
+def credit_amount(text: str) -> Decimal:
+    """Parse an amount of credits, for argparse."""
     try:
         amount = Decimal(text)
     except InvalidOperation:
         amount = Decimal(-1)
     if amount.is_finite() and amount >= 0:
         return amount
-    raise argparse.ArgumentTypeError(f"{text!r} is no amount of credits; 2.50, say, is right")
+    raise argparse.ArgumentTypeError(f"{text!r} is not an amount of credits; write 2.50, say")
 
 
 def _seconds(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
 
 
-def fields(text: str) -> dict[str, Any]:
-    """A JSON object, or one field as key=value, as argparse takes it from an argument.
+def json_fields(text: str) -> dict[str, Any]:
+    """Parse a JSON object, or one field as KEY=VALUE, for argparse.
 
-    The value is JSON where it can be read as JSON, and text otherwise; dots in the key lead into
-    an object: `max_price.prompt=0.1` is `{"max_price": {"prompt": 0.1}}`.
+    VALUE is parsed as JSON; if that fails, it is text. Dots in KEY lead into nested objects:
+    `max_price.prompt=0.1` is `{"max_price": {"prompt": 0.1}}`.
     """
     if text.lstrip().startswith("{"):
         try:
             whole: dict[str, Any] = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise argparse.ArgumentTypeError(f"{text!r} is no JSON object: {error}") from None
+            raise argparse.ArgumentTypeError(f"{text!r} is not a JSON object: {error}") from None
         return whole
     key, equals, value = text.partition("=")
     names = key.split(".")
     if not equals or not all(names):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is neither KEY=VALUE nor a JSON object; zdr=true, for example, is right"
+            f"{text!r} is neither KEY=VALUE nor a JSON object; write zdr=true, for example"
         )
     try:
-        found = json.loads(value)
+        field: Any = json.loads(value)
     except (ValueError, RecursionError):
-        found = value
+        field = value
     *outer, last = names
-    made: dict[str, Any] = {last: found}
+    fields = {last: field}
     for name in reversed(outer):
-        made = {name: made}
-    return made
+        fields = {name: fields}
+    return fields
 
 
-class _Merge(argparse.Action):
-    """Puts the objects of a repeated option together."""
+class _MergeFields(argparse.Action):
+    """Merges the objects of a repeated option."""
 
-    def __call__(self, _parser: Any, given: Any, values: Any, _flag: Any = None) -> None:
-        setattr(given, self.dest, _merged(getattr(given, self.dest) or {}, values))
-
-
-def _merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    made = {**one, **other}
-    for name in one.keys() & other.keys():
-        if isinstance(one[name], dict) and isinstance(other[name], dict):
-            made[name] = _merged(one[name], other[name])
-    return made
+    def __call__(self, _parser: Any, args: Any, values: Any, _flag: Any = None) -> None:
+        setattr(args, self.dest, _merged(getattr(args, self.dest) or {}, values))
 
 
-# Every option of `EmbedOptions` that a command has, by its name there. `on_error` is not one of
-# them: a job goes on without bad inputs, and `embed` prints a line for each text.
+def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Both objects in one, nested objects too; elsewhere the newer value replaces the older."""
+    merged = {**old, **new}
+    for name in old.keys() & new.keys():
+        if isinstance(old[name], dict) and isinstance(new[name], dict):
+            merged[name] = _merged(old[name], new[name])
+    return merged
+
+
+_NUMBER = {"type": int, "metavar": "N"}
+_SECONDS = {"type": _seconds, "metavar": "SECONDS"}
+CREDITS = {"type": credit_amount, "metavar": "CREDITS"}
+_FIELDS = {"type": json_fields, "action": _MergeFields, "metavar": "KEY=VALUE"}
+
+# The command-line form of every option in `EmbedOptions` but `on_error`: `run` always skips inputs
+# that cannot be embedded, and `embed` prints a line for every text.
 _OPTIONS: dict[str, dict[str, Any]] = {
     "model": {"help": "the model; default with --local: local/minilm"},
-    "dimensions": {"type": int, "metavar": "N", "help": "shorter vectors"},
-    "input_type": {
-        "metavar": "TYPE",
-        "help": "what the texts are for: search_document, search_query, …",
-    },
+    "dimensions": {**_NUMBER, "help": "length of the vectors; default: the model's own"},
+    "input_type": {"metavar": "TYPE", "help": "role of texts: search_document, search_query, …"},
     "provider": {
-        "type": fields,
-        "action": _Merge,
-        "metavar": "KEY=VALUE",
-        "help": "who may serve it: zdr=true, max_price.prompt=0.1, 'only=[\"azure\"]', or a JSON "
-        "object; may be repeated",
+        **_FIELDS,
+        "help": "which providers may serve the request: zdr=true, max_price.prompt=0.1, "
+        "'only=[\"azure\"]', or a JSON object; repeatable",
     },
-    "user": {"metavar": "ID", "help": "your end-user, for the service's abuse detection"},
-    "extra_body": {
-        "type": fields,
-        "action": _Merge,
-        "metavar": "KEY=VALUE",
-        "help": "a further field of the requests, in the same forms",
-    },
-    "encoding_format": {
-        "choices": ("base64", "float"),
-        "help": "how vectors travel; default: base64",
-    },
-    "batch_size": {"type": int, "metavar": "N", "help": "inputs in a request; default: 128"},
-    "concurrency": {"type": int, "metavar": "N", "help": "requests at a time; default: 8"},
-    "timeout": {"type": _seconds, "metavar": "SECONDS", "help": "for one attempt; default: 180"},
-    "deadline": {
-        "type": _seconds,
-        "metavar": "SECONDS",
-        "help": "for all of it; default: no limit",
-    },
-    "max_retries": {"type": int, "metavar": "N", "help": "of one request; default: 4"},
-    "budget": {
-        "type": credits_,
-        "metavar": "CREDITS",
-        "help": "what it may cost; of a job: all its runs together",
-    },
+    "user": {"metavar": "ID", "help": "ID of your end user, for the service's abuse detection"},
+    "extra_body": {**_FIELDS, "help": "more request fields, in the same forms; repeatable"},
+    "encoding_format": {"choices": ("base64", "float"), "help": "of responses; default: base64"},
+    "batch_size": {**_NUMBER, "help": "inputs per request; default: 128"},
+    "concurrency": {**_NUMBER, "help": "requests in flight; default: 8"},
+    "timeout": {**_SECONDS, "help": "limit for one attempt; default: 180"},
+    "deadline": {**_SECONDS, "help": "limit for the whole command; default: none"},
+    "max_retries": {**_NUMBER, "help": "retries per request; default: 4"},
+    "budget": {**CREDITS, "help": "maximum cost; a job counts all its runs together"},
 }
 
 
 def add_options(parser: argparse.ArgumentParser, leave_out: Collection[str] = ()) -> None:
-    """Add the options of a request, and --local."""
+    """Add the request options, and --local."""
     for name, settings in _OPTIONS.items():
         if name not in leave_out:
             parser.add_argument(f"--{name.replace('_', '-')}", **settings)
-    parser.add_argument("--local", action="store_true", help="use the stand-in, in this process")
+    parser.add_argument("--local", action="store_true", help=LOCAL_HELP)
 
 
-def options_of(given: argparse.Namespace) -> EmbedOptions:
-    """The options of a request that the command line has set."""
-    found: Any = {n: v for n in _OPTIONS if (v := getattr(given, n, None)) is not None}
+def request_options(args: argparse.Namespace) -> EmbedOptions:
+    """The request options that the command line sets."""
+    found: Any = {n: v for n in _OPTIONS if (v := getattr(args, n, None)) is not None}
     options: EmbedOptions = found
     return options
 
 
-def client_of(options: EmbedOptions, *, local: bool, seldom: float = 0.0) -> Client:
-    """The client that a command asks for, which says on standard error what it waits for.
+def make_client(options: EmbedOptions, *, local: bool, retry_interval: float = 0.0) -> Client:
+    """A client for the service, or of the stand-in, that reports retries on standard error.
 
-    Where there are many requests, not for each of them: after a line, `seldom` seconds have none.
+    After it has reported a retry, it reports no other for `retry_interval` seconds.
     """
-    from openrouter_embeddings.client import Client  # noqa: PLC0415 - --help needs no imports
-    from openrouter_embeddings.errors import InputError  # noqa: PLC0415 - as above
+    from openrouter_embeddings.client import Client
+    from openrouter_embeddings.errors import InputError
 
-    _say_retries(seldom)
+    _report_retries(retry_interval)
     if local:
         return Client.local(**options)
     if not os.environ.get("OPENROUTER_API_KEY"):
@@ -158,23 +145,22 @@ def client_of(options: EmbedOptions, *, local: bool, seldom: float = 0.0) -> Cli
     return Client(**options)
 
 
-def _say_retries(seldom: float) -> None:
-    """A line on standard error for a wait, in place of stamina's log record."""
-    from stamina import instrumentation  # noqa: PLC0415 - --help needs no imports
+def _report_retries(interval: float) -> None:
+    """Print a line on standard error for a retry, in place of stamina's log record."""
+    from stamina import instrumentation
 
-    from openrouter_embeddings.errors import EmbeddingsError  # noqa: PLC0415 - as above
+    from openrouter_embeddings.errors import EmbeddingsError
 
     last = -math.inf
 
-    def say(details: instrumentation.RetryDetails) -> None:
+    def report(details: instrumentation.RetryDetails) -> None:
         nonlocal last
-        if time.monotonic() - last < seldom:
+        if time.monotonic() - last < interval:
             return
         last = time.monotonic()
-        wait = f"{details.wait_for:.1f} s"
         error = copy(details.caused_by)
-        if seldom and isinstance(error, EmbeddingsError):
-            error.inputs = ()  # positions in one of many requests
-        print(f"orembed: {error}; trying again in {wait}", file=sys.stderr)
+        if interval and isinstance(error, EmbeddingsError):
+            error.inputs = ()  # positions within one of many requests would mislead
+        print(f"orembed: {error}; trying again in {details.wait_for:.1f} s", file=sys.stderr)
 
-    instrumentation.set_on_retry_hooks([say])
+    instrumentation.set_on_retry_hooks([report])

@@ -1,4 +1,4 @@
-"""Lines of JSON for machines, and text for outputs that have not got every character."""
+"""JSON lines for programs, and text in encodings that lack some characters."""
 
 from __future__ import annotations
 
@@ -8,31 +8,30 @@ import sys
 from decimal import Decimal
 from typing import Any
 
-ESCAPED = "orembed-json-escapes"  # an error handler of encodings
+JSON_ESCAPES = "orembed-json-escapes"  # an error handler: writes a missing character as \uXXXX
 
 
-def _escaped(error: UnicodeError) -> tuple[str, int]:
-    """What an encoding has no characters for, as JSON writes it."""
+def _escape(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return json.dumps(error.object[error.start : error.end])[1:-1], error.end
 
 
-codecs.register_error(ESCAPED, _escaped)
+codecs.register_error(JSON_ESCAPES, _escape)
 
 
 def print_json(value: Any) -> None:
-    """A line on standard output; amounts of credits are decimals without an exponent, as text."""
-    # json, not orjson: the name of a file may be no UTF-8
-    print(json.dumps(value, default=as_text), flush=True)
+    """Print a line of JSON; amounts of credits are decimal text without an exponent."""
+    # json, not orjson: a file name need not be valid UTF-8
+    print(json.dumps(value, default=json_default), flush=True)
 
 
-def as_text(value: Any) -> str:
-    """What JSON has no type for."""
+def json_default(value: Any) -> str:
+    """Text in place of a value that JSON has no type for."""
     return f"{value:f}" if isinstance(value, Decimal) else str(value)
 
 
-def for_output(line: str) -> str:
-    """JSON with its characters where standard output is UTF-8, as JSON has to be; else escaped."""
+def for_stdout(line: str) -> str:
+    """The JSON line as it is where standard output is UTF-8, and otherwise in ASCII escapes."""
     encoding = codecs.lookup(sys.stdout.encoding or "utf-8").name
-    return line if encoding == "utf-8" else line.encode("ascii", ESCAPED).decode()
+    return line if encoding == "utf-8" else line.encode("ascii", JSON_ESCAPES).decode()

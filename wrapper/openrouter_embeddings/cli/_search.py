@@ -1,4 +1,4 @@
-"""`orembed search`, `orembed info` and `orembed map`: what a target holds."""
+"""`orembed search`, `orembed info` and `orembed map`: commands that read a target."""
 
 from __future__ import annotations
 
@@ -10,80 +10,80 @@ from typing import TYPE_CHECKING, Any
 
 from openrouter_embeddings._extras import JOBS, LOCAL, need_all
 
-from ._client import client_of
-from ._json import as_text, for_output, print_json
+from ._client import LOCAL_HELP, make_client
+from ._json import for_stdout, json_default, print_json
 
 if TYPE_CHECKING:
     import argparse
 
+_TARGET: Any = {"type": Path, "metavar": "TARGET", "help": "a .parquet, .jsonl or .npy file"}
+
 
 def add(commands: Any) -> None:
-    """The commands and their options."""
+    """Add the commands and their options."""
     search = commands.add_parser(
         "search",
-        help="the rows of a target that are nearest to a text",
-        description="Print the rows of what `orembed run` made that are nearest to QUERY, as JSON "
-        "lines. The query is embedded as they were.",
+        help="find the rows nearest to a text",
+        description="Print the rows of TARGET nearest to QUERY as JSON lines. TARGET is a file "
+        "that `orembed run` wrote; the query is embedded with the model of its rows.",
     )
-    search.add_argument("target", type=Path, metavar="TARGET", help="a .parquet, .jsonl or .npy")
+    search.add_argument("target", **_TARGET)
     search.add_argument("query", metavar="QUERY", help="a text")
-    search.add_argument("-k", type=int, default=10, metavar="N", help="rows at most; default: 10")
-    search.add_argument("--local", action="store_true", help="use the stand-in, in this process")
+    search.add_argument("-k", type=int, default=10, metavar="N", help="rows to print; default: 10")
+    search.add_argument("--local", action="store_true", help=LOCAL_HELP)
     search.set_defaults(run=_search)
 
     info = commands.add_parser(
         "info",
-        help="where a target's vectors come from",
-        description="Print where the vectors of what `orembed run` made come from, or how far its "
-        "job has come.",
+        help="show where the vectors of a file come from",
+        description="Print the model, the dimensions and other facts about the vectors in TARGET, "
+        "a file that `orembed run` wrote. If the job has not finished, print its progress.",
     )
-    info.add_argument("target", type=Path, metavar="TARGET", help="a .parquet, .jsonl or .npy")
-    info.add_argument("--json", action="store_true", help="all of it as one JSON object")
+    info.add_argument("target", **_TARGET)
+    info.add_argument("--json", action="store_true", help="print everything as one JSON object")
     info.set_defaults(run=_info)
 
     page = commands.add_parser(
         "map",
-        help="draw the vectors of a target on a page",
-        description="Draw what `orembed run` made as points on an HTML page that needs nothing "
-        "else, along the two axes on which the vectors differ most. Pointing at a point shows its "
-        "row.",
+        help="draw the vectors of a file as points on a page",
+        description="Draw the rows of TARGET, a file that `orembed run` wrote, as points on one "
+        "self-contained HTML page, along the two axes on which their vectors differ most. Point "
+        "at a point to see its row.",
     )
-    page.add_argument("target", type=Path, metavar="TARGET", help="a .parquet, .jsonl or .npy")
-    page.add_argument("-o", "--output", required=True, type=Path, metavar="PAGE", help="a .html")
-    page.add_argument("--color", metavar="C", help="the column that gives points their colours")
-    page.add_argument(
-        "--points", type=int, default=10_000, metavar="N", help="rows at most; default: 10000"
-    )
+    page.add_argument("target", **_TARGET)
+    page.add_argument("-o", "--output", required=True, type=Path, metavar="PAGE", help="HTML file")
+    page.add_argument("--color", metavar="C", help="colour the points by this column")
+    page.add_argument("--points", type=int, default=10_000, metavar="N", help="default: 10000")
     page.set_defaults(run=_map)
 
 
-def _search(given: argparse.Namespace) -> None:
-    import orjson  # noqa: PLC0415 - --help needs no imports
+def _search(args: argparse.Namespace) -> None:
+    import orjson
 
-    from openrouter_embeddings import jobs  # noqa: PLC0415 - behind an extra
-    from openrouter_embeddings.errors import InputError  # noqa: PLC0415 - as above
-    from openrouter_embeddings.jobs._search import finished  # noqa: PLC0415 - as above
+    from openrouter_embeddings import jobs
+    from openrouter_embeddings.errors import InputError
+    from openrouter_embeddings.jobs._search import finished
 
-    is_parquet = given.target.suffix.lower() in (".parquet", ".pq")
-    need_all((JOBS if is_parquet else {}) | (LOCAL if given.local else {}))
-    model = finished(given.target)["model"]
-    if model.startswith("local/") and not (given.local or os.environ.get("OPENROUTER_BASE_URL")):
-        raise InputError(f"{given.target} was made with {model}; search it with --local")
-    with client_of({"model": model}, local=given.local) as client:
-        for match in jobs.search(given.target, given.query, k=given.k, client=client):
+    is_parquet = args.target.suffix.lower() in (".parquet", ".pq")
+    need_all((JOBS if is_parquet else {}) | (LOCAL if args.local else {}))
+    model = finished(args.target)["model"]
+    if model.startswith("local/") and not (args.local or os.environ.get("OPENROUTER_BASE_URL")):
+        raise InputError(f"{args.target} was made with {model}; search it with --local")
+    with make_client({"model": model}, local=args.local) as client:
+        for match in jobs.search(args.target, args.query, k=args.k, client=client):
             line = {"score": round(match.score, 4), "row": match.row, "columns": match.columns}
-            print(for_output(orjson.dumps(line, default=as_text).decode()))
+            print(for_stdout(orjson.dumps(line, default=json_default).decode()))
 
 
-def _info(given: argparse.Namespace) -> None:
-    from openrouter_embeddings import jobs  # noqa: PLC0415 - behind an extra
+def _info(args: argparse.Namespace) -> None:
+    from openrouter_embeddings import jobs
 
-    found = jobs.info(given.target)
-    if given.json:
-        print_json(found)
+    facts = jobs.info(args.target)
+    if args.json:
+        print_json(facts)
         return
-    for name, value in found.items():
-        if value not in (None, [], "") and name != "source":  # whose digest is for machines
+    for name, value in facts.items():
+        if value not in (None, [], "") and name != "source":  # only digests
             print(f"{name:18}{_shown(value)}{' credits' if name == 'spent' else ''}")
 
 
@@ -95,12 +95,12 @@ def _shown(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _map(given: argparse.Namespace) -> None:
-    from openrouter_embeddings import jobs  # noqa: PLC0415 - behind an extra
+def _map(args: argparse.Namespace) -> None:
+    from openrouter_embeddings import jobs
 
-    drawn = jobs.write_map(given.target, given.output, color=given.color, points=given.points)
+    drawn = jobs.write_map(args.target, args.output, color=args.color, points=args.points)
     print(
-        f"{given.output}: {drawn.points:,} of {drawn.rows:,} rows, {drawn.explained:.0%} of the "
-        "variance",
+        f"{args.output}: {drawn.points:,} of {drawn.rows:,} rows, on axes with "
+        f"{drawn.explained:.0%} of the variance",
         file=sys.stderr,
     )

@@ -1,4 +1,4 @@
-"""What ends a command from outside: SIGTERM (systemd, Slurm, Kubernetes), SIGHUP (a terminal)."""
+"""SIGTERM (systemd, Slurm, Kubernetes) and SIGHUP (a closed terminal) as interrupts."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class Ended(KeyboardInterrupt):
-    """A signal came that ends the command as Ctrl-C does.
+    """A signal that ends the command as Ctrl-C does.
 
     Attributes:
-        number: of the signal.
+        number: the signal's number.
     """
 
     def __init__(self, number: int) -> None:
@@ -24,15 +24,15 @@ class Ended(KeyboardInterrupt):
 
 
 @contextmanager
-def ended_as_by_ctrl_c() -> Iterator[None]:
-    """Raise `Ended` in the main thread when such a signal comes, each time."""
+def signals_as_interrupts() -> Iterator[None]:
+    """Raise `Ended` in the main thread for each SIGTERM and SIGHUP."""
 
     def end(number: int, _: Any) -> NoReturn:
         raise Ended(number)
 
     numbers = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]  # Windows lacks one
-    is_main = threading.current_thread() is threading.main_thread()  # no other may set a handler
-    # what nohup has told to ignore stays ignored
+    is_main = threading.current_thread() is threading.main_thread()  # only it may set handlers
+    # not SIG_DFL: nohup, for example, makes the process ignore SIGHUP, and it stays ignored
     ours = [n for n in numbers if is_main and n and signal.getsignal(n) == signal.SIG_DFL]
     for number in ours:
         signal.signal(number, end)

@@ -167,7 +167,7 @@ class AsyncClient(BaseClient):
             return
         for call in [*self._calls]:
             call.end("the client was closed")
-        if not self._transport.is_abandoned:
+        if not self._transport.loop_is_closed:
             self._closing.set()
             self._throttle.wake()
             for reader in self._reading:

@@ -276,7 +276,7 @@ class Client(BaseClient):
 
     def _cut(self, workers: Workers[EmbeddingResult]) -> None:
         """End what is in flight, at once."""
-        self._transport.cut(workers.join(0))
+        self._transport.abort(workers.join(0))
         if not self._throttle.is_mine():  # which they need for their end
             workers.join(_request.GRACE)
 

@@ -1,4 +1,4 @@
-"""The only package that knows httpx: request bytes out, a whole `Reply` in, or a typed error."""
+"""HTTP: sends request bytes, and returns a complete `Reply` or raises a typed error."""
 
 from ._send import AsyncTransport, Transport
 from ._url import BASE_URL

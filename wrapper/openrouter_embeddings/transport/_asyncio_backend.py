@@ -1,8 +1,8 @@
-"""Connections of asyncio's own for httpcore, instead of anyio's.
+"""httpcore's network backend for asyncio, on asyncio's own transports instead of anyio's streams.
 
-anyio's tell the selector twice for every chunk and open a cancel scope for it, which at 32 requests
-at a time is a quarter of all CPU. `AsyncTransport` bounds an attempt as a whole, so that no
-operation but connecting needs a time-out here.
+anyio calls the selector twice for each chunk and opens a cancel scope for it, which takes a quarter
+of all CPU time at 32 concurrent requests. `AsyncTransport` bounds an attempt as a whole, so only
+connecting needs a timeout here.
 """
 
 from __future__ import annotations
@@ -16,18 +16,17 @@ from typing import TYPE_CHECKING, Any
 import httpcore
 from aiohappyeyeballs import start_connection
 
-from ._keep_alive import Answers, Kept
-from ._write_buffer import Writes
+from ._stream_state import KeepAlive, ResponseTimes, WriteBuffer
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable
 
-_MOST_UNREAD = 1 << 20
+_MAX_UNREAD = 1 << 20  # bytes; reading pauses above
 
 
 class _Protocol(asyncio.Protocol):
-    """What has come and was not read, and whether more may be written."""
+    """Holds unread data, and whether more may be written."""
 
     def __init__(self) -> None:
         self.chunks: deque[bytes] = deque()
@@ -45,13 +44,13 @@ class _Protocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.chunks.append(data)
         self._unread += len(data)
-        if self._unread > _MOST_UNREAD and self._reading and not self._paused:
+        if self._unread > _MAX_UNREAD and self._reading and not self._paused:
             self._paused = True
             self._reading.pause_reading()
         self._wake()
 
     def eof_received(self) -> None:
-        """The connection is lost some steps later, and could be taken for an idle one till then."""
+        """Note the end now: asyncio calls `connection_lost` only some steps later."""
         self.ended = True
         self._wake()
 
@@ -68,22 +67,22 @@ class _Protocol(asyncio.Protocol):
         self._wake()
 
     def take(self) -> bytes:
-        """All that has come."""
-        whole = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
+        """Remove and return all unread data."""
+        data = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
         self.chunks.clear()
         self._unread = 0
         if self._paused and self._reading:
             self._paused = False
             self._reading.resume_reading()
-        return whole
+        return data
 
-    async def readable(self) -> None:
-        """Until something has come, or nothing more will."""
+    async def wait_readable(self) -> None:
+        """Wait for data, or for the end of the connection."""
         while not self.chunks and not self.ended:
             await self._wait()
 
-    async def writable(self) -> None:
-        """Until what was written is on its way, nearly."""
+    async def wait_writable(self) -> None:
+        """Wait until the write buffer has room, or for the end of the connection."""
         while not self._may_write and not self.ended:
             await self._wait()
 
@@ -104,23 +103,23 @@ class _Stream(httpcore.AsyncNetworkStream):
         self,
         transport: asyncio.Transport,
         protocol: _Protocol,
-        made: Backend,
-        line: socket.socket,
+        backend: Backend,
+        sock: socket.socket,
     ) -> None:
-        self._backend = made
+        self._backend = backend
         self._transport = transport
         self._protocol = protocol
-        self._line = line
-        self._kept = Kept(made.answers)
-        self._writes = Writes()
+        self._socket = sock
+        self._keep_alive = KeepAlive(backend.times)
+        self._buffer = WriteBuffer()
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002, ASYNC109 - see the module
-        await self._protocol.readable()
+        await self._protocol.wait_readable()
         if self._protocol.chunks:
-            self._kept.receive()
+            self._keep_alive.received()
             return self._protocol.take()
         if not self._backend.is_closed:
-            self._kept.end(str(self._protocol.error or "the service closed the connection"))
+            self._keep_alive.ended(str(self._protocol.error or "the service closed the connection"))
         if self._protocol.error is not None:
             raise httpcore.ReadError(str(self._protocol.error))
         return b""
@@ -128,16 +127,16 @@ class _Stream(httpcore.AsyncNetworkStream):
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109 - see the module
         if self._backend.is_closed:
             raise httpcore.ConnectError("the client was closed")
-        if pieces := self._writes.take(buffer):
-            self._kept.send(is_quiet=not self.get_extra_info("is_readable"))
+        if chunks := self._buffer.add(buffer):
+            self._keep_alive.before_request(has_unread=self.get_extra_info("is_readable"))
             if self._protocol.ended:
                 raise httpcore.WriteError("the connection is closed")
-            for data in pieces:
+            for data in chunks:
                 self._transport.write(data)
-        await self._protocol.writable()
+        await self._protocol.wait_writable()
 
     async def aclose(self) -> None:
-        """Without a step in which a cancel could keep its caller from closing the next."""
+        """Close without awaiting, so that a cancel cannot stop the caller between two streams."""
         self._transport.abort()
 
     async def start_tls(
@@ -148,11 +147,9 @@ class _Stream(httpcore.AsyncNetworkStream):
     ) -> httpcore.AsyncNetworkStream:
         if self._protocol.chunks or self._protocol.ended:
             self._transport.abort()
-            raise httpcore.ConnectError("something came before the handshake, or the end")
+            raise httpcore.ConnectError("data, or the end, arrived before the TLS handshake")
         transport: Any = None
-        protocol = (
-            _Protocol()
-        )  # what comes without TLS can never be taken for what comes through it
+        protocol = _Protocol()  # a new one: it never holds data that arrived without TLS
         try:
             transport = await asyncio.get_running_loop().start_tls(
                 self._transport,
@@ -168,48 +165,48 @@ class _Stream(httpcore.AsyncNetworkStream):
         finally:
             if transport is None:
                 self._transport.abort()
-        if transport is None:  # it broke just when the handshake was done
-            raise httpcore.ConnectError("the connection broke")
+        if transport is None:  # asyncio returns None if the connection ends with the handshake
+            raise httpcore.ConnectError("the connection ended with the TLS handshake")
         protocol.connection_made(transport)
-        return _Stream(transport, protocol, self._backend, self._line)
+        return _Stream(transport, protocol, self._backend, self._socket)
 
     def get_extra_info(self, info: str) -> Any:
-        if info == "is_readable":  # where nothing was asked for, that is an end
-            return bool(self._protocol.chunks) or self._protocol.ended or _has_unread(self._line)
+        if info == "is_readable":  # on an idle connection, that means its end
+            return bool(self._protocol.chunks) or self._protocol.ended or _has_unread(self._socket)
         return self._transport.get_extra_info(info)
 
 
-def _has_unread(line: socket.socket) -> bool:
-    """Whether the system has something that the loop has not read yet, which others may block.
+def _has_unread(sock: socket.socket) -> bool:
+    """Whether the socket has data, or its end, that a blocked event loop has not read yet.
 
-    Over TLS that is a record of whatever kind, an answer or an end.
+    Over TLS that may be any record, such as a response or an alert.
     """
     try:
-        line.recv(1, socket.MSG_PEEK)
+        sock.recv(1, socket.MSG_PEEK)
     except BlockingIOError:
         return False
-    except OSError:  # it is closed, or broken
+    except OSError:  # it is closed or broken
         return True
     return True
 
 
 class Backend(httpcore.AsyncNetworkBackend):
-    """Makes such connections.
+    """Makes connections of asyncio.
 
     Attributes:
-        is_closed: nothing more is to be sent on any of them.
-        answers: what came on them.
+        is_closed: set to have every further write fail.
+        times: response times over all connections.
     """
 
     def __init__(self) -> None:
         self.is_closed = False
-        self.answers = Answers()
-        self._lines: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self.times = ResponseTimes()
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
-    def abandon(self) -> None:
-        """Close the sockets of an event loop that is closed, and can close none."""
-        for line in [*self._lines]:
-            line.close()
+    def close_sockets(self) -> None:
+        """Close the sockets that a closed event loop has left open."""
+        for sock in [*self._sockets]:
+            sock.close()
 
     async def connect_tcp(
         self,
@@ -224,11 +221,11 @@ class Backend(httpcore.AsyncNetworkBackend):
         try:
             async with asyncio.timeout(timeout):
                 addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-                line = await start_connection(addresses, happy_eyeballs_delay=0.25)
-                self._lines.add(line)
-                transport, protocol = await loop.create_connection(_Protocol, sock=line)
+                sock = await start_connection(addresses, happy_eyeballs_delay=0.25)
+                self._sockets.add(sock)
+                transport, protocol = await loop.create_connection(_Protocol, sock=sock)
         except TimeoutError as error:
             raise httpcore.ConnectTimeout(str(error)) from error
-        except (OSError, UnicodeError, RuntimeError) as error:  # uvloop raises the latter, too
+        except (OSError, UnicodeError, RuntimeError) as error:  # uvloop raises RuntimeError
             raise httpcore.ConnectError(str(error)) from error
-        return _Stream(transport, protocol, self, line)
+        return _Stream(transport, protocol, self, sock)

@@ -1,8 +1,8 @@
-"""Connections of our own: one for each request under way, in place of an httpx client.
+"""Pools of connections, one per concurrent request, in place of an httpx client.
 
-httpx and httpcore's pool take half of the time of a small request, for redirects, cookies, hooks
-and other things that are no part of this API, and the pool works through each pair of its
-connections for every request. A caller's own httpx client keeps all of it.
+httpx and httpcore's own pool take half of the time of a small request: for redirects, cookies,
+hooks and other things that this API does not need, and because that pool checks every connection
+for every request. A caller who needs them passes an httpx client.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from openrouter_embeddings._version import __version__
 from openrouter_embeddings.errors import InputError, ResponseError
 
 from . import _asyncio_backend
-from ._deadlines import CONNECT_TIMEOUT, Backend
-from ._keep_alive import KeptConnectionError
+from ._stream_state import ReusedConnectionError
+from ._sync_backend import CONNECT_TIMEOUT, Backend
 
 if TYPE_CHECKING:
     import ssl
@@ -37,85 +37,87 @@ if TYPE_CHECKING:
 HEADERS = {
     "Content-Type": "application/json",
     "Accept": "application/json",
-    # Base64 of vectors shrinks by a quarter, for several times the CPU of decoding them.
+    # Base64 of vectors shrinks by a quarter, for several times the CPU time of decoding them.
     "Accept-Encoding": "identity",
     "User-Agent": f"openrouter-embeddings/{__version__} python-httpx/{httpx.__version__}",
 }
 _TLS_FILES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
-_KEPT = 5.0  # seconds that httpx keeps an idle connection, too
-_PIECE = 1 << 16  # bytes of an answer that are inflated at once
+_KEEPALIVE_EXPIRY = 5.0  # seconds that a connection may be idle, as in httpx
+_INFLATED_CHUNK = 1 << 16  # bytes
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
-# status, headers and body, of which only the head has been read
-Answer: TypeAlias = "tuple[int, Iterable[tuple[bytes, bytes]], Iterator[bytes]]"
-AsyncAnswer: TypeAlias = "tuple[int, Iterable[tuple[bytes, bytes]], AsyncIterator[bytes]]"
+# status, headers and body; the body is read from the connection as it is iterated
+Response: TypeAlias = "tuple[int, Iterable[tuple[bytes, bytes]], Iterator[bytes]]"
+AsyncResponse: TypeAlias = "tuple[int, Iterable[tuple[bytes, bytes]], AsyncIterator[bytes]]"
 C = TypeVar("C", bound=httpcore.ConnectionInterface | httpcore.AsyncConnectionInterface)
 
 
-class _Connections(Generic[C]):
-    """Those that are idle, the one used last to be taken first.
+class _BaseConnections(Generic[C]):
+    """The idle connections, and the request that is sent on each.
 
     Args:
-        url: where every request goes.
-        key: sent with each.
-        pool: httpcore's, as a maker of connections.
-        options: its settings.
+        url: of every request.
+        key: sent with every request.
+        pool: httpcore's, which only creates the connections.
+        options: that pool's settings.
     """
 
     def __init__(self, url: httpx.URL, key: Secret, pool: Any, options: dict[str, Any]) -> None:
         self.is_closed: bool = False
         self._process = os.getpid()
         proxy: httpcore.Proxy | None = options["proxy"]
-        self.way: str = "" if proxy is None else f" through the proxy {_address(proxy.url)}"
+        self.via_proxy: str = "" if proxy is None else f" through the proxy {_origin(proxy.url)}"
         self._key = key
         self._pool = pool
-        self._url = _core(url)
+        self._url = _httpcore_url(url)
         headers = {"Host": url.netloc.decode(), **HEADERS}
         self._headers = [*httpx.Headers(headers).raw]
         self._lock = threading.Lock()
-        self._idle: deque[tuple[float, C]] = deque()
+        self._idle: deque[tuple[float, C]] = deque()  # since when; the last one is used first
 
-    def _take(self) -> tuple[C, list[C]]:
-        """A connection that is idle, or another; and those to be closed, since nobody needs them.
+    def _acquire(self) -> tuple[C, list[C]]:
+        """An idle or a new connection, and the expired ones, which the caller has to close.
 
         Raises InputError.
         """
         now = time.monotonic()
-        old: list[C] = []
+        expired: list[C] = []
         with self._lock:
             if self.is_closed:
                 raise InputError("the client is closed; make a new one")
-            if os.getpid() != self._process:  # on one line, each would read the other's answers
-                raise InputError("the connections are another process's; make a client in each")
-            while self._idle and self._idle[0][0] < now - _KEPT:
-                old.append(self._idle.popleft()[1])
-            connection = self._idle.pop()[1] if self._idle else self._new()
-        return connection, old
+            if os.getpid() != self._process:  # both would read from the same socket
+                raise InputError(
+                    "the connections belong to another process; make a client in each process"
+                )
+            while self._idle and self._idle[0][0] < now - _KEEPALIVE_EXPIRY:
+                expired.append(self._idle.popleft()[1])
+            connection = self._idle.pop()[1] if self._idle else self._create()
+        return connection, expired
 
-    def _new(self) -> C:
+    def _create(self) -> C:
         connection: C = self._pool.create_connection(self._url.origin)
         return connection
 
-    def _forget(self) -> list[C]:
-        """Keep none, and give those that are idle."""
+    def _pop_idle(self) -> list[C]:
+        """Remove and return all idle connections."""
         with self._lock:
             idle = [connection for _, connection in self._idle]
             self._idle.clear()
         return idle
 
-    def _keeps(self, connection: C) -> bool:
-        """Whether a connection whose answer was read is idle now; else it is to be closed."""
+    def _release(self, connection: C) -> bool:
+        """Keep a connection whose response was read; False if the caller has to close it."""
         with self._lock:
-            if connection.is_idle() and not self.is_closed and not _has_more(connection):
+            if connection.is_idle() and not self.is_closed and not _has_trailing_data(connection):
                 self._idle.append((time.monotonic(), connection))
                 return True
         return False
 
-    def _end(self) -> list[C]:
-        """Take no more, and give those that are idle."""
+    def _shut(self) -> list[C]:
+        """Refuse further requests; returns the idle connections, which the caller has to close."""
         with self._lock:
             self.is_closed = True
-        return self._forget()
+        return self._pop_idle()
 
     def _request(self, body: bytes, timeout: float) -> httpcore.Request:
         headers = [
@@ -129,63 +131,65 @@ class _Connections(Generic[C]):
         )
 
 
-class Connections(_Connections[httpcore.ConnectionInterface]):
-    """For threads. Every connection keeps to `begin_attempt`, proxied ones too."""
+class Connections(_BaseConnections[httpcore.ConnectionInterface]):
+    """Connections for threads; every one keeps to `begin_attempt`, even through a proxy."""
 
     def __init__(self, url: httpx.URL, key: Secret, *, trust_env: bool) -> None:
-        options = _options(url, trust_env=trust_env)
+        options = _pool_options(url, trust_env=trust_env)
         pool = httpcore.ConnectionPool(network_backend=Backend(), **options)
         super().__init__(url, key, pool, options)
 
     @contextmanager
-    def post(self, body: bytes, timeout: float, may_resend: Callable[[], bool]) -> Iterator[Answer]:
-        """Send a request on a connection of its own for as long as this lasts.
+    def post(
+        self, body: bytes, timeout: float, confirm_resend: Callable[[], bool]
+    ) -> Iterator[Response]:
+        """Send a request on a connection that nobody else uses inside the `with` block.
 
-        Where a kept connection turns out to be dead, the request goes out again at once on a new
-        one. Should the service have read it, `may_resend` is asked first.
+        If a reused connection turns out to be dead, this sends the request again at once on a new
+        one. If the service may have read it, `confirm_resend` has to return True first.
         """
-        connection, old = self._take()
+        connection, expired = self._acquire()
         try:
-            self._drop(*old)
+            self._close(*expired)
             request = self._request(body, timeout)
             try:
                 response = connection.handle_request(request)
-            except KeptConnectionError as error:
-                self._drop(connection, *self._forget())  # the others may be just as dead
-                if not error.was_dead or (error.maybe_billed and not may_resend()):
+            except ReusedConnectionError as error:
+                self._close(connection, *self._pop_idle())  # the others may also be dead
+                if not error.was_dead or (error.maybe_billed and not confirm_resend()):
                     raise
-                connection = self._new()
+                connection = self._create()
                 response = connection.handle_request(request)
-            yield response.status, response.headers, _chunks(response)
+            yield response.status, response.headers, _iter_body(response)
             response.close()
-        except BaseException:  # whatever state it is in, nobody gets it
-            self._drop(connection)
+        except BaseException:  # its state is unknown, so nobody may use it again
+            self._close(connection)
             raise
-        if not self._keeps(connection):
-            self._drop(connection)
+        if not self._release(connection):
+            self._close(connection)
 
-    def _drop(self, *connections: httpcore.ConnectionInterface) -> None:
+    def _close(self, *connections: httpcore.ConnectionInterface) -> None:
         for connection in connections:
             connection.close()
 
-    def leave(self) -> None:
-        """In a forked process: close what was inherited idle, here alone. No TLS says goodbye."""
-        self._drop(*[connection for _, connection in self._idle])  # whoever holds the lock is gone
+    def close_inherited(self) -> None:
+        """Close the parent's idle connections in this forked process alone, without a TLS alert."""
+        self._close(*[connection for _, connection in self._idle])  # no thread is left to lock out
 
     def close(self) -> None:
-        """Close those that are idle.
+        """Close the idle connections.
 
-        One that a thread is using it closes itself: TLS goes on with the number of a socket that
-        another thread has closed, and that may be another file's by then.
+        A thread that is using one closes it itself. TLS would go on with the number of a socket
+        that another thread has closed, and that number may belong to another file by then.
         """
-        self._drop(*self._end())
+        self._close(*self._shut())
 
 
-class AsyncConnections(_Connections[httpcore.AsyncConnectionInterface]):
-    """The same for asyncio."""
+class AsyncConnections(_BaseConnections[httpcore.AsyncConnectionInterface]):
+    """Connections for one event loop."""
 
     def __init__(self, url: httpx.URL, key: Secret, *, trust_env: bool) -> None:
-        options = _options(url, trust_env=trust_env)
+        options = _pool_options(url, trust_env=trust_env)
         self._backend = _asyncio_backend.Backend()
         pool = httpcore.AsyncConnectionPool(network_backend=self._backend, **options)
         super().__init__(url, key, pool, options)
@@ -196,84 +200,84 @@ class AsyncConnections(_Connections[httpcore.AsyncConnectionInterface]):
         self,
         body: bytes,
         timeout: float,  # noqa: ASYNC109 - as Connections
-        may_resend: Callable[[], bool],
-    ) -> AsyncIterator[AsyncAnswer]:
+        confirm_resend: Callable[[], bool],
+    ) -> AsyncIterator[AsyncResponse]:
         """As `Connections.post`."""
-        connection, old = self._take()
+        connection, expired = self._acquire()
         self._open.add(connection)
         try:
-            if old:
-                await self._drop(*old)
+            if expired:
+                await self._close(*expired)
             request = self._request(body, timeout)
             try:
                 response = await connection.handle_async_request(request)
-            except KeptConnectionError as error:
-                await self._drop(connection, *self._forget())  # the others may be just as dead
-                if not error.was_dead or (error.maybe_billed and not may_resend()):
+            except ReusedConnectionError as error:
+                await self._close(connection, *self._pop_idle())  # the others may also be dead
+                if not error.was_dead or (error.maybe_billed and not confirm_resend()):
                     raise
-                connection = self._new()
+                connection = self._create()
                 self._open.add(connection)
                 response = await connection.handle_async_request(request)
-            async with aclosing(_async_chunks(response)) as chunks:
+            async with aclosing(_iter_body_async(response)) as chunks:
                 yield response.status, response.headers, chunks
             await response.aclose()
-        except BaseException:  # whatever state it is in, nobody gets it
-            await self._drop(connection)
+        except BaseException:  # its state is unknown, so nobody may use it again
+            await self._close(connection)
             raise
-        if not self._keeps(connection):
-            await self._drop(connection)
+        if not self._release(connection):
+            await self._close(connection)
 
-    async def _drop(self, *connections: httpcore.AsyncConnectionInterface) -> None:
+    async def _close(self, *connections: httpcore.AsyncConnectionInterface) -> None:
         for connection in connections:
-            await connection.aclose()  # at once, by our backend
+            await connection.aclose()  # does not yield to the event loop, with our backend
             self._open.discard(connection)
-        await asyncio.sleep(0)  # for the sockets to be closed
+        await asyncio.sleep(0)  # lets the event loop close the sockets
 
     async def aclose(self) -> None:
-        """Close all connections; what is not on its way yet is not sent."""
-        self._end()
+        """Close all connections; a request that is not being sent yet is not sent."""
+        self._shut()
         self._backend.is_closed = True
-        if self._open:  # else nothing is awaited, so that this works outside of asyncio
-            await self._drop(*self._open)
+        if self._open:  # else nothing is awaited, so that this works without an event loop
+            await self._close(*self._open)
 
-    def abandon(self) -> None:
-        """Close what their event loop, which is closed, has left open."""
-        self._end()
-        self._backend.abandon()
+    def close_after_loop(self) -> None:
+        """Close all connections although their event loop is closed."""
+        self._shut()
+        self._backend.close_sockets()
 
 
-def _has_more(connection: Any) -> bool:
-    """Whether more came than the answer, which would be taken for the answer to the next request.
+def _has_trailing_data(connection: Any) -> bool:
+    """Whether data followed the response, which would be read as the response to the next request.
 
-    Only h11, inside httpcore, knows; a test holds both to these names.
+    Only h11, inside httpcore, knows. A test fails if one of them renames these attributes.
     """
     while not hasattr(connection, "_h11_state"):
         connection = connection._connection  # noqa: SLF001 - see above
     return bool(connection._h11_state.trailing_data[0])  # noqa: SLF001 - see above
 
 
-def _core(url: httpx.URL) -> httpcore.URL:
+def _httpcore_url(url: httpx.URL) -> httpcore.URL:
     return httpcore.URL(
         scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
     )
 
 
-def _address(url: httpcore.URL) -> str:
-    """Without a user name or password, which httpcore keeps apart."""
+def _origin(url: httpcore.URL) -> str:
+    """Scheme, host and port; httpcore keeps the user name and password elsewhere."""
     origin = url.origin
     return f"{origin.scheme.decode()}://{origin.host.decode()}:{origin.port}"
 
 
-def _options(url: httpx.URL, *, trust_env: bool) -> dict[str, Any]:
+def _pool_options(url: httpx.URL, *, trust_env: bool) -> dict[str, Any]:
     """Settings of httpcore's pool."""
-    proxy = _proxy(url) if trust_env else None
-    # takes 30 ms: one for all connections, and none where all is plain
-    context = _tls(trust_env=trust_env) if url.scheme == "https" else None
+    proxy = _proxy_for(url) if trust_env else None
+    # takes 30 ms, so all connections share one, and plain http has none
+    context = _ssl_context(trust_env=trust_env) if url.scheme == "https" else None
     return {
         "ssl_context": context,
         "proxy": proxy
         and httpcore.Proxy(
-            _core(proxy.url),
+            _httpcore_url(proxy.url),
             auth=proxy.raw_auth,
             headers=proxy.headers.raw,
             ssl_context=context if proxy.url.scheme == "https" else None,
@@ -281,8 +285,8 @@ def _options(url: httpx.URL, *, trust_env: bool) -> dict[str, Any]:
     }
 
 
-def _tls(*, trust_env: bool) -> ssl.SSLContext:
-    """Raises InputError: OpenSSL's own error names no file."""
+def _ssl_context(*, trust_env: bool) -> ssl.SSLContext:
+    """The SSL context of httpx. Raises InputError with the file's name, which OpenSSL omits."""
     try:
         return httpx.create_ssl_context(trust_env=trust_env)
     except OSError as error:
@@ -290,97 +294,91 @@ def _tls(*, trust_env: bool) -> ssl.SSLContext:
         for name, file in files.items():
             is_read = name != "SSLKEYLOGFILE"
             if is_read and isinstance(error, FileNotFoundError) and not Path(file).exists():
-                raise InputError(f"{name}={file}: no such file") from None
+                raise InputError(
+                    f"{name}={file}: no such file; correct the variable, or unset it"
+                ) from None
         named = ", ".join(f"{name}={file}" for name, file in files.items())
         raise InputError(
-            f"the files for TLS that the environment names cannot be used ({named}): {error}; "
-            "correct these variables, or unset them"
+            f"TLS cannot use the files in these environment variables ({named}): {error}; "
+            "correct the variables, or unset them"
         ) from None
 
 
-def _is_left_out(url: httpx.URL, no_proxy: str) -> bool:
-    """Whether NO_PROXY names the host, with or without its port, or all hosts."""
+def _bypasses_proxy(url: httpx.URL, no_proxy: str) -> bool:
+    """Whether NO_PROXY lists the host, the host with its port, or `*`."""
     host = f"[{url.host}]" if ":" in url.host else url.host
     port = url.port or {"http": 80, "https": 443}[url.scheme]
     bypass = urllib.request.proxy_bypass
-    is_all = "*" in map(str.strip, no_proxy.split(","))  # among others; alone the library knows it
+    is_all = "*" in map(str.strip, no_proxy.split(","))  # urllib knows `*` only when it is alone
     return bool(is_all or bypass(url.host) or bypass(f"{host}:{port}"))
 
 
-def _proxy(url: httpx.URL) -> httpx.Proxy | None:
-    """The one that the environment names for this address, if any. Raises InputError."""
+def _proxy_for(url: httpx.URL) -> httpx.Proxy | None:
+    """The environment's proxy for this URL, if any. Raises InputError."""
     proxies = urllib.request.getproxies()
     address = proxies.get(url.scheme) or proxies.get("all")
-    if not address or _is_left_out(url, proxies.get("no", "")):
+    if not address or _bypasses_proxy(url, proxies.get("no", "")):
         return None
     try:
         proxy = httpx.Proxy(address if "://" in address else f"http://{address}")
-    except (ValueError, httpx.InvalidURL):  # neither is shown: it may hold a password
+    except (ValueError, httpx.InvalidURL):  # does not show the address, which may hold a password
         raise InputError(
-            "the proxy that the environment names has no URL that can be used; "
-            "http://proxy.example:3128, say, is right"
+            "the proxy in the environment (HTTPS_PROXY or ALL_PROXY) is not a usable URL; "
+            "set it to something like http://proxy.example:3128"
         ) from None
     if proxy.url.scheme.startswith("socks"):
         raise InputError(
-            "the environment names a SOCKS proxy, which our own connections do not take; with "
-            "pip install 'httpx[socks]', http_client=httpx.Client() goes through it"
+            "the environment names a SOCKS proxy, which this client does not support itself; run "
+            "pip install 'httpx[socks]', and pass http_client=httpx.Client()"
         )
     return proxy
 
 
-def inflater_of(headers: Iterable[tuple[bytes, bytes]]) -> Inflater | None:
-    """What inflates a body that is compressed, though we asked for none; once, by gzip or deflate.
+class Decompressor:
+    """Decompresses a body that is gzip or deflate, though we ask for neither, in bounded chunks.
 
-    Raises ResponseError for other encodings: some make a gigabyte of a kilobyte.
+    Raises ResponseError for other encodings: some inflate a kilobyte to a gigabyte.
     """
-    names = [value.lower() for name, value in headers if name.lower() == b"content-encoding"]
-    if not (encoding := b", ".join(name for name in names if name != b"identity")):
-        return None
-    if encoding not in (b"gzip", b"x-gzip", b"deflate"):
-        said = encoding[:60].decode(errors="replace")
-        raise ResponseError(f"the answer is compressed by {said}, which was not asked for")
-    return Inflater()
 
-
-class Inflater:
-    """Inflates in pieces of bounded size."""
-
-    def __init__(self) -> None:
+    def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        names = [value.lower() for name, value in headers if name.lower() == b"content-encoding"]
+        encoding = b", ".join(name for name in names if name != b"identity")
+        if encoding not in (b"", b"gzip", b"x-gzip", b"deflate"):
+            shown = encoding[:60].decode(errors="replace")
+            raise ResponseError(
+                f"the response has the content encoding {shown}, which the client did not ask for"
+            )
+        self.is_plain = not encoding
         self._inflate = zlib.decompressobj(_GZIP_OR_ZLIB)
 
-    def pieces(self, chunk: bytes) -> Iterator[bytes]:
-        """What a chunk holds. Raises RemoteProtocolError."""
+    def add(self, chunk: bytes) -> Iterator[bytes]:
+        """Decompress a chunk; a plain one is returned as it is. Raises RemoteProtocolError."""
+        if self.is_plain:
+            yield chunk
+            return
         try:
             while chunk and not self._inflate.eof:
-                yield self._inflate.decompress(chunk, _PIECE)
+                yield self._inflate.decompress(chunk, _INFLATED_CHUNK)
                 chunk = self._inflate.unconsumed_tail
         except zlib.error as error:
-            raise httpcore.RemoteProtocolError(f"a compressed body that is none: {error}") from None
+            raise httpcore.RemoteProtocolError(f"the compressed body is invalid: {error}") from None
 
     def end(self) -> None:
-        """Nothing more comes. Raises RemoteProtocolError."""
-        if not self._inflate.eof:
-            raise httpcore.RemoteProtocolError("a compressed body without its end")
+        """Raise RemoteProtocolError if the body is incomplete."""
+        if not (self.is_plain or self._inflate.eof):
+            raise httpcore.RemoteProtocolError("the compressed body is incomplete")
 
 
-def _chunks(response: httpcore.Response) -> Iterator[bytes]:
-    inflater = inflater_of(response.headers)
+def _iter_body(response: httpcore.Response) -> Iterator[bytes]:
+    decompressor = Decompressor(response.headers)
     for chunk in response.stream:  # type: ignore[union-attr]
-        if inflater is None:
-            yield chunk
-        else:
-            yield from inflater.pieces(chunk)
-    if inflater:
-        inflater.end()
+        yield from decompressor.add(chunk)
+    decompressor.end()
 
 
-async def _async_chunks(response: httpcore.Response) -> AsyncGenerator[bytes]:
-    inflater = inflater_of(response.headers)
+async def _iter_body_async(response: httpcore.Response) -> AsyncGenerator[bytes]:
+    decompressor = Decompressor(response.headers)
     async for chunk in response.stream:  # type: ignore[union-attr]
-        if inflater is None:
-            yield chunk
-        else:
-            for piece in inflater.pieces(chunk):
-                yield piece
-    if inflater:
-        inflater.end()
+        for piece in decompressor.add(chunk):
+            yield piece
+    decompressor.end()

@@ -1,4 +1,7 @@
-"""httpcore's log has every header that comes, httpx's the reason, and a server may echo the key."""
+"""Keeps the API key out of the logs of httpx and httpcore.
+
+They log the headers and the reason phrase of a response, and a server may echo the key there.
+"""
 
 from __future__ import annotations
 
@@ -15,33 +18,33 @@ _keys: weakref.WeakSet[Secret] = weakref.WeakSet()
 _lock = threading.RLock()
 
 
-def _renew() -> None:
-    """After a fork another thread, which is not there, may hold it."""
+def _reset_after_fork() -> None:
+    """Replace the lock, which another thread of the parent may hold."""
     global _lock  # noqa: PLW0603 - the process has one
     _lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew)
+    os.register_at_fork(after_in_child=_reset_after_fork)
 
 
-def hide(key: Secret) -> None:
-    """Keep a key out of httpcore's log for as long as it is used."""
+def redact_logs(key: Secret) -> None:
+    """Redact a key in log records for as long as it exists."""
     with _lock:
         _keys.add(key)
 
 
-def _without_keys(record: logging.LogRecord) -> bool:
-    said = clean = record.getMessage().encode(errors="replace")
+def _redact(record: logging.LogRecord) -> bool:
+    message = redacted = record.getMessage().encode(errors="replace")
     with _lock:
         keys = [*_keys]
     for key in keys:
-        clean = key.redact(clean)
-    if clean is not said:
-        record.msg, record.args = clean.decode(), None
+        redacted = key.redact(redacted)
+    if redacted is not message:
+        record.msg, record.args = redacted.decode(), None
     return True
 
 
 _NAMES = ("connection", "http11", "http2", "proxy", "socks")
 for _name in (*(f"httpcore.{name}" for name in _NAMES), "httpx", "hpack.hpack", "hpack.table"):
-    logging.getLogger(_name).addFilter(_without_keys)
+    logging.getLogger(_name).addFilter(_redact)

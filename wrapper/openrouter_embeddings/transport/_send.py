@@ -1,14 +1,12 @@
-"""One request and its answer, blocking and for asyncio."""
+"""Sends one request and returns its response, for threads and for asyncio."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
-import weakref
-from contextlib import aclosing, asynccontextmanager, closing, contextmanager
-from typing import TYPE_CHECKING, Any
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 import httpcore
 import httpx
@@ -22,40 +20,34 @@ from openrouter_embeddings.errors import (
     ResponseError,
 )
 
-from ._connections import HEADERS, AsyncConnections, Connections, inflater_of
-from ._deadlines import CONNECT_TIMEOUT, begin_attempt, cut, end_attempt, shorten_attempt
-from ._event_hooks import (
-    LAST_WORDS,
-    LONGEST_ERROR,
-    body_of,
-    read_error,
-    read_error_async,
-    reading_first,
-)
-from ._log_redaction import hide
+from . import _httpx_client
+from ._connections import AsyncConnections, Connections
+from ._httpx_client import ERROR_BODY_TIMEOUT, MAX_ERROR_BODY
+from ._log_redaction import redact_logs
 from ._signal_handlers import raised_by_handler, unmask
-from ._url import checked
+from ._sync_backend import abort_attempts, begin_attempt, end_attempt, shorten_attempt
+from ._url import parse_base_url
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from openrouter_embeddings._secret import Secret
     from openrouter_embeddings.core.streaming import ExtractedVectors, StreamDecoder
 
-    from ._connections import Answer, AsyncAnswer
+    from ._connections import AsyncResponse, Response
 
-_TURN = 256  # chunks
-_FAILURES = (
+_CHUNKS_PER_TURN = 256
+_NETWORK_ERRORS = (
     httpx.HTTPError,
     httpx.StreamError,
-    httpcore.ConnectionNotAvailable,  # closed by another thread just when it was taken
+    httpcore.ConnectionNotAvailable,  # another thread closed it just after it was acquired
     httpcore.NetworkError,
     httpcore.ProtocolError,
     httpcore.ProxyError,
     httpcore.TimeoutException,
-    OSError,  # TimeoutError too, from a transport of the caller's
-    UnicodeError,  # from name look-up, or, where it is about decoding, from a hook of the caller's
+    OSError,  # includes TimeoutError, from the caller's httpx transport
+    UnicodeError,  # from the name lookup; a UnicodeDecodeError comes from the caller's hooks
 )
 _NOT_SENT = (
     httpx.ConnectTimeout,
@@ -66,301 +58,304 @@ _NOT_SENT = (
     httpcore.ConnectError,
     httpcore.ProxyError,
 )
-_TOO_LATE = (httpx.TimeoutException, httpcore.TimeoutException, TimeoutError)
+_TIMEOUTS = (httpx.TimeoutException, httpcore.TimeoutException, TimeoutError)
+H = TypeVar("H", bound=httpx.Client | Connections | httpx.AsyncClient | AsyncConnections)
 
 
 def _never() -> bool:
     return False
 
 
-class _Bearer(httpx.Auth):
-    """Sets the header when a request is sent, so that no client's default headers hold the key."""
+class _BaseTransport(ABC, Generic[H]):
+    """The endpoint, the key and the connections, and how every attempt ends.
 
-    def __init__(self, key: Secret) -> None:
+    Args:
+        base_url: where requests go.
+        key: sent with every request.
+        client: the caller's httpx client; None makes connections of our own.
+        allow_http: send the key over plain http to another machine.
+
+    Attributes:
+        make: makes the connections; None if the caller brought an httpx client.
+    """
+
+    _httpx_class: ClassVar[type[httpx.Client | httpx.AsyncClient]]
+
+    def __init__(
+        self, base_url: str, key: Secret, client: H | None, *, allow_http: bool = False
+    ) -> None:
+        if client is not None and not isinstance(client, self._httpx_class):
+            raise InputError(
+                f"http_client is a {type(client).__name__}; pass an "
+                f"httpx.{self._httpx_class.__name__}"
+            )
+        url = parse_base_url(base_url, allow_http=allow_http)
+        self._url = url.copy_with(path=url.path.rstrip("/") + "/embeddings")
+        # A proxy could read the key in plain http, and does not reach this machine anyway.
+        self._trust_env = url.scheme == "https"
         self._key = key
+        redact_logs(key)
+        self._auth = _httpx_client.BearerAuth(key)
+        self.make: Callable[[], H] | None = self._make if client is None else None
+        self._http: H = client or self._make()
+        self._threads: set[int] = set()  # those that block in a request
 
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response]:
-        request.headers["Authorization"] = f"Bearer {self._key.reveal()}"
-        yield request
+    @abstractmethod
+    def _make(self) -> H:
+        """Connections of our own."""
 
+    def _check_usable(self) -> None:
+        """Raise unless this process may send through the connections."""
+        if self._http.is_closed:
+            raise InputError("the client, or its http_client, is closed; make a new one")
+        if self.make is None:
+            _httpx_client.claim(self._http)
 
-class _Endpoint:
-    """Where requests go and with which key: what both transports share."""
+    @staticmethod
+    def _end(outcome: Reply | BaseException) -> Reply:
+        """Return the response of an attempt, or raise its error; every attempt ends here.
 
-    def __init__(self, base_url: str, key: Secret, *, allow_http: bool) -> None:
-        url = checked(base_url, allow_http=allow_http)
-        self.url = url.copy_with(path=url.path.rstrip("/") + "/embeddings")
-        # A proxy would read the key of a plain request to this machine, and cannot reach it anyway.
-        self.trust_env = url.scheme == "https"
-        self.key = key
-        hide(key)
-        self.auth = _Bearer(key)
+        The error is raised only here, since the frames of the attempt hold the key.
+        """
+        if isinstance(outcome, Reply):
+            return outcome
+        try:
+            raise outcome
+        finally:
+            del outcome  # else the error and this frame would refer to each other
 
-    def reply(
+    def _reply(
         self,
         status: int,
         headers: Iterable[tuple[bytes, bytes]],
         body: bytes,
-        cut: ExtractedVectors | None,
+        vectors: ExtractedVectors | None,
     ) -> Reply:
-        said: dict[str, str] = {}
+        redacted: dict[str, str] = {}
         for raw, value in headers:
             name = raw.decode(errors="replace").lower()
-            text = self.key.redact(value).decode(errors="replace")
-            said[name] = f"{said[name]}, {text}" if name in said else text
-        return Reply(status, said, self.key.redact(body), time.time(), cut)
+            text = self._key.redact(value).decode(errors="replace")
+            redacted[name] = f"{redacted[name]}, {text}" if name in redacted else text
+        return Reply(status, redacted, self._key.redact(body), time.time(), vectors)
 
-    def outcome(self, error: BaseException, timeout: float, way: str) -> Reply | BaseException:
-        """What an attempt comes to that ended with an error: without the frames behind that.
+    def _outcome(self, error: BaseException, timeout: float) -> Reply | BaseException:
+        """What an attempt that ended with this error comes to; an error has no traceback.
 
         Args:
-            error: how it ended.
-            timeout: seconds that it might have taken.
-            way: for a connection that could not be made, what it was to go through.
+            error: as caught.
+            timeout: the attempt's, in seconds.
         """
         own = raised_by_handler(error)
-        if own is None and isinstance(error, httpx.HTTPStatusError) and self._is_ours(error):
+        if own is None and isinstance(error, httpx.HTTPStatusError) and self._is_for_us(error):
             response = error.response
-            return self.reply(response.status_code, response.headers.raw, body_of(response), None)
-        if own is None and isinstance(error, _FAILURES):
-            return self._failure(error, timeout, way)
+            body = _httpx_client.error_body(response)
+            return self._reply(response.status_code, response.headers.raw, body, None)
+        if own is None and isinstance(error, _NETWORK_ERRORS):
+            return self._connection_error(error, timeout)
         error = own or error
         if isinstance(error, EmbeddingsError):
-            error.message = self.key.redact(error.message.encode(errors="replace")).decode()
+            error.message = self._key.redact(error.message.encode(errors="replace")).decode()
             error.args = (error.message,)
         error.__cause__ = error.__context__ = None
         return error.with_traceback(None)
 
-    def _is_ours(self, error: httpx.HTTPStatusError) -> bool:
-        """Whether a hook of the caller's httpx client has refused the answer to our request.
+    def _is_for_us(self, error: httpx.HTTPStatusError) -> bool:
+        """Whether a hook of the caller's raised it for our request.
 
-        It may have asked another service, for a token say, which is no answer of this one.
+        A hook may also send a request to another service, such as one for tokens.
         """
-        return error.request.url.copy_with(query=None) == self.url
+        return error.request.url.copy_with(query=None) == self._url
 
-    def _failure(self, error: Exception, timeout: float, way: str) -> EmbeddingsError:
-        """The error of this package for one of httpx or of the system, as text alone."""
-        text = self.key.redact(str(error).encode(errors="replace")).decode()
-        said = f"{type(error).__name__}: {text}" if text else type(error).__name__
-        is_name = isinstance(error, UnicodeError) and not isinstance(error, UnicodeDecodeError)
-        if isinstance(error, _NOT_SENT) or is_name:
-            where = f"{self.url.scheme}://{self.url.netloc.decode()}"
-            return APIConnectionError(f"no connection to {where}{way} ({said})")
+    def _connection_error(self, error: Exception, timeout: float) -> EmbeddingsError:
+        """The error of this package for one of httpx, httpcore or the system."""
+        text = self._key.redact(str(error).encode(errors="replace")).decode()
+        reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        host = f"{self._url.scheme}://{self._url.netloc.decode()}"
+        is_lookup = isinstance(error, UnicodeError) and not isinstance(error, UnicodeDecodeError)
+        if isinstance(error, _NOT_SENT) or is_lookup:
+            proxy = getattr(self._http, "via_proxy", "")  # an httpx client does not tell
+            return APIConnectionError(
+                f"cannot connect to {host}{proxy} ({reason}); check base_url and the network"
+            )
         failure: APIConnectionError
-        if isinstance(error, _TOO_LATE):
+        if isinstance(error, _TIMEOUTS):
             failure = APITimeoutError(
-                f"no whole answer within the time-out of {timeout:g} s ({said})"
+                f"no complete response from {host} within {timeout:g} s ({reason}); "
+                "a larger timeout or deadline waits longer"
             )
         else:
             failure = APIConnectionError(
-                f"the connection broke before the whole answer came ({said})"
+                f"the connection to {host} broke before the response was complete ({reason}); "
+                "the service may still have billed the request"
             )
         failure.maybe_billed = not isinstance(error, httpx.PoolTimeout)
         return failure
 
+    def renew(self) -> None:
+        """Make new connections in a forked process, which never touch the parent's.
 
-class Transport:
-    """Sends request bodies, blocking. Safe to share among threads."""
+        Raises APIConnectionError if the parent has used the caller's httpx client.
+        """
+        if self.make is None:
+            _httpx_client.check_not_inherited(self._http)
+            return
+        self._leave_parent()
+        self._http = self.make()
 
-    def __init__(
-        self,
-        base_url: str,
-        key: Secret,
-        client: httpx.Client | None,
-        *,
-        allow_http: bool = False,
-    ) -> None:
-        if client is not None and not isinstance(client, httpx.Client):
-            raise InputError(f"http_client is {type(client).__name__}; Client takes httpx.Client")
-        self._endpoint = _Endpoint(base_url, key, allow_http=allow_http)
-        self.make: Callable[[], httpx.Client | Connections] | None = (
-            self._make if client is None else None
-        )
-        self._live: set[int] = set()  # threads with a request under way
-        self._http = client or self._make()
+    @abstractmethod
+    def _leave_parent(self) -> None:
+        """Let go of what this forked process inherited."""
+
+
+class Transport(_BaseTransport[httpx.Client | Connections]):
+    """Sends requests and blocks; safe to share among threads."""
+
+    _httpx_class = httpx.Client
 
     def _make(self) -> httpx.Client | Connections:
-        endpoint = self._endpoint
-        return Connections(endpoint.url, endpoint.key, trust_env=endpoint.trust_env)
+        return Connections(self._url, self._key, trust_env=self._trust_env)
 
     def send(
         self,
         body: bytes,
         timeout: float,
-        scan: StreamDecoder,
-        may_resend: Callable[[], bool] = _never,
+        decoder: StreamDecoder,
+        confirm_resend: Callable[[], bool] = _never,
     ) -> Reply:
-        """The whole answer, which a success puts into `scan` as it comes.
+        """The complete response; the body of a success goes through `decoder` as it arrives.
 
-        `may_resend` is asked whether a request that a kept connection lost goes out again at once,
-        though it may have been billed.
+        If a reused connection loses a request that the service may have billed, the request is
+        sent again at once only if `confirm_resend()` is True.
 
         Raises APITimeoutError, APIConnectionError or ResponseError.
         """
-        _refuse_closed(self._http)
-        if self.make is None:
-            _use(self._http)
-        ends = begin_attempt(timeout)
-        self._live.add(threading.get_ident())
-        try:
-            return self._exchange(body, timeout, scan, ends, may_resend)
-        except BaseException as error:  # noqa: BLE001 - it is raised below
-            outcome = self._endpoint.outcome(error, timeout, getattr(self._http, "way", ""))
-        finally:
-            self._live.discard(threading.get_ident())
-            end_attempt()
-        if isinstance(outcome, Reply):
-            return outcome
-        try:
-            raise outcome  # out here: the frames below hold the headers, and with them the key
-        finally:
-            del outcome  # or it and this frame would hold each other
+        self._check_usable()
+        return self._end(self._attempt(body, timeout, decoder, confirm_resend))
 
-    def _exchange(
+    def _attempt(
         self,
         body: bytes,
         timeout: float,
-        scan: StreamDecoder,
-        ends: float,
-        may_resend: Callable[[], bool],
-    ) -> Reply:
-        with self._post(body, timeout, may_resend) as (status, headers, chunks):
-            if status >= 400:
-                shorten_attempt(LAST_WORDS)
-                ends = min(ends, time.monotonic() + LAST_WORDS)
-            refusal = _Refusal()
-            try:
-                for chunk in chunks:
-                    if (scan if status < 400 else refusal).add(chunk):
-                        break
-                    if time.monotonic() > ends:
-                        raise httpx.ReadTimeout("the answer had not ended")
-            except (*_FAILURES, ResponseError) as error:
-                unmask(error)
-                if status < 400:
-                    raise
-        return self._endpoint.reply(status, headers, *(scan if status < 400 else refusal).end())
+        decoder: StreamDecoder,
+        confirm_resend: Callable[[], bool],
+    ) -> Reply | BaseException:
+        deadline = begin_attempt(timeout)
+        self._threads.add(threading.get_ident())
+        try:
+            with self._post(body, timeout, confirm_resend) as (status, headers, chunks):
+                if status >= 400:
+                    shorten_attempt(ERROR_BODY_TIMEOUT)
+                    deadline = min(deadline, time.monotonic() + ERROR_BODY_TIMEOUT)
+                receiver: StreamDecoder | _ErrorBody = decoder if status < 400 else _ErrorBody()
+                try:
+                    for chunk in chunks:
+                        if receiver.add(chunk):
+                            break
+                        if time.monotonic() > deadline:
+                            raise httpx.ReadTimeout("the response was still arriving")
+                except (*_NETWORK_ERRORS, ResponseError) as error:
+                    unmask(error)
+                    if status < 400:
+                        raise
+            return self._reply(status, headers, *receiver.end())
+        except BaseException as error:  # noqa: BLE001 - `_end` raises it
+            return self._outcome(error, timeout)
+        finally:
+            self._threads.discard(threading.get_ident())
+            end_attempt()
 
     def _post(
-        self, body: bytes, timeout: float, may_resend: Callable[[], bool]
-    ) -> AbstractContextManager[Answer]:
+        self, body: bytes, timeout: float, confirm_resend: Callable[[], bool]
+    ) -> AbstractContextManager[Response]:
         if isinstance(self._http, Connections):
-            return self._http.post(body, timeout, may_resend)
-        return _through(self._http, self._endpoint, body, timeout)
+            return self._http.post(body, timeout, confirm_resend)
+        return _httpx_client.post(self._http, self._url, self._auth, body, timeout)
 
-    def cut(self, threads: Iterable[int]) -> None:
-        """End what these threads are sending or reading; only on connections of ours."""
-        cut(threads)
+    def abort(self, threads: Iterable[int]) -> None:
+        """Abort the requests of these threads; has no effect on the caller's httpx client."""
+        abort_attempts(threads)
 
     def close(self) -> None:
         """Close the connections, unless the caller brought the httpx client.
 
-        Requests that other threads have under way end with an error.
+        Requests in flight in other threads fail.
         """
         if self.make is not None:
-            cut(list(self._live))
+            abort_attempts(list(self._threads))
             self._http.close()
 
-    def renew(self) -> None:
-        """Have connections of one's own in a forked process; the parent keeps its own.
-
-        Raises APIConnectionError for an httpx client of the caller's that the parent has used.
-        """
-        if self.make is None:
-            _refuse_inherited(self._http)
-            return
+    def _leave_parent(self) -> None:
         if isinstance(self._http, Connections):
-            self._http.leave()
-        self._http, self._live = self.make(), set()
+            self._http.close_inherited()
+        self._threads = set()
 
 
-class AsyncTransport:
-    """The same for asyncio."""
+class AsyncTransport(_BaseTransport[httpx.AsyncClient | AsyncConnections]):
+    """Sends requests from one asyncio event loop."""
 
-    def __init__(
-        self,
-        base_url: str,
-        key: Secret,
-        client: httpx.AsyncClient | None,
-        *,
-        allow_http: bool = False,
-    ) -> None:
-        if client is not None and not isinstance(client, httpx.AsyncClient):
-            name = type(client).__name__
-            raise InputError(f"http_client is {name}; AsyncClient takes httpx.AsyncClient")
-        self._endpoint = _Endpoint(base_url, key, allow_http=allow_http)
-        self.make: Callable[[], httpx.AsyncClient | AsyncConnections] | None = (
-            self._make if client is None else None
-        )
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._http = client or self._make()
+    _httpx_class = httpx.AsyncClient
+    _loop: asyncio.AbstractEventLoop | None = None
 
     def _make(self) -> httpx.AsyncClient | AsyncConnections:
-        endpoint = self._endpoint
-        return AsyncConnections(endpoint.url, endpoint.key, trust_env=endpoint.trust_env)
+        return AsyncConnections(self._url, self._key, trust_env=self._trust_env)
 
     async def send(
         self,
         body: bytes,
         timeout: float,  # noqa: ASYNC109 - as Transport
-        scan: StreamDecoder,
-        may_resend: Callable[[], bool] = _never,
+        decoder: StreamDecoder,
+        confirm_resend: Callable[[], bool] = _never,
     ) -> Reply:
         """As `Transport.send`."""
-        _refuse_closed(self._http)
-        if self.make is None:
-            _use(self._http)
-        try:
-            async with asyncio.timeout(timeout) as bound:
-                return await self._exchange(body, timeout, scan, bound, may_resend)
-        except BaseException as error:  # noqa: BLE001 - it is raised below
-            outcome = self._endpoint.outcome(error, timeout, getattr(self._http, "way", ""))
-        if isinstance(outcome, Reply):
-            return outcome
-        try:
-            raise outcome  # out here: the frames below hold the headers, and with them the key
-        finally:
-            del outcome  # or it and this frame would hold each other
+        self._check_usable()
+        return self._end(await self._attempt(body, timeout, decoder, confirm_resend))
 
-    async def _exchange(
+    async def _attempt(
         self,
         body: bytes,
         timeout: float,  # noqa: ASYNC109 - as Transport
-        scan: StreamDecoder,
-        bound: asyncio.Timeout,
-        may_resend: Callable[[], bool],
-    ) -> Reply:
-        async with self._post(body, timeout, may_resend) as (status, headers, chunks):
-            if status < 400:
-                await _added(scan, chunks)
-                return self._endpoint.reply(status, headers, *scan.end())
-            refusal = _Refusal()
-            now = asyncio.get_running_loop().time()
-            left = min((bound.when() or now) - now, LAST_WORDS)
-            bound.reschedule(None)  # when it came here, its error would hide the status
-            try:
-                async with asyncio.timeout(left):
-                    await _added(refusal, chunks)
-            except (*_FAILURES, ResponseError) as error:
-                unmask(error)
-        return self._endpoint.reply(status, headers, *refusal.end())
+        decoder: StreamDecoder,
+        confirm_resend: Callable[[], bool],
+    ) -> Reply | BaseException:
+        try:
+            async with (
+                asyncio.timeout(timeout) as limit,
+                self._post(body, timeout, confirm_resend) as (status, headers, chunks),
+            ):
+                if status < 400:
+                    await _feed(decoder, chunks)
+                    return self._reply(status, headers, *decoder.end())
+                error_body = _ErrorBody()
+                now = asyncio.get_running_loop().time()
+                remaining = min((limit.when() or now) - now, ERROR_BODY_TIMEOUT)
+                limit.reschedule(None)  # its TimeoutError would hide the status
+                try:
+                    async with asyncio.timeout(remaining):
+                        await _feed(error_body, chunks)
+                except (*_NETWORK_ERRORS, ResponseError) as error:
+                    unmask(error)
+            return self._reply(status, headers, *error_body.end())
+        except BaseException as error:  # noqa: BLE001 - `_end` raises it
+            return self._outcome(error, timeout)
 
     def _post(
-        self, body: bytes, timeout: float, may_resend: Callable[[], bool]
-    ) -> AbstractAsyncContextManager[AsyncAnswer]:
+        self, body: bytes, timeout: float, confirm_resend: Callable[[], bool]
+    ) -> AbstractAsyncContextManager[AsyncResponse]:
         if isinstance(self._http, AsyncConnections):
-            return self._http.post(body, timeout, may_resend)
-        return _through_async(self._http, self._endpoint, body, timeout)
+            return self._http.post(body, timeout, confirm_resend)
+        return _httpx_client.post_async(self._http, self._url, self._auth, body, timeout)
 
     def bind(self) -> bool:
-        """Belong to the running event loop; True where the connections had to be made anew.
+        """Belong to the running event loop; True if that required new connections.
 
-        Raises InputError while another loop has them, or when they are the caller's.
+        Raises InputError if another running loop, or the caller, owns the connections.
         """
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            raise InputError("AsyncClient works in asyncio only; Client works anywhere") from None
+            raise InputError(
+                "AsyncClient works only inside a running asyncio event loop; use Client elsewhere"
+            ) from None
         if self._loop is loop:
             return False
         before, self._loop = self._loop, self._loop or loop
@@ -368,133 +363,57 @@ class AsyncTransport:
             return False
         if self.make is None or not before.is_closed():
             raise InputError(
-                "this AsyncClient was first used in another event loop, and its connections belong "
-                "to that; make one in each loop, or use Client"
+                "this AsyncClient was first used in another event loop, which owns its "
+                "connections; make one AsyncClient in each loop, or use Client"
             )
         if isinstance(self._http, AsyncConnections):
-            self._http.abandon()
+            self._http.close_after_loop()
         self._loop, self._http = loop, self.make()
         return True
 
-    def renew(self) -> None:
-        """As `Transport.renew`.
-
-        The parent's connections are kept here and not touched: closing one would take it out of
-        the epoll that its event loop shares with this process.
-        """
-        if self.make is None:
-            _refuse_inherited(self._http)
-            return
-        self._parents = self._http
-        self._http, self._loop = self.make(), None
+    def _leave_parent(self) -> None:
+        # not closed: that would remove them from the epoll that both processes share
+        self._parents, self._loop = self._http, None
 
     @property
-    def is_abandoned(self) -> bool:
-        """Whether the event loop that has the connections is closed."""
+    def loop_is_closed(self) -> bool:
+        """Whether the event loop that owns the connections is closed."""
         return self._loop is not None and self._loop.is_closed()
 
     async def aclose(self) -> None:
         """Close the connections, unless the caller brought the httpx client."""
         if self.make is None:
             return
-        if not self.is_abandoned:
+        if not self.loop_is_closed:
             await self._http.aclose()
         elif isinstance(self._http, AsyncConnections):
-            self._http.abandon()
+            self._http.close_after_loop()
 
 
-@contextmanager
-def _through(
-    client: httpx.Client, endpoint: _Endpoint, body: bytes, timeout: float
-) -> Iterator[Answer]:
-    request = _request(client, endpoint, body, timeout)
-    response = reading_first(client, read_error).send(
-        request, stream=True, auth=endpoint.auth, follow_redirects=False
-    )
-    with closing(response):
-        yield response.status_code, response.headers.raw, _inflated(response)
-
-
-@asynccontextmanager
-async def _through_async(
-    client: httpx.AsyncClient,
-    endpoint: _Endpoint,
-    body: bytes,
-    timeout: float,  # noqa: ASYNC109 - as above
-) -> AsyncIterator[AsyncAnswer]:
-    request = _request(client, endpoint, body, timeout)
-    response = await reading_first(client, read_error_async).send(
-        request, stream=True, auth=endpoint.auth, follow_redirects=False
-    )
-    async with aclosing(response):
-        yield response.status_code, response.headers.raw, _inflated_async(response)
-
-
-def _inflated(response: httpx.Response) -> Iterator[bytes]:
-    inflater_of(response.headers.raw)  # its error: httpx would inflate in any number of ways
-    yield from response.iter_bytes()
-
-
-async def _inflated_async(response: httpx.Response) -> AsyncIterator[bytes]:
-    inflater_of(response.headers.raw)
-    async for chunk in response.aiter_bytes():
-        yield chunk
-
-
-def _request(
-    client: httpx.Client | httpx.AsyncClient, endpoint: _Endpoint, body: bytes, timeout: float
-) -> httpx.Request:
-    limits = httpx.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT))
-    return client.build_request("POST", endpoint.url, content=body, headers=HEADERS, timeout=limits)
-
-
-async def _added(receiver: StreamDecoder | _Refusal, chunks: AsyncIterator[bytes]) -> None:
-    """Give chunks to what takes them, and others their turn now and then."""
+async def _feed(receiver: StreamDecoder | _ErrorBody, chunks: AsyncIterator[bytes]) -> None:
+    """Pass chunks to the receiver, and let other tasks run now and then."""
     count = 0
     async for chunk in chunks:
         if receiver.add(chunk):
             break
         count += 1
-        if not count % _TURN:  # what has come is read without a step of the loop
+        if not count % _CHUNKS_PER_TURN:  # data that has arrived is read without awaiting
             await asyncio.sleep(0)
 
 
-class _Refusal:
-    """The body of an error, up to a bound: what came of it, when the rest is missing."""
+class _ErrorBody:
+    """Collects the body of an error response, up to a limit; it may stay incomplete."""
 
     def __init__(self) -> None:
-        self._reserve = LONGEST_ERROR
+        self._remaining = MAX_ERROR_BODY
         self._chunks: list[bytes] = []
 
     def add(self, chunk: bytes) -> bool:
-        """Take a chunk; True where no more is wanted."""
-        self._chunks.append(chunk[: self._reserve])
-        self._reserve -= len(chunk)
-        return self._reserve < 0
+        """Add a chunk; True if the limit is reached."""
+        self._chunks.append(chunk[: self._remaining])
+        self._remaining -= len(chunk)
+        return self._remaining < 0
 
     def end(self) -> tuple[bytes, None]:
-        """What came."""
+        """The body."""
         return b"".join(self._chunks), None
-
-
-# Which process sends through an httpx client; two clients of ours may share one of the caller's.
-_processes: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
-
-
-def _use(client: Any) -> None:
-    """Note who sends through it. Raises APIConnectionError as `_refuse_inherited`."""
-    _processes.setdefault(client, os.getpid())
-    _refuse_inherited(client)  # it may be older than the client of ours, which this process made
-
-
-def _refuse_inherited(client: Any) -> None:
-    if _processes.get(client, os.getpid()) != os.getpid():
-        raise APIConnectionError(
-            "the http_client was used before this process was forked, and its connections are the "
-            "parent's; make it and the client after the fork"
-        )
-
-
-def _refuse_closed(client: Any) -> None:
-    if client.is_closed:
-        raise InputError("the client, or the httpx client it was given, is closed; make a new one")

@@ -1,4 +1,4 @@
-"""What a signal handler of the caller's raises in the middle of our work."""
+"""Tells exceptions that the caller's signal handlers raise from errors of a connection."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 def raised_by_handler(error: BaseException) -> BaseException | None:
-    """The error that a signal handler raised, where it is `error` or the cause of it.
+    """The exception that a signal handler raised, if that is `error` or its cause.
 
-    An alarm of the caller's that raises TimeoutError looks like a socket's time-out otherwise:
-    the attempt would be taken for failed, and the request sent again.
+    A handler that raises TimeoutError would otherwise look like a socket's timeout, and the request
+    would be sent again.
     """
     if threading.current_thread() is not threading.main_thread():
-        return None  # Python runs handlers nowhere else
+        return None  # Python runs signal handlers only in the main thread
     handlers = {_code(signal.getsignal(number)) for number in signal.valid_signals()} - {None}
     cause: BaseException | None = error
     while cause is not None:
@@ -31,7 +31,7 @@ def raised_by_handler(error: BaseException) -> BaseException | None:
 
 
 def unmask(error: BaseException) -> None:
-    """Raise what a signal handler raised, where `error` comes of it."""
+    """Raise the signal handler's exception if it caused `error`."""
     if (own := raised_by_handler(error)) is not None:
         raise own
 
@@ -39,7 +39,7 @@ def unmask(error: BaseException) -> None:
 def _code(handler: Any) -> CodeType | None:
     while isinstance(handler, functools.partial):
         handler = handler.func
-    if not callable(handler):  # the system's own, or none
+    if not callable(handler):  # SIG_DFL, SIG_IGN or None
         return None
     code: CodeType | None = getattr(handler, "__code__", None)
     return code or getattr(type(handler).__call__, "__code__", None)

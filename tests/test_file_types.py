@@ -1,4 +1,4 @@
-"""What a file is, told by its first bytes."""
+"""File types are detected by the first bytes."""
 
 import re
 from typing import Any
@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openrouter_embeddings import Audio, File, Image, Video
-from openrouter_embeddings.formats import FORMATS, sniff
+from openrouter_embeddings.file_types import FILE_TYPES, sniff
 from openrouter_embeddings.inputs import Kind
 from openrouter_embeddings.media import load
 
-# The least that each format begins with: no more of a file is looked at.
+# The shortest beginning of each file type that `sniff` needs.
 WEBM = bytes.fromhex("1a45dfa39f4286810142f7810142f2810442f381084282847765626d")
 ID3 = b"ID3\x04\0\0\0\0\0\x14" + bytes(20)
 ID3_ENDED = b"ID3\x04\0\x10\0\0\1\1" + bytes(129) + b"3DI\x04\0\x10\0\0\1\1"  # with a footer
@@ -69,21 +69,21 @@ CLASSES: dict[Kind, type[Any]] = {
     "video": Video,
     "file": File,
 }
-RIGHT: dict[Kind, str] = {
-    "image": "png, jpeg, webp and gif are taken",
-    "audio": "wav, mp3, flac, ogg, m4a and aac are taken",
-    "video": "mov, webm, mpeg and mp4 are taken",
-    "file": "pdf is taken",
+SUPPORTED: dict[Kind, str] = {
+    "image": "supported: png, jpeg, webp, gif",
+    "audio": "supported: wav, mp3, flac, ogg, m4a, aac",
+    "video": "supported: mov, webm, mpeg, mp4",
+    "file": "supported: pdf",
 }
 
-ALL = [(format_, data) for format_, beginnings in BEGINNINGS.items() for data in beginnings]
+ALL = [(type_, data) for type_, beginnings in BEGINNINGS.items() for data in beginnings]
 
 
 @given(st.sampled_from(ALL), st.binary())
-def test_the_type_is_told_by_the_first_bytes(
+def test_the_first_bytes_determine_the_type(
     known: tuple[tuple[Kind, str, str], bytes], rest: bytes
 ) -> None:
-    """Whatever follows; every other class refuses it and says which one takes it."""
+    """Whatever follows; every other class raises an error that names the right class."""
     (kind, name, media_type), beginning = known
     found = sniff(beginning + rest, kind)
     assert (found.kind, found.name, found.media_type) == (kind, name, media_type)
@@ -95,17 +95,17 @@ def test_the_type_is_told_by_the_first_bytes(
 
 
 @given(st.sampled_from(sorted(CLASSES)), st.binary())
-def test_any_bytes_are_one_format_or_refused(kind: Kind, data: bytes) -> None:
-    """What is refused is told what would be right."""
+def test_any_bytes_have_a_supported_type_or_raise(kind: Kind, data: bytes) -> None:
+    """The error lists the supported types."""
     try:
         found = sniff(data, kind).kind
     except ValueError as error:
-        found = kind if RIGHT[kind] in str(error) else None
+        found = kind if SUPPORTED[kind] in str(error) else None
     assert found == kind
 
 
-def test_an_mp4_without_a_film_is_taken_as_audio() -> None:
-    """Recorders write sound into plain mp4 files, and the first bytes do not tell."""
+def test_an_mp4_file_is_supported_as_audio() -> None:
+    """Recorders write audio into plain mp4 files, which the first bytes do not show."""
     found = load(Audio(b"\0\0\0\x20ftypisom\0\0\2\0"))
     assert (found.format, found.media_type) == ("m4a", "audio/mp4")
 
@@ -121,41 +121,41 @@ def test_an_mp4_without_a_film_is_taken_as_audio() -> None:
         ("image", b"\0\0\0\x1cftypavif", "an AVIF image"),
         ("video", b"\0\0\0\x1cftypheic", "a HEIC image"),
         ("video", b"\0\0\0\x1cftyp3gp4", "a 3GP video"),
-        (
-            "video",
-            b"\0\0\0\x18ftypcrx ",
-            "a file of the brand 'crx ', which is no film and no sound",
-        ),
+        ("video", b"\0\0\0\x18ftypcrx ", "a file of the brand 'crx ', neither video nor audio"),
         ("video", b"\0\0\0\x14ftypjp2 ", "a file of the brand 'jp2 '"),
         ("audio", b"\0\0\0\x14ftyp\xff{} ", r"a file of the brand '.xff{} '"),
-        ("video", b"\0\0\0\x18stypmsdh", "a fragment of an MP4 video without its beginning"),
+        (
+            "video",
+            b"\0\0\0\x18stypmsdh",
+            "a fragment of an MP4 video without its initialization",
+        ),
         ("video", b"\0\0\0\x2csidx", "a fragment of an MP4"),
         ("video", b"\0\0\0\x2cmoof", "a fragment of an MP4"),
-        ("video", b"you free", "no video"),
-        ("video", b"are freedom and more of it" * 9, "no video"),
-        ("video", b"\0\0\0\x08free and more of it", "no video"),
-        ("file", b"x" * 1025 + b"%PDF-1.4", "no document"),
+        ("video", b"you free", "not a known video"),
+        ("video", b"are freedom and more of it" * 9, "not a known video"),
+        ("video", b"\0\0\0\x08free and more of it", "not a known video"),
+        ("file", b"x" * 1025 + b"%PDF-1.4", "not a known document"),
         ("video", b"\x1a\x45\xdf\xa3\x93\x42\x82\x88matroska\x42\x82_webm", "a Matroska video"),
         ("video", WEBM.replace(b"webm", b"matr"), "a Matroska video"),
         ("video", b"RIFF\0\0\0\0AVI LIST", "an AVI video"),
         ("audio", b"FORM\0\0\0\0AIFF", "an AIFF audio"),
         ("file", b"PK\x03\x04", "a zip archive"),
         ("file", b"  <!doctype html", "XML, SVG or HTML"),
-        ("image", b"hello", "no image .the first bytes are 68 65 6c 6c 6f"),
-        ("file", b"hello", "no document .the first bytes are 68 65 6c 6c 6f"),
+        ("image", b"hello", "not a known image .it begins with 68 65 6c 6c 6f"),
+        ("file", b"hello", "not a known document .it begins with 68 65 6c 6c 6f"),
     ],
 )
-def test_what_is_no_such_file_is_named(kind: Kind, data: bytes, words: str) -> None:
-    """The error says what was found and what is taken."""
+def test_an_unsupported_file_is_named(kind: Kind, data: bytes, words: str) -> None:
+    """The error says what the file is and lists the supported types."""
     with pytest.raises(ValueError, match=words) as caught:
         load(CLASSES[kind](data))
-    assert RIGHT[kind] in str(caught.value)
+    assert SUPPORTED[kind] in str(caught.value)
 
 
-def test_every_format_is_named_where_it_is_documented() -> None:
-    """The classes' docstrings say what is taken."""
+def test_the_docstrings_list_every_supported_type() -> None:
+    """Each class documents the types that it supports."""
     for kind, made in CLASSES.items():
-        said = made.__doc__ or ""
-        names = [each.name for each in FORMATS if each.kind == kind]
+        doc = made.__doc__ or ""
+        names = [each.name for each in FILE_TYPES if each.kind == kind]
         assert names
-        assert all(re.search(rf"\b{name}\b", said) for name in names), kind
+        assert all(re.search(rf"\b{name}\b", doc) for name in names), kind

@@ -1,0 +1,104 @@
+"""State of one connection that the blocking and the asyncio stream both keep."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import httpcore
+
+_COPY_LIMIT = 1 << 16  # bytes; a larger body is not copied to be joined to its head
+_DEAD_WITHIN = 1.0  # seconds; a connection that ends later was alive when the request was sent
+
+
+class WriteBuffer:
+    """Holds back the head of a request until its body follows.
+
+    Head and body then go out in one system call, one packet and one TLS record. After the body
+    httpcore writes b"", so a head without a body is also sent.
+    """
+
+    def __init__(self) -> None:
+        self._head = b""
+
+    def add(self, data: bytes) -> tuple[bytes, ...]:
+        """What to write to the socket now."""
+        head, self._head = self._head, b""
+        if not head:
+            self._head = data
+            return ()
+        return (head + data,) if len(data) < _COPY_LIMIT else (head, data)
+
+
+class ReusedConnectionError(httpcore.ReadError):
+    """A reused connection ended before the first byte of the response.
+
+    Attributes:
+        maybe_billed: the request was sent, and the service had time to serve it.
+        was_dead: judging by the time, the connection was dead before the request was sent.
+    """
+
+    def __init__(self, reason: str, *, maybe_billed: bool = False, was_dead: bool = True) -> None:
+        super().__init__(reason)
+        self.maybe_billed = maybe_billed
+        self.was_dead = was_dead
+
+
+class ResponseTimes:
+    """Response times over all connections of a client.
+
+    Attributes:
+        fastest: seconds from a request to the first byte of its response.
+    """
+
+    fastest = math.inf
+
+
+class KeepAlive:
+    """Tracks whether a connection is reused, and what its end means for the current request.
+
+    A service may close an idle connection at any time, even while a request is on its way, and a
+    router may silently forget one. Nobody read such a request, so it can be sent again at once. But
+    the service may also have read the request and crashed: it is billed, though no response comes.
+    TCP does not tell the two apart; the time does. A dead connection fails within one round trip; a
+    response takes the round trip and the work. So a connection that ends within a quarter of the
+    client's fastest response time did not serve the request; any later end counts as maybe billed.
+    """
+
+    def __init__(self, times: ResponseTimes) -> None:
+        self._times = times
+        self._sent_at = 0.0
+        self._is_reused = False  # a response has arrived on it
+        self._is_waiting = False  # for the first byte of a response
+
+    def before_request(self, *, has_unread: bool) -> None:
+        """Note that a request is about to be sent.
+
+        Args:
+            has_unread: data, an end or an error has arrived since the last response.
+
+        Raises:
+            ReusedConnectionError: the connection must not be used again.
+        """
+        if self._is_reused and has_unread:
+            raise ReusedConnectionError("unexpected data on an idle connection, or its end")
+        self._is_waiting = True
+        self._sent_at = time.monotonic()
+
+    def received(self) -> None:
+        """Note that bytes have arrived."""
+        if self._is_waiting:
+            self._is_waiting = False
+            self._is_reused = True
+            elapsed = time.monotonic() - self._sent_at
+            self._times.fastest = min(elapsed, self._times.fastest)
+
+    def ended(self, reason: str) -> None:
+        """Note that the peer ended it. Raises ReusedConnectionError if a reused one was waiting."""
+        if self._is_waiting and self._is_reused:
+            elapsed = time.monotonic() - self._sent_at
+            raise ReusedConnectionError(
+                reason,
+                maybe_billed=4 * elapsed >= self._times.fastest,
+                was_dead=elapsed < _DEAD_WITHIN,
+            )
