@@ -1,6 +1,6 @@
 """The plainest decoder that could be right: standard library, one value after another.
 
-tests/core/test_fuzz.py and `make stress KIND=fuzz` hold what `core/decode.py` makes of an answer to this.
+tests/core/test_fuzz.py and `make stress` hold what `core/decode.py` makes of an answer to this.
 """
 
 import binascii
