@@ -1,1 +1,1 @@
-"""Speed, side by side with other clients; `make bench`. None of this is a test."""
+"""Speed and memory, compared with other clients: `make bench SUITE=`. Nothing here is a test."""

@@ -1,6 +1,6 @@
-"""What needs a process of its own: `python -m benchmarks.alone WHAT URL [WHO or ROWS]`.
+"""Measurements that need a process of their own.
 
-WHAT is result, stream, images or profile.
+`python -m benchmarks.alone WHAT URL [WHO or ROWS]`; WHAT is result, stream, images or profile.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MILLION = 1_000_000
 
 
 def memory(url: str, *, stream: bool) -> dict[str, Any]:
-    """The most memory that a million vectors take, over that before the first request."""
+    """Peak memory of embedding a million texts, and the peak before them as a baseline."""
     inputs = [] if stream else texts(MILLION)
     client = ore.Client(KEY, base_url=url, model=MODEL, concurrency=8, batch_size=BATCH)
     client.embed(texts(BATCH))
@@ -64,7 +64,7 @@ def _picture() -> bytes:
 
 
 def images(url: str, who: str) -> dict[str, Any]:
-    """CPU and memory of 16 images of a megabyte in one request."""
+    """CPU and memory of one request with 16 images of a megabyte each."""
     import httpx
 
     picture = _picture()
@@ -93,14 +93,14 @@ def images(url: str, who: str) -> dict[str, Any]:
     after = peak()
     took = []
     for _ in range(9):
-        began = cpu()
+        started = cpu()
         embed()
-        took.append(cpu() - began)
+        took.append(cpu() - started)
     return {"cpu": float(np.median(took)), "memory": after - before, "bytes": 16 * len(picture)}
 
 
 def profile(url: str, rows: int) -> dict[str, float]:
-    """Shares of the time of requests of so many texts, by the package that spends it."""
+    """Each package's share of the time that requests of `rows` texts take."""
     client = ore.Client(KEY, base_url=url, model=MODEL, batch_size=rows)
     inputs = texts(rows)
     client.embed(inputs)
@@ -112,7 +112,7 @@ def profile(url: str, rows: int) -> dict[str, float]:
     spent: dict[str, float] = {}
     stats: Any = pstats.Stats(profiler)
     for (file, _, name), (_, _, own, _, _) in stats.stats.items():
-        if "'recv' of '_socket" not in name:  # mostly waiting
+        if "'recv' of '_socket" not in name:  # this is mostly waiting
             spent[_owner(file)] = spent.get(_owner(file), 0) + own
     whole = sum(spent.values())
     return {owner: own / whole for owner, own in sorted(spent.items(), key=lambda item: -item[1])}

@@ -1,14 +1,17 @@
-"""What is measured, and with whom."""
+"""The measurements: which contenders take part in each, with how many texts and requests."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from .vectors import BATCH
 
-SLOW, FEWEST = 3.0, 3  # a contender that takes more seconds gets so many rounds
+SLOW, FEWEST = 3.0, 3  # a contender that takes longer than SLOW seconds gets FEWEST rounds
 LATENCY = 0.05
 CORPUS = 100_000
+
+Results = list[dict[str, Any]]  # one record for each contender of each case
 
 
 @dataclass(frozen=True)
@@ -16,17 +19,17 @@ class Case:
     """One measurement.
 
     Attributes:
-        name: as the report calls it.
-        rows: texts.
-        width: dimensions.
-        contenders: by name, "floor" among them.
+        name: its heading in the report.
+        rows: the number of texts.
+        width: the dimensions of each vector.
+        contenders: their names; "floor" is the program in C.
         concurrency: requests at a time.
-        batch: texts of a request.
+        batch: texts per request.
         latency: seconds before the server answers.
-        tls: over https.
-        repeats: how many times in a row, where once is too short to be measured.
-        rounds: how many times, in turn with the others.
-        fewer: rows for contenders that would take minutes.
+        tls: whether requests go over https.
+        repeats: runs per round, where one run is too short to measure.
+        rounds: how often each contender is measured, taking turns with the others.
+        fewer: the number of texts for contenders that would otherwise take minutes.
     """
 
     name: str
@@ -42,7 +45,7 @@ class Case:
     fewer: tuple[tuple[str, int], ...] = ()
 
 
-# without baseten, which refuses batches of 2048
+# baseten rejects batches of 2048
 _ONE = (
     "floor", "ours", "ours async", "bare httpx", "requests", "openai", "openai base64",
     "openrouter", "litellm", "langchain-openai",

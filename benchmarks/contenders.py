@@ -1,7 +1,7 @@
-"""Other people's clients and ours, each as somebody would write it who wants a float32 matrix.
+"""Our client and others, each used the way its documentation suggests, up to a float32 matrix.
 
-A contender is a function of the server's address and of the concurrency; it gives a function from
-texts to a matrix. What it sets up is not measured.
+A contender takes the server's address, the concurrency, the batch size and the dimensions, and
+returns a function from texts to a matrix. Only the calls of that function are measured.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _batches(texts: list[str], size: int) -> list[list[str]]:
 
 
 def _fan_out(embed: Callable[[list[str]], Any], concurrency: int, size: int) -> Embed:
-    """Asynchronous requests of `size` texts, `concurrency` at a time, rows in order."""
+    """Send requests of `size` texts, `concurrency` at a time, and keep the rows in order."""
     loop = asyncio.new_event_loop()
 
     async def run(texts: list[str]) -> Matrix:
@@ -95,7 +95,7 @@ def ours_pyreqwest(url: str, concurrency: int, size: int, width: int) -> Embed:
 
 
 def ours_unchecked(url: str, concurrency: int, size: int, width: int) -> Embed:
-    """openrouter-embeddings without its look at every value, for what that costs."""
+    """openrouter-embeddings without the checks of every value, to see what they cost."""
     from contextlib import nullcontext
     from types import SimpleNamespace
 
@@ -145,8 +145,8 @@ def requests_floats(url: str, concurrency: int, size: int, width: int) -> Embed:
     session.headers["Authorization"] = f"Bearer {KEY}"
 
     def embed(texts: list[str]) -> Matrix:
-        asked = {"model": MODEL, "input": texts, "dimensions": width}
-        reply = session.post(f"{url}/embeddings", json=asked, timeout=60)
+        payload = {"model": MODEL, "input": texts, "dimensions": width}
+        reply = session.post(f"{url}/embeddings", json=payload, timeout=60)
         reply.raise_for_status()
         return np.asarray([item["embedding"] for item in reply.json()["data"]], np.float32)
 
@@ -180,7 +180,7 @@ def openai_sync(url: str, concurrency: int, size: int, width: int) -> Embed:
 
 
 def openai_base64(url: str, concurrency: int, size: int, width: int) -> Embed:
-    """openai, base64 asked for and decoded with numpy."""
+    """openai, with base64 requested and decoded by numpy."""
     import openai
 
     client = openai.OpenAI(api_key=KEY, base_url=url)
@@ -214,12 +214,9 @@ def litellm(url: str, concurrency: int, size: int, width: int) -> Embed:
 
     def embed(texts: list[str]) -> Matrix:
         reply = module.embedding(
-            model="openai/text-embedding-3-small",
-            input=texts,
-            api_base=url,
-            api_key=KEY,
+            model="openai/text-embedding-3-small", input=texts, api_base=url, api_key=KEY,
             dimensions=width,
-        )
+        )  # fmt: skip
         return np.asarray([item["embedding"] for item in reply.data], np.float32)
 
     def all_of(texts: list[str]) -> Matrix:
@@ -253,8 +250,8 @@ def baseten(url: str, concurrency: int, size: int, width: int) -> Embed:
     return embed
 
 
-# What a contender is made of, where it is not ours alone. Each of these packages has an environment
-# of its own, `.venv/bench/NAME`: in one for all, some hold others back.
+# The package of each contender that needs more than ours. Each has its own environment,
+# `.venv/bench/NAME`: in a shared one, some would hold others back to old versions.
 PACKAGES = {
     "ours aiohttp": "httpx-aiohttp",
     "ours pyreqwest": "pyreqwest",
@@ -270,12 +267,12 @@ PACKAGES = {
 
 
 def python_of(environment: str) -> str:
-    """The interpreter of an environment, which is beside the one that runs this."""
+    """The interpreter of an environment in the folder that also holds the running one."""
     return str(Path(sys.prefix).parent / environment / "bin" / "python")
 
 
 def version_of(package: str, environment: str = "") -> str:
-    """The version of a package in an environment; default: in its own."""
+    """The version of a package in an environment; default: the environment named after it."""
     code = f"from importlib.metadata import version; print(version({package!r}))"
     command = [python_of(environment or package), "-c", code]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()

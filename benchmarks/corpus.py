@@ -1,15 +1,14 @@
-"""`make bench-corpus`: a Parquet file of texts to one with vectors, ours and other people's ways.
+"""`make bench SUITE=corpus`: a Parquet file of texts to one with vectors, done in three ways.
 
-All of them ask the same server, another process, which repeats what the stand-in's `local/hash`
-has answered: it was asked before anything is measured. Every vector of every turn is compared with
-those that `local/hash` gives in this process.
+All three use the same server in another process. Before anything is measured, it caches the
+answers of the stand-in's `local/hash`. After every turn, each vector is compared with the one that
+`local/hash` computes in this process.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -21,13 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.pages import fill
-
 from . import report
 from .alone import MILLION
-from .cases import LATENCY, Case
+from .cases import LATENCY, Case, Results
 from .contenders import KEY, python_of, version_of
-from .report import DOCS, by_case, cells, table
+from .report import by_case, cells, table
 from .run import served
 from .vectors import BATCH, texts
 from .worker import peak
@@ -35,14 +32,13 @@ from .worker import peak
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .run import Results
     from .vectors import Matrix
 
-BEGIN, END = "<!-- made by make bench-corpus -->", "<!-- end of bench-corpus -->"
+BEGIN, END = "<!-- made by make bench SUITE=corpus -->", "<!-- end of bench-corpus -->"
 MODEL, WIDTH, AT_ONCE = "local/hash", 256, 8
-FEW = 8 * BATCH
+WARM_UP = 8 * BATCH
 _ALL = ("ours", "pandas + openai", "Daft")
-# Daft would need seven minutes for a million
+# Daft would take seven minutes for a million rows
 CASES = [
     Case("1,000,000 rows, no latency", MILLION, WIDTH, _ALL[:2], AT_ONCE, BATCH, rounds=2),
     Case("25,600 rows, no latency", 25_600, WIDTH, _ALL, AT_ONCE, BATCH, rounds=3),
@@ -51,7 +47,7 @@ CASES = [
 
 
 def ours(url: str, source: Path, target: Path) -> None:
-    """openrouter-embeddings, embed_file; it alone keeps on the disk what has come."""
+    """openrouter-embeddings, embed_file; only this one stores answers on disk as they arrive."""
     import openrouter_embeddings as ore
     from openrouter_embeddings import jobs
 
@@ -76,7 +72,7 @@ def pandas_openai(url: str, source: Path, target: Path) -> None:
 
 
 def daft(url: str, source: Path, target: Path) -> None:
-    """Daft's embed_text. It has no place for the dimensions of a model that it does not know."""
+    """Daft's embed_text, which cannot send `dimensions` for a model that it does not know."""
     import daft as module
     from daft.ai.openai.provider import OpenAIProvider
     from daft.functions import embed_text
@@ -95,8 +91,8 @@ ENVIRONMENTS = dict(zip(_ALL, ("ours", "pandas", "daft"), strict=True))
 
 
 @cache
-def answer(body: bytes) -> bytes:
-    """What the stand-in answers, as a whole HTTP response."""
+def stand_in_response(body: bytes) -> bytes:
+    """The stand-in's answer, as a complete HTTP response."""
     from openrouter_embeddings.local.respond import respond
 
     reply = respond(body, {"authorization": f"Bearer {KEY}"})
@@ -104,36 +100,36 @@ def answer(body: bytes) -> bytes:
     return f"{head}Content-Length: {len(reply.body)}\r\n\r\n".encode() + reply.body
 
 
-def work(name: str, url: str, folder: Path) -> dict[str, float]:
-    """Do it once, after a small file like it that loads what is needed."""
+def timed(name: str, url: str, folder: Path) -> dict[str, float]:
+    """Time one run, after a warm-up with a small file that loads all imports."""
     embed = CONTENDERS[name]
-    embed(url, folder / "few.parquet", folder / "little.parquet")
-    began, used = time.perf_counter(), sum(os.times()[:4])
+    embed(url, folder / "warm-up.parquet", folder / "ignored.parquet")
+    started, used = time.perf_counter(), sum(os.times()[:4])
     embed(url, folder / "source.parquet", folder / "target.parquet")
-    wall, now = time.perf_counter() - began, sum(os.times()[:4])
+    wall, now = time.perf_counter() - started, sum(os.times()[:4])
     return {"wall": wall, "cpu": now - used, "peaks": peak()}
 
 
-def check(folder: Path, right: Matrix) -> None:
-    """Every row has its text and its vector, in float32. Raises AssertionError."""
+def check(folder: Path, expected: Matrix) -> None:
+    """Raise AssertionError unless every row has its text and its float32 vector."""
     import pyarrow.parquet as pq
 
     table = pq.read_table(folder / "target.parquet").sort_by("id")
-    assert table["id"].to_pylist() == [*range(len(right))], "other rows"
-    assert table["text"].to_pylist() == texts(len(right)), "other texts"
+    assert table["id"].to_pylist() == [*range(len(expected))], "other rows"
+    assert table["text"].to_pylist() == texts(len(expected)), "other texts"
     found = np.concatenate([piece.flatten().to_numpy() for piece in table["embedding"].chunks])
     assert found.dtype == np.float32, f"vectors of {found.dtype}"
-    assert np.array_equal(found.reshape(right.shape), right), "other vectors"
+    assert np.array_equal(found.reshape(expected.shape), expected), "other vectors"
 
 
-def took(name: str, url: str, right: Matrix) -> dict[str, float]:
-    """The figures of a contender in a process of its own, once its target is known to be right."""
+def run_contender(name: str, url: str, expected: Matrix) -> dict[str, float]:
+    """Run a contender in its own process, check its target, and return its figures."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    # not in /tmp, which may be memory: what is kept there costs nothing
+    # not in /tmp, which may be in memory, where writing costs nothing
     with tempfile.TemporaryDirectory(dir=sys.prefix) as folder:
-        for file, rows in (("source", len(right)), ("few", FEW)):
+        for file, rows in (("source", len(expected)), ("warm-up", WARM_UP)):
             table = pa.table({"id": range(rows), "text": texts(rows)})
             pq.write_table(table, Path(folder) / f"{file}.parquet")
         done = subprocess.run(
@@ -144,33 +140,27 @@ def took(name: str, url: str, right: Matrix) -> dict[str, float]:
             stdout=subprocess.PIPE, text=True, check=True,
             env={**os.environ, "DAFT_ANALYTICS_ENABLED": "0"},
         )  # fmt: skip
-        check(Path(folder), right)
+        check(Path(folder), expected)
     figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return figures
 
 
-def measured(case: Case, url: str, right: Matrix) -> Results:
-    """Every contender's figures for one case, in turns."""
+def measured(case: Case, url: str, expected: Matrix) -> Results:
+    """Every contender's figures for one case; the contenders take turns."""
     print(case.name, flush=True)
+    same = {"case": case.name, "rows": case.rows}
     records: Results = [
-        {
-            "case": case.name,
-            "contender": name,
-            "rows": case.rows,
-            "cpu": [],
-            "wall": [],
-            "peaks": [],
-        }
-        for name in case.contenders
+        {**same, "contender": name, "cpu": [], "wall": [], "peaks": []} for name in case.contenders
     ]
     for _ in range(case.rounds):
         for record in records:
             address = f"{url}/latency/{case.latency}/v1"
-            for what, figure in took(record["contender"], address, right[: case.rows]).items():
+            figures = run_contender(record["contender"], address, expected[: case.rows])
+            for what, figure in figures.items():
                 record[what].append(figure)
             per, rate = record["cpu"][-1] / case.rows * 1e6, case.rows / record["wall"][-1]
-            said = f"{rate:10,.0f} rows a second{per:8.1f} µs CPU a row"
-            print(f"  {record['contender']:16}{said}", flush=True)
+            speed = f"{rate:10,.0f} rows per second{per:8.1f} µs CPU per row"
+            print(f"  {record['contender']:16}{speed}", flush=True)
     return [{**record, "peak": statistics.median(record["peaks"])} for record in records]
 
 
@@ -179,18 +169,18 @@ def run(url: str) -> Results:
     import openrouter_embeddings as ore
 
     local = ore.Client.local(model=MODEL, dimensions=WIDTH)
-    right = local.embed(texts(max(case.rows for case in CASES))).vectors
-    # from then on the server knows the answers: openai asks with the same bytes as ours
-    took("ours", f"{url}/v1", right)
-    took("Daft", f"{url}/v1", right[: CASES[-1].rows])
-    return [record for case in CASES for record in measured(case, url, right)]
+    expected = local.embed(texts(max(case.rows for case in CASES))).vectors
+    # fills the server's cache for all three: openai sends the same bytes as ours
+    run_contender("ours", f"{url}/v1", expected)
+    run_contender("Daft", f"{url}/v1", expected[: CASES[-1].rows])
+    return [record for case in CASES for record in measured(case, url, expected)]
 
 
 def lines(found: dict[str, Any]) -> Iterator[str]:
     """The tables of docs/performance.md."""
     yield report.measured(found)
-    head = ["", "CPU, µs a row", "rows a second", "peak MB"]
-    head += [f"{what}, of ours" for what in ("CPU", "time", "memory")]
+    head = ["", "CPU, µs per row", "rows per second", "peak MB"]
+    head += [f"{what}, times ours" for what in ("CPU", "time", "memory")]
     for case, records in by_case(found["results"]).items():
         yield f"\n### Parquet to Parquet: {case}\n"
         rows = []
@@ -205,12 +195,12 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
 
 
 def main() -> None:
-    """Measure and report."""
-    began = time.time()
+    """Measure all cases; write docs/performance-corpus.json and the tables."""
+    started = time.time()
     with served("benchmarks.corpus", "serve") as port:
         results = run(f"http://127.0.0.1:{port}")
     found: dict[str, Any] = {
-        "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
+        "machine": report.MACHINE,
         "versions": {
             "pandas": version_of("pandas"),
             "openai": version_of("openai", "pandas"),
@@ -218,22 +208,19 @@ def main() -> None:
             "openai below Daft": version_of("openai", "daft"),
             "pyarrow": version_of("pyarrow", "ours"),
         },
-        "minutes": round((time.time() - began) / 60, 1),
+        "minutes": round((time.time() - started) / 60, 1),
         "results": results,
     }
-    (DOCS / "performance-corpus.json").write_text(json.dumps(found, indent=1) + "\n")
-    tables = "\n".join(lines(found))
-    fill(DOCS / "performance.md", BEGIN, END, f"{tables}\n")
-    print(tables)
+    report.publish(found, "performance-corpus.json", BEGIN, END, lines(found))
 
 
 if __name__ == "__main__":
     if len(sys.argv) == 4:
-        print(json.dumps(work(sys.argv[1], sys.argv[2], Path(sys.argv[3]))))
+        print(json.dumps(timed(sys.argv[1], sys.argv[2], Path(sys.argv[3]))))
     elif sys.argv[1:] == ["serve"]:
         from . import server
 
-        server.respond = answer
+        server.respond = stand_in_response
         server.serve(None)
     else:
         main()

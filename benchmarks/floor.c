@@ -1,9 +1,10 @@
-/* The least that a client could do: receive, and decode base64 where it arrives. No HTTP library,
-   no JSON, no checks, no Python. `floor PORT REQUEST-FILE ROWS WIDTH` reads lines from standard
-   input: "run K" does K exchanges and prints CPU and wall seconds, "write FILE" writes the matrix.
+/* The least work that a client can do: receive, and decode base64 as it arrives. No HTTP library,
+   no JSON, no checks, no Python. `floor PORT REQUEST-FILE ROWS WIDTH` reads commands from standard
+   input: "run K" sends the request K times and prints CPU and wall seconds, "write FILE" writes the
+   matrix.
 
    The AVX2 decoder is Wojciech Muła's (http://0x80.pl/articles/base64-simd-neon.html), as in
-   libbase64; elsewhere a table does. */
+   libbase64; without AVX2, a table decodes. */
 #include <arpa/inet.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -34,7 +35,7 @@ static void decode(const uint8_t *in, size_t length, uint8_t *out) {
   const __m256i pack = _mm256_setr_epi8(
       2, 1, 0, 6, 5, 4, 10, 9, 8, 14, 13, 12, -1, -1, -1, -1,
       2, 1, 0, 6, 5, 4, 10, 9, 8, 14, 13, 12, -1, -1, -1, -1);
-  while (length >= 44) { /* 32 bytes are written, 24 of them meant */
+  while (length >= 44) { /* writes 32 bytes, of which 24 count */
     __m256i text = _mm256_loadu_si256((const __m256i *)in);
     __m256i nibbles = _mm256_and_si256(_mm256_srli_epi32(text, 4), slash);
     __m256i wrong = _mm256_and_si256(_mm256_shuffle_epi8(low, _mm256_and_si256(text, slash)),
@@ -107,7 +108,7 @@ int main(int argc, char **argv) {
           head = 0;
         }
         left -= got;
-        for (;;) { /* vectors that are there as a whole */
+        for (;;) { /* decode the vectors that have arrived completely */
           char *key = memmem(buffer + position, have - position, "\"embedding\":\"", 13);
           if (!key) {
             position = have > position + 12 ? have - 12 : position;

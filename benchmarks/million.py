@@ -1,7 +1,6 @@
-"""`make million`: `orembed run` over a million short texts; fills docs/performance.md.
+"""`make bench SUITE=million`: `orembed run` over a million short texts, into docs/performance.md.
 
-The stand-in answers in the same process, with `local/hash`: what is measured is the job, its store
-and its target, and also the stand-in.
+The stand-in answers in the same process, with `local/hash`, so the figures include its share.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from benchmarks.pages import fill
 from tools import ROOT
 
 PAGE = ROOT / "docs" / "performance.md"
-_BEGIN, _END = "<!-- made by make million -->", "<!-- end of million -->"
+_BEGIN, _END = "<!-- made by make bench SUITE=million -->", "<!-- end of million -->"
 WIDTH, AT_ONCE = 256, 50_000
 
 
 def source(path: Path, rows: int) -> None:
-    """Short texts, all different."""
+    """Write a Parquet file of short texts, all different."""
     schema = pa.schema([("id", pa.int64()), ("text", pa.string())])
     with pq.ParquetWriter(path, schema) as writer:
         for first in range(0, rows, AT_ONCE):
@@ -37,7 +36,7 @@ def source(path: Path, rows: int) -> None:
 
 
 def memory(process: subprocess.Popen[bytes]) -> int:
-    """What it has now, in MB; 0 when it has ended."""
+    """The resident memory of a process in MB; 0 once it has ended."""
     try:
         status = Path(f"/proc/{process.pid}/status").read_text()
     except OSError:
@@ -46,7 +45,7 @@ def memory(process: subprocess.Popen[bytes]) -> int:
 
 
 def main() -> None:
-    """Run it, watch its memory, and write it down."""
+    """Run the job, sample its memory, and write the figures into the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     rows: int = parser.parse_args().rows
@@ -55,27 +54,27 @@ def main() -> None:
         source(Path(files[0]), rows)
         model = ["--local", "--model", "local/hash", "--dimensions", str(WIDTH)]
         command = [sys.executable, "-m", "openrouter_embeddings.cli", "run", *files, *model]
-        before, began = os.times(), time.monotonic()
+        before, started = os.times(), time.monotonic()
         seen: list[int] = []
         with subprocess.Popen(command) as process:
             while process.poll() is None:
                 seen.append(memory(process))
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(0.5)
-        took, after = time.monotonic() - began, os.times()
+        took, after = time.monotonic() - started, os.times()
         if process.returncode:
             raise SystemExit(process.returncode)
         size = Path(files[2]).stat().st_size
     cpu = sum(after[2:4]) - sum(before[2:4])
     tenth = max(seen[: max(1, len(seen) // 10)])
-    said = (
-        f"{rows:,} rows of {WIDTH} dimensions: {took:.0f} s, {rows / took:,.0f} rows a second, "
-        f"{cpu / rows * 1e6:.0f} µs of CPU a row, the stand-in's share included. Memory: "
-        f"{max(seen)} MB at most, {tenth} MB in the first tenth of the time; the target has "
+    text = (
+        f"{rows:,} rows × {WIDTH} take {took:.0f} s: {rows / took:,.0f} rows per second,\n"
+        f"{cpu / rows * 1e6:.0f} µs of CPU per row including the stand-in's. Peak memory is\n"
+        f"{max(seen)} MB, {tenth} MB in the first tenth of the time; the target has "
         f"{size / 1e6:,.0f} MB.\n"
     )
-    print(said)
-    fill(PAGE, _BEGIN, _END, said)
+    print(text)
+    fill(PAGE, _BEGIN, _END, text)
 
 
 if __name__ == "__main__":

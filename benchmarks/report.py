@@ -1,28 +1,33 @@
-"""Figures to tables, a chart, and how they compare with the goals."""
+"""Tables and charts of the figures, and a comparison with the goals."""
 
 from __future__ import annotations
 
 import json
+import os
+import platform
 import statistics
-from pathlib import Path
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmarks.pages import fill
+from tools import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
-    from .run import Results
+    from .cases import Results
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+DOCS = ROOT / "docs"
 BEGIN, END = "<!-- made by make bench -->", "<!-- end -->"
 MB = 1e6
+MACHINE = f"{os.cpu_count()} cores, Python {platform.python_version()}"
 
 
 def cells(record: dict[str, Any]) -> list[str]:
-    """Contender, CPU per vector with its spread, vectors a second, fraction of the limit, peak."""
+    """One row of a table, under the columns of `HEAD`."""
     rows = record["rows"]
     per = sorted(seconds / rows * 1e6 for seconds in record["cpu"])
     rate = rows / statistics.median(record["wall"])
@@ -35,7 +40,7 @@ def cells(record: dict[str, Any]) -> list[str]:
     ]
 
 
-HEAD = ["", "CPU, µs a vector", "vectors a second", "of the limit", "peak MB"]
+HEAD = ["", "CPU, µs per vector", "vectors per second", "share of the limit", "peak MB"]
 
 
 def table(head: list[str], rows: Iterable[list[str]]) -> Iterator[str]:
@@ -68,7 +73,7 @@ def _goal(text: str, limit: float, found: float, *, least: bool = False) -> list
 
 
 def _compare(results: Results) -> Iterator[list[str]]:
-    """The goals: what, how much, and the median found."""
+    """A row for each goal of speed: what it is about, its limit, the median found, met or not."""
 
     def of(case: str, who: str, what: str) -> float:
         for record in results:
@@ -78,41 +83,42 @@ def _compare(results: Results) -> Iterator[list[str]]:
 
     bound = "2048 × 1536"
     ours = of(bound, "ours", "cpu")
-    yield _goal("2048 × 1536: CPU, of the floor in C", 4.5, ours / of(bound, "floor", "cpu"))
+    yield _goal("2048 × 1536: CPU, times the floor in C", 4.5, ours / of(bound, "floor", "cpu"))
     for who, times in (("openai", 10), ("openai base64", 4)):
         found = of(bound, who, "cpu") / ours
-        yield _goal(f"2048 × 1536: less CPU than {who}, times", times, found, least=True)
+        yield _goal(f"2048 × 1536: times less CPU than {who}", times, found, least=True)
     one = of("1 × 1536", "ours", "cpu")
-    yield _goal("one request: CPU, of bare httpx", 1.15, one / of("1 × 1536", "bare httpx", "cpu"))
-    yield _goal("one request: CPU, of openai", 0.6, one / of("1 × 1536", "openai", "cpu"))
+    for who, most in (("bare httpx", 1.15), ("openai", 0.6)):
+        found = one / of("1 × 1536", who, "cpu")
+        yield _goal(f"one request: CPU, times {who}", most, found)
     case = "corpus, 32 at a time"
     limit = 32 * 128 / 0.05
     for who, least in (("ours async", 0.7), ("ours", 0.75)):
         found = 1 / of(case, who, "wall") / limit
-        yield _goal(f"corpus, 32 at a time, {who}: of the limit", least, found, least=True)
+        yield _goal(f"corpus, 32 at a time, {who}: share of the limit", least, found, least=True)
     wall, cpu = of(case, "ours", "wall"), of(case, "ours", "cpu")
     found = of(case, "openai async", "wall") / wall
-    yield _goal("corpus, 32 at a time: faster than openai, times", 5, found, least=True)
+    yield _goal("corpus, 32 at a time: times faster than openai", 5, found, least=True)
     found = of(case, "baseten", "wall") / wall
-    yield _goal("corpus, 32 at a time: faster than baseten, times", 2, found, least=True)
-    yield _goal("corpus, 32 at a time: CPU, of baseten", 0.25, cpu / of(case, "baseten", "cpu"))
+    yield _goal("corpus, 32 at a time: times faster than baseten", 2, found, least=True)
+    yield _goal("corpus, 32 at a time: CPU, times baseten", 0.25, cpu / of(case, "baseten", "cpu"))
     checks = 1 - of("checks", "ours unchecked", "cpu") / of("checks", "ours", "cpu")
-    yield _goal("share of the checks of every value in the CPU", 0.08, checks)
+    yield _goal("share of CPU that checks every value", 0.08, checks)
 
 
-def _elsewhere(found: dict[str, Any]) -> Iterator[list[str]]:
-    """Memory and imports, as in `_compare`."""
+def _compare_memory(found: dict[str, Any]) -> Iterator[list[str]]:
+    """The same for memory and imports."""
     result, stream, imports = found["result"], found["stream"], found["imports"]
     share = (result["peak"] - result["baseline"]) / result["matrix"]
     more = (stream["peak"] - stream["baseline"]) / MB
     late = imports["openrouter_embeddings"] / imports["httpx"]
-    yield _goal("1,000,000 × 1536 in a result: memory, of the matrix", 1.08, share)
-    yield _goal("1,000,000 × 1536 in a stream: MB over the baseline", 150, more)
-    yield _goal("import: CPU, of `import httpx`", 1.1, late)
+    yield _goal("1,000,000 × 1536 in a result: memory, times the matrix", 1.08, share)
+    yield _goal("1,000,000 × 1536 in a stream: MB above the baseline", 150, more)
+    yield _goal("import: CPU, times `import httpx`", 1.1, late)
 
 
 def growth(results: Results) -> tuple[float, float, float]:
-    """CPU = a for a request + b for a vector + c for a dimension of each; in µs, least squares."""
+    """Fit CPU = a per request + b per vector + c per dimension of a vector; µs, least squares."""
     sizes = []
     for record in results:
         if record["case"].startswith("growth") and "limit" not in record:
@@ -120,7 +126,7 @@ def growth(results: Results) -> tuple[float, float, float]:
             sizes.append((record["rows"], width, statistics.median(record["cpu"]) * 1e6))
     rows, widths, took = np.array(sizes).T
     terms = np.stack([np.ones(len(rows)), rows, rows * widths], axis=1)
-    # relative errors, or the largest would decide alone
+    # minimises relative errors: with absolute ones, the largest requests decide alone
     solution = np.linalg.lstsq(terms / took[:, None], np.ones(len(took)), rcond=None)[0]
     return float(solution[0]), float(solution[1]), float(solution[2])
 
@@ -139,7 +145,7 @@ def _chart(results: Results, target: Path) -> None:
     colours = ["tab:orange" if name.startswith("ours") else "tab:gray" for name in names]
     left.barh(names, per, color=colours, log=True)
     left.bar_label(left.containers[0], [f" {value:,.1f}" for value in per])
-    left.set(title="2048 × 1536 in one answer", xlabel="CPU, µs a vector")
+    left.set(title="2048 × 1536 in one answer", xlabel="CPU, µs per vector")
     left.margins(x=0.2)
     series: dict[str, list[tuple[int, float]]] = {}
     for record in results:
@@ -153,7 +159,7 @@ def _chart(results: Results, target: Path) -> None:
     middle.plot(ticks, [n * 128 / 0.05 for n in ticks], "k--", label="limit")
     middle.set(
         title="100,000 texts, 50 ms latency", xlabel="requests at a time",
-        ylabel="vectors a second", yscale="log", xticks=ticks,
+        ylabel="vectors per second", yscale="log", xticks=ticks,
     )  # fmt: skip
     middle.legend(ncols=2, fontsize="small")
     a, b, c = growth(results)
@@ -173,9 +179,10 @@ def _chart(results: Results, target: Path) -> None:
 
 
 def measured(found: dict[str, Any]) -> str:
-    """On what, and with whom."""
+    """The line that names the machine, the duration and the versions."""
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
-    return f"Measured on {found['machine']}, in {found['minutes']} minutes, with {versions}."
+    text = f"Measured on {found['machine']}, in {found['minutes']} minutes, with {versions}."
+    return textwrap.fill(text, 100)
 
 
 def lines(found: dict[str, Any]) -> Iterator[str]:
@@ -183,21 +190,22 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
     yield measured(found)
     yield ""
     yield from table(
-        ["goal", "", "found", "met"], [*_compare(found["results"]), *_elsewhere(found)]
+        ["goal", "", "found", "met"], [*_compare(found["results"]), *_compare_memory(found)]
     )
     yield "\n![Charts of the figures below](performance.png)\n"
     a, b, c = found["fit"]
     yield (
-        f"A request costs {a:,.0f} µs of CPU, a vector {b:.1f} µs, and each of its dimensions "
-        f"{c * 1e3:.1f} ns: {b + 1536 * c:.1f} µs for 1536 (fitted to the cases named growth).\n"
+        f"A request costs {a:,.0f} µs of CPU, a vector {b:.1f} µs and each dimension "
+        f"{c * 1e3:.1f} ns,\n"
+        f"so a vector of 1536 costs {b + 1536 * c:.1f} µs (a fit to the cases named growth).\n"
     )
     for case, records in by_case(found["results"]).items():
         yield f"### {case}\n"
         yield from table(HEAD, map(cells, records))
         yield ""
     for rows, shares in found["profile"].items():
-        yield f"### Where the time of a request of {rows} goes\n"
-        yield "cProfile, by whose code it is, without waiting for the answer.\n"
+        yield f"### Where the time of a {rows}-text request goes\n"
+        yield "Share of cProfile's time in each package, without the wait for the answer.\n"
         few = [(owner, share) for owner, share in shares.items() if share >= 0.02]
         yield from table(["", "share"], [[owner, f"{share:.0%}"] for owner, share in few])
         yield ""
@@ -213,10 +221,15 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
 
 
 def write(found: dict[str, Any]) -> None:
-    """docs/performance.json, .png, and the tables in .md."""
+    """Write docs/performance.json and .png, and the tables in performance.md."""
     found["fit"] = growth(found["results"])
-    (DOCS / "performance.json").write_text(json.dumps(found, indent=1) + "\n")
     _chart(found["results"], DOCS / "performance.png")
-    tables = "\n".join(lines(found))
-    fill(DOCS / "performance.md", BEGIN, END, f"{tables}\n")
+    publish(found, "performance.json", BEGIN, END, lines(found))
+
+
+def publish(found: dict[str, Any], name: str, begin: str, end: str, text: Iterable[str]) -> None:
+    """Write figures into docs/NAME and their tables into docs/performance.md; print the tables."""
+    (DOCS / name).write_text(json.dumps(found, indent=1) + "\n")
+    tables = "\n".join(text)
+    fill(DOCS / "performance.md", begin, end, f"{tables}\n")
     print(tables)

@@ -1,7 +1,8 @@
-"""`make bench`: everything, into docs/performance.*; `make bench-quick`: the everyday part.
+"""`make bench`: all cases, into docs/performance.*; `make bench SUITE=quick`: a few, printed only.
 
-All contenders of a case are verified, then take turns; what is reported are medians over the
-rounds. Compare ratios: the machine's own speed varies more than the contenders do.
+The vectors of every contender are checked first. Then the contenders of a case take turns, and the
+report shows medians over the rounds. Compare ratios: the machine's own speed varies more than the
+contenders do.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -30,22 +30,21 @@ from .vectors import differences, texts
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .cases import Case
+    from .cases import Case, Results
 
 SERVER = "benchmarks.server"
 HERE = Path(__file__).parent
-# Memory that was used once is used again, without page faults: on a virtual machine, whose host
-# takes back what is free, those would be most of what is measured. For all contenders alike.
+# Have malloc reuse memory instead of returning it, for all contenders. On a virtual machine, whose
+# host takes free memory back, most of the time measured would otherwise go to page faults.
 KEEP = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(1 << 34),
 }
-Results = list[dict[str, Any]]
 
 
 class Worker:
-    """A contender in its own process."""
+    """A contender that runs in its own process."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self._errors = folder / f"{name}.txt"
@@ -57,7 +56,7 @@ class Worker:
             )  # fmt: skip
 
     def ask(self, job: dict[str, Any]) -> dict[str, Any]:
-        """Do a job; the answer names an error, or what it took."""
+        """Run a job; return its figures, or `error`."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
@@ -72,13 +71,13 @@ class Worker:
         return {"error": self._errors.read_text()[-300:]}
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         self._process.kill()
         self._process.wait()
 
 
 class Floor:
-    """The floor in C, for the same jobs."""
+    """The program in C, for the same jobs."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -87,12 +86,12 @@ class Floor:
         subprocess.run(["cc", *options, "-o", self._program, HERE / "floor.c"], check=True)
 
     def ask(self, job: dict[str, Any]) -> dict[str, Any]:
-        """As a worker does."""
-        import orjson  # which other people's environments lack
+        """Run a job as `Worker.ask` does."""
+        import orjson  # only our environment has it
 
         rows, width = job["rows"], job["width"]
-        asked = {"model": "benchmark", "input": texts(rows), "encoding_format": "base64"}
-        body = orjson.dumps({**asked, "dimensions": width})
+        payload = {"model": "benchmark", "input": texts(rows), "encoding_format": "base64"}
+        body = orjson.dumps({**payload, "dimensions": width})
         port = job["url"].split(":")[2].split("/")[0]
         head = f"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
         request, found = self._folder / "request", self._folder / "matrix"
@@ -107,19 +106,16 @@ class Floor:
         matrix = np.fromfile(found, np.float32).reshape(rows, width)
         if job["verify"] and (wrong := differences(matrix, rows, width, job["batch"])):
             return {"error": wrong}
-        return {
-            "cpu": float(cpu) / repeats,
-            "wall": float(wall) / repeats,
-            "peak": int(peak) * 1024,
-        }
+        times = {"cpu": float(cpu) / repeats, "wall": float(wall) / repeats}
+        return {**times, "peak": int(peak) * 1024}
 
     def close(self) -> None:
-        """Nothing runs between jobs."""
+        """Do nothing: no process runs between jobs."""
 
 
 @contextmanager
 def served(*module: str) -> Iterator[int]:
-    """The port of a module that serves in another process; for ours see `SERVER`."""
+    """Run a module that serves, such as `SERVER`, in another process; yield its port."""
     with subprocess.Popen(
         [sys.executable, "-m", *module],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -133,7 +129,7 @@ def served(*module: str) -> Iterator[int]:
 
 @dataclass
 class Turn:
-    """A contender in a case."""
+    """One contender of a case: its job, its figures so far, and whether it is a slow one."""
 
     who: Worker | Floor
     job: dict[str, Any]
@@ -142,7 +138,7 @@ class Turn:
 
 
 def _turns(case: Case, url: str, folder: Path) -> Iterator[Turn]:
-    """The contenders, each verified; one that fails is left out, which is said."""
+    """The contenders whose vectors are right; prints the name and error of the others."""
     for name in case.contenders:
         if name == "floor" and not shutil.which("cc"):
             print("  no C compiler here: the floor is left out")
@@ -182,12 +178,12 @@ def measured(case: Case, url: str, folder: Path) -> Results:
     for turn in turns:
         turn.who.close()
         per = statistics.median(turn.record["cpu"]) / turn.record["rows"] * 1e6
-        print(f"  {turn.record['contender']:18}{per:10.1f} µs CPU a vector", flush=True)
+        print(f"  {turn.record['contender']:18}{per:10.1f} µs CPU per vector", flush=True)
     return [turn.record for turn in turns]
 
 
 def certificate(folder: Path) -> None:
-    """For https on this machine."""
+    """Write a certificate for https on this machine, and the authority that signed it."""
     import trustme
 
     authority = trustme.CA()
@@ -213,7 +209,7 @@ def run(chosen: list[Case]) -> Results:
 
 
 def alone(what: str, *arguments: str) -> dict[str, Any]:
-    """The figures that `benchmarks.alone` prints, in a process of its own."""
+    """Run `benchmarks.alone` in its own process; return the figures that it prints."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.alone", what, *arguments],
         capture_output=True, text=True, check=True,
@@ -223,7 +219,7 @@ def alone(what: str, *arguments: str) -> dict[str, Any]:
 
 
 def imports(names: tuple[str, ...], rounds: int = 7) -> dict[str, float]:
-    """Seconds of CPU to import each, in new processes, over those of an empty one."""
+    """Seconds of CPU that importing each name adds to an empty process, each in a new one."""
     took: dict[str, list[float]] = {name: [] for name in ("", *names)}
     for _ in range(rounds):
         for name, figures in took.items():
@@ -238,15 +234,15 @@ def imports(names: tuple[str, ...], rounds: int = 7) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure and report."""
+    """Measure and write the report, or with --quick print a few cases."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     if parser.parse_args().quick:
         report.show(run(cases.QUICK))
         return
-    began = time.time()
+    started = time.time()
     found: dict[str, Any] = {
-        "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
+        "machine": report.MACHINE,
         "versions": {
             "httpx": version_of("httpx", "ours"),
             **{package: version_of(package) for package in dict.fromkeys(PACKAGES.values())},
@@ -266,7 +262,7 @@ def main() -> None:
     found["imports"] = imports(
         ("httpx", "openrouter_embeddings", "openai", "openrouter", "langchain_openai", "litellm")
     )
-    found["minutes"] = round((time.time() - began) / 60, 1)
+    found["minutes"] = round((time.time() - started) / 60, 1)
     report.write(found)
 
 

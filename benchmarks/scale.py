@@ -1,14 +1,12 @@
-"""`make scale`: what a row takes of a worker, and so what a billion take; fills docs/scale.md.
+"""`make bench SUITE=scale`: what one row costs a worker, and so a billion rows; into docs/scale.md.
 
-A worker is what an actor of Ray or a task of Spark does for its batches, without either: Parquet
-read, embedded, Parquet written. The server is another process with prepared answers; its CPU is
-not counted, nor is what Ray or Spark need for themselves.
+A worker does here what an actor of Ray or a task of Spark does, without either: it reads Parquet,
+embeds batches and writes Parquet. The server is another process with prepared answers. Its CPU is
+not counted, and neither is the overhead of Ray or Spark.
 """
 
 from __future__ import annotations
 
-import os
-import platform
 import statistics
 import tempfile
 import time
@@ -26,19 +24,19 @@ from openrouter_embeddings.client import Client
 
 from benchmarks import server, vectors
 from benchmarks.pages import fill
-from benchmarks.report import table
+from benchmarks.report import MACHINE, table
 from benchmarks.run import SERVER, served
 from tools import ROOT
 
 PAGE = ROOT / "docs" / "scale.md"
-BEGIN, END = "<!-- made by make scale -->", "<!-- end of scale -->"
+BEGIN, END = "<!-- made by make bench SUITE=scale -->", "<!-- end of scale -->"
 WIDTHS, ROUNDS = (256, 1024, 1536), 3
 ROWS, AT_ONCE, TEXT_BYTES = 65_536, 1024, 1000
 BILLION = 10**9
 
 
 class Row(NamedTuple):
-    """What one row takes: seconds of CPU, and bytes."""
+    """What one row costs: seconds of CPU, then bytes sent, received and written."""
 
     cpu: float
     sent: float
@@ -47,19 +45,19 @@ class Row(NamedTuple):
 
 
 def texts(rows: int) -> list[str]:
-    """As long as paragraphs, all different; they compress to nothing."""
+    """Texts as long as paragraphs, all different."""
     return [vectors.text(number).ljust(TEXT_BYTES, ".") for number in range(rows)]
 
 
 def source(path: Path) -> None:
-    """A file of them."""
+    """Write a Parquet file of such texts."""
     pq.write_table(pa.table({"text": texts(ROWS)}), path, row_group_size=8192, compression="none")
 
 
 def measured(url: str, path: Path, target: Path, width: int) -> Row:
-    """One worker's way through a file."""
+    """Let one worker embed the file; return the cost of a row."""
     make = partial(Client, "sk-or-scale", base_url=url)
-    began = time.process_time()
+    started = time.process_time()
     work = Embed(workers=1, column="text", client=make, model="benchmark", dimensions=width)
     with ExitStack() as stack:
         stack.callback(work.close)
@@ -69,18 +67,18 @@ def measured(url: str, path: Path, target: Path, width: int) -> Row:
         writer = stack.enter_context(pq.ParquetWriter(target, first.schema, use_dictionary=False))
         for batch in chain([first], done):
             writer.write_table(batch)
-    cpu = time.process_time() - began
+    cpu = time.process_time() - started
     size = vectors.BATCH
     sent = len(orjson.dumps({"input": texts(size)})) / size
-    received = len(server.answer(0, size, width, "base64")) / size
+    received = len(server.http_response(0, size, width, "base64")) / size
     return Row(cpu / ROWS, sent, received, target.stat().st_size / ROWS)
 
 
 def lines(found: dict[int, list[Row]]) -> list[str]:
-    """The table."""
+    """The line about the measurement, and the table."""
     head = [
-        "dimensions", "CPU a row", "rows a second and core", "a billion rows: core-hours", "sent",
-        "received", "vectors written",
+        "dimensions", "CPU per row", "rows per second and core", "core-hours for a billion rows",
+        "sent", "received", "vectors written",
     ]  # fmt: skip
     rows = []
     for width, turns in found.items():
@@ -88,13 +86,12 @@ def lines(found: dict[int, list[Row]]) -> list[str]:
         terabytes = [f"{size * BILLION / 1e12:.1f} TB" for size in turns[0][1:]]
         rates = (f"{cpu * 1e6:.0f} µs", f"{1 / cpu:,.0f}", f"{cpu * BILLION / 3600:.1f}")
         rows.append([str(width), *rates, *terabytes])
-    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}"
-    said = f"{ROWS:,} texts of {TEXT_BYTES:,} bytes, medians of {ROUNDS}; measured on {machine}."
-    return [said, "", *table(head, rows)]
+    caption = f"{ROWS:,} texts of {TEXT_BYTES:,} bytes; medians of {ROUNDS} runs on {MACHINE}."
+    return [caption, "", *table(head, rows)]
 
 
 def main() -> None:
-    """Measure and fill in."""
+    """Measure and write the table into the page."""
     found: dict[int, list[Row]] = {width: [] for width in WIDTHS}
     with tempfile.TemporaryDirectory() as name, served(SERVER) as port:
         url = f"http://127.0.0.1:{port}/v1"
@@ -103,7 +100,7 @@ def main() -> None:
         for _ in range(ROUNDS):
             for width, rows in found.items():
                 rows.append(measured(url, path, target, width))
-                print(f"{width} dimensions: {rows[-1].cpu * 1e6:.1f} µs of CPU a row", flush=True)
+                print(f"{width} dimensions: {rows[-1].cpu * 1e6:.1f} µs of CPU per row", flush=True)
     text = "\n".join(lines(found))
     print(text)
     fill(PAGE, BEGIN, END, f"{text}\n")

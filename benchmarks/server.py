@@ -1,9 +1,7 @@
-"""A server whose own cost does not matter: prepared answers, sent after a latency.
+"""A fast server with prepared answers, which it sends after a given latency.
 
-    python -m benchmarks.server [--tls FOLDER]
-
-prints its port, and answers until its standard input ends. `/latency/S` in the path is how long
-it waits before an answer: `http://127.0.0.1:PORT/latency/0.05/v1`.
+`python -m benchmarks.server [--tls FOLDER]` prints its port and answers until its standard input
+ends. The path gives the seconds to wait before an answer: `http://127.0.0.1:PORT/latency/0.05/v1`.
 """
 
 from __future__ import annotations
@@ -26,12 +24,12 @@ from .vectors import matrix, variant
 
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 _LATENCY = re.compile(rb"/latency/([0-9.]+)/")
-_LARGE = 4 << 20  # of images; not worth parsing
+_LARGE = 4 << 20  # larger bodies carry images and are not parsed
 
 
 @cache
-def answer(which: int, rows: int, width: int, encoding: str) -> bytes:
-    """A whole HTTP response."""
+def http_response(which: int, rows: int, width: int, encoding: str) -> bytes:
+    """A complete HTTP response."""
     vectors = matrix(which, rows, width)
     data = [
         {
@@ -60,17 +58,17 @@ def answer(which: int, rows: int, width: int, encoding: str) -> bytes:
 def respond(body: bytes) -> bytes:
     """The answer to a request body."""
     if len(body) > _LARGE:
-        return answer(0, body.count(b'"image_url":'), 1536, "base64")
+        return http_response(0, body.count(b'"image_url":'), 1536, "base64")
     request = orjson.loads(body)
     inputs = request["input"]
     inputs = [inputs] if isinstance(inputs, str) else inputs
     which = variant(inputs[0]) if isinstance(inputs[0], str) else 0
     encoding = request.get("encoding_format") or "float"
-    return answer(which, len(inputs), request.get("dimensions") or 1536, encoding)
+    return http_response(which, len(inputs), request.get("dimensions") or 1536, encoding)
 
 
-def converse(connection: socket.socket) -> None:
-    """Answer the requests of one connection. A thread each: asyncio would copy every answer."""
+def handle(connection: socket.socket) -> None:
+    """Answer the requests of one connection, in a thread: asyncio would copy every answer."""
     received = bytearray()
     with connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -89,7 +87,7 @@ def converse(connection: socket.socket) -> None:
 
 
 def serve(folder: Path | None) -> None:
-    """Say the port, then answer until standard input ends."""
+    """Print the port, then answer until standard input ends."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if folder else None
     if folder and context:
@@ -101,8 +99,8 @@ def serve(folder: Path | None) -> None:
             threading.Thread(target=begin, args=[connection], daemon=True).start()
 
     def begin(connection: socket.socket) -> None:
-        with suppress(OSError):  # the client has gone
-            converse(context.wrap_socket(connection, server_side=True) if context else connection)
+        with suppress(OSError):  # the client has closed the connection
+            handle(context.wrap_socket(connection, server_side=True) if context else connection)
 
     threading.Thread(target=accept, daemon=True).start()
     print(listener.getsockname()[1], flush=True)
@@ -111,5 +109,5 @@ def serve(folder: Path | None) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tls", type=Path, help="a folder with server.pem")
+    parser.add_argument("--tls", type=Path, help="folder with server.pem; serve https")
     serve(parser.parse_args().tls)

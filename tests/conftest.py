@@ -26,6 +26,23 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("new" if "CONTRACT_EXAMPLES" in os.environ else "same")
 
+# The files that take longest, the longest first. Each runs in one process, see the Makefile.
+SLOWEST = (
+    "tools/test_update.py",
+    "tools/test_class_names.py",
+    "tools/test_generate.py",
+    "contract/test_drift.py",
+    "tools/test_made_up_editions.py",
+    "jobs/test_run_command.py",
+    "adapters/test_ray.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the slowest files first, so that no process runs one of them alone at the end."""
+    ranks = {Path(__file__).parent / name: rank for rank, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
+
 
 @pytest.fixture(autouse=True)
 def clock() -> Iterator[JumpingClock]:

@@ -1,4 +1,4 @@
-"""What `make` and `.ci/run` install, and when; nothing is installed here."""
+"""What `make` and `.ci/run` print, install and run; these tests install nothing."""
 
 import os
 import re
@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import SLOWEST
+
 ROOT = Path(__file__).parents[1]
 
 
-def commands(target: str) -> str:
-    """What `make` would run for a target in a new clone."""
-    dry = ["make", "--dry-run", "--always-make", target]
+def commands(*words: str) -> str:
+    """The commands that `make` would run in a new clone."""
+    dry = ["make", "--dry-run", "--always-make", *words]
     return subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
@@ -22,8 +24,16 @@ def pins(name: str) -> set[str]:
     return set(re.findall(r"^([a-zA-Z0-9._-]+==.*?) \\$", text, re.MULTILINE))
 
 
+def test_help_fits_on_one_screen() -> None:
+    """`make` alone prints fewer than 24 lines of fewer than 80 columns."""
+    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert len(lines) < 24
+    assert max(map(len, lines)) < 80
+
+
 def test_the_demo_installs_what_the_main_job_needs() -> None:
-    """A few packages from a lock of its own; the tests add theirs to the same environment."""
+    """`make demo` installs a few packages from its own lock; `make test` adds to them."""
     demo, test = commands("demo"), commands("test")
     assert re.findall(r"requirements/\w+", demo) == ["requirements/demo"]
     assert re.findall(r"requirements/\w+", test) == ["requirements/demo", "requirements/dev"]
@@ -34,15 +44,57 @@ def test_the_demo_installs_what_the_main_job_needs() -> None:
 
 @pytest.mark.parametrize("target", ["demo", "test", "check", "lint", "typecheck"])
 def test_no_target_installs_on_the_machine_unasked(target: str) -> None:
-    """A browser comes with `make browser` alone."""
-    said = commands(target)
-    assert "apt-get" not in said
-    assert "playwright install" not in said
-    assert "apt-get" in commands("browser")
+    """Only `make browser` installs a browser, and it says so first."""
+    assert "apt-get" not in commands(target)
+    assert "playwright install" not in commands(target)
+    browser = commands("browser")
+    assert browser.index("installing Chromium") < browser.index("apt-get update")
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        ("contract", "tests.contract.over_socket"),
+        ("contract AGAINST=live", "tests.contract.live"),
+        ("contract AGAINST=prism", "pytest tests/contract/against_prism.py"),
+        ("stress KIND=fuzz", "stress.fuzz"),
+        ("faults", "stress.faults"),
+        ("bench", "benchmarks.run"),
+        ("bench-quick", "benchmarks.run --quick"),
+        ("bench SUITE=quick", "benchmarks.run --quick"),
+        ("bench SUITE=million", "benchmarks.million"),
+    ],
+)
+def test_a_variable_chooses_what_is_run(words: str, command: str) -> None:
+    """AGAINST=, KIND= and SUITE= each have a default, and choose one command."""
+    assert commands(*words.split()).rstrip().endswith(f"-m {command}")
+
+
+@pytest.mark.parametrize("words", ["contract AGAINST=x", "stress KIND=x", "bench SUITE=x"])
+def test_an_unknown_value_is_an_error(words: str) -> None:
+    """The message says where the values are listed."""
+    command = ["make", *words.split()]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "`make` lists the values" in done.stdout
+
+
+def test_stress_runs_every_kind_by_default() -> None:
+    """Without KIND=, `make stress` runs each module of stress/ that is a command."""
+    kinds = re.findall(r"-m stress\.(\w+)", commands("stress"))
+    runnable = {
+        path.stem for path in (ROOT / "stress").glob("*.py") if "__main__" in path.read_text()
+    }
+    assert set(kinds) == runnable
+
+
+def test_the_files_that_start_first_exist() -> None:
+    """A renamed test file keeps its place in the order of `make test`."""
+    assert all((ROOT / "tests" / name).exists() for name in SLOWEST)
 
 
 def test_ci_has_a_browser_before_the_tests_run(tmp_path: Path) -> None:
-    """In a step of its own; without one the tests that need it fail there."""
+    """`.ci/run` installs it in its own step; the tests that need one fail without it there."""
     log = tmp_path / "log"
     make = tmp_path / "make"
     make.write_text(f'#!/bin/sh\necho "CI=$CI make $*" >> {log}\n')

@@ -1,4 +1,4 @@
-"""The package from outside: imports, public names, layers, types."""
+"""The package from outside: imports, public names, types, size of modules."""
 
 import ast
 import importlib
@@ -19,7 +19,7 @@ HEAVY = {"numpy", "httpx", GENERATED, "PIL", "attrs", "orjson", "stamina"}
 
 
 def loaded_by(code: str) -> set[str]:
-    """Which of the heavy packages are loaded after `code`, in a fresh interpreter."""
+    """The heavy packages that `code` loads in a fresh interpreter."""
     ending = f"; import sys; print(*({HEAVY!r} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code + ending], capture_output=True, text=True, check=True
@@ -28,20 +28,20 @@ def loaded_by(code: str) -> set[str]:
 
 
 def test_importing_does_no_work() -> None:
-    """No numpy, no generated models, no adapter, no Pillow, no httpx."""
+    """Importing the package loads none of the heavy packages."""
     assert loaded_by("import openrouter_embeddings") == set()
     names = "InputError, Image, Audio, Video, File, Content"
     assert loaded_by(f"from openrouter_embeddings import {names}") == set()
 
 
 def test_a_client_loads_what_it_needs_and_no_more() -> None:
-    """Pillow only comes with an image that is shrunk."""
+    """A client loads no Pillow; only an image that is resized does."""
     assert "PIL" not in loaded_by("import openrouter_embeddings as o; o.Client('k')")
     assert "numpy" in loaded_by("import openrouter_embeddings as o; o.Client")
 
 
 def test_every_public_name_is_there() -> None:
-    """`__all__`, `dir()` and what can be had are the same."""
+    """`__all__` and `dir()` agree, and every name in them exists."""
     assert dir(ore) == sorted(ore.__all__)
     for name in ore.__all__:
         assert getattr(ore, name) is not None
@@ -50,7 +50,7 @@ def test_every_public_name_is_there() -> None:
 
 
 def test_every_error_is_public_and_in_the_tree() -> None:
-    """Nothing of the tree is left out of `__all__`, and everything in it has one root."""
+    """`__all__` has every error class, and all of them share one base class."""
     tree = {
         name: value
         for name, value in vars(errors).items()
@@ -65,7 +65,7 @@ def test_every_error_is_public_and_in_the_tree() -> None:
 
 
 def test_errors_survive_pickling() -> None:
-    """They cross process boundaries with all they know."""
+    """An error keeps its message and attributes when it crosses a process boundary."""
     import pickle
 
     error = ore.RateLimitError("slow", status=429, retry_after=2.0, inputs=[3, 4, 5, 9])
@@ -74,20 +74,20 @@ def test_errors_survive_pickling() -> None:
     assert vars(again) == vars(error)
 
 
-def test_the_default_address_is_the_contracts() -> None:
-    """The published server."""
+def test_the_default_base_url_is_the_contracts() -> None:
+    """The client's default is the server that the contract names."""
     assert [server["url"] for server in contract()["servers"]] == [BASE_URL]
 
 
-def test_markers_for_type_checkers_ship() -> None:
-    """Both packages say that they are typed."""
+def test_both_packages_ship_py_typed() -> None:
+    """Type checkers find the marker in the wrapper and in the generated package."""
     for name in ("openrouter_embeddings", "openrouter_embeddings_api"):
         package = importlib.import_module(name)
         assert (Path(package.__file__ or "").parent / "py.typed").exists()
 
 
 def test_the_wrapper_names_two_classes_of_the_generated_package() -> None:
-    """Any other could be missing, or called otherwise, in another edition of the specification."""
+    """Other classes may be missing or renamed in another edition of the specification."""
     named = set()
     for path in (ROOT / "wrapper").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -97,7 +97,17 @@ def test_the_wrapper_names_two_classes_of_the_generated_package() -> None:
 
 
 def test_no_module_is_too_long() -> None:
-    """A module that does not fit into a head is two."""
-    for root in ("wrapper", "tools", "tests", "examples"):
+    """A hand-written Python module has at most 500 lines."""
+    for root in ("wrapper", "tools", "stress", "benchmarks", "tests", "examples"):
         for path in (ROOT / root).rglob("*.py"):
             assert len(path.read_text().splitlines()) <= 500, path
+
+
+def test_every_path_in_the_architecture_exists() -> None:
+    """ARCHITECTURE.md names files and folders of the repository or of the wrapper, no others."""
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    wrapper = ROOT / "wrapper" / "openrouter_embeddings"
+    paths = re.findall(r"[\w/.-]*\w\.(?:py|toml|yaml)\b|[\w/.-]+/(?=[`\s])", text)
+    assert len(paths) > 50
+    for path in paths:
+        assert (ROOT / path).exists() or (wrapper / path).exists(), path

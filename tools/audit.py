@@ -1,4 +1,4 @@
-"""Part of `make lint`: known vulnerabilities in what is locked, as far as anybody can be asked."""
+"""Part of `make lint`: known vulnerabilities of the locked packages, if pip-audit is online."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SECONDS = 60
 
 
 def report() -> dict[str, Any] | None:
-    """What pip-audit says; None where the advisories cannot be reached."""
+    """The report of pip-audit, or None if it cannot reach the advisories."""
     command = [sys.executable, "-m", "pip_audit", "--requirement", str(LOCKED), "--disable-pip"]
     command += ["--no-deps", "--format", "json", "--progress-spinner", "off", "--timeout", "5"]
     try:
@@ -28,24 +28,24 @@ def report() -> dict[str, Any] | None:
 
 
 def verdict(found: dict[str, Any] | None) -> tuple[int, list[str]]:
-    """Exit status, and lines to print."""
+    """The exit status and the lines to print."""
     dependencies = found["dependencies"] if found else []
     asked = [dependency for dependency in dependencies if "vulns" in dependency]
     if not asked:
-        return 0, ["audit: skipped, the advisories cannot be reached from here"]
+        return 0, ["audit: skipped, because pip-audit cannot reach the advisories from here"]
     lines = [
         f"audit: {dependency['name']} {dependency['version']}: {vulnerability['id']}, "
-        f"mended in {', '.join(vulnerability['fix_versions']) or 'no version'}"
+        f"fixed in {', '.join(vulnerability['fix_versions']) or 'no version'}"
         for dependency in asked
         for vulnerability in dependency["vulns"]
     ]
     if lines:
         return 1, lines
-    return 0, [f"audit: nothing is known against {len(asked)} of {len(dependencies)} packages"]
+    return 0, [f"audit: no known vulnerability in {len(asked)} of {len(dependencies)} packages"]
 
 
 def main() -> int:
-    """0 when nothing is known, or nobody can be asked."""
+    """Print the result; return 1 if a locked package has a known vulnerability."""
     status, lines = verdict(report())
     print("\n".join(lines))
     return status

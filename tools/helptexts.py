@@ -1,4 +1,4 @@
-"""`make docs`: the --help texts of `orembed`, written into docs/cli.md."""
+"""`make docs`: write the --help texts of `orembed` into docs/cli.md."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ COMMANDS = ((), ("embed",), ("run",), ("search",), ("info",), ("map",), ("serve"
 
 
 def page() -> str:
-    """docs/cli.md as it should be."""
+    """The text of docs/cli.md."""
     sections = ["# `orembed`\n\nWritten by `make docs` from the command itself.\n"]
     for words in COMMANDS:
         done = subprocess.run(

@@ -11,7 +11,7 @@ from typing import Any
 
 import openrouter_embeddings as ore
 import pytest
-from openrouter_embeddings.client import _throttle
+from openrouter_embeddings.client import _clock, _throttle
 from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.testing import Service
 from openrouter_embeddings.transport import _sync_backend
@@ -26,7 +26,7 @@ def test_close_wakes_waiting_requests(
     kind: Kind, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`close` ends requests in a backoff or in the queue, however long their Retry-After is."""
-    monkeypatch.setattr(_throttle, "clock", _throttle.Clock())
+    monkeypatch.setattr(_clock, "clock", _clock.Clock())
     monkeypatch.setattr("stamina._config.CONFIG._testing", None)
     waits = threading.Event()
     fault = Fault("status", status=429, retry_after=200, requests=[0])

@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 import openrouter_embeddings as ore
 import pytest
-from openrouter_embeddings.client import _throttle
+from openrouter_embeddings.client import _clock, _throttle
 from openrouter_embeddings.client._call import CallState, RequestState
 from openrouter_embeddings.client._throttle import AsyncThrottle, Throttle, _RequestQueue, _Waiter
 from openrouter_embeddings.core.batching import Batch
@@ -333,7 +333,7 @@ class _HonestClock(JumpingClock):
 def test_waiting_for_a_time_does_not_poll(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     """A waiting request does not wake itself again and again, which would block asyncio's loop."""
     clock = _HonestClock()
-    monkeypatch.setattr(_throttle, "clock", clock)
+    monkeypatch.setattr(_clock, "clock", clock)
     service = Service(Fault("status", status=429, retry_after=4, requests=[0]))
 
     async def run() -> None:

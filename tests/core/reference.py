@@ -1,6 +1,6 @@
 """The simplest correct decoder: standard library only, one value after another.
 
-tests/core/test_fuzz.py and `make fuzz` compare `core/decode.py` with it.
+tests/core/test_fuzz.py and `make stress` compare `core/decode.py` with it.
 """
 
 import binascii

@@ -172,7 +172,7 @@ def test_performance_md_has_the_figures_of_the_benchmark() -> None:
 
 
 def test_performance_md_has_the_figures_of_the_comparison_of_jobs() -> None:
-    """They match docs/performance-corpus.json, which `make bench-corpus` writes."""
+    """They match docs/performance-corpus.json, which `make bench SUITE=corpus` writes."""
     figures = json.loads((ROOT / "docs" / "performance-corpus.json").read_text())
     page = (ROOT / "docs" / "performance.md").read_text()
     assert (

@@ -1,4 +1,4 @@
-"""What `make lint` makes of pip-audit's answers."""
+"""`make lint` turns pip-audit's report into lines and an exit status."""
 
 from typing import Any
 
@@ -18,19 +18,19 @@ BAD = {
 @pytest.mark.parametrize(
     ("dependencies", "status", "line"),
     [
-        ([BAD, CLEAN], 1, "audit: old 1.0: PYSEC-2026-1, mended in 1.1"),
-        ([CLEAN, UNKNOWN], 0, "audit: nothing is known against 1 of 2 packages"),
-        ([UNKNOWN], 0, "audit: skipped, the advisories cannot be reached from here"),
+        ([BAD, CLEAN], 1, "audit: old 1.0: PYSEC-2026-1, fixed in 1.1"),
+        ([CLEAN, UNKNOWN], 0, "audit: no known vulnerability in 1 of 2 packages"),
+        ([UNKNOWN], 0, "audit: skipped, because pip-audit cannot reach the advisories from here"),
     ],
 )
-def test_a_vulnerability_fails_and_silence_is_said(
+def test_a_vulnerability_fails_and_missing_advisories_are_reported(
     dependencies: list[dict[str, Any]], status: int, line: str
 ) -> None:
-    """Whoever cannot be asked has not said that all is well."""
+    """Only a known vulnerability fails; packages without advisories are counted or reported."""
     assert verdict({"dependencies": dependencies}) == (status, [line])
 
 
-def test_no_answer_at_all_is_said() -> None:
-    """The service could not be reached, or said something else."""
+def test_a_missing_report_is_reported_as_skipped() -> None:
+    """Without a report, `make lint` says that the audit was skipped."""
     assert verdict(None)[0] == 0
     assert "skipped" in verdict(None)[1][0]

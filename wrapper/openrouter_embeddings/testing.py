@@ -24,7 +24,7 @@ import httpx
 
 from openrouter_embeddings.local.servers.in_process import LocalTransport
 
-from .client import AsyncClient, Client, _throttle
+from .client import AsyncClient, Client, _clock
 from .core.options import check_option_names
 from .local.contract import Contract
 from .local.faults import Fault, Faults
@@ -101,10 +101,10 @@ class Service:
 
 
 def _now() -> float:
-    return _throttle.clock.now()  # look it up now: `no_waiting` replaces the clock
+    return _clock.clock.now()  # look it up now: `no_waiting` replaces the clock
 
 
-class JumpingClock(_throttle.Clock):
+class JumpingClock(_clock.Clock):
     """A clock that jumps ahead whenever somebody waits, so that nobody does.
 
     Attributes:
@@ -135,11 +135,11 @@ class JumpingClock(_throttle.Clock):
 @contextmanager
 def no_waiting() -> Iterator[JumpingClock]:
     """Skip the waits before retries and requests, in the whole process; nothing else changes."""
-    before, _throttle.clock = _throttle.clock, JumpingClock()
+    before, _clock.clock = _clock.clock, JumpingClock()
     try:
-        yield _throttle.clock
+        yield _clock.clock
     finally:
-        _throttle.clock = before
+        _clock.clock = before
 
 
 if find_spec("pytest"):

@@ -18,7 +18,7 @@ from openrouter_embeddings.inputs import Content
 from openrouter_embeddings.media import load_content
 from openrouter_embeddings.transport import AsyncTransport
 
-from . import _base, _throttle
+from . import _base, _clock
 from ._base import BaseClient, with_input_type
 from ._call import CallState, RequestState, sleep_with
 from ._throttle import AsyncThrottle
@@ -249,7 +249,7 @@ class AsyncClient(BaseClient["httpx.AsyncClient"]):
     async def _attempt(self, request: RequestState) -> Decoded:
         throttle = self._bind_to_loop()
         async for attempt in stamina.retry_context(**request.retry_options):
-            sleep_with(attempt, partial(_throttle.clock.wait_async, self._closing))
+            sleep_with(attempt, partial(_clock.clock.wait_async, self._closing))
             with attempt:
                 request.backoff = attempt.next_wait
                 async with throttle.acquire(request) as timeout:

@@ -30,7 +30,7 @@ from openrouter_embeddings.errors import (
 )
 from openrouter_embeddings.result import Usage
 
-from . import _throttle
+from . import _clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,7 +82,7 @@ class CallState:
         self._usage = Usage()
         self._width: int | None = None
         deadline = options.deadline
-        self._ends_at = None if deadline is None else _throttle.clock.now() + deadline
+        self._ends_at = None if deadline is None else _clock.clock.now() + deadline
         self._process = os.getpid()
 
     def bind_to_process(self) -> None:
@@ -109,7 +109,7 @@ class CallState:
 
     def remaining(self) -> float:
         """Seconds until the deadline; infinite without one."""
-        return math.inf if self._ends_at is None else self._ends_at - _throttle.clock.now()
+        return math.inf if self._ends_at is None else self._ends_at - _clock.clock.now()
 
     def spend(self, usage: Usage) -> None:
         """Count what a response cost, valid or not. Any thread may call this."""

@@ -16,7 +16,7 @@ from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.media import load_content
 from openrouter_embeddings.transport import Transport
 
-from . import _base, _throttle
+from . import _base, _clock
 from ._base import BaseClient, with_input_type
 from ._call import CallState, RequestState, sleep_with
 from ._throttle import Throttle
@@ -261,7 +261,7 @@ class Client(BaseClient["httpx.Client"]):
 
     def _attempt(self, request: RequestState) -> Decoded:
         for attempt in stamina.retry_context(**request.retry_options):
-            sleep_with(attempt, partial(_throttle.clock.wait, request.call.ended))
+            sleep_with(attempt, partial(_clock.clock.wait, request.call.ended))
             with attempt:
                 request.backoff = attempt.next_wait
                 with self._throttle.acquire(request) as timeout:

@@ -12,7 +12,6 @@ import itertools
 import math
 import random
 import threading
-import time
 from collections import OrderedDict
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -21,6 +20,8 @@ from typing import TYPE_CHECKING
 from openrouter_embeddings.core.limiter import Limiter
 from openrouter_embeddings.core.retry_policy import is_overload, pause
 from openrouter_embeddings.errors import EmbeddingsError, RateLimitError, ResponseError
+
+from . import _clock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -31,25 +32,6 @@ if TYPE_CHECKING:
 # Clients that were told to wait equally long should not all come back at the same time.
 _JITTER = 0.1
 _ROUNDING = 1e-6  # seconds between two results for the same time
-
-
-class Clock:
-    """The time, and waiting. Tests replace it."""
-
-    def now(self) -> float:
-        """Seconds since an arbitrary start."""
-        return time.monotonic()
-
-    def wait(self, event: threading.Event, seconds: float) -> None:
-        """Wait until the event is set or the time has passed."""
-        event.wait(seconds)
-
-    async def wait_async(self, event: asyncio.Event, seconds: float) -> None:
-        """The same for asyncio."""
-        await _wait(event, seconds)
-
-
-clock: Clock = Clock()
 
 
 class _Waiter:
@@ -65,7 +47,7 @@ class _Waiter:
 
     def times(self) -> tuple[float, float]:
         """Seconds until the start and until the deadline. Raises as `check_can_start`."""
-        wait = self.starts_at - clock.now()
+        wait = self.starts_at - _clock.clock.now()
         return wait, self.request.check_can_start(wait)
 
 
@@ -138,7 +120,7 @@ class _RequestQueue:
 
     def start_ready(self) -> None:
         """Start, in order, every request that may start now."""
-        now = clock.now()
+        now = _clock.clock.now()
         while ready := [*self._ready(now)]:
             queue, waiter = min(ready, key=lambda pair: pair[1].number)
             try:
@@ -192,7 +174,7 @@ class _RequestQueue:
     def _update_limiter(
         self, limiter: Limiter, started_at: float, outcome: BaseException | None
     ) -> None:
-        now = clock.now()
+        now = _clock.clock.now()
         if outcome is None or isinstance(outcome, ResponseError):
             limiter.served(now, started_at)
         if not isinstance(outcome, EmbeddingsError):
@@ -251,7 +233,7 @@ class Throttle(_BaseThrottle):
             while waiter.started_at is None:
                 wait, remaining = waiter.times()
                 if math.isfinite(wait):
-                    clock.wait(wakeup, max(0.0, min(wait, remaining)))
+                    _clock.clock.wait(wakeup, max(0.0, min(wait, remaining)))
                 else:
                     wakeup.wait(remaining if math.isfinite(remaining) else None)
                 wakeup.clear()
@@ -293,9 +275,9 @@ class AsyncThrottle(_BaseThrottle):
             while waiter.started_at is None:
                 wait, remaining = waiter.times()
                 if math.isfinite(wait):
-                    await clock.wait_async(wakeup, max(0.0, min(wait, remaining)))
+                    await _clock.clock.wait_async(wakeup, max(0.0, min(wait, remaining)))
                 else:
-                    await _wait(wakeup, remaining)
+                    await _clock.wait(wakeup, remaining)
                 wakeup.clear()
                 self._queue.start_ready()
             yield request.timeout()
@@ -308,12 +290,3 @@ class AsyncThrottle(_BaseThrottle):
     def wake_all(self) -> None:
         """Let every waiter check whether its call has ended."""
         self._queue.wake_all()
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    """Wait until the event is set or the time, which may be infinite, has passed."""
-    try:
-        async with asyncio.timeout(seconds if math.isfinite(seconds) else None):
-            await event.wait()
-    except TimeoutError:
-        pass

@@ -1,4 +1,4 @@
-"""Every kind of fault, in one table: `FAULT_KINDS`. A new kind is one entry there.
+"""One fault of a script, and every kind in one table: `FAULT_KINDS`. A new kind is one entry there.
 
 `python -m stress.faults` writes the table of docs/reliability.md from these entries.
 """
@@ -16,10 +16,9 @@ from .respond import error_reply
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from .contract import Contract
-    from .faults import Fault
 
 
 Step: TypeAlias = bytes | float | Literal["head", "reset", "close"]
@@ -286,4 +285,66 @@ FAULT_KINDS: dict[str, FaultKind] = {
         "429 for more than `per_second` (default: 10) requests a second, `burst` (default: as "
         "many) of them at once; `retry_after` and `as_date` as for `status`",
     ),
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One entry of a script: what goes wrong, and for which requests.
+
+    Attributes:
+        kind: one of `FAULT_KINDS`; docs/reliability.md lists them.
+        requests: numbers of the requests that the fault strikes, from 0 in order of arrival.
+        probability: how likely the fault strikes any other request, from 0 to 1. Without
+            `requests` and `probability` it strikes every request.
+        status: the status of `status`, or the error code in `error-in-200`.
+        retry_after: seconds in the Retry-After header (default: no header).
+        as_date: whether Retry-After is an HTTP date instead of seconds.
+        at_most: inputs (`batch-cap`), bytes (`payload-cap`) or words (`token-cap`) that a request
+            may have.
+        text: `poison` refuses an input that contains this text.
+        per_second: requests that `rate-limit` admits per second.
+        burst: requests that `rate-limit` admits at once (default: as many as in a second).
+        seconds: how long `slow-headers`, `drip` and `stall` delay an answer.
+    """
+
+    kind: str
+    requests: Sequence[int] = ()
+    probability: float = 0.0
+    status: int = 503
+    retry_after: float | None = None
+    as_date: bool = False
+    at_most: int = 1
+    text: str = "poison"
+    per_second: float = 10.0
+    burst: float | None = None
+    seconds: float = 3600.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in FAULT_KINDS:
+            raise ValueError(f"unknown fault kind {self.kind!r}; use one of {KINDS}")
+        for name, (is_valid, expected) in _VALID.items():
+            if not is_valid(value := getattr(self, name)):
+                raise ValueError(f"fault {self.kind!r}: {name} must be {expected}, got {value!r}")
+
+
+def _is_number(value: object, least: float = 0.0) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= least
+
+
+KINDS = ", ".join(FAULT_KINDS)
+_VALID: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "requests": (
+        lambda v: isinstance(v, list | tuple | range) and all(type(n) is int for n in v),
+        "a list of request numbers",
+    ),
+    "probability": (lambda v: _is_number(v) and v <= 1, "a number from 0 to 1"),
+    "status": (lambda v: type(v) is int and 400 <= v <= 599, "a status from 400 to 599"),
+    "retry_after": (lambda v: v is None or _is_number(v), "a number of seconds"),
+    "as_date": (lambda v: isinstance(v, bool), "true or false"),
+    "at_most": (lambda v: type(v) is int and v >= 1, "a positive integer"),
+    "text": (lambda v: isinstance(v, str) and v != "", "a text that is not empty"),
+    "per_second": (lambda v: _is_number(v) and v > 0, "a positive number"),
+    "burst": (lambda v: v is None or (_is_number(v) and v > 0), "a positive number"),
+    "seconds": (_is_number, "a number of seconds"),
 }

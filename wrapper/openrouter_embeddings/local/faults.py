@@ -27,82 +27,22 @@ import threading
 import tomllib
 from collections import Counter
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
-from .fault_kinds import FAULT_KINDS, Bucket, FaultedReply, LimitedRequest
+from .fault_kinds import FAULT_KINDS, KINDS, Bucket, Fault, FaultedReply, LimitedRequest
 from .models import MODELS
 from .reply import LocalReply, Refusal
 from .respond import error_reply, respond
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from .contract import Contract
     from .models import Model
 
-
-@dataclass(frozen=True)
-class Fault:
-    """One entry of a script: what goes wrong, and for which requests.
-
-    Attributes:
-        kind: one of `FAULT_KINDS`; docs/reliability.md lists them.
-        requests: numbers of the requests that the fault strikes, from 0 in order of arrival.
-        probability: how likely the fault strikes any other request, from 0 to 1. Without
-            `requests` and `probability` it strikes every request.
-        status: the status of `status`, or the error code in `error-in-200`.
-        retry_after: seconds in the Retry-After header (default: no header).
-        as_date: whether Retry-After is an HTTP date instead of seconds.
-        at_most: inputs (`batch-cap`), bytes (`payload-cap`) or words (`token-cap`) that a request
-            may have.
-        text: `poison` refuses an input that contains this text.
-        per_second: requests that `rate-limit` admits per second.
-        burst: requests that `rate-limit` admits at once (default: as many as in a second).
-        seconds: how long `slow-headers`, `drip` and `stall` delay an answer.
-    """
-
-    kind: str
-    requests: Sequence[int] = ()
-    probability: float = 0.0
-    status: int = 503
-    retry_after: float | None = None
-    as_date: bool = False
-    at_most: int = 1
-    text: str = "poison"
-    per_second: float = 10.0
-    burst: float | None = None
-    seconds: float = 3600.0
-
-    def __post_init__(self) -> None:
-        if self.kind not in FAULT_KINDS:
-            raise ValueError(f"unknown fault kind {self.kind!r}; use one of {_KINDS}")
-        for name, (is_valid, expected) in _VALID.items():
-            if not is_valid(value := getattr(self, name)):
-                raise ValueError(f"fault {self.kind!r}: {name} must be {expected}, got {value!r}")
-
-
-def _is_number(value: object, least: float = 0.0) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= least
-
-
-_KINDS = ", ".join(FAULT_KINDS)
-_VALID: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "requests": (
-        lambda v: isinstance(v, list | tuple | range) and all(type(n) is int for n in v),
-        "a list of request numbers",
-    ),
-    "probability": (lambda v: _is_number(v) and v <= 1, "a number from 0 to 1"),
-    "status": (lambda v: type(v) is int and 400 <= v <= 599, "a status from 400 to 599"),
-    "retry_after": (lambda v: v is None or _is_number(v), "a number of seconds"),
-    "as_date": (lambda v: isinstance(v, bool), "true or false"),
-    "at_most": (lambda v: type(v) is int and v >= 1, "a positive integer"),
-    "text": (lambda v: isinstance(v, str) and v != "", "a text that is not empty"),
-    "per_second": (lambda v: _is_number(v) and v > 0, "a positive number"),
-    "burst": (lambda v: v is None or (_is_number(v) and v > 0), "a positive number"),
-    "seconds": (_is_number, "a number of seconds"),
-}
+__all__ = ["Bill", "Fault", "Faults"]
 
 
 @dataclass(frozen=True)
@@ -155,7 +95,7 @@ class Faults:
                 known = ", ".join(sorted(options))
                 raise ValueError(f"fault {number}: unknown key {names}; use {known}")
             if "kind" not in entry:
-                raise ValueError(f"fault {number}: kind is missing; use one of {_KINDS}")
+                raise ValueError(f"fault {number}: kind is missing; use one of {KINDS}")
         if type(seed := script.get("seed", 0)) is not int:
             raise ValueError(f"seed must be an integer, got {seed!r}")
         return cls([Fault(**entry) for entry in entries], seed)

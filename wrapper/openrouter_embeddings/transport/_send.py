@@ -79,7 +79,7 @@ class _BaseTransport(ABC, Generic[H]):
         make: makes the connections; None if the caller brought an httpx client.
     """
 
-    _httpx_class: ClassVar[type[httpx.Client] | type[httpx.AsyncClient]]
+    _httpx_class: ClassVar[type[httpx.Client | httpx.AsyncClient]]
 
     def __init__(
         self, base_url: str, key: Secret, client: H | None, *, allow_http: bool = False
