@@ -180,12 +180,13 @@ def test_a_job_with_other_parameters_is_refused(source: Path, tmp_path: Path) ->
     target = tmp_path / "t.npy"
     with pytest.raises(ore.PaymentRequiredError):
         run(source, target, Fault("status", status=402, requests=[3]))
-    for changed, said in (
+    changes: list[tuple[dict[str, Any], str]] = [
         ({"model": "local/minilm"}, "model: 'local/hash', now 'local/minilm'"),
         ({"dimensions": 9}, "asked_dimensions: 8, now 9"),
         ({"column": "more"}, "column: 'text', now 'more'"),
-    ):
-        with pytest.raises(jobs.JobError, match=said):
+    ]
+    for changed, message in changes:
+        with pytest.raises(jobs.JobError, match=message):
             run(source, target, **changed)
     pq.write_table(TABLE.slice(1), source)
     with pytest.raises(jobs.JobError, match="the source's path or contents changed"):
