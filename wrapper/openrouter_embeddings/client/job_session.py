@@ -11,6 +11,7 @@ from .workers import WorkerFuture, Workers
 
 if TYPE_CHECKING:
     from openrouter_embeddings.core.budget import Budget
+    from openrouter_embeddings.core.limiter import Limiter
     from openrouter_embeddings.core.options import EmbedOptions, Options
     from openrouter_embeddings.result import EmbeddingResult
 
@@ -38,8 +39,10 @@ class JobSession:
     def __init__(self, client: Client, options: EmbedOptions, budget: Budget | None) -> None:
         resolved = resolve_options(client, options)
         client._renew_after_fork()
-        self.limiter = client._throttle.limiter(resolved.model)
-        self.shared_budget = None if budget is None else SharedBudget(budget, threading.Lock())
+        self.limiter: Limiter = client._throttle.limiter(resolved.model)
+        self.shared_budget: SharedBudget | None = (
+            None if budget is None else SharedBudget(budget, threading.Lock())
+        )
         self._client = client
         self._options = options
         self._workers: Workers[EmbeddingResult] = Workers(resolved.concurrency)
