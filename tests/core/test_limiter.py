@@ -97,6 +97,14 @@ def test_a_constant_share_of_429s_does_not_slow_it_down(
     assert outcome.answered >= 0.9 * (1 - unlucky) * concurrency / latency * 240
 
 
+def test_chance_rarely_looks_like_a_limit() -> None:
+    """In the first 15 seconds too, 10 % of 429s cost less than a fifth of the speed."""
+    possible = 0.9 * 16 / 0.014 * 15
+    for seed in range(40):
+        outcome = simulate(None, 0.014, 16, unlucky=0.1, seconds=15, seed=seed)
+        assert outcome.answered >= 0.8 * possible, seed
+
+
 @pytest.mark.parametrize("unlucky", [0.01, 0.02, 0.05, 0.1])
 @pytest.mark.parametrize("rate", [50, 200])
 def test_a_limit_is_found_behind_a_constant_share_of_429s(rate: float, unlucky: float) -> None:

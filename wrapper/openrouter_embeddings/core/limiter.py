@@ -120,17 +120,24 @@ class Limiter:
         second = _SECOND * min(self.rate, self._measured(now))
         if requests < max(_FEW if searching else _REQUESTS, second):
             return False
-        usual = self._usual()
-        if usual is None:
+        if (usual := self._usual()) is None:
             return True
-        expected = usual * requests
-        return self._refused - expected < _DOUBT + _DEVIATIONS / 2 * math.sqrt(expected)
+        expected, deviation = usual
+        return self._refused - expected < _DOUBT + deviation
 
-    def _usual(self) -> float | None:
-        """The share refused at slower paces; None if there were none recently."""
+    def _usual(self) -> tuple[float, float] | None:
+        """The refusals to expect from slower paces, and the standard deviation of the difference.
+
+        None if there were no slower paces recently. The difference of two Poisson variables: the
+        share at slower paces is an estimate too.
+        """
         slower = [pace for pace in self._past if pace.rate < self.rate]
         requests = sum(pace.requests for pace in slower)
-        return sum(pace.refused for pace in slower) / requests if requests else None
+        if not requests:
+            return None
+        ratio = (self._answered + self._refused) / requests
+        expected = ratio * sum(pace.refused for pace in slower)
+        return expected, math.sqrt(expected * (1 + ratio))
 
     def overloaded(self, now: float, began: float, retry_after: float | None) -> None:
         """Record a refusal for lack of capacity, and allow fewer requests in flight.
@@ -169,13 +176,12 @@ class Limiter:
             if requests < _REQUESTS:
                 return 0.0
             return refused / requests  # nothing to compare with yet
-        usual = self._usual()
-        if usual is None:
+        if (usual := self._usual()) is None:
             return 0.0
-        expected = usual * requests
-        if refused - expected < _REFUSED + _DEVIATIONS * math.sqrt(expected):
+        expected, deviation = usual
+        if refused - expected < _REFUSED + _DEVIATIONS * deviation:
             return 0.0
-        return max(share - usual, _FINEST)
+        return max(share - expected / requests, _FINEST)
 
     def _slow_down(self, now: float, excess: float) -> None:
         if math.isinf(self.rate):
