@@ -5,6 +5,7 @@ Reports wrong, missing and duplicate rows, repeated requests, memory, goodput an
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import tempfile
@@ -12,7 +13,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import openrouter_embeddings as ore
@@ -28,25 +29,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TEXTS, BATCH, CONCURRENCY, WIDTH = 200_000, 128, 32, 64
-# Together they strike 5 % of all requests, each as likely as any other.
-FAULTS = [
-    *('kind = "status"\nstatus = 429', 'kind = "status"\nstatus = 429\nretry_after = 1'),
-    *('kind = "status"\nstatus = 500', 'kind = "status"\nstatus = 502', 'kind = "html"'),
-    *('kind = "status"\nstatus = 503\nretry_after = 1', 'kind = "status"\nstatus = 529'),
-    *('kind = "error-in-200"\nstatus = 502', 'kind = "empty-data"', 'kind = "missing-item"'),
-    *('kind = "shuffled"', 'kind = "floats"', 'kind = "duplicate-index"', 'kind = "null-vector"'),
-    *(
-        'kind = "truncated-json"',
-        'kind = "nan-vector"',
-        'kind = "zero-vector"',
-        'kind = "broken-base64"',
-    ),
-    *(
-        'kind = "truncated-json"',
-        'kind = "stall"\nseconds = 30',
-        'kind = "slow-headers"\nseconds = 2',
-    ),
-    *('kind = "reset-before-headers"', 'kind = "reset-mid-body"', 'kind = "accept-and-close"'),
+STRIDE = 20  # every so many requests one is struck, which makes 5 %
+# A response that fails validation is requested only once more, and two in a row end the stream.
+# A repeated request comes less than two strides later, so at least two other faults lie between.
+INVALID = (
+    *("empty-data", "missing-item", "duplicate-index", "truncated-json"),
+    *("null-vector", "nan-vector", "zero-vector", "broken-base64"),
+)
+OTHERS: list[dict[str, Any]] = [
+    *({"kind": "status", "status": status} for status in (429, 500, 502, 529)),
+    *({"kind": "status", "status": status, "retry_after": 1} for status in (429, 503)),
+    {"kind": "error-in-200", "status": 502},
+    {"kind": "stall", "seconds": 30},
+    {"kind": "slow-headers", "seconds": 2},
+    *({"kind": kind} for kind in ("html", "shuffled", "floats", "accept-and-close")),
+    *({"kind": kind} for kind in ("reset-before-headers", "reset-mid-body")),
+]
+FAULTS: list[dict[str, Any]] = [
+    fault
+    for number, kind in enumerate(INVALID)
+    for fault in ({"kind": kind}, *OTHERS[2 * number : 2 * number + 2])
 ]
 
 
@@ -68,9 +70,11 @@ def resident() -> float:
 
 def soak() -> tuple[list[str], bool]:
     """Embed a long stream through faults: lines of results, and whether the test passed."""
-    script = "seed = 11\n" + "".join(
-        f"[[fault]]\n{kind}\nprobability = {0.05 / len(FAULTS)}\n" for kind in FAULTS
-    )
+    struck = range(0, 2 * TEXTS // BATCH, STRIDE)
+    script = "seed = 11\n"
+    for number, fault in enumerate(FAULTS):
+        options = {**fault, "requests": [*struck[number :: len(FAULTS)]]}
+        script += "[[fault]]\n" + "".join(f"{n} = {json.dumps(v)}\n" for n, v in options.items())
     seen = np.zeros(TEXTS, np.uint8)
     wrong, memory = 0, []
     usage, began = ore.Usage(), time.monotonic()
