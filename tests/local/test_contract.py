@@ -1,7 +1,9 @@
 """The stand-in follows the contract of any edition, in what it accepts and what it answers."""
 
+import copy
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,10 @@ from openrouter_embeddings.local.faults import Fault, Faults
 from openrouter_embeddings.local.respond import respond
 from openrouter_embeddings.testing import Service
 
-from tests.newest import MEDIA, ContractEditor, newest, newest_document, validate
+from tests.newest import MEDIA, PARTS, newest, validate
+from tests.tools.edits import keep_alternatives
+from tests.tools.published_document import DocumentEditor, edited
+from tests.tools.random_edits import schemas_below
 from tools import editions
 
 AUTH = {"authorization": "Bearer anything"}
@@ -24,9 +29,10 @@ def published() -> Contract:
     return Contract(editions.parse_edition(PUBLISHED.read_bytes()).contract)
 
 
+@cache
 def with_ranges() -> Contract:
     """A contract that documents 5XX and `default` instead of single error statuses."""
-    document = newest_document()
+    document = copy.deepcopy(newest().document)
     responses = document["paths"]["/embeddings"]["post"]["responses"]
     client, server = responses["400"], responses["500"]
     for status in [status for status in responses if status != "200"]:
@@ -35,28 +41,24 @@ def with_ranges() -> Contract:
     return Contract(document)
 
 
+@cache
 def demanding() -> Contract:
     """A contract that requires every field of its answers and allows no others."""
-    document = newest_document()
-    places = ContractEditor(document)
-    for status in places.operation["responses"]:
-        _demand(places, places.response(status))
+    document = copy.deepcopy(newest().document)
+    seen: set[int] = set()
+    for answer in document["paths"]["/embeddings"]["post"]["responses"].values():
+        whole = (answer["content"]["application/json"], "schema")
+        for holder, key in schemas_below(document, whole, seen):
+            if "properties" in (schema := holder[key]):
+                schema["required"] = sorted(schema["properties"])
+                schema["additionalProperties"] = False
     return Contract(document)
 
 
-def _demand(places: ContractEditor, schema: dict[str, Any]) -> None:
-    for one in places.below(schema):
-        if "properties" in one:
-            one["required"] = sorted({*one["properties"]})
-            one["additionalProperties"] = False
-            for inner in one["properties"].values():
-                _demand(places, inner)
-
-
+@cache
 def with_more() -> Contract:
     """A contract that requires unknown fields of every type."""
-    document = newest_document()
-    places = ContractEditor(document)
+    editor = DocumentEditor(newest().document)
     new = {
         "count": {"type": "integer", "minimum": 1},
         "level": {"enum": ["low", "high"]},
@@ -66,11 +68,11 @@ def with_more() -> Contract:
         "share": {"type": "number"},
         "final": {"type": "boolean"},
     }
-    for status in places.operation["responses"]:
-        answer = places.object_of(places.response(status))
+    for status in editor.operation["responses"]:
+        answer = editor.object_at(f"response {status}")
         answer["properties"] = {**answer["properties"], **new}
         answer["required"] = [*answer["required"], *new]
-    return Contract(document)
+    return Contract(editor.document)
 
 
 CONTRACTS: dict[str, Callable[[], Contract]] = {
@@ -171,16 +173,7 @@ def test_an_edition_accepts_the_parts_that_it_has(part: str) -> None:
     }
     raw = json.dumps(request).encode()
     assert respond(raw, AUTH, newest()).status == 200
-    without = newest_document()
-    places = ContractEditor(without)
-    content = places.property_of(places.property_of(places.request, "input"), "content")
-    parts = places.resolved(content["items"])
-    key = "oneOf" if "oneOf" in parts else "anyOf"
-    parts[key] = [
-        one
-        for one in parts[key]
-        if not {*MEDIA} & {*places.property_of(one, "type").get("enum", ())}
-    ]
+    without = edited(newest().document, keep_alternatives(PARTS, 2))
     refused = respond(raw, AUTH, Contract(without))
     assert refused.status == 400
     message = json.loads(refused.body)["error"]["message"]

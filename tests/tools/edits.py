@@ -1,353 +1,284 @@
 """Edits of a published document; each raises NotApplicable with a reason if it cannot apply."""
 
 import copy
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 from tests.tools.published_document import DocumentEditor, Edit, NotApplicable, Schema
 from tools.openapi import mappings, resolve
 
+P = ParamSpec("P")
 _NULLS: list[Schema] = [{"type": "null"}, {"nullable": True}]
 
 
-def add_field(place: str, name: str, schema: Schema, *, required: bool = False) -> Edit:
+def edit(change: Callable[Concatenate[DocumentEditor, P], None]) -> Callable[P, Edit]:
+    """Decorate a function so that a call with all arguments but the editor returns an edit."""
+
+    def edit_with(*arguments: P.args, **options: P.kwargs) -> Edit:
+        return lambda editor: change(editor, *arguments, **options)
+
+    return edit_with
+
+
+@edit
+def add_field(
+    editor: DocumentEditor, place: str, name: str, schema: Schema, *, required: bool = False
+) -> None:
     """Add a field as the first of an object."""
-
-    def edit(parse_edition: DocumentEditor) -> None:
-        holder = parse_edition.object_at(place)
-        if name in holder["properties"]:
-            raise NotApplicable(f"{place} already has {name}")
-        holder["properties"] = {name: copy.deepcopy(schema), **holder["properties"]}
-        if required:
-            holder["required"] = [name, *holder.get("required", [])]
-
-    return edit
+    holder = editor.object_at(place)
+    if name in holder["properties"]:
+        raise NotApplicable(f"{place} already has {name}")
+    holder["properties"] = {name: copy.deepcopy(schema), **holder["properties"]}
+    if required:
+        holder["required"] = [name, *holder.get("required", [])]
 
 
-def remove(place: str, name: str) -> Edit:
+@edit
+def remove(editor: DocumentEditor, place: str, name: str) -> None:
     """Remove a field."""
-
-    def edit(parse_edition: DocumentEditor) -> None:
-        holder = parse_edition.object_at(place)
-        if name not in holder["properties"]:
-            raise NotApplicable(f"{place} has no {name}")
-        del holder["properties"][name]
-        if name in holder.get("required", []):
-            holder["required"].remove(name)
-
-    return edit
+    holder = editor.object_at(place)
+    if name not in holder["properties"]:
+        raise NotApplicable(f"{place} has no {name}")
+    del holder["properties"][name]
+    if name in holder.get("required", []):
+        holder["required"].remove(name)
 
 
-def require(place: str, name: str, *, required: bool = True) -> Edit:
+@edit
+def require(editor: DocumentEditor, place: str, name: str, *, required: bool = True) -> None:
     """Make a field required or optional."""
-
-    def edit(parse_edition: DocumentEditor) -> None:
-        holder = parse_edition.object_at(place)
-        names = holder.setdefault("required", [])
-        if (name in names) == required or name not in holder["properties"]:
-            raise NotApplicable(f"{place}.{name} does not change, or does not exist")
-        names.append(name) if required else names.remove(name)
-
-    return edit
+    holder = editor.object_at(place)
+    names = holder.setdefault("required", [])
+    if (name in names) == required or name not in holder["properties"]:
+        raise NotApplicable(f"{place}.{name} does not change, or does not exist")
+    names.append(name) if required else names.remove(name)
 
 
-def add_required(place: str, name: str) -> Edit:
+@edit
+def add_required(editor: DocumentEditor, place: str, name: str) -> None:
     """Require a field without a schema."""
-
-    def edit(parse_edition: DocumentEditor) -> None:
-        parse_edition.object_at(place).setdefault("required", []).append(name)
-
-    return edit
+    editor.object_at(place).setdefault("required", []).append(name)
 
 
-def set_keys(place: str, **keys: Any) -> Edit:
+@edit
+def set_keys(editor: DocumentEditor, /, place: str, **keys: Any) -> None:
     """Set keywords of a schema."""
-
-    def edit(parse_edition: DocumentEditor) -> None:
-        parse_edition.at(place).update(copy.deepcopy(keys))
-
-    return edit
+    editor.at(place).update(copy.deepcopy(keys))
 
 
-def replace_schema(place: str, schema: Schema) -> Edit:
+@edit
+def replace_schema(editor: DocumentEditor, place: str, schema: Schema) -> None:
     """Replace a schema."""
-
-    def edit(parse_edition: DocumentEditor) -> None:
-        node = parse_edition.at(place)
-        node.clear()
-        node.update(copy.deepcopy(schema))
-
-    return edit
+    node = editor.at(place)
+    node.clear()
+    node.update(copy.deepcopy(schema))
 
 
-def add_value(place: str, value: str) -> Edit:
+@edit
+def add_value(editor: DocumentEditor, place: str, value: str) -> None:
     """Add an enum value."""
-
-    def edit(parse_edition: DocumentEditor) -> None:
-        values = parse_edition.at(f"{place}:enum")["enum"]
-        if value in values:
-            raise NotApplicable(f"{place} already has the value {value}")
-        values.append(value)
-
-    return edit
+    values = editor.at(f"{place}:enum")["enum"]
+    if value in values:
+        raise NotApplicable(f"{place} already has the value {value}")
+    values.append(value)
 
 
-def remove_value(place: str, value: str) -> Edit:
+@edit
+def remove_value(editor: DocumentEditor, place: str, value: str) -> None:
     """Remove an enum value."""
-
-    def edit(parse_edition: DocumentEditor) -> None:
-        values = parse_edition.at(f"{place}:enum")["enum"]
-        if value not in values:
-            raise NotApplicable(f"{place} does not have the value {value}")
-        values.remove(value)
-
-    return edit
+    values = editor.at(f"{place}:enum")["enum"]
+    if value not in values:
+        raise NotApplicable(f"{place} does not have the value {value}")
+    values.remove(value)
 
 
-def add_alternative(place: str, schema: Schema, *, first: bool = False) -> Edit:
+@edit
+def add_alternative(
+    editor: DocumentEditor, place: str, schema: Schema, *, first: bool = False
+) -> None:
     """Add an alternative."""
-
-    def edit(parse_edition: DocumentEditor) -> None:
-        alternatives = parse_edition.alternatives_at(place)
-        if schema in alternatives:
-            raise NotApplicable(f"{place} already has this alternative")
-        alternatives.insert(0 if first else len(alternatives), copy.deepcopy(schema))
-
-    return edit
+    alternatives = editor.alternatives_at(place)
+    if schema in alternatives:
+        raise NotApplicable(f"{place} already has this alternative")
+    alternatives.insert(0 if first else len(alternatives), copy.deepcopy(schema))
 
 
-def keep_alternatives(place: str, count: int) -> Edit:
+@edit
+def keep_alternatives(editor: DocumentEditor, place: str, count: int) -> None:
     """Keep the first alternatives; all editions have the same order."""
-
-    def edit(parse_edition: DocumentEditor) -> None:
-        alternatives = parse_edition.alternatives_at(place)
-        if len(alternatives) <= count:
-            raise NotApplicable(f"{place} has no more than {count} alternatives")
-        del alternatives[count:]
-
-    return edit
+    alternatives = editor.alternatives_at(place)
+    if len(alternatives) <= count:
+        raise NotApplicable(f"{place} has no more than {count} alternatives")
+    del alternatives[count:]
 
 
-def reverse_alternatives(place: str) -> Edit:
+@edit
+def reverse_alternatives(editor: DocumentEditor, place: str) -> None:
     """Reverse the alternatives."""
-
-    def edit(parse_edition: DocumentEditor) -> None:
-        parse_edition.alternatives_at(place).reverse()
-
-    return edit
+    editor.alternatives_at(place).reverse()
 
 
-def add_null(place: str) -> Edit:
+@edit
+def add_null(editor: DocumentEditor, place: str) -> None:
     """Add null as an alternative."""
-
-    def edit(parse_edition: DocumentEditor) -> None:
-        if _takes_null(parse_edition, parse_edition.at(place)):
-            raise NotApplicable(f"{place} already allows null")
-        parse_edition.alternatives_at(place).append({"type": "null"})
-
-    return edit
+    if _takes_null(editor, editor.at(place)):
+        raise NotApplicable(f"{place} already allows null")
+    editor.alternatives_at(place).append({"type": "null"})
 
 
-def remove_null(place: str) -> Edit:
+@edit
+def remove_null(editor: DocumentEditor, place: str) -> None:
     """Remove null in any spelling."""
-
-    def edit(parse_edition: DocumentEditor) -> None:
-        node = parse_edition.at(place)
-        if not _takes_null(parse_edition, node):
-            raise NotApplicable(f"{place} does not allow null")
-        node.pop("nullable", None)
-        if isinstance(node.get("type"), list):
-            node["type"] = next(kind for kind in node["type"] if kind != "null")
-        for union in ("anyOf", "oneOf"):
-            if union in node:
-                node[union] = [one for one in node[union] if one not in _NULLS]
-        if None in node.get("enum", ()):
-            node["enum"].remove(None)
-
-    return edit
+    node = editor.at(place)
+    if not _takes_null(editor, node):
+        raise NotApplicable(f"{place} does not allow null")
+    node.pop("nullable", None)
+    if isinstance(node.get("type"), list):
+        node["type"] = next(kind for kind in node["type"] if kind != "null")
+    for union in ("anyOf", "oneOf"):
+        if union in node:
+            node[union] = [one for one in node[union] if one not in _NULLS]
+    if None in node.get("enum", ()):
+        node["enum"].remove(None)
 
 
-def _takes_null(parse_edition: DocumentEditor, node: Any) -> bool:
+def _takes_null(editor: DocumentEditor, node: Any) -> bool:
     if "$ref" in node:
-        return _takes_null(parse_edition, resolve(parse_edition.document, node["$ref"]))
+        return _takes_null(editor, resolve(editor.document, node["$ref"]))
     unions = (one for union in ("anyOf", "oneOf", "allOf") for one in node.get(union, ()))
     kinds = node.get("type", ())
     return (
         node.get("nullable") is True
         or "null" in ([kinds] if isinstance(kinds, str) else kinds)
-        or any(_takes_null(parse_edition, one) for one in unions)
+        or any(_takes_null(editor, one) for one in unions)
     )
 
 
-def spell_null(place: str, **spelling: Any) -> Edit:
+@edit
+def spell_null(editor: DocumentEditor, /, place: str, **spelling: Any) -> None:
     """Change the spelling of null."""
-
-    def edit(parse_edition: DocumentEditor) -> None:
-        remove_null(place)(parse_edition)
-        set_keys(place, **spelling)(parse_edition)
-
-    return edit
+    remove_null(place)(editor)
+    set_keys(place, **spelling)(editor)
 
 
-def null_in_enum(place: str) -> Edit:
+@edit
+def null_in_enum(editor: DocumentEditor, place: str) -> None:
     """List null among the enum values."""
-
-    def edit(parse_edition: DocumentEditor) -> None:
-        values = [v for v in parse_edition.at(f"{place}:enum")["enum"] if v is not None]
-        replace_schema(place, {"type": ["string", "null"], "enum": [*values, None]})(parse_edition)
-
-    return edit
+    values = [v for v in editor.at(f"{place}:enum")["enum"] if v is not None]
+    replace_schema(place, {"type": ["string", "null"], "enum": [*values, None]})(editor)
 
 
-def add_exclusive_minimum(place: str) -> Edit:
+@edit
+def add_exclusive_minimum(editor: DocumentEditor, place: str) -> None:
     """Add an exclusive limit in the syntax of OpenAPI 3.0."""
-
-    def edit(parse_edition: DocumentEditor) -> None:
-        node = parse_edition.at(place)
-        if "minimum" in node:
-            raise NotApplicable(f"{place} already has a minimum")
-        node.update(minimum=0, exclusiveMinimum=True)
-
-    return edit
+    node = editor.at(place)
+    if "minimum" in node:
+        raise NotApplicable(f"{place} already has a minimum")
+    node.update(minimum=0, exclusiveMinimum=True)
 
 
-def add_recursive_list(place: str, name: str) -> Edit:
+@edit
+def add_recursive_list(editor: DocumentEditor, place: str, name: str) -> None:
     """Add a field with a list of the enclosing object."""
-
-    def edit(parse_edition: DocumentEditor) -> None:
-        node = parse_edition.object_at(place)
-        reference = {"$ref": "#/components/schemas/Again"}
-        whole = copy.deepcopy(node)
-        whole["properties"][name] = {"type": "array", "items": reference}
-        parse_edition.schemas["Again"] = whole
-        node.clear()
-        node.update(reference)
-
-    return edit
+    node = editor.object_at(place)
+    reference = {"$ref": "#/components/schemas/Again"}
+    whole = copy.deepcopy(node)
+    whole["properties"][name] = {"type": "array", "items": reference}
+    editor.schemas["Again"] = whole
+    node.clear()
+    node.update(reference)
 
 
-def add_linked_list(place: str, name: str) -> Edit:
+@edit
+def add_linked_list(editor: DocumentEditor, place: str, name: str) -> None:
     """Add a field with a linked list: an object that requires the next one, or null."""
-
-    def edit(parse_edition: DocumentEditor) -> None:
-        reference = {"$ref": "#/components/schemas/Chain"}
-        after = {"anyOf": [reference, {"type": "null"}]}
-        linked = {"type": "object", "properties": {"after": after}, "required": ["after"]}
-        parse_edition.schemas["Chain"] = linked
-        add_field(place, name, reference)(parse_edition)
-
-    return edit
+    reference = {"$ref": "#/components/schemas/Chain"}
+    after = {"anyOf": [reference, {"type": "null"}]}
+    linked = {"type": "object", "properties": {"after": after}, "required": ["after"]}
+    editor.schemas["Chain"] = linked
+    add_field(place, name, reference)(editor)
 
 
-def all_of(place: str) -> Edit:
+@edit
+def all_of(editor: DocumentEditor, place: str) -> None:
     """Wrap a schema in an `allOf` with a description."""
-
-    def edit(parse_edition: DocumentEditor) -> None:
-        node = parse_edition.at(place)
-        if "allOf" in node:
-            raise NotApplicable(f"{place} already is an allOf")
-        whole = dict(node)
-        node.clear()
-        node["allOf"] = [whole, {"description": "Said of this place alone."}]
-
-    return edit
+    node = editor.at(place)
+    if "allOf" in node:
+        raise NotApplicable(f"{place} already is an allOf")
+    whole = dict(node)
+    node.clear()
+    node["allOf"] = [whole, {"description": "Said of this place alone."}]
 
 
-def enum_as_mappings(place: str) -> Edit:
+@edit
+def enum_as_mappings(editor: DocumentEditor, place: str) -> None:
     """Print `enum: [text]` as `enum: [{value: text}]`."""
-
-    def edit(parse_edition: DocumentEditor) -> None:
-        node = parse_edition.at(f"{place}:enum")
-        node["enum"] = [{"value": value} for value in node["enum"]]
-
-    return edit
+    node = editor.at(f"{place}:enum")
+    node["enum"] = [{"value": value} for value in node["enum"]]
 
 
-def operation(**keys: Any) -> Edit:
+@edit
+def operation(editor: DocumentEditor, /, **keys: Any) -> None:
     """Set keys of the operation."""
-
-    def edit(parse_edition: DocumentEditor) -> None:
-        parse_edition.operation.update(copy.deepcopy(keys))
-
-    return edit
+    editor.operation.update(copy.deepcopy(keys))
 
 
-def status(name: str, response: Schema, *, instead_of: str = "") -> Edit:
+@edit
+def status(editor: DocumentEditor, name: str, response: Schema, *, instead_of: str = "") -> None:
     """Add a status, or rename the status `instead_of`."""
-
-    def edit(parse_edition: DocumentEditor) -> None:
-        responses = parse_edition.operation["responses"]
-        if name in responses:
-            raise NotApplicable(f"status {name} already exists")
-        responses[name] = responses.pop(instead_of) if instead_of else copy.deepcopy(response)
-
-    return edit
+    responses = editor.operation["responses"]
+    if name in responses:
+        raise NotApplicable(f"status {name} already exists")
+    responses[name] = responses.pop(instead_of) if instead_of else copy.deepcopy(response)
 
 
-def response(status: str, **keys: Any) -> Edit:
+@edit
+def response(editor: DocumentEditor, /, status: str, **keys: Any) -> None:
     """Set keys of a response."""
-
-    def edit(parse_edition: DocumentEditor) -> None:
-        parse_edition.operation["responses"][status].update(copy.deepcopy(keys))
-
-    return edit
+    editor.operation["responses"][status].update(copy.deepcopy(keys))
 
 
-def media_type(message: str, name: str, *, instead: bool = False) -> Edit:
+@edit
+def media_type(editor: DocumentEditor, message: str, name: str, *, instead: bool = False) -> None:
     """Add a media type, or replace JSON."""
-
-    def edit(parse_edition: DocumentEditor) -> None:
-        content = parse_edition.content(message)
-        if name in content:
-            raise NotApplicable(f"{message} already allows {name}")
-        content[name] = content.pop("application/json") if instead else {"schema": {}}
-
-    return edit
+    content = editor.content(message)
+    if name in content:
+        raise NotApplicable(f"{message} already allows {name}")
+    content[name] = content.pop("application/json") if instead else {"schema": {}}
 
 
-def document(**keys: Any) -> Edit:
+@edit
+def document(editor: DocumentEditor, /, **keys: Any) -> None:
     """Set keys of the document."""
-
-    def edit(parse_edition: DocumentEditor) -> None:
-        parse_edition.document.update(copy.deepcopy(keys))
-
-    return edit
+    editor.document.update(copy.deepcopy(keys))
 
 
-def path(route: str, **keys: Any) -> Edit:
+@edit
+def path(editor: DocumentEditor, /, route: str, **keys: Any) -> None:
     """Set keys of a path."""
-
-    def edit(parse_edition: DocumentEditor) -> None:
-        parse_edition.document["paths"].setdefault(route, {}).update(copy.deepcopy(keys))
-
-    return edit
+    editor.document["paths"].setdefault(route, {}).update(copy.deepcopy(keys))
 
 
-def security_scheme(name: str, /, **keys: Any) -> Edit:
+@edit
+def security_scheme(editor: DocumentEditor, name: str, /, **keys: Any) -> None:
     """Add or change a security scheme."""
-
-    def edit(parse_edition: DocumentEditor) -> None:
-        schemes = parse_edition.document["components"]["securitySchemes"]
-        like = {} if "type" in keys else next(iter(schemes.values()))
-        schemes[name] = copy.deepcopy({**schemes.get(name, like), **keys})
-
-    return edit
+    schemes = editor.document["components"]["securitySchemes"]
+    like = {} if "type" in keys else next(iter(schemes.values()))
+    schemes[name] = copy.deepcopy({**schemes.get(name, like), **keys})
 
 
-def rename_components(parse_edition: DocumentEditor) -> None:
+def rename_components(editor: DocumentEditor) -> None:
     """Rename all components."""
-    names = {
-        f"#/components/schemas/{name}": f"Renamed{i}"
-        for i, name in enumerate(parse_edition.schemas)
-    }
-    for _, node in mappings(parse_edition.document):
+    names = {f"#/components/schemas/{name}": f"Renamed{i}" for i, name in enumerate(editor.schemas)}
+    for _, node in mappings(editor.document):
         if node.get("$ref") in names:
             node["$ref"] = f"#/components/schemas/{names[node['$ref']]}"
-    renamed = zip(names.values(), [*parse_edition.schemas.values()], strict=True)
-    parse_edition.document["components"]["schemas"] = dict(renamed)
+    renamed = zip(names.values(), [*editor.schemas.values()], strict=True)
+    editor.document["components"]["schemas"] = dict(renamed)
 
 
-def inline(parse_edition: DocumentEditor) -> None:
+def inline(editor: DocumentEditor) -> None:
     """Inline all components."""
 
     def inlined(node: Any) -> Any:
@@ -357,77 +288,70 @@ def inline(parse_edition: DocumentEditor) -> None:
             return node
         if isinstance(node.get("$ref"), str):
             beside = {key: value for key, value in node.items() if key != "$ref"}
-            return inlined({**resolve(parse_edition.document, node["$ref"]), **beside})
+            return inlined({**resolve(editor.document, node["$ref"]), **beside})
         return {key: inlined(value) for key, value in node.items()}
 
-    parse_edition.document["paths"] = inlined(parse_edition.document["paths"])
-    parse_edition.document["components"]["schemas"] = {}
+    editor.document["paths"] = inlined(editor.document["paths"])
+    editor.document["components"]["schemas"] = {}
 
 
-def swap_unions(parse_edition: DocumentEditor) -> None:
+def swap_unions(editor: DocumentEditor) -> None:
     """Swap `oneOf` and `anyOf`."""
     other = {"oneOf": "anyOf", "anyOf": "oneOf"}
-    for _, node in mappings(parse_edition.document):
+    for _, node in mappings(editor.document):
         if node.keys() & other.keys():
             items = [(other.get(key, key), value) for key, value in node.items()]
             node.clear()
             node.update(items)
 
 
-def reword(parse_edition: DocumentEditor) -> None:
+def reword(editor: DocumentEditor) -> None:
     """Change all descriptions."""
-    for place, node in mappings(parse_edition.document):
+    for place, node in mappings(editor.document):
         said = node.get("description")
         # the renderer's "Any type" has a meaning
         if isinstance(said, str) and said != "Any type" and place[-1:] != ("properties",):
             node["description"] = f"{said} In other words."
 
 
-def respell_operation_id(parse_edition: DocumentEditor) -> None:
+def respell_operation_id(editor: DocumentEditor) -> None:
     """Convert the operation ID between camel case and dashes."""
-    name = parse_edition.operation["operationId"]
+    name = editor.operation["operationId"]
     words = name.split("-")
     spelt = words[0] + "".join(word.capitalize() for word in words[1:])
     dashed = "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name)
-    parse_edition.operation["operationId"] = spelt if "-" in name else dashed
+    editor.operation["operationId"] = spelt if "-" in name else dashed
 
 
-def component(name: str) -> Edit:
+@edit
+def component(editor: DocumentEditor, name: str) -> None:
     """Add an unused component."""
-
-    def edit(parse_edition: DocumentEditor) -> None:
-        parse_edition.schemas[name] = {"type": "string"}
-
-    return edit
+    editor.schemas[name] = {"type": "string"}
 
 
-def where_applicable(*edits: Edit) -> Edit:
+@edit
+def where_applicable(editor: DocumentEditor, *edits: Edit) -> None:
     """Apply only the applicable edits."""
-
-    def edit(parse_edition: DocumentEditor) -> None:
-        for one in edits:
-            with suppress(NotApplicable):
-                one(parse_edition)
-
-    return edit
+    for one in edits:
+        with suppress(NotApplicable):
+            one(editor)
 
 
-def to_old_format(parse_edition: DocumentEditor) -> None:
+def to_old_format(editor: DocumentEditor) -> None:
     """Convert the document to the old page format."""
     key = {"name": "Authorization", "in": "header", "required": True, "schema": {"type": "string"}}
-    parse_edition.operation["parameters"] = [key]
-    responses = parse_edition.operation["responses"]
+    editor.operation["parameters"] = [key]
+    responses = editor.operation["responses"]
     for status in [status for status in responses if status in ("524", "529")]:
         del responses[status]
-    for _, node in mappings(parse_edition.document):
+    for _, node in mappings(editor.document):
         _to_old_format(node)
     where_applicable(remove_null("request.provider"), remove_null("request.provider:object"))(
-        parse_edition
+        editor
     )
-    for name in parse_edition.object_at("request.provider.max_price")["properties"]:
-        replace_schema(f"request.provider.max_price.{name}", {"type": "object", "properties": {}})(
-            parse_edition
-        )
+    for name in editor.object_at("request.provider.max_price")["properties"]:
+        empty = {"type": "object", "properties": {}}
+        replace_schema(f"request.provider.max_price.{name}", empty)(editor)
 
 
 def _to_old_format(node: Schema) -> None:
@@ -446,11 +370,11 @@ def _to_old_format(node: Schema) -> None:
             node[union].append(anything)
 
 
-def to_current_format(parse_edition: DocumentEditor) -> None:
+def to_current_format(editor: DocumentEditor) -> None:
     """Remove all traces of the old page format."""
-    rename_components(parse_edition)
-    parse_edition.operation.pop("parameters", None)
-    for _, node in mappings(parse_edition.document):
+    rename_components(editor)
+    editor.operation.pop("parameters", None)
+    for _, node in mappings(editor.document):
         for union in ("anyOf", "oneOf"):
             if union in node:
                 node[union] = [one for one in node[union] if one != {"description": "Any type"}]
@@ -458,12 +382,12 @@ def to_current_format(parse_edition: DocumentEditor) -> None:
             node["additionalProperties"] = {}
 
 
-def to_2025_format(parse_edition: DocumentEditor) -> None:
+def to_2025_format(editor: DocumentEditor) -> None:
     """Convert the document to a page of 2025: no servers, security schemes or error bodies."""
     for key in ("servers", "security"):
-        parse_edition.document.pop(key, None)
-        parse_edition.operation.pop(key, None)
-    parse_edition.document["components"].pop("securitySchemes", None)
-    for name, response in parse_edition.operation["responses"].items():
+        editor.document.pop(key, None)
+        editor.operation.pop(key, None)
+    editor.document["components"].pop("securitySchemes", None)
+    for name, response in editor.operation["responses"].items():
         if not name.startswith("2"):
             response.pop("content", None)

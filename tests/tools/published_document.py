@@ -48,6 +48,8 @@ class DocumentEditor:
             holder = holder[key]
             if "$ref" in holder:
                 holder = resolve(self.document, holder["$ref"])
+        if "content" not in holder:
+            raise NotApplicable(f"the {message} has no body")
         found: dict[str, Any] = holder["content"]
         return found
 
@@ -153,9 +155,9 @@ Edit = Callable[[DocumentEditor], None]
 
 def edited(document: dict[str, Any], *edits: Edit) -> dict[str, Any]:
     """Return an edited copy of a document. Raises NotApplicable if nothing changes."""
-    parse_edition = DocumentEditor(document)
+    editor = DocumentEditor(document)
     for edit in edits:
-        edit(parse_edition)
-    if parse_edition.document == document:
+        edit(editor)
+    if editor.document == document:
         raise NotApplicable("the edits change nothing")
-    return parse_edition.document
+    return editor.document

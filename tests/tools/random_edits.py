@@ -22,11 +22,12 @@ def schemas_of(contract: Contract) -> list[SchemaSlot]:
         hop
         for kind in kinds
         if "schema" in kind
-        for hop in _below(contract, (kind, "schema"), seen)
+        for hop in schemas_below(contract, (kind, "schema"), seen)
     ]
 
 
-def _below(contract: Contract, hop: SchemaSlot, seen: set[int]) -> Iterator[SchemaSlot]:
+def schemas_below(contract: Contract, hop: SchemaSlot, seen: set[int]) -> Iterator[SchemaSlot]:
+    """Yield a schema and those in it, except for the content of those `seen` before."""
     yield hop
     node = hop[0][hop[1]]
     if not isinstance(node, dict) or id(node) in seen:
@@ -34,14 +35,14 @@ def _below(contract: Contract, hop: SchemaSlot, seen: set[int]) -> Iterator[Sche
     seen.add(id(node))
     if "$ref" in node:
         name = node["$ref"].rpartition("/")[2]
-        yield from _below(contract, (contract["components"]["schemas"], name), seen)
+        yield from schemas_below(contract, (contract["components"]["schemas"], name), seen)
     for union in ("anyOf", "oneOf", "allOf"):
         for number in range(len(node.get(union, ()))):
-            yield from _below(contract, (node[union], number), seen)
+            yield from schemas_below(contract, (node[union], number), seen)
     for name in node.get("properties", {}):
-        yield from _below(contract, (node["properties"], name), seen)
+        yield from schemas_below(contract, (node["properties"], name), seen)
     if "items" in node:
-        yield from _below(contract, (node, "items"), seen)
+        yield from schemas_below(contract, (node, "items"), seen)
 
 
 def edited_at_random(contract: Contract, edits: list[Edit], count: int, random: Random) -> Contract:

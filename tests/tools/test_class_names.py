@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.tools import edits
+from tests.tools.published_document import DocumentEditor
 from tests.tools.real_editions import REAL, edition
 from tools import class_names
 from tools.class_names import NamedClass, hoist
@@ -264,16 +266,9 @@ def test_a_place_has_the_same_name_in_every_edition(origin: str) -> None:
 
 def inlined(given: dict[str, Any], _: Any) -> dict[str, Any]:
     """Replace every reference by its target."""
-
-    def below(node: Any) -> Any:
-        if isinstance(node, dict) and "$ref" in node:
-            return below(given["components"]["schemas"][node["$ref"].rsplit("/", 1)[-1]])
-        if isinstance(node, dict):
-            return {key: below(value) for key, value in node.items()}
-        return [below(item) for item in node] if isinstance(node, list) else node
-
-    made: dict[str, Any] = below({k: v for k, v in given.items() if k != "components"})
-    return {**made, "components": {**given["components"], "schemas": {}}}
+    editor = DocumentEditor(given)
+    edits.inline(editor)
+    return editor.document
 
 
 def reordered(given: dict[str, Any], draw: Any) -> dict[str, Any]:

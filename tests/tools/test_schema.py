@@ -23,6 +23,11 @@ def of(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties}
 
 
+def text(**limits: Any) -> dict[str, Any]:
+    """Make a string schema with these keywords."""
+    return {**STRING, **limits}
+
+
 def requiring(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     """Make an object schema that requires a field."""
     return {**schema, "required": [name]}
@@ -38,28 +43,27 @@ def any_of(*alternatives: Any) -> dict[str, Any]:
     return {"anyOf": [*alternatives]}
 
 
-COMPONENTS = {
-    "Text": STRING,
-    "Circle": any_of({"$ref": "#/components/schemas/Circle"}, STRING),
-    "Tree": of(children=list_of({"$ref": "#/components/schemas/Tree"})),
-    "Lists": list_of({"$ref": "#/components/schemas/Lists"}),
-    "Chain": requiring("next", of(next=any_of({"$ref": "#/components/schemas/Chain"}, NULL))),
-    "Named": requiring("of", of(of=any_of({"$ref": "#/components/schemas/Named"}, STRING))),
-    "Branch": requiring("kids", of(kids=list_of({"$ref": "#/components/schemas/Branch"}))),
-}
-
-
 def ref(name: str) -> dict[str, Any]:
     """Make a reference to a component."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+COMPONENTS = {
+    "Text": STRING,
+    "Circle": any_of(ref("Circle"), STRING),
+    "Tree": of(children=list_of(ref("Tree"))),
+    "Lists": list_of(ref("Lists")),
+    "Chain": requiring("next", of(next=any_of(ref("Chain"), NULL))),
+    "Named": requiring("of", of(of=any_of(ref("Named"), STRING))),
+    "Branch": requiring("kids", of(kids=list_of(ref("Branch")))),
+}
+DOCUMENT = {"components": {"schemas": COMPONENTS}}
+
+
 def changed(old: Any, new: Any, *, sent: bool = True) -> dict[str, bool]:
     """Return the changes between two schemas, and whether each breaks callers."""
-    readers = [
-        SchemaReader({"components": {"schemas": copy.deepcopy(COMPONENTS)}}) for _ in range(2)
-    ]
-    comparison = Comparison("request" if sent else "response", readers[0], readers[1])
+    one, other = (SchemaReader(copy.deepcopy(DOCUMENT)) for _ in range(2))
+    comparison = Comparison("request" if sent else "response", one, other)
     return {change.text: change.breaks for change in comparison.compare(old, new)}
 
 
@@ -71,10 +75,10 @@ SAME = [
     ({"type": "string", "const": "a"}, A),
     ({"enum": ["a"]}, A),
     (any_of(A, B), {"type": "string", "enum": ["b", "a"]}),
-    ({"type": ["string", "null"]}, any_of({"type": "null"}, STRING)),
-    ({"type": ["string", "null"], "enum": ["a", None]}, any_of(A, {"type": "null"})),
+    ({"type": ["string", "null"]}, any_of(NULL, STRING)),
+    ({"type": ["string", "null"], "enum": ["a", None]}, any_of(A, NULL)),
     ({"type": "string", "enum": ["a", None]}, A),
-    ({"type": ["object", "null"], "properties": {}}, any_of({"type": "object"}, {"type": "null"})),
+    ({"type": ["object", "null"], "properties": {}}, any_of({"type": "object"}, NULL)),
     ({"properties": {"x": STRING}}, of(x=STRING)),
     ({"type": "object"}, {"type": "object", "additionalProperties": True}),
     ({"type": "object"}, {"type": "object", "additionalProperties": {}}),
@@ -87,24 +91,24 @@ SAME = [
     ({"type": "integer", "exclusiveMaximum": 9}, {"type": "integer", "maximum": 8}),
     ({"type": "integer", "minimum": 0.5}, {"type": "integer", "minimum": 1}),
     ({"type": "number", "minimum": 1, "exclusiveMinimum": 1}, {**NUMBER, "exclusiveMinimum": 1}),
-    (any_of(NUMBER, {"type": "integer"}), NUMBER),
-    ({"allOf": [NUMBER, {"type": "integer"}]}, {"type": "integer"}),
+    (any_of(NUMBER, INTEGER), NUMBER),
+    ({"allOf": [NUMBER, INTEGER]}, INTEGER),
     ({"allOf": [of(x=STRING), of(y=STRING)]}, of(x=STRING, y=STRING)),
     ({"allOf": [of(x=STRING), requiring("x", of())]}, requiring("x", of(x=STRING))),
     ({"type": "object", "allOf": [of(x={}), of(x=STRING)]}, of(x=STRING)),
-    ({"allOf": [{**STRING, "minLength": 1}, {"minLength": 3}]}, {**STRING, "minLength": 3}),
+    ({"allOf": [text(minLength=1), {"minLength": 3}]}, text(minLength=3)),
     ({"type": "object", "anyOf": [of(x=STRING), STRING]}, of(x=STRING)),
-    (any_of({**STRING, "maxLength": 3}, {**STRING, "maxLength": 5}), {**STRING, "maxLength": 5}),
-    (any_of(A, {**STRING, "minLength": 9}), any_of({**STRING, "minLength": 9}, A)),
+    (any_of(text(maxLength=3), text(maxLength=5)), text(maxLength=5)),
+    (any_of(A, text(minLength=9)), any_of(text(minLength=9), A)),
     (ref("Tree"), of(children=list_of(ref("Tree")))),
     (ref("Lists"), ref("Lists")),
-    ({**STRING, "default": None}, STRING),
+    (text(default=None), STRING),
     ({**STRING, "format": "uri", "title": "T", "examples": ["x"]}, STRING),
     ({"type": ["string", "null"], "enum": ["a"]}, A),
     ({**A, "minLength": 1}, A),
     ({"enum": [1, 2, 9], "maximum": 2}, {"enum": [1, 2]}),
     ({**INTEGER, "multipleOf": 1}, INTEGER),
-    ({**STRING, "minLength": 1.0}, {**STRING, "minLength": 1}),
+    (text(minLength=1.0), text(minLength=1)),
     (of(x=False), of()),
     (any_of(of(x=STRING), requiring("x", of(x=STRING))), of(x=STRING)),
     ({**STRING, "not": A}, {**STRING, "not": {**A, "description": "words"}}),
@@ -125,181 +129,145 @@ def test_equivalent_schemas_do_not_differ(one: Any, other: Any, sent: bool) -> N
 
 XY = of(x=STRING, y=STRING)
 NEEDS = any_of({"required": ["x"]}, {"required": ["y"]})
-# From the first schema to the second, and whether that breaks who sends it, and who reads it.
-DIFFERENT: list[tuple[Any, Any, str, bool, bool]] = [
-    (STRING, NUMBER, "the root is no longer string", True, True),
-    (STRING, any_of(STRING, NUMBER), "the root may be number now", False, True),
-    (NUMBER, {"type": "integer"}, "the root is no longer number", True, False),
-    ({"type": "integer"}, NUMBER, "the root may be number now", False, True),
-    (any_of(A, NUMBER), A, "the root is no longer number", True, False),
-    (any_of(A, of(x=A)), A, "the root is no longer object", True, True),
-    ({}, STRING, "the root must be string now; before, any value was allowed", True, False),
-    (STRING, {}, "the root allows any value now", False, True),
-    (STRING, any_of(STRING, {"type": "null"}), "the root may be null now", False, True),
-    ({"type": ["string", "null"]}, STRING, "the root may no longer be null", True, False),
-    (A, any_of(A, B), "the root has the new value b", False, True),
-    (any_of(A, B), A, "the root no longer has the value b", True, False),
-    (A, STRING, "the root allows any string now", False, True),
-    (STRING, A, "the root must be one of a now; before, any string", True, False),
+SENDER, READER, BOTH, NEITHER = (True, False), (False, True), (True, True), (False, False)
+# From the first schema to the second, and whom that breaks.
+DIFFERENT: list[tuple[Any, Any, str, tuple[bool, bool]]] = [
+    (STRING, NUMBER, "the root is no longer string", BOTH),
+    (STRING, any_of(STRING, NUMBER), "the root may be number now", READER),
+    (NUMBER, INTEGER, "the root is no longer number", SENDER),
+    (INTEGER, NUMBER, "the root may be number now", READER),
+    (any_of(A, NUMBER), A, "the root is no longer number", SENDER),
+    (any_of(A, of(x=A)), A, "the root is no longer object", BOTH),
+    ({}, STRING, "the root must be string now; before, any value was allowed", SENDER),
+    (STRING, {}, "the root allows any value now", READER),
+    (STRING, any_of(STRING, NULL), "the root may be null now", READER),
+    ({"type": ["string", "null"]}, STRING, "the root may no longer be null", SENDER),
+    (A, any_of(A, B), "the root has the new value b", READER),
+    (any_of(A, B), A, "the root no longer has the value b", SENDER),
+    (A, STRING, "the root allows any string now", READER),
+    (STRING, A, "the root must be one of a now; before, any string", SENDER),
     (
         any_of(A, B, STRING),
         any_of(A, STRING),
         "the root no longer lists b; any string is still allowed",
-        False,
-        False,
+        NEITHER,
     ),
-    (any_of(A, STRING), any_of(A, B, STRING), "the root has the new value b", False, False),
-    (STRING, {**STRING, "minLength": 2}, "the root has minLength 2 now", True, False),
-    ({**STRING, "minLength": 2}, STRING, "the root no longer has minLength 2", False, True),
-    (
-        {**STRING, "minLength": 1},
-        {**STRING, "minLength": 2},
-        "the root has minLength 2 now, not minLength 1",
-        True,
-        False,
-    ),
-    (
-        {**STRING, "maxLength": 1},
-        {**STRING, "maxLength": 2},
-        "the root has maxLength 2 now, not maxLength 1",
-        False,
-        True,
-    ),
+    (any_of(A, STRING), any_of(A, B, STRING), "the root has the new value b", NEITHER),
+    (STRING, text(minLength=2), "the root has minLength 2 now", SENDER),
+    (text(minLength=2), STRING, "the root no longer has minLength 2", READER),
+    (text(minLength=1), text(minLength=2), "the root has minLength 2 now, not minLength 1", SENDER),
+    (text(maxLength=1), text(maxLength=2), "the root has maxLength 2 now, not maxLength 1", READER),
     (
         {**NUMBER, "minimum": 1},
         {**NUMBER, "exclusiveMinimum": 1},
         "the root has exclusiveMinimum 1 now, not minimum 1",
-        True,
-        False,
+        SENDER,
     ),
     (
         {**NUMBER, "maximum": 1},
         {**NUMBER, "exclusiveMaximum": 1},
         "the root has exclusiveMaximum 1 now, not maximum 1",
-        True,
-        False,
+        SENDER,
     ),
+    (text(pattern="a"), text(pattern="b"), "the root has pattern b now, not pattern a", BOTH),
     (
-        {**STRING, "pattern": "a"},
-        {**STRING, "pattern": "b"},
-        "the root has pattern b now, not pattern a",
-        True,
-        True,
-    ),
-    (
-        any_of({**STRING, "maxLength": 3}, {**STRING, "maxLength": 5}),
-        {**STRING, "maxLength": 3},
+        any_of(text(maxLength=3), text(maxLength=5)),
+        text(maxLength=3),
         "the root has maxLength 3 now, not maxLength 5",
-        True,
-        False,
+        SENDER,
     ),
-    (
-        any_of(A, STRING),
-        any_of(A, {**STRING, "minLength": 2}),
-        "the root has minLength 2 now",
-        True,
-        False,
-    ),
-    (NUMBER, {**NUMBER, "multipleOf": 2}, "the root has multipleOf 2 now", True, False),
-    (STRING, {**STRING, "default": "x"}, 'the root has the default "x" now', True, False),
-    ({**STRING, "default": "x"}, STRING, 'the root no longer has the default "x"', True, False),
+    (any_of(A, STRING), any_of(A, text(minLength=2)), "the root has minLength 2 now", SENDER),
+    (NUMBER, {**NUMBER, "multipleOf": 2}, "the root has multipleOf 2 now", SENDER),
+    (STRING, text(default="x"), 'the root has the default "x" now', SENDER),
+    (text(default="x"), STRING, 'the root no longer has the default "x"', SENDER),
     (
         {**INTEGER, "multipleOf": 8},
         {**INTEGER, "multipleOf": 4},
         "the root has multipleOf 4 now, not multipleOf 8",
-        False,
-        True,
+        READER,
     ),
     (
         {**INTEGER, "multipleOf": 8},
         {**INTEGER, "multipleOf": 3},
         "the root has multipleOf 3 now, not multipleOf 8",
-        True,
-        True,
+        BOTH,
     ),
     (
         {"type": ["string", "null"], "enum": ["a", None]},
         {"type": ["string", "null"], "enum": ["a"]},
         "the root may no longer be null",
-        True,
-        False,
+        SENDER,
     ),
-    (A, {"type": ["string", "null"], "enum": ["a", None]}, "the root may be null", False, True),
-    ({"enum": [{"a": 1}]}, {"enum": [{"a": 1}, [2]]}, "the root may be a list", False, True),
-    ({"enum": [{"a": 1}]}, {"enum": [{"a": 1}, {"b": 2}]}, "the root has the new", False, True),
-    (XY, {**XY, **NEEDS}, "the root needs x or y now", True, False),
-    ({**XY, **NEEDS}, XY, "the root no longer needs x or y", False, True),
-    (of(), requiring("x", of()), "x is new and required", True, False),
-    (of(x=STRING), of(x=False), "x is gone", True, True),
-    (of(), of(x=STRING), "x is new", False, False),
-    (of(), requiring("x", of(x=STRING)), "x is new and required", True, False),
-    (of(x=STRING), of(), "x is gone", True, True),
-    (of(x=STRING), requiring("x", of(x=STRING)), "x is required now", True, False),
-    (requiring("x", of(x=STRING)), of(x=STRING), "x is optional now", False, True),
-    (of(), {**of(), "additionalProperties": False}, "the root no longer allows other", True, False),
-    ({**of(), "additionalProperties": False}, of(), "the root allows other fields", False, True),
-    (of(), {**of(), "additionalProperties": STRING}, "* must be string now", True, False),
-    (of(x=of(y=STRING)), of(x=of(y=NUMBER)), "x.y is no longer string", True, True),
-    (list_of(STRING), list_of(NUMBER), "the root is no longer a list of strings", True, True),
-    (list_of(STRING), list_of(STRING, maxItems=2), "the root has maxItems 2 now", True, False),
+    (A, {"type": ["string", "null"], "enum": ["a", None]}, "the root may be null", READER),
+    ({"enum": [{"a": 1}]}, {"enum": [{"a": 1}, [2]]}, "the root may be a list", READER),
+    ({"enum": [{"a": 1}]}, {"enum": [{"a": 1}, {"b": 2}]}, "the root has the new", READER),
+    (XY, {**XY, **NEEDS}, "the root needs x or y now", SENDER),
+    ({**XY, **NEEDS}, XY, "the root no longer needs x or y", READER),
+    (of(), requiring("x", of()), "x is new and required", SENDER),
+    (of(x=STRING), of(x=False), "x is gone", BOTH),
+    (of(), of(x=STRING), "x is new", NEITHER),
+    (of(), requiring("x", of(x=STRING)), "x is new and required", SENDER),
+    (of(x=STRING), of(), "x is gone", BOTH),
+    (of(x=STRING), requiring("x", of(x=STRING)), "x is required now", SENDER),
+    (requiring("x", of(x=STRING)), of(x=STRING), "x is optional now", READER),
+    (of(), {**of(), "additionalProperties": False}, "the root no longer allows other", SENDER),
+    ({**of(), "additionalProperties": False}, of(), "the root allows other fields", READER),
+    (of(), {**of(), "additionalProperties": STRING}, "* must be string now", SENDER),
+    (of(x=of(y=STRING)), of(x=of(y=NUMBER)), "x.y is no longer string", BOTH),
+    (list_of(STRING), list_of(NUMBER), "the root is no longer a list of strings", BOTH),
+    (list_of(STRING), list_of(STRING, maxItems=2), "the root has maxItems 2 now", SENDER),
     (
         any_of(list_of(STRING), list_of(NUMBER)),
         any_of(list_of(STRING, maxItems=2), list_of(NUMBER)),
         "the root has maxItems 2 now (a list of strings)",
-        True,
-        False,
+        SENDER,
     ),
     (
         list_of(any_of(STRING, NUMBER)),
         any_of(list_of(STRING), list_of(NUMBER)),
         "the root may no longer mix number and string",
-        True,
-        False,
+        SENDER,
     ),
     (
         any_of(list_of(STRING), list_of(NUMBER)),
         list_of(any_of(STRING, NUMBER)),
         "the root may mix number and string now",
-        False,
-        True,
+        READER,
     ),
-    (list_of(A), list_of(any_of(A, B)), "[] has the new value b", False, True),
-    (any_of(of(t=A), of(t=B)), of(t=A), "the root may no longer have the t b", True, True),
-    (of(t=A), any_of(of(t=A), of(t=B)), "the root may have the t b now", False, True),
+    (list_of(A), list_of(any_of(A, B)), "[] has the new value b", READER),
+    (any_of(of(t=A), of(t=B)), of(t=A), "the root may no longer have the t b", BOTH),
+    (of(t=A), any_of(of(t=A), of(t=B)), "the root may have the t b now", READER),
     (
         any_of(of(t=A), of(t=B)),
         any_of(of(t=A), requiring("x", of(t=B, x=STRING))),
         "x is new and required (where t is b)",
-        True,
-        False,
+        SENDER,
     ),
     (
         any_of(of(t=A, x=A), of(t=B, x=A)),
         any_of(of(t=A, x=STRING), of(t=B, x=STRING)),
         "x allows any string now",
-        False,
-        True,
+        READER,
     ),
     (
         any_of(of(x=STRING), of(x=STRING, y=STRING)),
         any_of(requiring("x", of(x=STRING)), of(x=NUMBER, y=STRING)),
         "x may be number now",
-        False,
-        True,
+        READER,
     ),
 ]
 
 
-@pytest.mark.parametrize(("old", "new", "said", "sender", "reader"), DIFFERENT)
+@pytest.mark.parametrize(("old", "new", "said", "broken"), DIFFERENT)
 def test_a_difference_breaks_the_right_side(
-    old: Any, new: Any, said: str, sender: bool, reader: bool
+    old: Any, new: Any, said: str, broken: tuple[bool, bool]
 ) -> None:
     """Narrower requests and wider responses break callers; both are reported."""
-    for sent, breaks in ((True, sender), (False, reader)):
+    for sent, breaks in zip((True, False), broken, strict=True):
         found = changed(old, new, sent=sent)
         if sent or "the default" not in said:
-            (text,) = [text for text in found if text.startswith(said)]
-            assert found[text] == breaks
+            (line,) = [line for line in found if line.startswith(said)]
+            assert found[line] == breaks
 
 
 CONDITIONS: list[tuple[Any, str, Any]] = [
@@ -327,18 +295,18 @@ def test_a_condition_breaks_in_both_directions(
     """It is unknown whether a condition allows more or less, so both directions break."""
     other = {**schema, keyword: value}
     for one, two in ((schema, other), (other, schema)):
-        ((text, breaks),) = changed(one, two, sent=sent).items()
-        assert f" {keyword}: " in text
+        ((line, breaks),) = changed(one, two, sent=sent).items()
+        assert f" {keyword}: " in line
         assert breaks
 
 
 def test_a_component_in_a_condition_is_compared_by_content() -> None:
     """Its content counts, not its name, even if it is recursive."""
     schema = {**of(), "patternProperties": {"^x": ref("X"), "^tree": ref("Tree")}}
-    readers = [
+    one, other = (
         SchemaReader({"components": {"schemas": {**COMPONENTS, "X": x}}}) for x in (STRING, NUMBER)
-    ]
-    (change,) = Comparison("request", readers[0], readers[1]).compare(schema, schema)
+    )
+    (change,) = Comparison("request", one, other).compare(schema, schema)
     assert change.text.startswith("the root has patternProperties: ")
     assert change.breaks
 
@@ -368,16 +336,15 @@ def test_nested_lists_are_read_in_linear_time(monkeypatch: pytest.MonkeyPatch) -
         of(x=ref("Chain")),
         {**XY, **NEEDS},
         {**XY, **NEEDS, "required": ["y"]},
-        {**STRING, "minLength": 2.0, "maxLength": 4.0},
+        text(minLength=2.0, maxLength=4.0),
         list_of(STRING, minItems=2.0),
     ],
 )
 def test_the_smallest_value_is_valid(schema: Any) -> None:
     """This includes recursive schemas, choices of required fields, and limits such as 2.0."""
-    document = {"components": {"schemas": COMPONENTS}}
-    reader = SchemaReader(document)
+    reader = SchemaReader(DOCUMENT)
     value = Sampler(reader).smallest(reader.read(schema))
-    assert jsonschema_rs.Draft202012Validator({**schema, **document}).is_valid(value), value
+    assert jsonschema_rs.Draft202012Validator({**schema, **DOCUMENT}).is_valid(value), value
 
 
 def test_a_field_that_one_alternative_requires_is_not_required() -> None:
@@ -386,16 +353,13 @@ def test_a_field_that_one_alternative_requires_is_not_required() -> None:
     assert changed(of(x=STRING, y=STRING), one) == {}
 
 
-@pytest.mark.parametrize("keyword", ["minLength", "maxLength", "pattern"])
-def test_a_value_that_violates_a_string_limit_is_invalid(keyword: str) -> None:
-    """JSON Schema rejects the violating value and accepts the normal one."""
-    schema = {**STRING, "minLength": 2, "maxLength": 4, "pattern": "^[a-z]+$"}
-    _try(schema, keyword)
+WORD = text(minLength=2, maxLength=4, pattern="^[a-z]+$")
 
 
 @pytest.mark.parametrize(
     ("schema", "keyword"),
     [
+        *((WORD, keyword) for keyword in ("minLength", "maxLength", "pattern")),
         ({"type": "integer", "minimum": 3}, "minimum"),
         ({"type": "integer", "maximum": -3}, "maximum"),
         ({**NUMBER, "exclusiveMinimum": 2}, "minimum"),
@@ -404,18 +368,14 @@ def test_a_value_that_violates_a_string_limit_is_invalid(keyword: str) -> None:
         (list_of(STRING, minItems=2), "minItems"),
         (list_of(STRING, minItems=2.0), "minItems"),
         (list_of(STRING, maxItems=2.0), "maxItems"),
-        ({**STRING, "minLength": 2.0}, "minLength"),
-        ({**STRING, "maxLength": 2.0}, "maxLength"),
+        (text(minLength=2.0), "minLength"),
+        (text(maxLength=2.0), "maxLength"),
         (list_of(of(x=STRING), maxItems=2), "maxItems"),
         (list_of(STRING, uniqueItems=True), "uniqueItems"),
     ],
 )
-def test_a_value_that_violates_a_number_or_list_limit_is_invalid(schema: Any, keyword: str) -> None:
+def test_a_value_that_violates_a_limit_is_invalid(schema: Any, keyword: str) -> None:
     """JSON Schema rejects the violating value and accepts the normal one."""
-    _try(schema, keyword)
-
-
-def _try(schema: Any, keyword: str) -> None:
     reader = SchemaReader({})
     sampler, allowed = Sampler(reader), reader.read(schema)
     (variant,) = allowed.variants.values()
@@ -435,4 +395,4 @@ def _try(schema: Any, keyword: str) -> None:
 )
 def test_paths_lists_every_named_field(schema: Any, paths: set[str]) -> None:
     """A recursive schema is listed once."""
-    assert SchemaReader({"components": {"schemas": COMPONENTS}}).paths(schema) == paths
+    assert SchemaReader(DOCUMENT).paths(schema) == paths
