@@ -21,10 +21,12 @@ import uvloop
 from openrouter_embeddings import cli, testing
 from stamina import instrumentation
 
+ROOT = Path(__file__).parents[1]
 KEY = "sk-or-v1-0123456789abcdef0123456789abcdef"
 MODEL = "acme/embed-1"
 Kind = Literal["sync", "async"]
 KINDS: tuple[Kind, ...] = ("sync", "async")
+HASH = ("--local", "--model", "local/hash", "--dimensions", "4")  # of `orembed`
 LARGE, MUCH = 5_000_000, 1_200_000  # characters of a large request and of its response
 both = pytest.mark.parametrize("kind", KINDS)  # the blocking client and the asyncio client
 
@@ -146,11 +148,24 @@ def client_of(service: testing.Service, kind: Kind, **defaults: Any) -> Iterator
 
 def run(*command: Any, cwd: Path) -> str:
     """The output of a command. Fails, and shows the output, if the command fails."""
-    process = subprocess.run(
-        [*map(str, command)], cwd=cwd, capture_output=True, text=True, check=False
-    )
+    process = executed(*command, cwd=cwd)
     assert process.returncode == 0, process.stdout + process.stderr
     return process.stdout
+
+
+def executed(
+    *command: Any, stdin: str | None = None, cwd: Path = ROOT, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command, with these environment variables added."""
+    return subprocess.run(
+        [*map(str, command)],
+        input=stdin,
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def orembed(

@@ -19,7 +19,7 @@ from openrouter_embeddings.cli import _client, _progress, _serve
 from openrouter_embeddings.cli._client import json_fields, request_options
 from openrouter_embeddings.core.options import EmbedOptions, Options
 
-from tests.support import KEY, Service, answer, orembed
+from tests.support import HASH, KEY, ROOT, Service, answer, executed, orembed, run
 
 JSON = st.recursive(
     st.none()
@@ -30,7 +30,6 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=10,
 )
-HASH = ("--local", "--model", "local/hash", "--dimensions", "4")
 
 
 def test_vectors_are_printed_as_json_lines() -> None:
@@ -152,12 +151,7 @@ def test_an_unreachable_service_is_reported_without_the_key() -> None:
 def test_a_closed_pipe_is_not_reported() -> None:
     """`orembed embed … | head -1` ends quietly."""
     command = f"{sys.executable} -m openrouter_embeddings.cli embed --local --model local/hash - "
-    done = subprocess.run(
-        ["bash", "-c", f"yes text | head -2000 | {command} | head -1"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = executed("bash", "-c", f"yes text | head -2000 | {command} | head -1")
     assert json.loads(done.stdout)["index"] == 0
     assert done.stderr == ""
 
@@ -168,8 +162,7 @@ def test_help_imports_nothing_heavy() -> None:
         "import sys; from openrouter_embeddings import cli; cli.parser();"
         "print(sorted({'numpy', 'httpx', 'openrouter_embeddings_api'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    assert run(sys.executable, "-c", code, cwd=ROOT) == "[]\n"
 
 
 def test_an_interrupt_is_one_word(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from openrouter_embeddings.jobs._sources import open_source
 
 from tests.job_support import matrix, run, texts, vectors
-from tests.support import orembed
+from tests.support import HASH, orembed
 
 DELIMITED = [
     ("id;title\n1;a, b\n", "title"),
@@ -59,10 +59,8 @@ def test_a_header_with_several_delimiters_is_refused(tmp_path: Path) -> None:
     """The caller can name the delimiter, also a tab as the two characters that a shell passes."""
     path = tmp_path / "s.csv"
     path.write_text("id;price,eur\ttext\n1;2,50\tx\n")
-    with pytest.raises(
-        ore.InputError,
-        match=r"s\.csv has ',' and ';' and '\\t'; name the delimiter .*: --delimiter '\\t',",
-    ):
+    words = r"s\.csv has ',' and ';' and '\\t'; name the delimiter .*: --delimiter '\\t',"
+    with pytest.raises(ore.InputError, match=words):
         open_source(path)
     found = {one: open_source(path, delimiter=one).schema.names for one in (",", ";", "\t", "\\t")}
     assert found == {
@@ -99,9 +97,8 @@ def test_files_with_several_delimiters_are_refused(tmp_path: Path) -> None:
     """Otherwise one file would be read as a single column."""
     (tmp_path / "a.csv").write_text("id,text\n1,x\n")
     (tmp_path / "b.csv").write_text("id;text\n2;y\n")
-    with pytest.raises(
-        ore.InputError, match=r"b\.csv seem to be separated by ';', but those of \S*a"
-    ):
+    words = r"b\.csv seem to be separated by ';', but those of \S*a"
+    with pytest.raises(ore.InputError, match=words):
         open_source([tmp_path / "a.csv", tmp_path / "b.csv"])
 
 
@@ -110,8 +107,7 @@ def test_the_command_takes_a_delimiter(tmp_path: Path, more: list[str]) -> None:
     """The job and the estimate get it; a tab may be written as in a shell."""
     path = tmp_path / "s.csv"
     path.write_text("id,n\ttext\n1\ta\n")
-    local = ("--local", "--model", "local/hash", "--dimensions", 4)
-    asked = ("run", path, "-o", tmp_path / "t.npy", *local, *more)
+    asked = ("run", path, "-o", tmp_path / "t.npy", *HASH, *more)
     assert orembed(*asked).returncode == 2
     assert orembed(*asked, "--column", "text", "--delimiter", "\\t").returncode == 0
 

@@ -3,7 +3,6 @@
 import io
 import json
 import shlex
-import subprocess
 import sys
 from decimal import Decimal
 from pathlib import Path
@@ -21,9 +20,11 @@ from openrouter_embeddings.testing import Service
 
 from stress import kills
 from stress.servers import served
-from tests.support import orembed
+from tests.support import HASH, executed, orembed
 
 TEXTS = ["a", "b", "a", "c", ""]
+USAGE = ore.Usage(prompt_tokens=2500, cost=Decimal("0.5"), requests=10, retries=2)
+PROGRESS = jobs.Progress("embedding", 1500, 4500, 500, 900, 0, 0, 3, 4, USAGE, 10.0)
 
 
 @pytest.fixture
@@ -36,21 +37,19 @@ def texts(tmp_path: Path) -> Path:
 def test_a_file_is_embedded_into_a_file(texts: Path, tmp_path: Path) -> None:
     """Standard error has the report; a second run sends nothing."""
     target = tmp_path / "t.npy"
-    arguments = (texts, "-o", target, "--local", "--model", "local/hash", "--dimensions", 4)
-    done = orembed("run", *arguments)
+    done = orembed("run", texts, "-o", target, *HASH)
     assert (done.returncode, done.stdout) == (0, "")
     assert f"{target}: 5 rows, vectors of 4 dimensions; 1 duplicates, 0 from the" in done.stderr
     assert f"1 row has no vector: {target}.errors.jsonl" in done.stderr
     wanted = ore.Client.local(model="local/hash", dimensions=4).embed([*"abac"]).vectors
     assert np.array_equal(np.load(target)[:4], wanted)
-    done = orembed("run", *arguments)
+    done = orembed("run", texts, "-o", target, *HASH)
     assert "this run sent no request" in done.stderr
 
 
 def test_json_output_is_one_object_per_line(texts: Path, tmp_path: Path) -> None:
     """The last one is the report."""
-    arguments = ("--local", "--model", "local/hash", "--dimensions", 4, "--json")
-    done = orembed("run", texts, "-o", tmp_path / "t.npy", *arguments)
+    done = orembed("run", texts, "-o", tmp_path / "t.npy", *HASH, "--json")
     report = json.loads(done.stdout.splitlines()[-1])["report"]
     assert (report["rows"], report["errors"], report["usage"]["requests"]) == (5, 1, 1)
     done = orembed("run", texts, "-o", tmp_path / "u.npy", "--dry-run", "--price", "1", "--json")
@@ -97,9 +96,7 @@ sys.exit(main(sys.argv[1:]))
 """
     job = ["run", str(source), "-o", str(target), "--local", "--model", "local/hash"]
     options = ["--dimensions", "64", "--batch-size", "50", "--concurrency", "1", "--json"]
-    full = subprocess.run(
-        [sys.executable, "-c", code, *job, *options], capture_output=True, text=True, check=False
-    )
+    full = executed(sys.executable, "-c", code, *job, *options)
     assert full.returncode == 1
     assert "everything saved before is safe" in full.stderr
     assert "Traceback" not in full.stderr
@@ -121,16 +118,14 @@ def test_progress_is_a_bar_or_lines(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A bar if the terminal can move its cursor, otherwise a line now and then."""
-    usage = ore.Usage(prompt_tokens=2500, cost=Decimal("0.5"), requests=10, retries=2)
-    progress = jobs.Progress("embedding", 1500, 4500, 500, 900, 0, 0, 3, 4, usage, 10.0)
-    assert _progress.line(progress) == (
+    assert _progress.line(PROGRESS) == (
         "embedding 1,500 of 4,500 rows: 100 rows/s, 2,500 tokens, 0.5000 of about 2.0000 credits, "
         "3 of 4 under way, 2 retries, 0 min 30 s to go"
     )
     monkeypatch.setattr(_progress, "INTERVAL", 0.0)
     with _progress.progress_listener(as_json=False) as listener:
-        listener(progress)
-    assert capsys.readouterr().err == _progress.line(progress) + "\n"
+        listener(PROGRESS)
+    assert capsys.readouterr().err == _progress.line(PROGRESS) + "\n"
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
@@ -141,7 +136,7 @@ def test_progress_is_a_bar_or_lines(
     for kind, is_bar in (("xterm", True), ("dumb", False)):
         monkeypatch.setenv("TERM", kind)
         with _progress.progress_listener(as_json=False) as listener:
-            listener(progress)
+            listener(PROGRESS)
         assert "2,500 tokens" in terminal.getvalue()
         assert ("\x1b" in terminal.getvalue()) == is_bar
         terminal.truncate(0)
@@ -149,12 +144,10 @@ def test_progress_is_a_bar_or_lines(
 
 def test_a_narrow_terminal_breaks_a_line_between_two_details() -> None:
     """It never breaks a detail, such as the remaining time."""
-    usage = ore.Usage(prompt_tokens=2500, cost=Decimal("0.5"), requests=10, retries=2)
-    progress = jobs.Progress("embedding", 1500, 4500, 500, 900, 0, 0, 3, 4, usage, 10.0)
     for width in range(35, 120):
-        lines = _progress.wrapped_details(progress, width).split("\n")
+        lines = _progress.wrapped_details(PROGRESS, width).split("\n")
         assert max(map(len, lines)) <= width
-        assert ", ".join(line.removesuffix(",") for line in lines) == _progress.details(progress)
+        assert ", ".join(line.removesuffix(",") for line in lines) == _progress.details(PROGRESS)
 
 
 def test_an_estimate_uses_a_price_or_a_sample(texts: Path) -> None:
@@ -197,7 +190,6 @@ def test_a_job_needs_no_standard_streams(texts: Path, tmp_path: Path, closed: st
     """The shell may have closed them; messages never go to another file."""
     target = tmp_path / "t.npy"
     command = [sys.executable, "-m", "openrouter_embeddings.cli", "run", texts, "-o", target]
-    line = f"{shlex.join(map(str, command))} --local --model local/hash --dimensions 4 {closed}"
-    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    done = executed("sh", "-c", f"{shlex.join(map(str, [*command, *HASH]))} {closed}")
     assert (done.returncode, done.stdout) == (0, "")
     assert np.load(target).shape == (5, 4)

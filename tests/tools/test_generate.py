@@ -1,10 +1,8 @@
 """Generating the client: reproducible, all or nothing, with clear errors."""
 
 import copy
-import os
 import shutil
 import signal
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import executed
 from tests.tools.real_editions import REAL, edition
 from tools import generate as command
 from tools.editions import Edition
@@ -67,14 +66,7 @@ def test_every_module_says_that_it_is_generated() -> None:
 def test_hash_seeds_change_nothing() -> None:
     """`make check` passes in processes with other hash seeds."""
     for seed in ("1", "4242"):
-        done = subprocess.run(
-            [sys.executable, "-m", "tools.generate", "--check"],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            cwd=SPEC.parent,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = executed(sys.executable, "-m", "tools.generate", "--check", PYTHONHASHSEED=seed)
         assert (done.returncode, done.stdout) == (0, "check: generated/ matches openapi.yaml\n")
 
 

@@ -4,14 +4,15 @@ test_diff.py tests their changes, test_drift.py their gaps. Here a client is gen
 and the wrapper's tests run with it.
 """
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.support import executed
 from tests.tools.made_up_editions import EDITIONS, PUBLISHED, SPELLINGS
 from tests.tools.published_document import NotApplicable, edited
 from tools import ROOT, class_names
@@ -44,17 +45,10 @@ def client_of(text: str, folder: Path) -> Path:
     return folder
 
 
-def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *command: Any) -> subprocess.CompletedProcess[str]:
     """Run a module of the project with the client in `folder` first on the path."""
-    paths = {name: str(folder) for name in ("PYTHONPATH", "MYPYPATH")}
-    return subprocess.run(
-        [sys.executable, "-m", *command],
-        cwd=ROOT,
-        env={**os.environ, **paths},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    paths: Any = {name: str(folder) for name in ("PYTHONPATH", "MYPYPATH")}
+    return executed(sys.executable, "-m", *command, **paths)
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +70,7 @@ def test_the_wrapper_type_checks_with_all_harmless_changes(everything_harmless: 
     assert changed_files(PACKAGE, everything_harmless / PACKAGE.name)
     # the cache stays for the next run: mypy finds out what has changed
     cache = ROOT / ".mypy_cache" / "made_up_editions"
-    command = ["mypy", "--cache-dir", str(cache), "-p", "openrouter_embeddings"]
-    done = run(everything_harmless, *command)
+    done = run(everything_harmless, "mypy", "--cache-dir", cache, "-p", "openrouter_embeddings")
     assert "Success: no issues found" in done.stdout
 
 

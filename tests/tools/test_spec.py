@@ -1,13 +1,13 @@
 """Parsing a new edition, and `make spec`: from a page or a whole document, all or nothing."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support import executed
 from tests.tools.real_editions import PAGES, edition
 from tools import spec
 from tools.editions import parse_edition
@@ -199,22 +199,10 @@ def test_the_committed_files_are_valid(edition_: str) -> None:
     validate(parse_edition(TEXT).contract)
 
 
-def command(*arguments: str, given: bytes | None = None) -> subprocess.CompletedProcess[str]:
-    """Run `python -m tools.spec` with these arguments."""
-    return subprocess.run(
-        [sys.executable, "-m", "tools.spec", *arguments],
-        input=given.decode() if given else None,
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=SPEC.parent,
-    )
-
-
 @pytest.mark.parametrize("origin", ["-", "nowhere.md"])
 def test_make_spec_reports_an_error_and_changes_nothing(origin: str) -> None:
     """It reports invalid standard input and a missing file."""
-    done = command(origin, given=b"nothing")
+    done = executed(sys.executable, "-m", "tools.spec", origin, stdin="nothing")
     assert done.returncode == 1
     assert done.stderr.startswith(f"spec: {'standard input' if origin == '-' else origin}: ")
     assert done.stderr.endswith("spec: openapi.yaml is unchanged\n")
@@ -224,7 +212,7 @@ def test_make_spec_reports_an_error_and_changes_nothing(origin: str) -> None:
 
 def test_make_spec_recognizes_the_current_edition() -> None:
     """It says that nothing has to be replaced."""
-    done = command("-", given=PAGE)
+    done = executed(sys.executable, "-m", "tools.spec", "-", stdin=PAGE.decode())
     assert done.stdout == "spec: openapi.yaml is already this edition\n"
 
 

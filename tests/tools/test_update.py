@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import executed
 from tests.tools import edits as e
 from tests.tools.made_up_editions import EDITIONS, PUBLISHED, TEXT
 from tests.tools.published_document import edited
@@ -49,18 +50,11 @@ def install(source: Path, project: Path) -> None:
     shutil.copy(source / "openapi.yaml", project)
 
 
-def run(project: Path, *arguments: str, given: str | None = None) -> Run:
+def run(project: Path, *arguments: Any, given: str | None = None) -> Run:
     """Run `python -m tools.update` in a project."""
-    paths = [str(project), str(project / "wrapper"), str(project / "generated")]
-    done = subprocess.run(
-        [sys.executable, "-m", "tools.update", *arguments],
-        cwd=project,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-        input=given,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    path = os.pathsep.join(str(project / part) for part in ("", "wrapper", "generated"))
+    command = [sys.executable, "-m", "tools.update", *arguments]
+    done = executed(*command, stdin=given, cwd=project, PYTHONPATH=path)
     made = Run(done.args, done.returncode, done.stdout, done.stderr)
     made.project = project
     return made
@@ -77,7 +71,7 @@ def update(project: Path) -> Project:
 def earliest(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a folder with the earliest edition and its client."""
     install(ROOT, project)
-    assert run(project, str(EARLIEST)).returncode in (0, 1)  # from whatever this repository has
+    assert run(project, EARLIEST).returncode in (0, 1)  # from whatever this repository has
     folder = tmp_path_factory.mktemp("earliest")
     install(project, folder)
     return folder
@@ -103,7 +97,7 @@ BREAKS = {"2026-08-21.md": 4, "openapi-2026-08-21.yaml": 4}
 def test_a_real_edition_needs_no_manual_work(name: str, project: Path, earliest: Path) -> None:
     """The report says so, the types fit, and the configuration is unchanged."""
     install(earliest, project)
-    done = run(project, str(FILES[name]))
+    done = run(project, FILES[name])
     assert done.returncode == 0, done.stdout + done.stderr
     assert "**No manual work is needed.**" in done.stdout
     assert "- passed: the wrapper's types fit the new client" in done.stdout
@@ -121,7 +115,7 @@ def test_the_report_lists_manual_work_with_the_file_to_change(
     """The edition is in place, and the report file has the same text."""
     given = EDITIONS["an optional request field"].text
     report = tmp_path / "report.md"
-    done = update("-", "--report", str(report), given=given)
+    done = update("-", "--report", report, given=given)
     assert done.returncode == 1, done.stdout
     assert "**One item needs manual work.**" in done.stdout
     line = "- request field priority: "
@@ -145,7 +139,7 @@ def test_a_failed_update_changes_nothing(given: str, update: Project, tmp_path: 
     """It exits with 2 and says what is wrong, where, and what to do."""
     report = tmp_path / "report.md"
     before: dict[str, Any] = contents(ROOT)
-    done = update("-", "--report", str(report), given=given)
+    done = update("-", "--report", report, given=given)
     assert done.returncode == 2
     assert contents(done.project) == before
     assert "What to do: " in done.stderr
