@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import openrouter_embeddings as ore
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from openrouter_embeddings import jobs
 from openrouter_embeddings.jobs._sources import open_source
-from openrouter_embeddings.jobs._spec import InputSpec
+from openrouter_embeddings.jobs._spec import InputSpec, job_file
 from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.testing import Service
 
@@ -36,6 +37,18 @@ def run(
     made: Any = {**OPTIONS, "max_retries": 0}
     with service.client(**made) as client:
         return jobs.embed_file(source, target, client=client, **options), service
+
+
+def stopped(source: Any, target: Path, *, at: int, **options: Any) -> Path:
+    """Run a job that has no credits left for request `at`; return its job file."""
+    with pytest.raises(ore.PaymentRequiredError):
+        run(source, target, Fault("status", status=402, requests=[at]), **options)
+    return job_file(target)
+
+
+def json_lines(path: Path) -> list[Any]:
+    """The values in a file of JSON lines."""
+    return [orjson.loads(line) for line in path.read_bytes().splitlines()]
 
 
 def vectors(texts: list[Any]) -> Any:

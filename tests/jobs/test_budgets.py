@@ -16,7 +16,7 @@ from openrouter_embeddings.local.models.hash import HashModel
 from openrouter_embeddings.testing import Service
 
 from tests import support
-from tests.job_support import OPTIONS, billed, run
+from tests.job_support import billed, run
 
 PRICE = Decimal("2e-8")  # the stand-in's, of a token
 
@@ -28,13 +28,11 @@ def cost(service: Service) -> Decimal:
 
 def five_times(service: Service, source: Path, budget: Decimal, **options: Any) -> None:
     """The same job five times: its first run stops, and the others do not even ask the price."""
-    made: Any = {**OPTIONS, **options}
     asked = []
-    with service.client(**made) as client:
-        for _ in range(5):
-            with pytest.raises(ore.BudgetExceededError, match="are spent"):
-                jobs.embed_file(source, source.with_suffix(".npy"), client=client, budget=budget)
-            asked.append(service.faults.requests)
+    for _ in range(5):
+        with pytest.raises(ore.BudgetExceededError, match="are spent"):
+            run(source, source.with_suffix(".npy"), service=service, budget=budget, **options)
+        asked.append(service.faults.requests)
     assert len({*asked}) == 1
 
 
@@ -86,11 +84,11 @@ def test_a_response_that_cannot_be_saved_counts_towards_the_budget(
     embed, widths = HashModel.embed, chain([8], repeat(9))
     monkeypatch.setattr(HashModel, "embed", lambda me, given, _: embed(me, given, next(widths)))
     service, budget = Service(), 60 * PRICE
-    options: Any = {**OPTIONS, "batch_size": 1, "dimensions": None}
+    options: Any = {"batch_size": 1, "dimensions": None, "budget": budget}
     ends = []
     for _ in range(20):
-        with service.client(**options) as client, pytest.raises(ore.EmbeddingsError) as raised:
-            jobs.embed_file(words, words.with_suffix(".npy"), client=client, budget=budget)
+        with pytest.raises(ore.EmbeddingsError) as raised:
+            run(words, words.with_suffix(".npy"), service=service, **options)
         ends.append(type(raised.value))
     assert ends[0] is jobs.JobError
     assert cost(service) <= budget

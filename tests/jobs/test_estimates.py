@@ -55,22 +55,17 @@ def tokens_of(text: str) -> int:
     return min(math.ceil(len(text) / 4), LIMIT)
 
 
-def service() -> support.Service:
-    """With that model."""
-
-    def script(body: dict[str, Any], _: int) -> dict[str, Any]:
-        tokens = sum(map(tokens_of, body["input"]))
-        usage = {"prompt_tokens": tokens, "total_tokens": tokens, "cost": float(PRICE * tokens)}
-        return support.answer(body["input"], usage=usage)
-
-    return support.Service(script)
+def reply(body: dict[str, Any], _: int) -> dict[str, Any]:
+    """The answer of that model."""
+    tokens = sum(map(tokens_of, body["input"]))
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens, "cost": float(PRICE * tokens)}
+    return support.answer(body["input"], usage=usage)
 
 
-def estimated(texts: list[str], **options: Any) -> jobs.Estimate:
-    """By asking that model."""
-    table = pa.table({"text": texts})
-    found: jobs.Estimate = service().run(
-        "sync", lambda client: jobs.estimate(table, client=client, **options)
+def estimated(texts: list[str], script: support.Script = reply, **options: Any) -> jobs.Estimate:
+    """The estimate for these texts, from a service that follows the script."""
+    found: jobs.Estimate = support.Service(script).run(
+        "sync", lambda client: jobs.estimate(pa.table({"text": texts}), client=client, **options)
     )
     return found
 
@@ -94,17 +89,20 @@ def test_a_long_text_does_not_ruin_an_estimate(where: int) -> None:
 
 def test_a_sample_is_small_and_covers_all_lengths() -> None:
     """The order of the rows does not change the sample."""
-    asked = service()
+    asked: list[str] = []
+
+    def script(body: dict[str, Any], number: int) -> dict[str, Any]:
+        asked.extend(body["input"])
+        return reply(body, number)
+
     texts = [f"{n} " * 2 ** (n % 12) for n in range(2000)]
-    table = pa.table({"text": texts})
-    asked.run("sync", lambda client: jobs.estimate(table, client=client))
-    seen = [text for body in asked.bodies for text in body["input"]]
+    estimated(texts, script)
+    seen = [*asked]
     assert len(seen) == len({*seen}) < 64
     assert {int(text.split()[0]) % 12 for text in seen} == {*range(12)}
-    again = service()
-    backwards = pa.table({"text": texts[::-1]})
-    again.run("sync", lambda client: jobs.estimate(backwards, client=client))
-    assert {text for body in again.bodies for text in body["input"]} == {*seen}
+    asked.clear()
+    estimated(texts[::-1], script)
+    assert {*asked} == {*seen}
 
 
 def test_a_source_that_is_sampled_as_a_whole_has_an_exact_estimate() -> None:
@@ -179,16 +177,12 @@ def test_the_true_time_is_within_the_range(
         nonlocal now
         tokens = sum(map(tokens_of, body["input"]))
         now += request_ + input_ * len(body["input"]) + token * tokens + (0 if number else 100)
-        usage = {"prompt_tokens": tokens, "total_tokens": tokens, "cost": 0.0}
-        return support.answer(body["input"], usage=usage)
+        return reply(body, number)
 
     texts = [f"{n} " * (n % 50 + 1) for n in range(1000)]
-    table = pa.table({"text": texts})
-    options: Any = {"batch_size": batch_size, "concurrency": 1}
-    found = support.Service(script).run(
-        "sync", lambda client: jobs.estimate(table, client=client, **options)
-    )
+    found = estimated(texts, script, batch_size=batch_size, concurrency=1)
     truth = found.requests * request_ + 1000 * input_ + token * sum(map(tokens_of, texts))
+    assert found.seconds_range is not None
     least, most = found.seconds_range
     assert least * 0.999 <= truth <= most * 1.001
     assert most < 2 * batch_size * least or token

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openrouter_embeddings as ore
 import orjson
 import pyarrow as pa
 import pyarrow.csv
@@ -18,9 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openrouter_embeddings import jobs
 from openrouter_embeddings.jobs._sources import open_source
-from openrouter_embeddings.local.faults import Fault
 
-from tests.job_support import TABLE, billed, run
+from tests.job_support import TABLE, billed, run, stopped
 
 
 def test_another_delimiter_is_another_source(tmp_path: Path) -> None:
@@ -157,10 +155,8 @@ def test_extra_body_is_part_of_the_job_identity(tmp_path: Path) -> None:
 def test_job_files_without_extra_body_are_resumed(tmp_path: Path) -> None:
     """A job without extra fields has the parameters and the cache of earlier versions."""
     cache = tmp_path / "cache"
-    unpaid = Fault("status", status=402, requests=[2])
-    with pytest.raises(ore.PaymentRequiredError):
-        run(TABLE, tmp_path / "t.npy", unpaid, column="text", cache=cache)
-    with closing(sqlite3.connect(tmp_path / "t.npy.job")) as kept:
+    job = stopped(TABLE, tmp_path / "t.npy", at=2, column="text", cache=cache)
+    with closing(sqlite3.connect(job)) as kept:
         ((begun,),) = kept.execute("SELECT value FROM facts WHERE name = 'parameters'")
     assert "extra_body" not in begun
     # the digest of its four parameters, as before
@@ -178,8 +174,7 @@ def test_job_files_without_extra_body_are_resumed(tmp_path: Path) -> None:
 def test_a_job_with_other_parameters_is_refused(source: Path, tmp_path: Path) -> None:
     """The error lists the differences."""
     target = tmp_path / "t.npy"
-    with pytest.raises(ore.PaymentRequiredError):
-        run(source, target, Fault("status", status=402, requests=[3]))
+    stopped(source, target, at=3)
     changes: list[tuple[dict[str, Any], str]] = [
         ({"model": "local/minilm"}, "model: 'local/hash', now 'local/minilm'"),
         ({"dimensions": 9}, "asked_dimensions: 8, now 9"),

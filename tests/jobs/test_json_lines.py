@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from openrouter_embeddings import jobs
 from openrouter_embeddings.jobs._sources import open_source
 
-from tests.job_support import run
+from tests.job_support import json_lines, run
 
 
 def test_json_texts_stay_texts(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_unsigned_integers_of_64_bits_are_kept(tmp_path: Path) -> None:
     assert open_source(tmp_path / "s.jsonl").schema.field("id").type == pa.uint64()
     columns = ["text", "id", "o", "f"]
     assert pq.read_table(tmp_path / "t.parquet", columns=columns).to_pylist() == rows
-    lines = map(json.loads, (tmp_path / "t.jsonl").read_text().splitlines())
+    lines = json_lines(tmp_path / "t.jsonl")
     assert [{name: line[name] for name in columns} for line in lines] == rows
 
 

@@ -31,6 +31,8 @@ from openrouter_embeddings.jobs._map import (
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.job_support import run
+
 KINDS = {
     "animals": ["a cat sleeps", "a kitten naps", "the dog barks", "horses run", "a bird sings"],
     "money": ["stocks fell", "the bank lent money", "prices rise", "a tax on income", "bonds"],
@@ -55,8 +57,7 @@ _QUIET = [
 def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Vectors with meaning."""
     path = tmp_path_factory.mktemp("map") / "t.parquet"
-    with ore.Client.local() as client:
-        jobs.embed_file(TABLE, path, client=client, column="text")
+    run(TABLE, path, column="text", model="local/minilm", dimensions=None)
     return path
 
 
@@ -160,8 +161,7 @@ def test_a_map_follows_the_system_from_light_to_dark(
     assert {*page.evaluate("colors")} == {*DARK_PAGE[:4]}
     assert page.evaluate("getComputedStyle(document.body).color") == "rgb(232, 232, 232)"
     table = pa.table({"text": [f"text {n}" for n in range(41)], "n": [*range(40), None]})
-    with ore.Client.local(model="local/hash", dimensions=8) as client:
-        jobs.embed_file(table, tmp_path / "n.parquet", client=client, column="text")
+    run(table, tmp_path / "n.parquet", column="text")
     jobs.write_map(tmp_path / "n.parquet", tmp_path / "n.html", color="n")
     page = open_page(tmp_path / "n.html", color_scheme="light")
     assert page.evaluate("[colors[0], colors[39], colors[40]]") == [
@@ -245,10 +245,8 @@ def test_far_points_do_not_squeeze_the_others(crowd: Path, open_page: Callable[.
     xs = np.array(page.evaluate("data.places.map(place)"))
     middle = np.ptp(np.delete(xs, [7, 8, 9], axis=0), axis=0)
     assert (middle > [300, 300]).any()
-    assert (
-        page.locator("#outside").inner_text()
-        == "3 points are out of view, far from the others show all"
-    )
+    note = page.locator("#outside").inner_text()
+    assert note == "3 points are out of view, far from the others show all"
     page.get_by_role("button", name="show all").click()
     assert page.evaluate(outside) == 0
     page.get_by_role("button", name="hide them").click()
@@ -327,8 +325,7 @@ def test_every_format_of_target_is_drawn(
 ) -> None:
     """Without columns, a point shows its row number; a row without a vector has no point."""
     table = pa.table({"text": [f"text {n}" for n in range(30)] + [""] + ["more"] * 9})
-    with ore.Client.local(model="local/hash", dimensions=8) as client:
-        jobs.embed_file(table, tmp_path / name, client=client)
+    run(table, tmp_path / name)
     drawn = jobs.write_map(tmp_path / name, tmp_path / "map.html")
     assert (drawn.points, drawn.rows) == (39, 40)
     page = open_page(tmp_path / "map.html")
@@ -341,8 +338,7 @@ def test_every_format_of_target_is_drawn(
 def test_a_sample_does_not_follow_a_pattern_in_the_file(tmp_path: Path) -> None:
     """No value is missing, and the map is the same every time."""
     table = pa.table({"text": [f"text {n}" for n in range(800)], "kind": ["even", "odd"] * 400})
-    with ore.Client.local(model="local/hash", dimensions=8) as client:
-        jobs.embed_file(table, tmp_path / "t.parquet", client=client, column="text")
+    run(table, tmp_path / "t.parquet", column="text")
     drawn = [
         jobs.write_map(tmp_path / "t.parquet", tmp_path / name, color="kind", points=200)
         for name in ("a.html", "b.html")
@@ -452,7 +448,6 @@ def test_a_map_needs_three_points(target: Path, tmp_path: Path) -> None:
     """The error says so."""
     with pytest.raises(ore.InputError, match="points is 2"):
         jobs.write_map(target, tmp_path / "m.html", points=2)
-    with ore.Client.local(model="local/hash", dimensions=8) as client:
-        jobs.embed_file(pa.table({"text": ["a", "b"]}), tmp_path / "t.npy", client=client)
+    run(pa.table({"text": ["a", "b"]}), tmp_path / "t.npy")
     with pytest.raises(ore.InputError, match="has 2 vectors"):
         jobs.write_map(tmp_path / "t.npy", tmp_path / "m.html")

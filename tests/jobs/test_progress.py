@@ -9,9 +9,8 @@ import pytest
 from openrouter_embeddings import jobs
 from openrouter_embeddings.jobs import _embed, _progress
 from openrouter_embeddings.local.faults import Fault
-from openrouter_embeddings.testing import Service
 
-from tests.job_support import OPTIONS, first_of, run
+from tests.job_support import first_of, run, stopped
 
 
 def test_progress_shows_a_lowered_concurrency(
@@ -21,11 +20,8 @@ def test_progress_shows_a_lowered_concurrency(
     monkeypatch.setattr(_progress, "INTERVAL", 0.0)
     seen: list[jobs.Progress] = []
     busy = Fault("status", status=503, requests=range(4))
-    made: Any = {**OPTIONS, "concurrency": 4}
-    with Service(busy).client(**made) as client:
-        jobs.embed_file(
-            source, tmp_path / "t.npy", client=client, column="text", on_progress=seen.append
-        )
+    options: Any = {"concurrency": 4, "max_retries": 4}
+    run(source, tmp_path / "t.npy", busy, column="text", on_progress=seen.append, **options)
     assert 1 <= min(one.concurrency for one in seen) < 4
     assert all(one.in_flight <= 4 for one in seen)
     assert seen[-1].usage.retries >= 4
@@ -36,8 +32,7 @@ def test_progress_counts_rows_of_earlier_runs_apart(
 ) -> None:
     """They would distort the speed and the expected cost of this run."""
     monkeypatch.setattr(_progress, "INTERVAL", 0.0)
-    with pytest.raises(ore.PaymentRequiredError):
-        run(source, tmp_path / "t.npy", Fault("status", status=402, requests=[2]), column="text")
+    stopped(source, tmp_path / "t.npy", at=2, column="text")
     seen: list[jobs.Progress] = []
     run(source, tmp_path / "t.npy", column="text", on_progress=seen.append)
     assert {one.earlier for one in seen} == {52}  # two requests of 16, and 20 rows like those
@@ -47,17 +42,15 @@ def test_a_failing_job_reports_that_it_waits(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once, before the error is raised, while requests are in flight."""
-    seen: list[str] = []
+    seen: list[jobs.Progress] = []
     monkeypatch.setattr(_embed, "wait", first_of)
-    made: Any = {**OPTIONS, "concurrency": 4, "max_retries": 0}
-    service = Service(Fault("status", status=401, requests=[0]))
-    with service.client(**made) as client, pytest.raises(ore.AuthenticationError) as raised:
-        jobs.embed_file(
-            source, tmp_path / "t.npy", client=client, column="text",
-            on_progress=lambda progress: seen.append(progress.stage),
-        )  # fmt: skip
-    assert seen[-1] == "stopping"
-    assert seen.count("stopping") == 1
+    refused = Fault("status", status=401, requests=[0])
+    options: Any = {"concurrency": 4, "on_progress": seen.append}
+    with pytest.raises(ore.AuthenticationError) as raised:
+        run(source, tmp_path / "t.npy", refused, column="text", **options)
+    stages = [progress.stage for progress in seen]
+    assert stages[-1] == "stopping"
+    assert stages.count("stopping") == 1
     assert raised.value.inputs == ()  # a position in a request is nobody's row
 
 

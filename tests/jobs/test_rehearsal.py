@@ -10,10 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from openrouter_embeddings import jobs
-from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.testing import Service
 
-from tests.job_support import run
+from tests.job_support import run, stopped
 
 
 def _categories_in_a_struct(path: Path, rows: int) -> pa.Table:
@@ -91,9 +90,7 @@ def test_a_disk_without_room_is_found_before_anything_is_sent(
 ) -> None:
     """If the length of the vectors is known, from the options or from an earlier run."""
     table = pa.table({"text": [f"text {n}" for n in range(100)]})
-    unpaid = Fault("status", status=402, requests=[2])
-    with pytest.raises(ore.PaymentRequiredError):
-        run(table, tmp_path / "u.npy", unpaid, dimensions=None)
+    stopped(table, tmp_path / "u.npy", at=2, dimensions=None)
     width = run(table, tmp_path / "w.npy", dimensions=None)[0].dimensions
 
     def usage(_: Path) -> SimpleNamespace:

@@ -22,7 +22,7 @@ from openrouter_embeddings.jobs._write import TargetWriter
 from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.testing import Service
 
-from tests.job_support import OPTIONS, TABLE, TEXTS, billed, first_of, run, vectors
+from tests.job_support import TABLE, TEXTS, billed, first_of, run, stopped, vectors
 from tests.support import PNG
 
 
@@ -52,8 +52,8 @@ def test_ctrl_c_at_any_time_loses_no_response(
 
     monkeypatch.setattr(owner, name, interrupt)
     first = Service()
-    with first.client(**OPTIONS) as client, pytest.raises(KeyboardInterrupt):
-        jobs.embed_file(TABLE, tmp_path / "t.npy", column="text", client=client)
+    with pytest.raises(KeyboardInterrupt):
+        run(TABLE, tmp_path / "t.npy", service=first, column="text")
     _, second = run(TABLE, tmp_path / "t.npy", column="text")
     assert set(billed(first, second).values()) == {1}
 
@@ -65,8 +65,7 @@ def test_a_source_that_was_only_touched_is_the_same(source: Path, tmp_path: Path
     def touch(_: Any) -> None:
         os.utime(source, (next(times), 1))
 
-    with pytest.raises(ore.PaymentRequiredError):
-        run(source, tmp_path / "t.npy", Fault("status", status=402, requests=[1]), column="text")
+    stopped(source, tmp_path / "t.npy", at=1, column="text")
     touch(None)
     run(source, tmp_path / "t.npy", column="text", on_progress=touch)
     assert next(times) > 2
@@ -102,9 +101,7 @@ def test_a_changed_image_is_not_a_duplicate(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": ["a.png", "b.png"]}), tmp_path / "s.parquet")
     for name in "ab":
         (tmp_path / f"{name}.png").write_bytes(PNG + name.encode())
-    broke = Fault("status", status=402, requests=[1])
-    with pytest.raises(ore.PaymentRequiredError):
-        run(tmp_path / "s.parquet", tmp_path / "t.npy", broke, images="image", batch_size=1)
+    stopped(tmp_path / "s.parquet", tmp_path / "t.npy", at=1, images="image", batch_size=1)
     (tmp_path / "a.png").write_bytes(PNG + b"other")
     report, _ = run(tmp_path / "s.parquet", tmp_path / "t.npy", images="image", batch_size=1)
     assert (report.rows, report.duplicates, report.embedded) == (2, 0, 3)
@@ -114,16 +111,15 @@ def test_a_changed_image_is_not_a_duplicate(tmp_path: Path) -> None:
 def test_a_failed_job_is_resumed(source: Path, tmp_path: Path, name: str) -> None:
     """Nothing is paid for twice, and the target is the same to the byte."""
     run(source, tmp_path / f"whole-{name}")
-    with pytest.raises(ore.PaymentRequiredError):
-        run(source, tmp_path / name, Fault("status", status=402, requests=[3]))
+    job = stopped(source, tmp_path / name, at=3)
     assert not (tmp_path / name).exists()
-    assert (tmp_path / f"{name}.job").exists()
+    assert job.exists()
     report, service = run(source, tmp_path / name)
     assert report.usage.requests == 2
     assert report.embedded == 80
     assert sum(billed(service).values()) == 32
     assert (tmp_path / name).read_bytes() == (tmp_path / f"whole-{name}").read_bytes()
-    assert not (tmp_path / f"{name}.job").exists()
+    assert not job.exists()
 
 
 def test_an_input_in_flight_is_not_sent_again(
@@ -142,8 +138,8 @@ def test_part_of_a_split_request_is_saved(source: Path, tmp_path: Path) -> None:
     """If a later part of the request fails, the earlier parts are not paid for again."""
     target = tmp_path / "t.npy"
     first = Service(Fault("batch-cap", at_most=4), Fault("status", status=402, requests=[4]))
-    with first.client(**OPTIONS) as client, pytest.raises(ore.PaymentRequiredError) as caught:
-        jobs.embed_file(source, target, client=client)
+    with pytest.raises(ore.PaymentRequiredError) as caught:
+        run(source, target, service=first)
     assert caught.value.partial is not None
     _, second = run(source, target)
     assert set(billed(first, second).values()) == {1}
@@ -216,9 +212,9 @@ def test_ctrl_c_saves_requests_in_flight(
         if progress.embedded and progress.stage == "embedding":
             raise KeyboardInterrupt
 
-    made: Any = {**OPTIONS, "concurrency": 3}
-    with first.client(**made) as client, pytest.raises(KeyboardInterrupt):
-        jobs.embed_file(source, target, client=client, on_progress=interrupt, cache=cache)
+    options: Any = {"concurrency": 3, "on_progress": interrupt, "cache": cache}
+    with pytest.raises(KeyboardInterrupt):
+        run(source, target, service=first, **options)
     _, second = run(source, target)
     assert set(billed(first, second).values()) == {1}
     assert np.array_equal(np.load(target), vectors(TEXTS))
@@ -252,13 +248,11 @@ def test_a_second_job_on_the_same_target_is_refused(source: Path, tmp_path: Path
 def test_a_truncated_job_file_is_an_error(source: Path, tmp_path: Path) -> None:
     """The error says what to do, and the file is not changed."""
     target = tmp_path / "t.npy"
-    with pytest.raises(ore.PaymentRequiredError):
-        run(source, target, Fault("status", status=402, requests=[3]))
-    checkpoint = tmp_path / "t.npy.job"
-    checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
+    job = stopped(source, target, at=3)
+    job.write_bytes(job.read_bytes()[:5000])
     with pytest.raises(jobs.JobError, match=r"is damaged .* remove it to start\s+again"):
         run(source, target)
-    assert checkpoint.stat().st_size == 5000
+    assert job.stat().st_size == 5000
 
 
 def test_a_full_disk_is_an_error(
@@ -288,11 +282,9 @@ def test_responses_are_saved_when_another_has_a_wrong_length(
 
     monkeypatch.setattr(_embed, "wait", wait_for_all)
     options: Any = {"dimensions": None, "batch_size": 1, "concurrency": 4}
+    options["cache"] = tmp_path / "cache"
     with pytest.raises(jobs.JobError, match=r"another\s+vector space"):
-        run(
-            source, tmp_path / "t.npy", Fault("wrong-width", requests=[1]),
-            cache=tmp_path / "cache", **options,
-        )  # fmt: skip
+        run(source, tmp_path / "t.npy", Fault("wrong-width", requests=[1]), **options)
     (name,) = (tmp_path / "cache").glob("*.vectors")
     for path in (tmp_path / "t.npy.job", name):
         with closing(Store(path)) as store:

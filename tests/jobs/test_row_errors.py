@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import openrouter_embeddings as ore
-import orjson
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -14,7 +13,7 @@ from openrouter_embeddings import jobs
 from openrouter_embeddings.jobs._rows import Reader
 from openrouter_embeddings.local.faults import Fault
 
-from tests.job_support import TABLE, run, vectors
+from tests.job_support import TABLE, json_lines, run, vectors
 
 
 def test_rows_that_cannot_be_embedded_have_a_reason(tmp_path: Path) -> None:
@@ -22,7 +21,7 @@ def test_rows_that_cannot_be_embedded_have_a_reason(tmp_path: Path) -> None:
     table = pa.table({"text": ["a", "", "poison b", None, "c", "poison b"]})
     report, _ = run(table, tmp_path / "t.npy", Fault("poison"))
     assert report.errors == 4
-    lines = [json.loads(line) for line in report.errors_file.read_text().splitlines()]
+    lines = json_lines(report.errors_file)
     assert [line["key"] for line in lines] == [1, 2, 3, 5]
     assert lines[0]["reason"] == "the text is empty"
     assert lines[2]["reason"] == "the text is null"
@@ -71,8 +70,8 @@ def test_a_job_that_stops_for_its_errors_lists_them(tmp_path: Path) -> None:
     poison = Fault("poison", text="poison")
     with pytest.raises(jobs.JobError, match="2 rows cannot be embedded, and max_errors is 1"):
         run(table, tmp_path / "t.npy", poison, column="text", key="name", max_errors=1)
-    lines = (tmp_path / "t.npy.errors.jsonl").read_bytes().splitlines()
-    assert [orjson.loads(line)["key"] for line in lines] == ["y", "z"]
+    lines = json_lines(tmp_path / "t.npy.errors.jsonl")
+    assert [line["key"] for line in lines] == ["y", "z"]
 
 
 def test_a_negative_max_errors_is_refused(tmp_path: Path) -> None:

@@ -22,10 +22,8 @@ from openrouter_embeddings.jobs import _formats, _map, _search
 from openrouter_embeddings.jobs._formats import target_format
 from openrouter_embeddings.jobs._spec import job_file
 from openrouter_embeddings.jobs._store import Store
-from openrouter_embeddings.local.faults import Fault
-from openrouter_embeddings.testing import Service
 
-from tests.job_support import run
+from tests.job_support import run, stopped
 
 
 def test_nanoseconds_are_kept(tmp_path: Path) -> None:
@@ -49,9 +47,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A target of each kind, with meaning."""
     folder = tmp_path_factory.mktemp("targets")
     table = pa.table({"id": range(5), "text": TEXTS})
+    options: Any = {"model": "local/minilm", "dimensions": None, "input_type": "search_document"}
     for name in NAMES:
-        with ore.Client.local() as client:
-            jobs.embed_file(table, folder / name, client=client, input_type="search_document")
+        run(table, folder / name, **options)
     return folder
 
 
@@ -62,17 +60,16 @@ def test_the_nearest_rows_come_first(
     """With columns and scores, in blocks of three rows; rows without a vector are left out."""
     monkeypatch.setattr(_formats, "_BLOCK_BYTES", 3 * 4 * 384)
     monkeypatch.setattr(_formats, "_BLOCK_ROWS", 2)
-    with ore.Client.local() as client:
-        found = jobs.search(folder / name, "a cat", k=9, client=client)
-        wanted = client.embed_query("a cat").vectors[0]
-        row = client.embed(TEXTS[0]).vectors[0]
+    client = ore.Client.local()
+    found = jobs.search(folder / name, "a cat", k=9, client=client)
+    wanted = client.embed_query("a cat").vectors[0]
+    row = client.embed(TEXTS[0]).vectors[0]
     assert [match.row for match in found][:2] == [0, 3]
     assert {match.row for match in found} == {0, 1, 3, 4}
     assert found[0].score == pytest.approx(float(row @ wanted), abs=1e-3)
     assert [match.score for match in found] == sorted((m.score for m in found), reverse=True)
     assert found[0].columns == ({} if name == "t.npy" else {"id": 0, "text": TEXTS[0]})
-    with ore.Client.local() as client:
-        assert jobs.search(folder / name, "a cat", k=1, client=client) == found[:1]
+    assert jobs.search(folder / name, "a cat", k=1, client=client) == found[:1]
 
 
 @given(st.data())
@@ -165,8 +162,7 @@ def test_a_target_is_not_held_in_memory(
     if use == "map":
         assert jobs.write_map(large / name, tmp_path / "map.html", points=50).points == 50
     else:
-        with ore.Client.local() as client:
-            found = jobs.search(large / name, "a", k=3, client=client)
+        found = jobs.search(large / name, "a", k=3, client=ore.Client.local())
         assert [match.columns for match in found] == (
             [{"id": match.row} for match in found] if name == "t.parquet" else [{}, {}, {}]
         )
@@ -183,42 +179,33 @@ def test_a_block_without_vectors_is_skipped(tmp_path: Path) -> None:
     assert [match.row for match in found][:2] == [0, 3]
 
 
-def test_the_query_gets_the_input_type_of_a_query(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, dict[str, Any]]]:
+    """The arguments of every call of `Client.embed`."""
+    calls: list[tuple[Any, dict[str, Any]]] = []
+    embed = ore.Client.embed
+
+    def noted(client: ore.Client, inputs: Any, **options: Any) -> Any:
+        calls.append((inputs, options))
+        return embed(client, inputs, **options)
+
+    monkeypatch.setattr(ore.Client, "embed", noted)
+    return calls
+
+
+def test_the_query_gets_the_input_type_of_a_query(folder: Path, asked: list[Any]) -> None:
     """It has the model and the dimensions of the rows."""
-    asked: list[Any] = []
-    with ore.Client.local() as client:
-        embed = client.embed
-
-        def noted(inputs: Any, **options: Any) -> Any:
-            asked.append((inputs, options))
-            return embed(inputs, **options)
-
-        monkeypatch.setattr(client, "embed", noted)
-        jobs.search(folder / "t.npy", "a cat", client=client)
+    jobs.search(folder / "t.npy", "a cat", client=ore.Client.local())
     options = {"model": "local/minilm", "dimensions": None, "provider": None, "extra_body": None}
     assert asked == [("a cat", {**options, "input_type": "search_query"})]
 
 
-def test_the_query_has_the_extra_fields_of_the_rows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_query_has_the_extra_fields_of_the_rows(tmp_path: Path, asked: list[Any]) -> None:
     """They may change what a vector means."""
-    asked: list[Any] = []
     extra: dict[str, Any] = {"truncate": [True, None]}
-    with ore.Client.local() as client:
-        table = pa.table({"text": TEXTS[:2]})
-        jobs.embed_file(table, tmp_path / "t.npy", client=client, extra_body=extra)
-        embed = client.embed
-
-        def noted(query: str, **options: Any) -> Any:
-            asked.append(options)
-            return embed(query)
-
-        monkeypatch.setattr(client, "embed", noted)
-        jobs.search(tmp_path / "t.npy", "a cat", client=client)
-    assert asked[0]["extra_body"] == extra
+    run(pa.table({"text": TEXTS[:2]}), tmp_path / "t.npy", extra_body=extra)
+    jobs.search(tmp_path / "t.npy", "a cat", client=ore.Client.local())
+    assert asked[0][1]["extra_body"] == extra
 
 
 def test_the_command_line_searches_and_shows_info(
@@ -250,14 +237,10 @@ def test_info_describes_an_unfinished_job(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It shows its parameters and progress, or that it is running; search asks to finish it."""
-    service = Service(Fault("status", status=402, requests=[2]))
+    options: Any = {"dimensions": 4, "batch_size": 1, "provider": {"zdr": True}}
     source, target = tmp_path / "s.jsonl", tmp_path / "t.parquet"
     source.write_text("".join(f'{{"text": "{text}"}}\n' for text in ["", "a", "b", "c"]))
-    with (
-        service.client(model="local/hash", dimensions=4, batch_size=1, concurrency=1) as client,
-        pytest.raises(ore.PaymentRequiredError),
-    ):
-        jobs.embed_file(source, target, client=client, provider={"zdr": True})
+    stopped(source, target, at=2, **options)
     found = jobs.info(target)
     assert found["state"] == "stopped"
     assert (found["model"], found["asked_dimensions"]) == ("local/hash", 4)
@@ -273,20 +256,16 @@ def test_info_describes_an_unfinished_job(
     assert said["spent"] == f"{found['spent']} credits"
     assert cli.main(["search", str(target), "a"]) == 2  # though there is no key
     assert "is not finished: its job" in capsys.readouterr().err
-    for refused in (
-        lambda: jobs.search(target, "a"),
-        lambda: jobs.write_map(target, tmp_path / "map.html"),
-    ):
-        with pytest.raises(
-            ore.InputError, match=r"is not finished: its job, .* is stopped; finish"
-        ):
-            refused()
+    words = r"is not finished: its job, .* is stopped; finish"
+    with pytest.raises(ore.InputError, match=words):
+        jobs.search(target, "a")
+    with pytest.raises(ore.InputError, match=words):
+        jobs.write_map(target, tmp_path / "map.html")
     with closing(Store(job_file(target))):
         assert jobs.info(target) == {"state": "running"}
         assert cli.main(["search", str(target), "a", "--local"]) == cli.EXIT_USAGE
         assert "is running; finish" in capsys.readouterr().err
-    with ore.Client.local(model="local/hash", dimensions=4) as client:
-        jobs.embed_file(source, target, client=client, provider={"zdr": True})
+    run(source, target, **options)
     assert jobs.info(target)["state"] == "finished"
 
 
@@ -295,8 +274,7 @@ def test_info_is_printed_for_people_and_for_machines(
 ) -> None:
     """Objects are JSON, as options take them; unset options are left out."""
     options: Any = {"provider": {"zdr": True, "only": ["azure"]}, "dimensions": 4}
-    with ore.Client.local(model="local/hash", **options) as client:
-        jobs.embed_file(pa.table({"text": ["a"]}), tmp_path / "t.parquet", client=client)
+    run(pa.table({"text": ["a"]}), tmp_path / "t.parquet", **options)
     assert cli.main(["info", str(tmp_path / "t.parquet")]) == 0
     said = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert json_fields(said["provider"]) == options["provider"]
@@ -321,11 +299,10 @@ def test_search_refuses_files_that_no_job_made(tmp_path: Path) -> None:
 def test_a_damaged_line_is_an_error(tmp_path: Path, line: str) -> None:
     """The message is one sentence."""
     target = tmp_path / "t.jsonl"
-    with ore.Client.local(model="local/hash", dimensions=4) as client:
-        jobs.embed_file(pa.table({"text": ["a", "b"]}), target, client=client)
-        target.write_text(target.read_text().splitlines()[0] + "\n" + line)
-        with pytest.raises(ore.InputError, match="has been changed since it was made"):
-            jobs.search(target, "a", client=client)
+    run(pa.table({"text": ["a", "b"]}), target)
+    target.write_text(target.read_text().splitlines()[0] + "\n" + line)
+    with pytest.raises(ore.InputError, match="has been changed since it was made"):
+        jobs.search(target, "a", client=ore.Client.local())
 
 
 @pytest.mark.parametrize(
@@ -335,9 +312,7 @@ def test_dates_that_python_cannot_represent_are_texts(tmp_path: Path, kind: Any)
     """In search results and on a map."""
     target = tmp_path / "t.parquet"
     dates = pa.array([2**62, 0, None], pa.int64()).cast(kind)
-    with ore.Client.local(model="local/hash", dimensions=4) as client:
-        table = pa.table({"text": ["a", "b", "c"], "date": dates})
-        jobs.embed_file(table, target, column="text", client=client)
-        (match,) = jobs.search(target, "a", k=1, client=client)
+    run(pa.table({"text": ["a", "b", "c"], "date": dates}), target, column="text")
+    (match,) = jobs.search(target, "a", k=1, client=ore.Client.local())
     assert str(2**62) in str(match.columns["date"])
     assert jobs.write_map(target, tmp_path / "map.html", color="date").points == 3

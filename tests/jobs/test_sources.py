@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import openrouter_embeddings as ore
-import orjson
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -22,7 +21,7 @@ from openrouter_embeddings.jobs._rows import _digest
 from openrouter_embeddings.jobs._sources import open_source
 from openrouter_embeddings.jobs._spec import InputSpec
 
-from tests.job_support import TABLE, TEXTS, billed, run, same_name_twice, texts, vectors
+from tests.job_support import TABLE, TEXTS, billed, json_lines, run, same_name_twice, texts, vectors
 from tests.support import PNG
 
 
@@ -61,19 +60,17 @@ def test_a_directory_of_images_is_a_source(tmp_path: Path) -> None:
     assert [row["path"] for row in table] == ["a.PNG", "b.png", "broken.jpg", "deep/c.png"]
     assert [row["embedding"] is None for row in table] == [False, False, True, False]
     assert sum(billed(service).values()) == 1
-    (line,) = report.errors_file.read_text().splitlines()
-    assert json.loads(line)["key"] == "broken.jpg"
-    assert "not a known image" in json.loads(line)["reason"]
+    (line,) = json_lines(report.errors_file)
+    assert line["key"] == "broken.jpg"
+    assert "not a known image" in line["reason"]
 
 
 def test_text_and_images_make_one_input(tmp_path: Path) -> None:
     """Images may be bytes, paths relative to the source, or URLs."""
     (tmp_path / "a.png").write_bytes(PNG)
-    pictures = tmp_path / "s.parquet"
-    pq.write_table(
-        pa.table({"text": ["red", "blue"], "image": ["a.png", "https://x.org/b.png"]}), pictures
-    )
-    run(pictures, tmp_path / "t.npy", column="text", images="image")
+    table = pa.table({"text": ["red", "blue"], "image": ["a.png", "https://x.org/b.png"]})
+    pq.write_table(table, tmp_path / "s.parquet")
+    run(tmp_path / "s.parquet", tmp_path / "t.npy", column="text", images="image")
     wanted = [
         ore.Content("red", ore.Image(PNG)),
         ore.Content("blue", ore.Image("https://x.org/b.png")),
@@ -98,9 +95,8 @@ def test_an_unsupported_format_is_named(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     with pytest.raises(ore.InputError, match=r"the same format; these are \.csv and \.parquet$"):
         open_source([tmp_path / "a.csv", tmp_path / "b.parquet"])
-    with pytest.raises(
-        ore.InputError, match=r"^\.docx is not supported as a source; use a \.parquet, "
-    ):
+    words = r"^\.docx is not supported as a source; use a \.parquet, "
+    with pytest.raises(ore.InputError, match=words):
         open_source(tmp_path / "c.docx")
     with pytest.raises(ore.InputError, match=r"b\.csv: a target ends in \.parquet, \.jsonl or"):
         jobs.embed_file(tmp_path / "a.csv", tmp_path / "b.csv")
@@ -293,7 +289,7 @@ def test_directories_links_and_pipes_do_not_end_a_job(tmp_path: Path) -> None:
     (folder / "b.png").symlink_to("b.png")
     os.mkfifo(folder / "c.png")
     report, _ = run(folder, tmp_path / "t.parquet", key="path")
-    reasons = [orjson.loads(line) for line in report.errors_file.read_bytes().splitlines()]
+    reasons = json_lines(report.errors_file)
     assert [reason["key"] for reason in reasons] == ["a.png", "b.png", "c.png"]
     assert "No such file" in reasons[0]["reason"]
     assert "a named pipe" in reasons[2]["reason"]
@@ -318,9 +314,7 @@ def test_a_pattern_skips_files_that_the_job_writes(tmp_path: Path) -> None:
     pattern = str(tmp_path / "*.parquet")
     for source in (pattern, [pattern]):
         for _ in range(2):
-            assert jobs.embed_file(
-                source, tmp_path / "all.parquet", client=ore.Client.local(model="local/hash")
-            ).rows == 2  # fmt: skip
+            assert run(source, tmp_path / "all.parquet")[0].rows == 2
     with pytest.raises(ore.InputError, match="no file matches"):
         run(str(tmp_path / "all*.parquet"), tmp_path / "all.parquet")
 
@@ -333,7 +327,7 @@ def test_categories_in_parquet_become_values(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "s.parquet", row_group_size=25)
     assert pq.read_schema(tmp_path / "s.parquet").field("text").type == kind
     run(tmp_path / "s.parquet", tmp_path / "t.jsonl")
-    lines = [orjson.loads(line) for line in (tmp_path / "t.jsonl").read_bytes().splitlines()]
+    lines = json_lines(tmp_path / "t.jsonl")
     assert [line["text"] for line in lines] == table["text"].to_pylist()
     expected = vectors(table["text"].to_pylist())
     assert np.array_equal(np.array([line["embedding"] for line in lines], np.float32), expected)

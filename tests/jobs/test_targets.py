@@ -11,17 +11,27 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from openrouter_embeddings import jobs
-from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.local.models import hash as hashes
 
-from tests.job_support import OPTIONS, TABLE, TEXTS, billed, matrix, run, same_name_twice, vectors
+from tests.job_support import (
+    OPTIONS,
+    TABLE,
+    TEXTS,
+    billed,
+    json_lines,
+    matrix,
+    run,
+    same_name_twice,
+    stopped,
+    vectors,
+)
 from tests.support import orembed
 
 
 def test_a_json_lines_target_has_all_columns(source: Path, tmp_path: Path) -> None:
     """The vector is a list of numbers."""
     run(source, tmp_path / "t.jsonl")
-    rows = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
+    rows = json_lines(tmp_path / "t.jsonl")
     assert [row["more"] for row in rows] == TABLE["more"].to_pylist()
     found = np.array([row["embedding"] for row in rows], np.float32)
     assert np.array_equal(found, vectors(TEXTS))
@@ -93,16 +103,14 @@ def test_a_source_of_empty_rows_makes_a_target_of_empty_rows(
         report, service = run(table, tmp_path / target, dimensions=dimensions)
         assert (report.rows, report.errors, report.dimensions) == (3, 3, dimensions or 0)
         assert service.faults.requests == 0
-    reasons = (tmp_path / f"{target}.errors.jsonl").read_text().splitlines()
-    found = [json.loads(line)["reason"] for line in reasons]
+    found = [line["reason"] for line in json_lines(tmp_path / f"{target}.errors.jsonl")]
     assert found == [f"the text is {what}" for what in ("null", "empty", "null")]
     assert jobs.search(tmp_path / target, "x", client=ore.Client.local(**OPTIONS)) == []
     if target == "t.npy":
         assert np.isnan(np.load(tmp_path / target)).all()
         return
     if target == "t.jsonl":
-        lines = (tmp_path / target).read_text().splitlines()
-        assert [json.loads(line)["embedding"] for line in lines] == [None] * 3
+        assert [line["embedding"] for line in json_lines(tmp_path / target)] == [None] * 3
         return
     run(pa.table({"text": ["a"]}), tmp_path / "a.parquet")
     both = pq.read_table([tmp_path / "a.parquet", tmp_path / target])
@@ -182,9 +190,8 @@ def test_a_job_does_not_overwrite_its_source(tmp_path: Path) -> None:
 def test_a_target_that_is_a_dangling_link_is_refused(tmp_path: Path) -> None:
     """The link may be there to store the target elsewhere."""
     (tmp_path / "t.npy").symlink_to("elsewhere/t.npy")
-    with pytest.raises(
-        ore.InputError, match=r"a symbolic link to elsewhere/t\.npy, which does not exist"
-    ):
+    words = r"a symbolic link to elsewhere/t\.npy, which does not exist"
+    with pytest.raises(ore.InputError, match=words):
         run(TABLE, tmp_path / "t.npy", column="text")
     assert [path.name for path in tmp_path.iterdir()] == ["t.npy"]
     assert (tmp_path / "t.npy").is_symlink()
@@ -192,8 +199,7 @@ def test_a_target_that_is_a_dangling_link_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_created_during_the_job_is_not_overwritten(tmp_path: Path) -> None:
     """Even if there is a job for this target."""
-    with pytest.raises(ore.PaymentRequiredError):
-        run(TABLE, tmp_path / "t.npy", Fault("status", status=402, requests=[1]), column="text")
+    stopped(TABLE, tmp_path / "t.npy", at=1, column="text")
     (tmp_path / "t.npy").write_bytes(b"mine")
     with pytest.raises(jobs.JobError, match="exists and was not made by orembed run"):
         run(TABLE, tmp_path / "t.npy", column="text")
