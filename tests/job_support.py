@@ -51,9 +51,9 @@ def json_lines(path: Path) -> list[Any]:
     return [orjson.loads(line) for line in path.read_bytes().splitlines()]
 
 
-def vectors(texts: list[Any]) -> Any:
+def vectors(texts: list[Any], **options: Any) -> Any:
     """The vectors that the stand-in returns."""
-    return ore.Client.local(**OPTIONS).embed(texts).vectors
+    return ore.Client.local(**{**OPTIONS, **options}).embed(texts).vectors
 
 
 def matrix(path: Path) -> Any:

@@ -12,13 +12,9 @@ from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.local.models.hash import HashModel
 from openrouter_embeddings.testing import Service
 
-OPTIONS: Any = {"workers": 1, "model": "local/hash", "dimensions": 4}
+from tests.job_support import vectors
 
-
-def of_model(texts: list[str]) -> Any:
-    """The vectors that the stand-in gives."""
-    with ore.Client.local(model="local/hash", dimensions=4) as client:
-        return client.embed(texts).vectors
+OPTIONS: Any = {"workers": 1, "model": "local/hash", "dimensions": 8}
 
 
 def rows(column: Any) -> Any:
@@ -33,8 +29,8 @@ def test_a_batch_keeps_its_columns_and_gets_a_column_of_vectors() -> None:
     table = pa.table({"id": [1, 2, 3, 4], "text": texts})
     found = Embed(client=service.client, **OPTIONS)(table)
     assert found.drop_columns(["embedding"]) == table
-    assert found["embedding"].type == pa.list_(pa.field("item", pa.float32(), nullable=False), 4)
-    np.testing.assert_array_equal(rows(found["embedding"]), of_model(texts))
+    assert found["embedding"].type == pa.list_(pa.field("item", pa.float32(), nullable=False), 8)
+    np.testing.assert_array_equal(rows(found["embedding"]), vectors(texts))
     assert [len(bill.inputs) for bill in service.faults.billed] == [3]
 
 
@@ -42,7 +38,7 @@ def test_a_template_makes_the_text_and_output_names_the_column() -> None:
     """`template` and `output` work as they do in a job."""
     embed = Embed(client=ore.Client.local, template="{a}: {b}", output="vector", **OPTIONS)
     found = embed(pa.table({"a": ["x"], "b": [7]}))
-    np.testing.assert_array_equal(rows(found["vector"]), of_model(["x: 7"]))
+    np.testing.assert_array_equal(rows(found["vector"]), vectors(["x: 7"]))
 
 
 def test_rows_that_cannot_be_embedded_are_null_with_the_reason() -> None:
@@ -55,7 +51,7 @@ def test_rows_that_cannot_be_embedded_are_null_with_the_reason() -> None:
     assert reasons[0] is None
     assert (reasons[1], reasons[3]) == ("the text is empty", "the text is null")
     assert reasons[2].startswith("Bad Request")
-    np.testing.assert_array_equal(found["embedding"][0].values.to_numpy(), of_model(["fine"])[0])
+    np.testing.assert_array_equal(found["embedding"][0].values.to_numpy(), vectors(["fine"])[0])
 
 
 def test_a_row_that_cannot_be_embedded_is_an_error() -> None:
@@ -75,7 +71,7 @@ def test_batches_without_vectors_have_the_known_width() -> None:
     empty = pa.table({"text": [""]})
     kind = embed(nothing)["embedding"].type
     assert kind == embed(empty)["embedding"].type
-    assert kind == pa.list_(pa.field("item", pa.float32(), nullable=False), 4)
+    assert kind == pa.list_(pa.field("item", pa.float32(), nullable=False), 8)
     unknown = Embed(client=ore.Client.local, on_error="skip", workers=1, model="local/hash")
     assert unknown(empty)["embedding"].type == pa.null()
     unknown(pa.table({"text": ["a"]}))

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openrouter_embeddings as ore
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -20,6 +19,7 @@ from openrouter_embeddings.local.models.hash import HashModel
 
 from stress.servers import served
 from tests.adapters.ray_jobs import BATCH
+from tests.job_support import vectors
 from tools import ROOT
 
 ROWS = 2000
@@ -65,12 +65,6 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Counter[str]]:
     return folder, Counter(json.loads(item) for bill in faults.billed for item in bill.inputs)
 
 
-def of_model(texts: list[str], **options: Any) -> Any:
-    """The vectors that the stand-in gives."""
-    with ore.Client.local(**options) as client:
-        return client.embed(texts).vectors
-
-
 def read(target: Path) -> tuple[pa.Table, Any]:
     """The rows in order, and their vectors."""
     table = pq.read_table(target).sort_by("id")
@@ -83,10 +77,10 @@ def test_a_killed_worker_costs_no_row(jobs: tuple[Path, Counter[str]]) -> None:
     """Every row is there once and right; only the rows that the worker had are billed twice."""
     folder, billed = jobs
     assert int((folder / "flag").read_text()) > 0
-    table, vectors = read(folder / "killed")
+    table, found = read(folder / "killed")
     assert table["id"].to_pylist() == [*range(ROWS)]
     assert table["text"].to_pylist() == TEXTS
-    np.testing.assert_array_equal(vectors, of_model(TEXTS, model="local/hash", dimensions=8))
+    np.testing.assert_array_equal(found, vectors(TEXTS))
     assert {*billed} == {*TEXTS, *BOOKS}
     again = billed.total() - len(billed)
     assert BATCH <= again <= ROWS // 8  # its batch, and the earlier batches of the same block
@@ -95,15 +89,16 @@ def test_a_killed_worker_costs_no_row(jobs: tuple[Path, Counter[str]]) -> None:
 def test_the_example_goes_from_parquet_to_parquet(jobs: tuple[Path, Counter[str]]) -> None:
     """The target has the source's columns and the vectors; --local sends nothing to the service."""
     folder, billed = jobs
-    table, vectors = read(folder / "example")
+    table, found = read(folder / "example")
     assert table.drop_columns(["embedding"]).to_pydict() == TITLES
-    np.testing.assert_allclose(vectors, of_model(TITLES["title"]), atol=1e-5)
+    wanted = vectors(TITLES["title"], model="local/minilm", dimensions=None)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
     assert billed.keys().isdisjoint(TITLES["title"])
 
 
 def test_the_code_of_the_page_runs(jobs: tuple[Path, Counter[str]]) -> None:
     """The code in docs/scale.md embeds the titles, with the stand-in in place of the service."""
     folder, billed = jobs
-    _, vectors = read(folder / "vectors")
-    np.testing.assert_array_equal(vectors, of_model(BOOKS, model="local/hash"))
+    _, found = read(folder / "vectors")
+    np.testing.assert_array_equal(found, vectors(BOOKS, dimensions=None))
     assert all(billed[text] == 1 for text in BOOKS)

@@ -163,9 +163,8 @@ def test_job_files_without_extra_body_are_resumed(tmp_path: Path) -> None:
     space = {"model": "local/hash", "input_type": None, "provider": None, "asked_dimensions": 8}
     name = hashlib.blake2b(orjson.dumps(space), digest_size=8).hexdigest()
     assert [path.name for path in cache.iterdir()] == [f"{name}.vectors"]
-    with pytest.raises(
-        jobs.JobError, match=r"a job with other parameters \(extra_body has other values of a"
-    ):
+    words = r"a job with other parameters \(extra_body has other values of a"
+    with pytest.raises(jobs.JobError, match=words):
         run(TABLE, tmp_path / "t.npy", column="text", extra_body={"a": 1})
     _, service = run(TABLE, tmp_path / "t.npy", column="text", extra_body={})
     assert 0 < len(billed(service)) < 80

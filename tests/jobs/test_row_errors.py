@@ -34,13 +34,16 @@ def test_rows_that_cannot_be_embedded_have_a_reason(tmp_path: Path) -> None:
 
 
 def test_too_many_errors_stop_the_job(tmp_path: Path) -> None:
-    """With a higher `max_errors`, it is resumed."""
+    """Empty texts and refusals of earlier runs count; a higher `max_errors` resumes the job."""
     table = pa.table({"text": ["a", "poison b", "poison c", "d"]})
-    with pytest.raises(jobs.JobError, match="2 rows cannot be embedded, and max_errors is 1"):
-        run(table, tmp_path / "t.npy", Fault("poison"), max_errors=1)
+    for _ in range(2):
+        with pytest.raises(jobs.JobError, match="2 rows cannot be embedded, and max_errors is 1"):
+            run(table, tmp_path / "t.npy", Fault("poison"), max_errors=1)
     report, service = run(table, tmp_path / "t.npy", max_errors=2)
     assert report.errors == 2
     assert service.faults.billed == []
+    with pytest.raises(jobs.JobError, match="1 row cannot be embedded, and max_errors is 0"):
+        run(pa.table({"text": [""]}), tmp_path / "u.npy", max_errors=0)
 
 
 def test_unreadable_or_refused_rows_do_not_count_as_empty(tmp_path: Path) -> None:
@@ -52,16 +55,6 @@ def test_unreadable_or_refused_rows_do_not_count_as_empty(tmp_path: Path) -> Non
         with pytest.raises(jobs.JobError, match="no row could be embedded"):
             run(table, tmp_path / "t.npy", *fault, images="image" if not fault else None)
         assert not (tmp_path / "t.npy").exists()
-
-
-def test_errors_of_earlier_runs_count(tmp_path: Path) -> None:
-    """Empty texts and refusals of earlier runs count towards `max_errors`."""
-    table = pa.table({"text": ["a", "poison b", "poison c", "d"]})
-    for _ in range(2):
-        with pytest.raises(jobs.JobError, match="2 rows cannot be embedded, and max_errors is 1"):
-            run(table, tmp_path / "t.npy", Fault("poison"), max_errors=1)
-    with pytest.raises(jobs.JobError, match="1 row cannot be embedded, and max_errors is 0"):
-        run(pa.table({"text": [""]}), tmp_path / "u.npy", max_errors=0)
 
 
 def test_a_job_that_stops_for_its_errors_lists_them(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from openrouter_embeddings.testing import Service
 
 from stress import kills
 from stress.servers import served
+from tests.job_support import vectors
 from tests.support import HASH, executed, orembed
 
 TEXTS = ["a", "b", "a", "c", ""]
@@ -41,8 +42,7 @@ def test_a_file_is_embedded_into_a_file(texts: Path, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
     assert f"{target}: 5 rows, vectors of 4 dimensions; 1 duplicates, 0 from the" in done.stderr
     assert f"1 row has no vector: {target}.errors.jsonl" in done.stderr
-    wanted = ore.Client.local(model="local/hash", dimensions=4).embed([*"abac"]).vectors
-    assert np.array_equal(np.load(target)[:4], wanted)
+    assert np.array_equal(np.load(target)[:4], vectors([*"abac"], dimensions=4))
     done = orembed("run", texts, "-o", target, *HASH)
     assert "this run sent no request" in done.stderr
 

@@ -11,6 +11,19 @@ SchemaSlot = tuple[Any, Any]  # a container and a key in it
 _UNIONS = ("anyOf", "oneOf", "allOf")
 
 
+def document_of(request: Any, responses: Any = None, **components: Any) -> dict[str, Any]:
+    """Make a document of one operation with this request schema, and components."""
+    body = {"required": True, "content": {"application/json": {"schema": request}}}
+    operation = {"operationId": "embed", "tags": ["embeddings"], "requestBody": body}
+    operation["responses"] = responses or {"200": {"description": "ok"}}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "t", "version": "1"},
+        "paths": {"/embeddings": {"post": operation}},
+        "components": {"schemas": components},
+    }
+
+
 class NotApplicable(Exception):
     """An edit does not apply to this edition; the text says why."""
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tools import edits
-from tests.tools.published_document import DocumentEditor
+from tests.tools.published_document import DocumentEditor, document_of
 from tests.tools.real_editions import REAL, edition
 from tools import class_names
 from tools.class_names import NamedClass, hoist
@@ -21,19 +21,6 @@ from tools.openapi import SPEC, SpecError, mappings, pointer, resolve, validate
 from tools.rules import apply, generator_input
 
 CONFIGURED = read_config(CONFIG)
-
-
-def document(request: Any, schemas: Any = None, responses: Any = None) -> dict[str, Any]:
-    """Make a document with one operation and this request schema."""
-    ok = {"200": {"description": "ok"}}
-    body = {"required": True, "content": {"application/json": {"schema": request}}}
-    operation = {"operationId": "embed", "requestBody": body, "responses": responses or ok}
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "t", "version": "1"},
-        "paths": {"/embeddings": {"post": operation}},
-        "components": {"schemas": schemas or {}},
-    }
 
 
 def fields(**properties: Any) -> dict[str, Any]:
@@ -80,7 +67,7 @@ COMPONENTS_TODAY = json.dumps(generator_input_of(TODAY)[0]["components"])
 
 def test_a_field_is_named_after_the_enclosing_class() -> None:
     """A name from the table is the prefix of the names below it."""
-    given = document(fields(provider=fields(price=fields(), sort={"enum": ["a", "b"]})))
+    given = document_of(fields(provider=fields(price=fields(), sort={"enum": ["a", "b"]})))
     assert named(given, {"request.provider": "Preferences"}) == {
         "request": "EmbedRequest",
         "request.provider": "Preferences",
@@ -91,7 +78,7 @@ def test_a_field_is_named_after_the_enclosing_class() -> None:
 
 def test_items_and_values_have_a_suffix() -> None:
     """A list and its items have different names, and so have an object and its values."""
-    given = document(
+    given = document_of(
         fields(
             links={"type": "array", "items": fields()},
             more=fields() | {"additionalProperties": fields()},
@@ -104,7 +91,7 @@ def test_items_and_values_have_a_suffix() -> None:
 def test_tagged_alternatives_are_named_after_their_tags() -> None:
     """A new kind of content part has its tag in the name."""
     parts = {"type": "array", "items": {"anyOf": [tagged("text"), tagged("input_smell")]}}
-    found = named(document(fields(content=parts)), {"request.content[]": "ContentPart"})
+    found = named(document_of(fields(content=parts)), {"request.content[]": "ContentPart"})
     assert found["request.content[](text)"] == "ContentPartText"
     assert found["request.content[](input_smell)"] == "ContentPartInputSmell"
 
@@ -113,14 +100,14 @@ def test_a_field_of_an_alternative_has_the_place_of_the_union() -> None:
     """The place is `request.content[].image_url`, without the alternative."""
     image = fields(type={"const": "image_url"}, image_url=fields(url={"type": "string"}))
     parts = {"type": "array", "items": {"anyOf": [tagged("text"), image]}}
-    assert "request.content[].image_url" in named(document(fields(content=parts)))
+    assert "request.content[].image_url" in named(document_of(fields(content=parts)))
 
 
 def test_every_class_has_its_origin_in_the_document() -> None:
     """The origin leads to the schema, so that errors can point there."""
     shared = {"$ref": "#/components/schemas/E"}
     parameter = {"in": "query", "name": "kind", "schema": {"enum": ["a", "b"]}}
-    given = document(fields(x=fields()), {"E": fields(y=fields())}, responses_of(s400=shared))
+    given = document_of(fields(x=fields()), responses_of(s400=shared), E=fields(y=fields()))
     given["paths"]["/embeddings"]["post"]["parameters"] = [parameter]
     for found in hoist(given, {})[1]:
         assert is_class(resolve(given, pointer(found.origin)))
@@ -142,14 +129,14 @@ def test_untagged_alternatives_have_different_names(
     alternatives: list[Any], words: list[str]
 ) -> None:
     """They are named after their type, a field that no other has, or their order."""
-    given = document(fields(sort={"anyOf": alternatives}))
+    given = document_of(fields(sort={"anyOf": alternatives}))
     assert [c.name for c in hoist(given, {})[1]][1:] == words
 
 
 def test_errors_are_named_after_their_status() -> None:
     """`error.*` in the table matches every status."""
     body = fields(error=fields(metadata=fields()))
-    given = document(fields(), responses=responses_of(s408=body, s5XX=copy.deepcopy(body)))
+    given = document_of(fields(), responses=responses_of(s408=body, s5XX=copy.deepcopy(body)))
     table = {"error.*": "{status}Response", "error.*.error.metadata": "{status}Metadata"}
     found = named(given, table)
     assert found["error.408"] == "RequestTimeoutResponse"
@@ -161,10 +148,10 @@ def test_errors_are_named_after_their_status() -> None:
 def test_an_error_that_several_statuses_share_is_named_error() -> None:
     """`BadRequestResponse` would be a wrong name for a 503."""
     shared = {"$ref": "#/components/schemas/E"}
-    given = document(
+    given = document_of(
         fields(),
-        {"E": fields(error=fields(metadata=fields()))},
         responses_of(s400=shared, s503=shared, default=shared),
+        E=fields(error=fields(metadata=fields())),
     )
     found = named(given, dict(CONFIGURED.names))
     assert found["error.400"] == found["error.default"] == "ErrorResponse"
@@ -174,14 +161,14 @@ def test_an_error_that_several_statuses_share_is_named_error() -> None:
 def test_equal_schemas_share_a_name_from_the_table() -> None:
     """An old edition repeats the provider names in three places."""
     names_ = {"enum": ["a", "b"]}
-    given = document(fields(x=copy.deepcopy(names_), y=copy.deepcopy(names_)))
+    given = document_of(fields(x=copy.deepcopy(names_), y=copy.deepcopy(names_)))
     found = named(given, {"request.x": "Provider", "request.y": "Provider"})
     assert found["request.x"] == found["request.y"] == "Provider"
 
 
 def test_different_schemas_do_not_share_a_name() -> None:
     """The second schema gets a generated name."""
-    given = document(fields(x={"enum": ["a", "b"]}, y={"enum": ["a", "c"]}))
+    given = document_of(fields(x={"enum": ["a", "b"]}, y={"enum": ["a", "c"]}))
     found = named(given, {"request.x": "Provider", "request.y": "Provider"})
     assert found["request.x"] == "Provider"
     assert found["request.y"] == "EmbedRequestY"
@@ -189,7 +176,7 @@ def test_different_schemas_do_not_share_a_name() -> None:
 
 def test_a_contested_name_goes_to_the_first_field_by_name() -> None:
     """The order in which the publisher lists the fields does not matter."""
-    given = document(fields(y={"enum": ["a", "c"]}, x={"enum": ["a", "b"]}))
+    given = document_of(fields(y={"enum": ["a", "c"]}, x={"enum": ["a", "b"]}))
     found = named(given, {"request.x": "Provider", "request.y": "Provider"})
     assert found == {
         "request": "EmbedRequest",
@@ -200,7 +187,7 @@ def test_a_contested_name_goes_to_the_first_field_by_name() -> None:
 
 def test_fields_with_the_same_python_name_have_different_classes() -> None:
     """`max_price` and `maxPrice` would both be MaxPrice."""
-    given = document(fields(max_price=fields(), maxPrice=fields()))
+    given = document_of(fields(max_price=fields(), maxPrice=fields()))
     found = named(given)
     assert found["request.max_price"] != found["request.maxPrice"]
 
@@ -210,7 +197,7 @@ def test_long_names_lose_their_first_words() -> None:
     deep: Any = fields(the_innermost_thing=fields())
     for word in ("gamma_gamma", "beta_beta_beta", "alpha_alpha_alpha"):
         deep = fields(**{word: deep})
-    found = named(document(deep))
+    found = named(document_of(deep))
     place = "request.alpha_alpha_alpha.beta_beta_beta.gamma_gamma.the_innermost_thing"
     assert found[place].endswith("GammaGammaTheInnermostThing")
     assert len(found[place]) <= class_names.MAX_LENGTH
@@ -218,7 +205,7 @@ def test_long_names_lose_their_first_words() -> None:
 
 def test_places_of_other_operations_have_a_prefix() -> None:
     """`request.model` of one operation is not that of another."""
-    given = document(fields())
+    given = document_of(fields())
     other = copy.deepcopy(given["paths"]["/embeddings"]["post"]) | {"operationId": "rerank"}
     given["paths"]["/rerank"] = {"post": other}
     found = {p: c.name for c in hoist(given, {}, ["POST /embeddings"])[1] for p in c.places}
@@ -230,7 +217,7 @@ def test_recursive_schemas_are_supported() -> None:
     tree = fields(children={"type": "array", "items": {"$ref": "#/components/schemas/Tree"}})
     value = {"anyOf": [{"type": "string"}, {"$ref": "#/components/schemas/Value"}]}
     to_tree, to_value = ({"$ref": f"#/components/schemas/{name}"} for name in ("Tree", "Value"))
-    given = document(fields(tree=to_tree, v=to_value), {"Tree": tree, "Value": value})
+    given = document_of(fields(tree=to_tree, v=to_value), Tree=tree, Value=value)
     made, _ = hoist(given, {})
     validate(made)
     inner = made["components"]["schemas"]["EmbedRequestTree"]["properties"]["children"]["items"]

@@ -218,6 +218,11 @@ def headers(**keys: Any) -> Edit:
     return e.response("200", headers={"X-Id": {"schema": STRING, **keys}})
 
 
+def address(default: str) -> Edit:
+    """Give the document an address with a variable."""
+    return e.document(servers=[{"url": "https://{x}.ai", "variables": {"x": {"default": default}}}])
+
+
 IN_JSON = {"application/json": {"schema": STRING}}
 LISTED = {"type": "array", "items": STRING}
 
@@ -255,18 +260,8 @@ LISTED = {"type": "array", "items": STRING}
         (headers(), e.where_applicable(), "header X-Id is gone", (False, False)),
         (headers(required=True), headers(), "header X-Id is optional now", (True, False)),
         (headers(), headers(schema=LISTED), "header X-Id: the root is no longer", (True, True)),
-        (
-            e.document(servers=[{"url": "https://{x}.ai", "variables": {"x": {"default": "a"}}}]),
-            e.document(servers=[{"url": "https://a.ai/"}]),
-            "",
-            (),
-        ),
-        (
-            e.document(servers=[{"url": "https://{x}.ai", "variables": {"x": {"default": "a"}}}]),
-            e.document(servers=[{"url": "https://{x}.ai", "variables": {"x": {"default": "b"}}}]),
-            "the address is https://b.ai now",
-            (True, True),
-        ),
+        (address("a"), e.document(servers=[{"url": "https://a.ai/"}]), "", ()),
+        (address("a"), address("b"), "the address is https://b.ai now", (True, True)),
     ],
 )
 def test_parameters_and_headers_are_compared(

@@ -6,6 +6,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
+from tests.tools.published_document import document_of
 from tests.tools.real_editions import REAL, edition
 from tools.openapi import dereference, mappings, validate
 from tools.rules import Rule, apply, generator_input, repair
@@ -13,22 +14,9 @@ from tools.rules import Rule, apply, generator_input, repair
 ALL = [*repair.RULES, *generator_input.RULES]
 
 
-def schema(of: Any, **components: Any) -> dict[str, Any]:
-    """Make a document whose request has this schema."""
-    body = {"required": True, "content": {"application/json": {"schema": of}}}
-    ok = {"200": {"description": "ok"}}
-    operation = {"tags": ["embeddings"], "requestBody": body, "responses": ok}
-    made: dict[str, Any] = {
-        "openapi": "3.1.0",
-        "info": {"title": "t", "version": "1"},
-        "paths": {"/embeddings": {"post": operation}},
-    }
-    return {**made, "components": {"schemas": components}} if components else made
-
-
 def operation(**changed: Any) -> dict[str, Any]:
     """Make a document whose operation has these keys; None removes one."""
-    made = schema({"type": "object"})
+    made = document_of({"type": "object"})
     post = {**made["paths"]["/embeddings"]["post"], **changed}
     made["paths"]["/embeddings"]["post"] = {k: v for k, v in post.items() if v is not None}
     return made
@@ -179,7 +167,7 @@ SCHEMAS: list[tuple[Rule, Any, Any]] = [
 ]
 # The same for whole documents.
 DOCUMENTS: list[tuple[Rule, dict[str, Any], dict[str, Any]]] = [
-    (repair.declare_version_3_1, {**schema(TEXT), "openapi": "3.0.3"}, schema(TEXT)),
+    (repair.declare_version_3_1, {**document_of(TEXT), "openapi": "3.0.3"}, document_of(TEXT)),
     (
         repair.inline_path_items,
         {
@@ -215,8 +203,8 @@ DOCUMENTS: list[tuple[Rule, dict[str, Any], dict[str, Any]]] = [
     ),
     (
         generator_input.merge_enum_alternatives,
-        schema({"anyOf": [REF, {**TEXT, "enum": ["b"]}]}, X={**TEXT, "enum": ["a"]}),
-        schema({**TEXT, "enum": ["a", "b"]}, X={**TEXT, "enum": ["a"]}),
+        document_of({"anyOf": [REF, {**TEXT, "enum": ["b"]}]}, X={**TEXT, "enum": ["a"]}),
+        document_of({**TEXT, "enum": ["a", "b"]}, X={**TEXT, "enum": ["a"]}),
     ),
     (
         generator_input.accept_null_for_optional_response_fields,
@@ -233,7 +221,7 @@ DOCUMENTS: list[tuple[Rule, dict[str, Any], dict[str, Any]]] = [
     (generator_input.tag_operations_by_path, operation(tags=None), operation()),
 ]
 EXAMPLES = [
-    *((rule, schema(before, X=X), schema(after, X=X)) for rule, before, after in SCHEMAS),
+    *((rule, document_of(before, X=X), document_of(after, X=X)) for rule, before, after in SCHEMAS),
     *DOCUMENTS,
 ]
 
@@ -261,7 +249,7 @@ def test_every_rule_has_an_example_and_a_docstring() -> None:
 def test_a_rule_without_effect_is_reported() -> None:
     """The log has a line for it, because the publisher may fix the specification."""
     said: list[str] = []
-    apply(schema(TEXT), [repair.nullable_to_null], said.append)
+    apply(document_of(TEXT), [repair.nullable_to_null], said.append)
     assert said == ["nullable to null: no change"]
 
 
@@ -269,7 +257,7 @@ def test_a_rule_reports_where_it_changed_something() -> None:
     """The log has the first place as a JSON Pointer, and the number of others."""
     said: list[str] = []
     twice = {"type": "object", "properties": {"a": {"oneOf": [TEXT]}, "b": {"oneOf": [TEXT]}}}
-    apply(schema(twice), [repair.one_of_to_any_of], said.append)
+    apply(document_of(twice), [repair.one_of_to_any_of], said.append)
     place = "#/paths/~1embeddings/post/requestBody/content/application~1json/schema/properties/a"
     assert said == [f"one of to any of: {place} and 1 more"]
 
@@ -277,20 +265,22 @@ def test_a_rule_reports_where_it_changed_something() -> None:
 def test_examples_are_not_changed() -> None:
     """Examples, defaults and enum values that look like schemas are not changed."""
     example = {"nullable": True, "oneOf": [1], "enum": [{"value": 1}]}
-    given = schema({"type": "object", "example": example, "default": example, "enum": [example]})
+    given = document_of(
+        {"type": "object", "example": example, "default": example, "enum": [example]}
+    )
     assert apply(given, repair.DIALECT) == given
 
 
 def test_a_field_may_have_the_name_of_a_keyword() -> None:
     """The keys of `properties` are names, not keywords."""
     names = {"nullable": TEXT, "enum": TEXT, "default": TEXT, "oneOf": TEXT, "example": TEXT}
-    given = schema({"type": "object", "properties": names})
+    given = document_of({"type": "object", "properties": names})
     assert apply(given, ALL) == given
 
 
 def test_rules_do_not_change_the_original() -> None:
     """The rules work on a copy."""
-    given = schema({**TEXT, "nullable": True})
+    given = document_of({**TEXT, "nullable": True})
     before = copy.deepcopy(given)
     assert apply(given, repair.RULES) != before
     assert given == before
@@ -298,7 +288,7 @@ def test_rules_do_not_change_the_original() -> None:
 
 def test_annotations_beside_a_reference_are_kept() -> None:
     """Unwrapping an allOf keeps its description and example."""
-    given = schema({"allOf": [REF, {"description": "d"}], "example": "e"}, X=X)
+    given = document_of({"allOf": [REF, {"description": "d"}], "example": "e"}, X=X)
     made = apply(given, [generator_input.unwrap_annotated_references])
     body = made["paths"]["/embeddings"]["post"]["requestBody"]
     meant = {"description": "d", "example": "e", **REF}
@@ -359,7 +349,7 @@ FORMER = {"oneOf": [{"type": "number"}, REF, {"description": "Any type"}]}
 
 def test_the_old_page_format_is_repaired() -> None:
     """The old renderer's output rejects a number and allows all else, unlike the contract."""
-    printed = schema({"type": "object", "properties": {"latency": FORMER}}, X=X)
+    printed = document_of({"type": "object", "properties": {"latency": FORMER}}, X=X)
     repaired = apply(printed, repair.RULES)
     tried = [{"latency": 1.5}, {"latency": {"a": "b"}}, {"latency": "x"}]
     assert [allows(printed, each) for each in tried] == [False, False, True]

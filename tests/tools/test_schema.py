@@ -129,6 +129,7 @@ def test_equivalent_schemas_do_not_differ(one: Any, other: Any, sent: bool) -> N
 
 XY = of(x=STRING, y=STRING)
 NEEDS = any_of({"required": ["x"]}, {"required": ["y"]})
+# Whether a change breaks who sends the message, and who reads it.
 SENDER, READER, BOTH, NEITHER = (True, False), (False, True), (True, True), (False, False)
 # From the first schema to the second, and whom that breaks.
 DIFFERENT: list[tuple[Any, Any, str, tuple[bool, bool]]] = [

@@ -4,8 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +18,6 @@ from tools import ROOT
 from tools.openapi import as_yaml
 
 PARTS = ["tools", "wrapper", "generated", "openapi.yaml", "generator-config.yaml", "pyproject.toml"]
-Project = Callable[..., "Run"]
-
-
-class Run(subprocess.CompletedProcess[str]):
-    """A run of `make update`, and the project that it ran in."""
-
-    project: Path
 
 
 @pytest.fixture(scope="module")
@@ -50,28 +41,27 @@ def install(source: Path, project: Path) -> None:
     shutil.copy(source / "openapi.yaml", project)
 
 
-def run(project: Path, *arguments: Any, given: str | None = None) -> Run:
+def update(
+    project: Path, *arguments: Any, given: str | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run `python -m tools.update` in a project."""
     path = os.pathsep.join(str(project / part) for part in ("", "wrapper", "generated"))
     command = [sys.executable, "-m", "tools.update", *arguments]
-    done = executed(*command, stdin=given, cwd=project, PYTHONPATH=path)
-    made = Run(done.args, done.returncode, done.stdout, done.stderr)
-    made.project = project
-    return made
+    return executed(*command, stdin=given, cwd=project, PYTHONPATH=path)
 
 
 @pytest.fixture
-def update(project: Path) -> Project:
-    """Return a function that runs it in the copy, which starts with the current edition."""
+def current(project: Path) -> Path:
+    """The copy, with the current edition and its client."""
     install(ROOT, project)
-    return partial(run, project)
+    return project
 
 
 @pytest.fixture(scope="module")
 def earliest(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a folder with the earliest edition and its client."""
     install(ROOT, project)
-    assert run(project, EARLIEST).returncode in (0, 1)  # from whatever this repository has
+    assert update(project, EARLIEST).returncode in (0, 1)  # from whatever this repository has
     folder = tmp_path_factory.mktemp("earliest")
     install(project, folder)
     return folder
@@ -97,32 +87,32 @@ BREAKS = {"2026-08-21.md": 4, "openapi-2026-08-21.yaml": 4}
 def test_a_real_edition_needs_no_manual_work(name: str, project: Path, earliest: Path) -> None:
     """The report says so, the types fit, and the configuration is unchanged."""
     install(earliest, project)
-    done = run(project, FILES[name])
+    done = update(project, FILES[name])
     assert done.returncode == 0, done.stdout + done.stderr
     assert "**No manual work is needed.**" in done.stdout
     assert "- passed: the wrapper's types fit the new client" in done.stdout
     assert done.stdout.count("  BREAKS  ") == BREAKS.get(name, 0)
     assert done.stdout.count(": the wrapper already complies") == BREAKS.get(name, 0)
-    config = (done.project / "generator-config.yaml").read_bytes()
+    config = (project / "generator-config.yaml").read_bytes()
     assert config == (ROOT / "generator-config.yaml").read_bytes()
     if name in PAGES:
-        assert (done.project / "openapi.yaml").read_bytes() in FILES[name].read_bytes()
+        assert (project / "openapi.yaml").read_bytes() in FILES[name].read_bytes()
 
 
 def test_the_report_lists_manual_work_with_the_file_to_change(
-    update: Project, tmp_path: Path
+    current: Path, tmp_path: Path
 ) -> None:
     """The edition is in place, and the report file has the same text."""
     given = EDITIONS["an optional request field"].text
     report = tmp_path / "report.md"
-    done = update("-", "--report", report, given=given)
+    done = update(current, "-", "--report", report, given=given)
     assert done.returncode == 1, done.stdout
     assert "**One item needs manual work.**" in done.stdout
     line = "- request field priority: "
     (said,) = [said for said in done.stdout.splitlines() if said.startswith(line)]
     assert said.endswith(" → wrapper/openrouter_embeddings/core/options.py")
     assert report.read_text() == done.stdout
-    assert (done.project / "openapi.yaml").read_text() == given
+    assert (current / "openapi.yaml").read_text() == given
 
 
 @pytest.mark.parametrize(
@@ -135,32 +125,32 @@ def test_the_report_lists_manual_work_with_the_file_to_change(
     ],
     ids=["schema", "torn", "inexpressible", "nothing"],
 )
-def test_a_failed_update_changes_nothing(given: str, update: Project, tmp_path: Path) -> None:
+def test_a_failed_update_changes_nothing(given: str, current: Path, tmp_path: Path) -> None:
     """It exits with 2 and says what is wrong, where, and what to do."""
     report = tmp_path / "report.md"
     before: dict[str, Any] = contents(ROOT)
-    done = update("-", "--report", report, given=given)
+    done = update(current, "-", "--report", report, given=given)
     assert done.returncode == 2
-    assert contents(done.project) == before
+    assert contents(current) == before
     assert "What to do: " in done.stderr
     assert done.stderr.endswith("Nothing was changed.\n")
     assert len(done.stderr.splitlines()) == 2
     assert "could not be updated" in report.read_text()
 
 
-def test_an_unwritable_report_fails_before_any_change(update: Project) -> None:
+def test_an_unwritable_report_fails_before_any_change(current: Path) -> None:
     """The path is checked first."""
     before = contents(ROOT)
-    done = update("-", "--report", "nowhere/report.md", given=TEXT)
+    done = update(current, "-", "--report", "nowhere/report.md", given=TEXT)
     assert done.returncode == 2
     assert "the report cannot be written to nowhere/report.md: No such file" in done.stderr
-    assert contents(done.project) == before
+    assert contents(current) == before
 
 
-def test_the_current_edition_changes_nothing(update: Project) -> None:
+def test_the_current_edition_changes_nothing(current: Path) -> None:
     """The report says that nothing changed."""
     before = contents(ROOT)
-    done = update("-", given=(ROOT / "openapi.yaml").read_text())
+    done = update(current, "-", given=(ROOT / "openapi.yaml").read_text())
     assert done.returncode == 0
     assert "no change that affects programs" in done.stdout
-    assert contents(done.project) == before
+    assert contents(current) == before
