@@ -149,6 +149,15 @@ def test_a_rate_limit_is_a_token_bucket() -> None:
     assert sum(bucket.take(at / 100) for at in range(1000)) == 3 + 19
 
 
+def test_a_replaced_rate_limit_starts_with_its_own_bucket() -> None:
+    """It does not take over the bucket of a limit that no longer exists."""
+    faults = Faults()
+    for rate in (5, 2, 4, 1, 3):
+        faults.faults = [Fault("rate-limit", per_second=rate)]
+        statuses = [play(faults, body("a"), 0.0)[0] for _ in range(6)]
+        assert statuses == [200] * rate + [429] * (6 - rate)
+
+
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
