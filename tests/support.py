@@ -146,26 +146,21 @@ def client_of(service: testing.Service, kind: Kind, **defaults: Any) -> Iterator
             runner.run(async_client.close())
 
 
-def run(*command: Any, cwd: Path) -> str:
-    """The output of a command. Fails, and shows the output, if the command fails."""
-    process = executed(*command, cwd=cwd)
-    assert process.returncode == 0, process.stdout + process.stderr
-    return process.stdout
-
-
-def executed(
+def ended(
     *command: Any, stdin: str | None = None, cwd: Path = ROOT, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command, with these environment variables added."""
+    """A command that has ended, with its exit status and output; `environment` is added to ours."""
     return subprocess.run(
-        [*map(str, command)],
-        input=stdin,
-        cwd=cwd,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+        [*map(str, command)], input=stdin, cwd=cwd, env={**os.environ, **environment},
+        capture_output=True, text=True, check=False, timeout=600,
+    )  # fmt: skip
+
+
+def run(*command: Any, cwd: Path = ROOT) -> str:
+    """The output of a command. Fails, and shows the output, if the command fails."""
+    process = ended(*command, cwd=cwd)
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout
 
 
 def orembed(

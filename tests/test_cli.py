@@ -19,7 +19,7 @@ from openrouter_embeddings.cli import _client, _progress, _serve
 from openrouter_embeddings.cli._client import json_fields, request_options
 from openrouter_embeddings.core.options import EmbedOptions, Options
 
-from tests.support import HASH, KEY, ROOT, Service, answer, executed, orembed, run
+from tests.support import HASH, KEY, Service, answer, ended, orembed, run
 
 JSON = st.recursive(
     st.none()
@@ -151,7 +151,7 @@ def test_an_unreachable_service_is_reported_without_the_key() -> None:
 def test_a_closed_pipe_is_not_reported() -> None:
     """`orembed embed … | head -1` ends quietly."""
     command = f"{sys.executable} -m openrouter_embeddings.cli embed --local --model local/hash - "
-    done = executed("bash", "-c", f"yes text | head -2000 | {command} | head -1")
+    done = ended("bash", "-c", f"yes text | head -2000 | {command} | head -1")
     assert json.loads(done.stdout)["index"] == 0
     assert done.stderr == ""
 
@@ -162,7 +162,7 @@ def test_help_imports_nothing_heavy() -> None:
         "import sys; from openrouter_embeddings import cli; cli.parser();"
         "print(sorted({'numpy', 'httpx', 'openrouter_embeddings_api'} & set(sys.modules)))"
     )
-    assert run(sys.executable, "-c", code, cwd=ROOT) == "[]\n"
+    assert run(sys.executable, "-c", code) == "[]\n"
 
 
 def test_an_interrupt_is_one_word(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,18 +2,18 @@
 
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import SLOWEST
-from tests.support import ROOT, executed, run
+from tests.support import ROOT, ended, run
 
 
 def commands(*words: str) -> str:
     """The commands that `make` would run in a new clone."""
-    dry = ["make", "--no-print-directory", "--dry-run", "--always-make", *words]
-    return run(*dry, cwd=ROOT)
+    return run("make", "--no-print-directory", "--dry-run", "--always-make", *words)
 
 
 def pins(name: str) -> set[str]:
@@ -24,7 +24,7 @@ def pins(name: str) -> set[str]:
 
 def test_help_fits_on_one_screen() -> None:
     """`make` alone prints fewer than 24 lines of fewer than 80 columns."""
-    lines = run("make", "--no-print-directory", cwd=ROOT).splitlines()
+    lines = run("make", "--no-print-directory").splitlines()
     assert len(lines) < 24
     assert max(map(len, lines)) < 80
 
@@ -70,7 +70,7 @@ def test_a_variable_chooses_what_is_run(words: str, command: str) -> None:
 @pytest.mark.parametrize("words", ["contract AGAINST=x", "stress KIND=x", "bench SUITE=x"])
 def test_an_unknown_value_is_an_error(words: str) -> None:
     """The message says where the values are listed."""
-    done = executed("make", "--no-print-directory", *words.split())
+    done = ended("make", "--no-print-directory", *words.split())
     assert done.returncode == 2
     assert "`make` lists the values" in done.stdout
 
@@ -96,5 +96,5 @@ def test_ci_has_a_browser_before_the_tests_run(tmp_path: Path) -> None:
     make.write_text(f'#!/bin/sh\necho "CI=$CI make $*" >> {log}\n')
     make.chmod(0o755)
     path = f"{tmp_path}:{os.environ['PATH']}"
-    assert executed(ROOT / ".ci" / "run", PATH=path).returncode == 0
+    subprocess.run([ROOT / ".ci" / "run"], env={**os.environ, "PATH": path}, check=True)
     assert log.read_text() == "CI=1 make browser\nCI=1 make check test\n"

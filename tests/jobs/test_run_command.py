@@ -21,7 +21,7 @@ from openrouter_embeddings.testing import Service
 from stress import kills
 from stress.servers import served
 from tests.job_support import vectors
-from tests.support import HASH, executed, orembed
+from tests.support import HASH, ended, orembed
 
 TEXTS = ["a", "b", "a", "c", ""]
 USAGE = ore.Usage(prompt_tokens=2500, cost=Decimal("0.5"), requests=10, retries=2)
@@ -96,7 +96,7 @@ sys.exit(main(sys.argv[1:]))
 """
     job = ["run", str(source), "-o", str(target), "--local", "--model", "local/hash"]
     options = ["--dimensions", "64", "--batch-size", "50", "--concurrency", "1", "--json"]
-    full = executed(sys.executable, "-c", code, *job, *options)
+    full = ended(sys.executable, "-c", code, *job, *options)
     assert full.returncode == 1
     assert "everything saved before is safe" in full.stderr
     assert "Traceback" not in full.stderr
@@ -190,6 +190,6 @@ def test_a_job_needs_no_standard_streams(texts: Path, tmp_path: Path, closed: st
     """The shell may have closed them; messages never go to another file."""
     target = tmp_path / "t.npy"
     command = [sys.executable, "-m", "openrouter_embeddings.cli", "run", texts, "-o", target]
-    done = executed("sh", "-c", f"{shlex.join(map(str, [*command, *HASH]))} {closed}")
+    done = ended("sh", "-c", f"{shlex.join(map(str, [*command, *HASH]))} {closed}")
     assert (done.returncode, done.stdout) == (0, "")
     assert np.load(target).shape == (5, 4)

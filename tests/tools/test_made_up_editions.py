@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import executed
+from tests.support import ended
 from tests.tools.made_up_editions import EDITIONS, PUBLISHED, SPELLINGS
 from tests.tools.published_document import NotApplicable, edited
 from tools import ROOT, class_names
@@ -48,7 +48,7 @@ def client_of(text: str, folder: Path) -> Path:
 def run(folder: Path, *command: Any) -> subprocess.CompletedProcess[str]:
     """Run a module of the project with the client in `folder` first on the path."""
     paths: Any = {name: str(folder) for name in ("PYTHONPATH", "MYPYPATH")}
-    return executed(sys.executable, "-m", *command, **paths)
+    return ended(sys.executable, "-m", *command, **paths)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import executed
+from tests.support import ended
 from tests.tools.real_editions import PAGES, edition
 from tools import spec
 from tools.editions import parse_edition
@@ -202,7 +202,7 @@ def test_the_committed_files_are_valid(edition_: str) -> None:
 @pytest.mark.parametrize("origin", ["-", "nowhere.md"])
 def test_make_spec_reports_an_error_and_changes_nothing(origin: str) -> None:
     """It reports invalid standard input and a missing file."""
-    done = executed(sys.executable, "-m", "tools.spec", origin, stdin="nothing")
+    done = ended(sys.executable, "-m", "tools.spec", origin, stdin="nothing")
     assert done.returncode == 1
     assert done.stderr.startswith(f"spec: {'standard input' if origin == '-' else origin}: ")
     assert done.stderr.endswith("spec: openapi.yaml is unchanged\n")
@@ -212,7 +212,7 @@ def test_make_spec_reports_an_error_and_changes_nothing(origin: str) -> None:
 
 def test_make_spec_recognizes_the_current_edition() -> None:
     """It says that nothing has to be replaced."""
-    done = executed(sys.executable, "-m", "tools.spec", "-", stdin=PAGE.decode())
+    done = ended(sys.executable, "-m", "tools.spec", "-", stdin=PAGE.decode())
     assert done.stdout == "spec: openapi.yaml is already this edition\n"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import executed
+from tests.support import ended
 from tests.tools import edits as e
 from tests.tools.made_up_editions import EDITIONS, PUBLISHED, TEXT
 from tests.tools.published_document import edited
@@ -47,7 +47,7 @@ def update(
     """Run `python -m tools.update` in a project."""
     path = os.pathsep.join(str(project / part) for part in ("", "wrapper", "generated"))
     command = [sys.executable, "-m", "tools.update", *arguments]
-    return executed(*command, stdin=given, cwd=project, PYTHONPATH=path)
+    return ended(*command, stdin=given, cwd=project, PYTHONPATH=path)
 
 
 @pytest.fixture
