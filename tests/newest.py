@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 import jsonschema_rs
-from openrouter_embeddings.local.contract import Contract, contract
+from openrouter_embeddings.local.contract import Contract, shipped
 
 from tests.tools import edits as e
 from tests.tools.published_document import DocumentEditor, NotApplicable, Schema
@@ -27,7 +27,7 @@ STRING = {"type": "string"}
 @cache
 def newest() -> Contract:
     """Return the contract, for the third argument of `respond` or for `Faults`."""
-    editor = DocumentEditor(contract())
+    editor = DocumentEditor(shipped().document)
     _edit_request(editor)
     _edit_success(editor)
     _edit_errors(editor)
