@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -21,12 +21,14 @@ import uvloop
 from openrouter_embeddings import cli, testing
 from stamina import instrumentation
 
+ROOT = Path(__file__).parents[1]
 KEY = "sk-or-v1-0123456789abcdef0123456789abcdef"
 MODEL = "acme/embed-1"
 Kind = Literal["sync", "async"]
 KINDS: tuple[Kind, ...] = ("sync", "async")
 LARGE, MUCH = 5_000_000, 1_200_000  # characters of a large request and of its response
 both = pytest.mark.parametrize("kind", KINDS)  # the blocking client and the asyncio client
+every = pytest.mark.parametrize("kind", [*KINDS, "uvloop"])  # uvloop: asyncio in that event loop
 
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010806000000"
@@ -97,6 +99,7 @@ class Service:
 
         async def run() -> Any:
             async with (
+                asyncio.timeout(120),
                 httpx.AsyncClient(transport=transport) as http,
                 ore.AsyncClient(http_client=http, **defaults) as client,
             ):
@@ -121,7 +124,7 @@ async def _awaited(outcome: Any) -> Any:
 
 
 class _Blocking:
-    """An AsyncClient of which `embed` blocks."""
+    """An AsyncClient whose methods block. Its event loop runs only while one of them does."""
 
     def __init__(self, client: ore.AsyncClient, runner: asyncio.Runner) -> None:
         self._client, self._runner = client, runner
@@ -130,25 +133,62 @@ class _Blocking:
         """As `Client.embed`."""
         return self._runner.run(self._client.embed(inputs, **options))
 
+    def embed_stream(self, inputs: Any, **options: Any) -> Iterator[ore.EmbeddingResult]:
+        """As `Client.embed_stream`."""
+        parts = self._client.embed_stream(inputs, **options)
+
+        async def take() -> ore.EmbeddingResult | None:
+            return await anext(parts, None)
+
+        while (part := self._runner.run(take())) is not None:
+            yield part
+
 
 @contextmanager
-def client_of(service: testing.Service, kind: Kind, **defaults: Any) -> Iterator[Any]:
-    """A client of the stand-in, of either kind, whose `embed` blocks."""
-    if kind == "sync":
-        with service.client(**defaults) as client:
+def _blocking(client: ore.Client | ore.AsyncClient, kind: str) -> Iterator[Any]:
+    """This client with methods that block; it is closed in the end."""
+    if isinstance(client, ore.Client):
+        with client:
             yield client
-    else:
-        with asyncio.Runner() as runner:
-            async_client = service.async_client(**defaults)
-            yield _Blocking(async_client, runner)
-            runner.run(async_client.close())
+        return
+    factory = uvloop.new_event_loop if kind == "uvloop" else None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        try:
+            yield _Blocking(client, runner)
+        finally:
+            runner.run(client.close())
 
 
-def run(*command: Any, cwd: Path) -> str:
-    """The output of a command. Fails, and shows the output, if the command fails."""
-    process = subprocess.run(
-        [*map(str, command)], cwd=cwd, capture_output=True, text=True, check=False
+def client_of(service: testing.Service, kind: Kind, **defaults: Any) -> AbstractContextManager[Any]:
+    """A client of the stand-in, of either kind, whose methods block."""
+    make: Any = service.client if kind == "sync" else service.async_client
+    return _blocking(make(**defaults), kind)
+
+
+def client_over(kind: str, url: str, **options: Any) -> AbstractContextManager[Any]:
+    """A client with real connections, of a kind of `every`, whose methods block."""
+    make: Any = ore.Client if kind == "sync" else ore.AsyncClient
+    options = {"model": "m", "max_retries": 0, **options}
+    return _blocking(make(KEY, base_url=url, **options), kind)
+
+
+def embed_over(kind: str, url: str, texts: list[str], **options: Any) -> ore.EmbeddingResult:
+    """The result of one call over real connections."""
+    with client_over(kind, url, **{"batch_size": 16, **options}) as client:
+        result: ore.EmbeddingResult = client.embed(texts)
+    return result
+
+
+def ended(*command: Any, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """A command that has ended, with its exit status and output."""
+    return subprocess.run(
+        [*map(str, command)], cwd=cwd, capture_output=True, text=True, check=False, timeout=600
     )
+
+
+def run(*command: Any, cwd: Path = ROOT) -> str:
+    """The output of a command. Fails, and shows the output, if the command fails."""
+    process = ended(*command, cwd=cwd)
     assert process.returncode == 0, process.stdout + process.stderr
     return process.stdout
 
@@ -183,21 +223,6 @@ def orembed(
 def expected(inputs: Iterable[Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
     """The matrix that a correct client returns for a correct service."""
     return np.array([vector_of(item) for item in inputs], np.float32)
-
-
-def embed_over(kind: str, url: str, texts: list[str], **more: Any) -> ore.EmbeddingResult:
-    """One call over real connections; the kind `uvloop` is asyncio in that event loop."""
-    options: dict[str, Any] = {"model": "m", "max_retries": 0, "batch_size": 16, **more}
-    if kind == "sync":
-        with ore.Client(KEY, base_url=url, **options) as client:
-            return client.embed(texts)
-
-    async def run() -> ore.EmbeddingResult:
-        async with ore.AsyncClient(KEY, base_url=url, **options) as client:
-            return await client.embed(texts)
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop if kind == "uvloop" else None) as runner:
-        return runner.run(run())
 
 
 def in_a_fork(work: Callable[[], bool]) -> int:

@@ -5,7 +5,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -17,7 +16,8 @@ import pytest
 from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.testing import Service, no_waiting
 
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
+
 TEXTS = [f"text {number}" for number in range(12)]
 RIGHT = ore.Client.local(model="local/hash").embed(TEXTS).vectors
 
