@@ -18,6 +18,7 @@ import numpy as np
 import openrouter_embeddings as ore
 import pytest
 import uvloop
+from hypothesis import strategies as st
 from openrouter_embeddings import cli, testing
 from stamina import instrumentation
 
@@ -30,10 +31,23 @@ LARGE, MUCH = 5_000_000, 1_200_000  # characters of a large request and of its r
 both = pytest.mark.parametrize("kind", KINDS)  # the blocking client and the asyncio client
 every = pytest.mark.parametrize("kind", [*KINDS, "uvloop"])  # uvloop: asyncio in that event loop
 
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)  # that UTF-8 can encode
+
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010806000000"
     "1f15c4890000000d49444154789c6360f8cfc0f01f0005000101005d2b3c0000000049454e44ae426082"
 )
+
+
+def json_values(max_leaves: int = 100) -> st.SearchStrategy[Any]:
+    """Values that JSON can represent."""
+    text = st.just("") | TEXT
+    numbers = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+    return st.recursive(
+        st.none() | st.booleans() | numbers | text,
+        lambda inner: st.lists(inner) | st.dictionaries(text, inner),
+        max_leaves=max_leaves,
+    )
 
 
 def vector_of(item: Any) -> list[float]:

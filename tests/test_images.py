@@ -115,9 +115,7 @@ def test_a_decompression_bomb_is_not_decoded(monkeypatch: pytest.MonkeyPatch) ->
         load(Image(PIL.Image.new("L", (40, 40))))
 
 
-def test_too_many_pixels_are_not_reported_as_damage(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_too_many_pixels_are_not_reported_as_damage(monkeypatch: pytest.MonkeyPatch) -> None:
     """Warnings may be errors in the caller's program."""
     monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 1_000)
     with pytest.raises(ValueError, match=r"^the image has too many pixels: .* \(1600 pixels\)"):
@@ -130,10 +128,7 @@ def test_too_many_pixels_are_not_reported_as_damage(
         (Image(PIL.Image.new("F", (2, 2))), "cannot hold mode F exactly"),
         (Image(PIL.Image.new("I", (2, 2))), "cannot hold mode I exactly"),
         (Image(picture(2, 2), max_side=0), "max_side is 0"),
-        (
-            Image("https://example.org/a.png", max_side=5),
-            "max_side cannot shrink an image at a",
-        ),
+        (Image("https://example.org/a.png", max_side=5), "max_side cannot shrink an image at a"),
         (Image(b"\x89PNG\r\n\x1a\njunk", max_side=5), "the image is damaged"),
         (Image(picture(64, 64, "JPEG")[:300], max_side=5), "the image is damaged"),
     ],

@@ -22,16 +22,7 @@ from openrouter_embeddings.transport import _send, _sync_backend
 
 from tests.http_service import HTTPService
 from tests.socket_service import responding
-from tests.support import (
-    KEY,
-    Kind,
-    Service,
-    both,
-    embed_over,
-    expected,
-    held_by_another,
-    in_a_fork,
-)
+from tests.support import KEY, Kind, Service, both, embed_over, expected, held_by_another, in_a_fork
 
 
 @both

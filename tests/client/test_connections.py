@@ -306,9 +306,7 @@ def test_a_large_body_is_written_after_its_head_without_a_copy() -> None:
     assert buffer.add(b"") == (b"CONNECT",)
 
 
-def test_an_address_of_an_unsupported_family_is_skipped(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_address_of_an_unsupported_family_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next address is tried; if none works, the error says that nothing was sent."""
 
     class OfIPv4(socket.socket):

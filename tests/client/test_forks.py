@@ -148,9 +148,7 @@ def test_a_client_works_in_multiprocessing(*, used: bool) -> None:
 
 
 @both
-def test_a_client_made_in_a_fork_rejects_an_http_client_used_by_the_parent(
-    kind: Kind,
-) -> None:
+def test_a_client_made_in_a_fork_rejects_an_http_client_used_by_the_parent(kind: Kind) -> None:
     """On one connection, each process would read the other's responses."""
     transport = httpx.MockTransport(Service().handle)
     http, ahttp = httpx.Client(transport=transport), httpx.AsyncClient(transport=transport)

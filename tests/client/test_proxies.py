@@ -126,11 +126,7 @@ def test_a_second_response_through_a_proxy_is_not_read_as_the_next(kind: str, ur
 
 @every
 @pytest.mark.usefixtures("trusted")
-def test_no_proxy_bypasses_the_proxy(
-    kind: str,
-    url: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_no_proxy_bypasses_the_proxy(kind: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """NO_PROXY may list the host, or the host with its port."""
     for name in ("localhost", url.removeprefix("https://").removesuffix("/v1")):
         monkeypatch.setenv("NO_PROXY", f"example.org,{name}")
@@ -166,9 +162,7 @@ def test_no_proxy_matches_hosts_domains_and_ports(
 @every
 @pytest.mark.usefixtures("trusted")
 def test_an_error_of_the_proxy_names_it_and_is_not_billed(
-    kind: str,
-    url: str,
-    monkeypatch: pytest.MonkeyPatch,
+    kind: str, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The proxy refuses the tunnel, so the request was not sent."""
     with proxy(None, monkeypatch) as serving:

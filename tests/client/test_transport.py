@@ -23,17 +23,7 @@ from tests.socket_service import (
     response_to,
     socket_service,
 )
-from tests.support import (
-    KEY,
-    MODEL,
-    Kind,
-    Service,
-    answer,
-    both,
-    embed_over,
-    ended,
-    every,
-)
+from tests.support import KEY, MODEL, Kind, Service, answer, both, embed_over, ended, every
 
 RIGHT = response_to(["a"])
 raising_for_status = httpx.Response.raise_for_status

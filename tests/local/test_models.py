@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from openrouter_embeddings._extras import need
 from openrouter_embeddings.local.models import minilm, wordpiece
 
-from tests.support import ROOT, ended
+from tests.support import ROOT, TEXT, ended
 
 PHOTOS = ROOT / "examples" / "photos"
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
 
 def embed(model: str, inputs: object, **options: int) -> ore.EmbeddingResult:
