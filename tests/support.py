@@ -271,6 +271,15 @@ def held_by_another(lock: Any) -> Iterator[None]:
         thread.join()
 
 
+def in_threads(count: int, work: Callable[[], object]) -> None:
+    """Call `work` in this many threads at the same time, until all have returned."""
+    threads = [threading.Thread(target=work) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+
 def worker_threads() -> list[threading.Thread]:
     """The threads of this package that are alive."""
     return [t for t in threading.enumerate() if t.name == "openrouter-embeddings"]

@@ -17,7 +17,7 @@ from openrouter_embeddings.client import _base
 from openrouter_embeddings.transport import _log_redaction
 
 from tests.http_service import HTTPService
-from tests.support import KEY, Kind, Service, both, expected, held_by_another, in_a_fork
+from tests.support import KEY, Kind, Service, both, expected, held_by_another, in_a_fork, in_threads
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 MANY: Any = {"batch_size": 1, "concurrency": 2}
@@ -118,11 +118,7 @@ def test_threads_of_a_child_renew_the_client_once(monkeypatch: pytest.MonkeyPatc
     def embed() -> bool:
         monkeypatch.setattr(client._transport, "renew", counted)
         monkeypatch.setitem(_base._locks, os.getpid(), lock)
-        threads = [threading.Thread(target=client.embed, args=["a"]) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(20)
+        in_threads(4, lambda: client.embed("a"))
         return renewed == [1]
 
     assert in_a_fork(embed) == 0

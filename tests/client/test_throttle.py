@@ -26,7 +26,7 @@ from openrouter_embeddings.result import Usage
 from openrouter_embeddings.testing import JumpingClock, Service
 
 from stress.servers import served
-from tests.support import Kind, both, client_of
+from tests.support import Kind, both, client_of, in_threads
 
 
 def request(model: str = "m", budget: Decimal | None = None) -> RequestState:
@@ -119,11 +119,7 @@ def test_threads_do_not_abort_each_others_requests() -> None:
                 else:
                     wrong.extend([] if np.array_equal(found.vectors, wanted) else [found])
 
-        threads = [threading.Thread(target=work) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        in_threads(4, work)
     assert wrong == []
     assert faults.requests == 4 * 25 * 8
 
