@@ -8,14 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import SLOWEST
-
-ROOT = Path(__file__).parents[1]
+from tests.support import ROOT, ended, run
 
 
 def commands(*words: str) -> str:
     """The commands that `make` would run in a new clone."""
-    dry = ["make", "--no-print-directory", "--dry-run", "--always-make", *words]
-    return subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return run("make", "--no-print-directory", "--dry-run", "--always-make", *words)
 
 
 def pins(name: str) -> set[str]:
@@ -26,10 +24,7 @@ def pins(name: str) -> set[str]:
 
 def test_help_fits_on_one_screen() -> None:
     """`make` alone prints fewer than 24 lines of fewer than 80 columns."""
-    done = subprocess.run(
-        ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    lines = done.stdout.splitlines()
+    lines = run("make", "--no-print-directory").splitlines()
     assert len(lines) < 24
     assert max(map(len, lines)) < 80
 
@@ -75,8 +70,7 @@ def test_a_variable_chooses_what_is_run(words: str, command: str) -> None:
 @pytest.mark.parametrize("words", ["contract AGAINST=x", "stress KIND=x", "bench SUITE=x"])
 def test_an_unknown_value_is_an_error(words: str) -> None:
     """The message says where the values are listed."""
-    command = ["make", "--no-print-directory", *words.split()]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = ended("make", "--no-print-directory", *words.split())
     assert done.returncode == 2
     assert "`make` lists the values" in done.stdout
 

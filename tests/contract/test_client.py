@@ -1,5 +1,7 @@
 """The client sends only what the contract allows, and reads everything that it allows."""
 
+import base64
+import binascii
 import json
 import unicodedata
 from collections.abc import Callable
@@ -128,9 +130,6 @@ def _cannot_be_trusted(body: Any) -> bool:
 
 def _plain(embedding: Any) -> np.ndarray[Any, np.dtype[np.float32]] | None:
     """A vector decoded with the standard library alone; None if it is invalid."""
-    import base64
-    import binascii
-
     if isinstance(embedding, list):
         with np.errstate(over="ignore"):
             return np.array(embedding, np.float64).astype(np.float32) if embedding else None

@@ -236,20 +236,15 @@ def test_a_rate_limit_below_one_per_second_admits_requests() -> None:
         assert len(client.embed([*"ab"], batch_size=1, concurrency=1)) == 2
 
 
-def test_the_faulty_server_ends_although_a_client_stays_connected() -> None:
+async def test_the_faulty_server_ends_although_a_client_stays_connected() -> None:
     """It closes the client's idle connection instead of waiting for the client to do so."""
-
-    async def main() -> bytes:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            serving = asyncio.ensure_future(FaultyServer(Faults([])).serve(listener))
-            reader, writer = await asyncio.open_connection(*listener.getsockname())
-            writer.write(b"GET /api/v1/models HTTP/1.1\r\nhost: a\r\n\r\n")
-            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
-            serving.cancel()
-            async with asyncio.timeout(10):
-                await asyncio.wait([serving])
-                rest = await reader.read()
-            writer.close()
-            return rest
-
-    assert asyncio.run(main()).endswith(b"}")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = asyncio.ensure_future(FaultyServer(Faults([])).serve(listener))
+        reader, writer = await asyncio.open_connection(*listener.getsockname())
+        writer.write(b"GET /api/v1/models HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        serving.cancel()
+        async with asyncio.timeout(10):
+            await asyncio.wait([serving])
+            assert (await reader.read()).endswith(b"}")
+        writer.close()
