@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from openrouter_embeddings.core.batching import Batch
 from openrouter_embeddings.core.decode import Decoded, decode
 from openrouter_embeddings.core.wire import Reply
-from openrouter_embeddings.local.contract import operation
+from openrouter_embeddings.local.contract import shipped
 
 from tests.contract.calls import CALLS, NEWEST_CALLS, Call, has_null, same_preferences
 from tests.contract.oracle import REQUEST, bodies, examined, schema_of
@@ -155,7 +155,7 @@ EXCEPTIONS = {
     "524": ore.EdgeNetworkTimeoutError,
     "529": ore.OverloadedError,
 }
-DOCUMENTED = [status for status in operation()["responses"] if status != "200"]
+DOCUMENTED = [status for status in shipped().operation["responses"] if status != "200"]
 ERRORS = {status: bodies(schema_of("responses", status)) for status in DOCUMENTED}
 
 

@@ -79,13 +79,3 @@ def shipped() -> Contract:
     """The contract that ships with the generated client."""
     text = files("openrouter_embeddings_api").joinpath("contract.json").read_text("utf-8")
     return Contract(json.loads(text))
-
-
-def contract() -> dict[str, Any]:
-    """The OpenAPI document of the shipped contract."""
-    return shipped().document
-
-
-def operation() -> dict[str, Any]:
-    """`POST /embeddings` of the shipped contract."""
-    return shipped().operation
