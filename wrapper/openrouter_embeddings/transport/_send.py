@@ -69,12 +69,6 @@ def _never() -> bool:
 class _BaseTransport(ABC, Generic[H]):
     """The endpoint, the key and the connections, and how every attempt ends.
 
-    Args:
-        base_url: where requests go.
-        key: sent with every request.
-        client: the caller's httpx client; None makes connections of our own.
-        allow_http: send the key over plain http to another machine.
-
     Attributes:
         make: makes the connections; None if the caller brought an httpx client.
     """
@@ -139,12 +133,7 @@ class _BaseTransport(ABC, Generic[H]):
         return Reply(status, redacted, self._key.redact(body), time.time(), vectors)
 
     def _outcome(self, error: BaseException, timeout: float) -> Reply | BaseException:
-        """What an attempt that ended with this error comes to; an error has no traceback.
-
-        Args:
-            error: as caught.
-            timeout: the attempt's, in seconds.
-        """
+        """What an attempt that ended with this error comes to; an error has no traceback."""
         own = raised_by_handler(error)
         if own is None and isinstance(error, httpx.HTTPStatusError) and self._is_for_us(error):
             response = error.response
@@ -415,5 +404,4 @@ class _ErrorBody:
         return self._remaining < 0
 
     def end(self) -> tuple[bytes, None]:
-        """The body."""
         return b"".join(self._chunks), None

@@ -75,9 +75,8 @@ class FaultyServer:
             elif isinstance(event, h11.Request):
                 head = event
             elif isinstance(event, h11.Data):
-                body += (
-                    event.data if len(body) <= MAX_BODY else b""
-                )  # read on, so that the client gets the 413
+                if len(body) <= MAX_BODY:  # read on, so that the client gets the 413
+                    body += event.data
             elif isinstance(event, h11.EndOfMessage) and head is not None:
                 headers = {name.decode(): value.decode("latin-1") for name, value in head.headers}
                 # h11 insists on sending an answer; `_deliver` sends the real one past it
@@ -91,12 +90,10 @@ class FaultyServer:
         self, method: str, target: str, headers: dict[str, str], body: bytes
     ) -> FaultedReply:
         path, _, query = target.partition("?")
-        if path not in PATHS:
-            return FaultedReply(error_reply(Refusal(404, "Not Found"), self._faults.contract))
-        if method != PATHS[path]:
-            return FaultedReply(
-                error_reply(Refusal(405, "Method Not Allowed"), self._faults.contract)
-            )
+        if method != PATHS.get(path):
+            status = HTTPStatus.METHOD_NOT_ALLOWED if path in PATHS else HTTPStatus.NOT_FOUND
+            refusal = Refusal(status.value, status.phrase)
+            return FaultedReply(error_reply(refusal, self._faults.contract))
         if method == "GET":
             return FaultedReply(list_models(self._faults.models, path, query))
         return await asyncio.to_thread(self._faults.play, body, headers, time.monotonic())
