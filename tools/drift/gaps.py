@@ -91,14 +91,8 @@ class Drift:
 
     def problems(self) -> list[str]:
         """Format a line for everything that needs work."""
-        lines = [str(finding) for finding in self.open]
-        return [
-            *lines,
-            *(
-                f"{key}: the wrapper offers it; remove the entry → tools/gaps.toml"
-                for key in self.obsolete
-            ),
-        ]
+        unneeded = "the wrapper offers it; remove the entry → tools/gaps.toml"
+        return [*map(str, self.open), *(f"{key}: {unneeded}" for key in self.obsolete)]
 
 
 def read_accepted() -> dict[str, str]:

@@ -226,7 +226,6 @@ class Client(BaseClient[httpx.Client]):
         return True
 
     def _abort(self, workers: Workers[EmbeddingResult]) -> None:
-        """Abort the requests in flight."""
         self._transport.abort(workers.join(0))
         if not self._throttle.is_locked_by_this_thread():  # the workers need the lock to end
             workers.join(_base.GRACE_PERIOD)

@@ -1,34 +1,25 @@
 """Estimates what a job will cost and how long it will take."""
 
-from __future__ import annotations
-
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, Unpack
 
+from openrouter_embeddings.client import Client
 from openrouter_embeddings.client.job_session import resolve_options
 from openrouter_embeddings.client.workers import Workers
 from openrouter_embeddings.core.options import EmbedOptions, check_option_names, merge_options
 from openrouter_embeddings.errors import InputError
+from openrouter_embeddings.result import Usage
 
 from ._formats import target_columns, target_format
-from ._sources import open_source
+from ._rows import Row
+from ._sources import Source, open_source
 from ._spec import InputSpec, client_or_default, sidecar_paths
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from os import PathLike
-    from typing import Unpack
-
-    from openrouter_embeddings.client import Client
-    from openrouter_embeddings.result import Usage
-
-    from ._rows import Row
-    from ._sources import Source
-
 
 T = TypeVar("T", int, float)
 
@@ -174,7 +165,7 @@ def _with_sample(
     counted: Estimate,
     client: Client,
     options: EmbedOptions,
-    strata: list[Stratum],
+    strata: "list[Stratum]",
     *,
     by_size: bool,
 ) -> Estimate:

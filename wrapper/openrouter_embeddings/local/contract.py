@@ -1,7 +1,5 @@
 """The contract that the stand-in follows: `POST /embeddings` of an OpenAPI document, as data."""
 
-from __future__ import annotations
-
 import json
 from functools import cache
 from importlib.resources import files

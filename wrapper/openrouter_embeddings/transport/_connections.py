@@ -51,8 +51,7 @@ class _BaseConnections(Generic[C]):
     """The idle connections, and the request that is sent on each.
 
     Args:
-        url: of every request.
-        key: sent with every request.
+        url, key: of every request.
         pool: httpcore's, which only creates the connections.
         options: that pool's settings.
     """

@@ -1,24 +1,20 @@
 """The stand-in on a socket with faults, also those below HTTP: resets, stalls, drips."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 import struct
 import time
 from contextlib import suppress
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from openrouter_embeddings._extras import need
 from openrouter_embeddings.local.fault_kinds import FaultedReply
+from openrouter_embeddings.local.faults import Faults
 from openrouter_embeddings.local.model_list import list_models
 from openrouter_embeddings.local.reply import LocalReply, Refusal
 from openrouter_embeddings.local.respond import MAX_BODY, error_reply
 from openrouter_embeddings.local.servers.asgi import PATHS
-
-if TYPE_CHECKING:
-    from openrouter_embeddings.local.faults import Faults
 
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: closing sends RST
 
