@@ -1,8 +1,10 @@
 """Faults: scripts, kinds, bills, and the server that plays them."""
 
 import asyncio
+import gc
 import json
 import socket
+import weakref
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -147,6 +149,16 @@ def test_a_rate_limit_is_a_token_bucket() -> None:
     assert [play(faults, body("a"), 1.0)[0] for _ in range(3)] == [200, 200, 429]
     bucket = Bucket(2.0, 3.0, 0.0)
     assert sum(bucket.take(at / 100) for at in range(1000)) == 3 + 19
+
+
+def test_a_bucket_keeps_its_rate_limit_alive() -> None:
+    """Otherwise a later fault could get the same id, and with it the bucket."""
+    faults = Faults([Fault("rate-limit", per_second=2.0)])
+    play(faults, body("a"), 0.0)
+    limit = weakref.ref(faults.faults[0])
+    faults.faults = []
+    gc.collect()
+    assert limit() is not None
 
 
 @pytest.mark.parametrize(

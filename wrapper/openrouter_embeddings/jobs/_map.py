@@ -99,7 +99,7 @@ def write_map(
     places, explained = principal(vectors)
     inside = near(places)
     low, high = places[inside].min(axis=0), places[inside].max(axis=0)
-    size = float((high - low).max()) or 1.0  # the axes have no unit
+    size = float(np.max(high - low)) or 1.0  # the axes have no unit
     shades, legend, is_scale = marks([row.get(color) for row in rows]) if color else ([], [], False)
     data = {
         "title": path.name,

@@ -78,7 +78,7 @@ class LimitedRequest:
 
     body: bytes
     now: float
-    buckets: dict[int, Bucket]  # of each rate limit, by the fault's id
+    buckets: dict[int, tuple[Fault, Bucket]]  # by id; with its fault, or another gets the same id
 
     @cached_property
     def fields(self) -> dict[str, Any]:
@@ -127,7 +127,8 @@ def _no_base64(_: Fault, request: LimitedRequest) -> None:
 def _rate_limit(fault: Fault, request: LimitedRequest) -> None:
     rate = fault.per_second
     new = Bucket(rate, fault.burst or max(1.0, rate), request.now)
-    if not request.buckets.setdefault(id(fault), new).take(request.now):
+    _, bucket = request.buckets.setdefault(id(fault), (fault, new))
+    if not bucket.take(request.now):
         raise Refusal(429, "Rate limit exceeded", headers=_retry_after(fault))
 
 

@@ -70,7 +70,7 @@ class Faults:
     refused: Counter[int] = field(default_factory=Counter)
     billed: list[Bill] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-    _buckets: dict[int, Bucket] = field(default_factory=dict, repr=False)
+    _buckets: dict[int, tuple[Fault, Bucket]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_toml(cls, text: str) -> Self:
