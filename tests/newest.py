@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 import jsonschema_rs
-from openrouter_embeddings.local.contract import Contract, contract
+from openrouter_embeddings.local.contract import Contract, shipped
 
 MEDIA = ("input_audio", "input_video", "input_file")
 STATUSES = {
@@ -69,7 +69,7 @@ class ContractEditor:
 
 def newest_document() -> dict[str, Any]:
     """Make a new copy, which callers may edit further."""
-    editor = ContractEditor(copy.deepcopy(contract()))
+    editor = ContractEditor(copy.deepcopy(shipped().document))
     _edit_request(editor)
     _edit_success(editor)
     _edit_errors(editor)

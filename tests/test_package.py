@@ -10,7 +10,7 @@ from pathlib import Path
 import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings import errors
-from openrouter_embeddings.local.contract import contract
+from openrouter_embeddings.local.contract import shipped
 from openrouter_embeddings.transport import BASE_URL
 
 from tests.support import ROOT, run
@@ -72,7 +72,7 @@ def test_errors_survive_pickling() -> None:
 
 def test_the_default_base_url_is_the_contracts() -> None:
     """The client's default is the server that the contract names."""
-    assert [server["url"] for server in contract()["servers"]] == [BASE_URL]
+    assert [server["url"] for server in shipped().document["servers"]] == [BASE_URL]
 
 
 def test_both_packages_ship_py_typed() -> None:

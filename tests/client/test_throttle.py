@@ -49,7 +49,7 @@ async def test_a_request_that_gives_up_lets_the_next_one_start(how: str) -> None
     throttle, done = AsyncThrottle(1), asyncio.Event()
     requests = [request() for _ in range(4)]
     tasks = [asyncio.create_task(hold(throttle, waiting, done)) for waiting in requests]
-    while len(throttle._queue._model("m").waiting) < 3:  # noqa: ASYNC110 - nothing reports when a task waits
+    while len(throttle._model("m").waiting) < 3:  # noqa: ASYNC110 - nothing reports when a task waits
         await asyncio.sleep(0)
     for waiting, task in zip(requests[1:3], tasks[1:3], strict=True):
         if how == "its call has ended":
@@ -274,8 +274,8 @@ def test_an_interrupt_does_not_strand_the_request_of_another_thread(
     """A request that an interrupted thread was just starting for another thread still starts."""
     throttle, other = Throttle(1), _Waiter(request(budget=Decimal(1)), threading.Event())
     own = _Waiter(request(), threading.Event())
-    throttle._queue.add(own)
-    throttle._queue.add(other)
+    throttle.add(own)
+    throttle.add(other)
     interrupt_once(monkeypatch, *where, after=after)
     with pytest.raises(KeyboardInterrupt):
         throttle._remove(own, None)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from openrouter_embeddings.core.batching import Batch
 from openrouter_embeddings.core.decode import Decoded, decode
 from openrouter_embeddings.core.wire import Reply
-from openrouter_embeddings.local.contract import operation
+from openrouter_embeddings.local.contract import shipped
 
 from tests.contract.calls import CALLS, NEWEST_CALLS, Call, has_null, same_preferences
 from tests.contract.oracle import REQUEST, bodies, examined, schema_of
@@ -154,7 +154,7 @@ EXCEPTIONS = {
     "524": ore.EdgeNetworkTimeoutError,
     "529": ore.OverloadedError,
 }
-DOCUMENTED = [status for status in operation()["responses"] if status != "200"]
+DOCUMENTED = [status for status in shipped().operation["responses"] if status != "200"]
 ERRORS = {status: bodies(schema_of("responses", status)) for status in DOCUMENTED}
 
 
@@ -173,7 +173,8 @@ def test_every_error_that_the_contract_allows_raises_its_exception(answer: tuple
     error = caught.value
     assert type(error) is EXCEPTIONS[status]
     assert error.status == int(status)
-    assert error.code == body["error"]["code"]
+    code = body["error"]["code"]
+    assert error.code == (code if -(2**63) <= code < 2**64 else None)  # JSON parsers end there
     message = "".join(map(_shown, body["error"]["message"][:400]))
     assert message in error.message
     assert error.inputs == (3,)
