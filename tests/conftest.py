@@ -1,5 +1,7 @@
 """Fixtures of every test: no sleeping, no environment variables, no network but this machine."""
 
+import asyncio
+import inspect
 import ipaddress
 import os
 import socket
@@ -14,7 +16,7 @@ import pytest
 from openrouter_embeddings.testing import JumpingClock, embeddings_service, no_waiting  # noqa: F401 - a fixture
 
 from stress.servers import orembed_serve
-from tests.support import run
+from tests.support import ROOT, run
 
 # `make test` tries the same examples everywhere, so that everyone can reproduce a failure.
 # `make contract` tries new examples each time. Neither fails because a machine is slow.
@@ -42,6 +44,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start the slowest files first, so that no process runs one of them alone at the end."""
     ranks = {Path(__file__).parent / name: rank for rank, name in enumerate(SLOWEST)}
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run an `async def` test in an event loop of its own."""
+    test = pyfuncitem.obj
+    if not inspect.iscoroutinefunction(test):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(test).parameters}
+
+    async def in_time() -> None:
+        async with asyncio.timeout(120):
+            await test(**arguments)
+
+    asyncio.run(in_time())
+    return True
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +111,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from the current sources."""
     target = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", target]
-    run(*build, cwd=Path(__file__).parents[1])
+    run(*build)
     (built,) = target.glob("*.whl")
     return built
 
@@ -106,7 +124,6 @@ def bare_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     python = folder / "bin" / "python"
     pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-compile"]
     pip += ["--disable-pip-version-check", "--no-deps"]
-    lock = Path(__file__).parents[1] / "requirements" / "demo.txt"
-    run(*pip, "--require-hashes", "-r", lock, cwd=folder)
+    run(*pip, "--require-hashes", "-r", ROOT / "requirements" / "demo.txt", cwd=folder)
     run(*pip, wheel, cwd=folder)
     return python

@@ -3,11 +3,12 @@
 import gzip
 import json
 import socket
+import ssl
 import threading
 import zlib
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Self
 
 from tests.support import LARGE, MUCH, answer
 
@@ -30,16 +31,26 @@ class HTTPService(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self) -> None:
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.opened = 0
         self.gone = threading.Semaphore(0)
         self.together = threading.Barrier(4)
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
+        if context:
+            self.url = f"https://localhost:{self.server_port}/v1"
+            self.socket = context.wrap_socket(
+                self.socket, server_side=True, do_handshake_on_connect=False
+            )
 
-    def start(self) -> None:
-        """Serve in a thread until `shutdown`."""
+    def __enter__(self) -> Self:
+        """Serve in a thread until the `with` block ends."""
         threading.Thread(target=self.serve_forever, args=[0.01]).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
 
     def refusal(self, asked: dict[str, Any]) -> int | None:
         """An error status to respond with; None for vectors."""

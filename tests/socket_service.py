@@ -1,19 +1,17 @@
 """A service whose connections a test speaks itself, byte by byte, with or without TLS."""
 
-import asyncio
 import json
 import socket
 import ssl
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import openrouter_embeddings as ore
 import trustme
-import uvloop
 
-from tests.support import KEY, answer
+from tests.support import answer, client_over
 
 Handler = Callable[["SocketService", Any], None]
 
@@ -56,19 +54,31 @@ def correct_response(connection: socket.socket) -> bytes:
         if not (chunk := connection.recv(1 << 16)):
             raise ConnectionError
         request += chunk
-    inputs = json.loads(request.partition(b"\r\n\r\n")[2])["input"]
-    body = json.dumps(answer(inputs)).encode()
-    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    return response_to(json.loads(request.partition(b"\r\n\r\n")[2])["input"])
+
+
+def response_to(inputs: list[Any]) -> bytes:
+    """The correct response to these inputs."""
+    return http_response(200, json.dumps(answer(inputs)).encode())
+
+
+def http_response(status: int, body: bytes, headers: bytes = b"") -> bytes:
+    """The bytes of a response."""
+    head = b"HTTP/1.1 %d Status\r\nContent-Length: %d\r\n" % (status, len(body))
+    return head + headers + b"\r\n" + body
+
+
+def tls_context(authority: trustme.CA) -> ssl.SSLContext:
+    """The context of a server that has a certificate for `localhost`, signed by the authority."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    return context
 
 
 @contextmanager
 def socket_service(handle: Handler, authority: trustme.CA | None = None) -> Iterator[SocketService]:
     """A running service, over TLS if there is an authority to sign its certificate."""
-    context = None
-    if authority:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("localhost").configure_cert(context)
-    service = SocketService(handle, context)
+    service = SocketService(handle, tls_context(authority) if authority else None)
     yield service
     service.listener.shutdown(socket.SHUT_RDWR)
     service.listener.close()
@@ -92,26 +102,14 @@ def responding(response: bytes, *, hold: bool = False) -> Iterator[str]:
 def one_after_another(
     kind: str, url: str, texts: list[str], between: Callable[[], object], **options: Any
 ) -> list[ore.EmbeddingResult]:
-    """Embed the texts one by one with one client; `between` runs between them and may block."""
-    options = {"base_url": url, "model": "m", "max_retries": 0, **options}
+    """Embed the texts one by one with one client; `between` runs between them.
 
-    async def run() -> list[ore.EmbeddingResult]:
-        async with ore.AsyncClient(KEY, **options) as client:
-            return [await embed(client.embed(text), text) for text in texts]
-
-    async def embed(call: Awaitable[ore.EmbeddingResult], text: str) -> ore.EmbeddingResult:
-        if text != texts[0]:
-            between()
-        return await call
-
-    if kind != "sync":
-        factory = uvloop.new_event_loop if kind == "uvloop" else None
-        with asyncio.Runner(loop_factory=factory) as runner:
-            return runner.run(run())
-    found: list[ore.EmbeddingResult] = []
-    with ore.Client(KEY, **options) as client:
+    Meanwhile the event loop of an asyncio client stands still, as if the caller blocked it.
+    """
+    results: list[ore.EmbeddingResult] = []
+    with client_over(kind, url, **options) as client:
         for text in texts:
-            if found:
+            if results:
                 between()
-            found.append(client.embed(text))
-    return found
+            results.append(client.embed(text))
+    return results

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -18,6 +18,7 @@ import numpy as np
 import openrouter_embeddings as ore
 import pytest
 import uvloop
+from hypothesis import strategies as st
 from openrouter_embeddings import cli, testing
 from stamina import instrumentation
 
@@ -29,11 +30,25 @@ KINDS: tuple[Kind, ...] = ("sync", "async")
 HASH = ("--local", "--model", "local/hash", "--dimensions", "4")  # of `orembed`
 LARGE, MUCH = 5_000_000, 1_200_000  # characters of a large request and of its response
 both = pytest.mark.parametrize("kind", KINDS)  # the blocking client and the asyncio client
+every = pytest.mark.parametrize("kind", [*KINDS, "uvloop"])  # uvloop: asyncio in that event loop
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)  # that UTF-8 can encode
 
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010806000000"
     "1f15c4890000000d49444154789c6360f8cfc0f01f0005000101005d2b3c0000000049454e44ae426082"
 )
+
+
+def json_values(max_leaves: int = 100) -> st.SearchStrategy[Any]:
+    """Values that JSON can represent."""
+    text = st.just("") | TEXT
+    numbers = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+    return st.recursive(
+        st.none() | st.booleans() | numbers | text,
+        lambda inner: st.lists(inner) | st.dictionaries(text, inner),
+        max_leaves=max_leaves,
+    )
 
 
 def vector_of(item: Any) -> list[float]:
@@ -99,6 +114,7 @@ class Service:
 
         async def run() -> Any:
             async with (
+                asyncio.timeout(120),
                 httpx.AsyncClient(transport=transport) as http,
                 ore.AsyncClient(http_client=http, **defaults) as client,
             ):
@@ -123,7 +139,7 @@ async def _awaited(outcome: Any) -> Any:
 
 
 class _Blocking:
-    """An AsyncClient of which `embed` blocks."""
+    """An AsyncClient whose methods block. Its event loop runs only while one of them does."""
 
     def __init__(self, client: ore.AsyncClient, runner: asyncio.Runner) -> None:
         self._client, self._runner = client, runner
@@ -132,18 +148,50 @@ class _Blocking:
         """As `Client.embed`."""
         return self._runner.run(self._client.embed(inputs, **options))
 
+    def embed_stream(self, inputs: Any, **options: Any) -> Iterator[ore.EmbeddingResult]:
+        """As `Client.embed_stream`."""
+        parts = self._client.embed_stream(inputs, **options)
+
+        async def take() -> ore.EmbeddingResult | None:
+            return await anext(parts, None)
+
+        while (part := self._runner.run(take())) is not None:
+            yield part
+
 
 @contextmanager
-def client_of(service: testing.Service, kind: Kind, **defaults: Any) -> Iterator[Any]:
-    """A client of the stand-in, of either kind, whose `embed` blocks."""
-    if kind == "sync":
-        with service.client(**defaults) as client:
+def _blocking(client: ore.Client | ore.AsyncClient, kind: str) -> Iterator[Any]:
+    """This client with methods that block; it is closed in the end."""
+    if isinstance(client, ore.Client):
+        with client:
             yield client
-    else:
-        with asyncio.Runner() as runner:
-            async_client = service.async_client(**defaults)
-            yield _Blocking(async_client, runner)
-            runner.run(async_client.close())
+        return
+    factory = uvloop.new_event_loop if kind == "uvloop" else None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        try:
+            yield _Blocking(client, runner)
+        finally:
+            runner.run(client.close())
+
+
+def client_of(service: testing.Service, kind: Kind, **defaults: Any) -> AbstractContextManager[Any]:
+    """A client of the stand-in, of either kind, whose methods block."""
+    make: Any = service.client if kind == "sync" else service.async_client
+    return _blocking(make(**defaults), kind)
+
+
+def client_over(kind: str, url: str, **options: Any) -> AbstractContextManager[Any]:
+    """A client with real connections, of a kind of `every`, whose methods block."""
+    make: Any = ore.Client if kind == "sync" else ore.AsyncClient
+    options = {"model": "m", "max_retries": 0, **options}
+    return _blocking(make(KEY, base_url=url, **options), kind)
+
+
+def embed_over(kind: str, url: str, texts: list[str], **options: Any) -> ore.EmbeddingResult:
+    """The result of one call over real connections."""
+    with client_over(kind, url, **{"batch_size": 16, **options}) as client:
+        result: ore.EmbeddingResult = client.embed(texts)
+    return result
 
 
 def ended(
@@ -195,21 +243,6 @@ def expected(inputs: Iterable[Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
     return np.array([vector_of(item) for item in inputs], np.float32)
 
 
-def embed_over(kind: str, url: str, texts: list[str], **more: Any) -> ore.EmbeddingResult:
-    """One call over real connections; the kind `uvloop` is asyncio in that event loop."""
-    options: dict[str, Any] = {"model": "m", "max_retries": 0, "batch_size": 16, **more}
-    if kind == "sync":
-        with ore.Client(KEY, base_url=url, **options) as client:
-            return client.embed(texts)
-
-    async def run() -> ore.EmbeddingResult:
-        async with ore.AsyncClient(KEY, base_url=url, **options) as client:
-            return await client.embed(texts)
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop if kind == "uvloop" else None) as runner:
-        return runner.run(run())
-
-
 def in_a_fork(work: Callable[[], bool]) -> int:
     """The exit status of a forked child that calls `work`: 0 if it returns True."""
     child = os.fork()
@@ -240,6 +273,15 @@ def held_by_another(lock: Any) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
+
+
+def in_threads(count: int, work: Callable[[], object]) -> None:
+    """Call `work` in this many threads at the same time, until all have returned."""
+    threads = [threading.Thread(target=work) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
 
 
 def worker_threads() -> list[threading.Thread]:

@@ -63,12 +63,7 @@ BEGINNINGS: dict[tuple[Kind, str, str], list[bytes]] = {
         b"x" * 1024 + b"%PDF-1.4",
     ],
 }
-CLASSES: dict[Kind, type[Any]] = {
-    "image": Image,
-    "audio": Audio,
-    "video": Video,
-    "file": File,
-}
+CLASSES: dict[Kind, type[Any]] = {"image": Image, "audio": Audio, "video": Video, "file": File}
 SUPPORTED: dict[Kind, str] = {
     "image": "supported: png, jpeg, webp, gif",
     "audio": "supported: wav, mp3, flac, ogg, m4a, aac",
@@ -124,11 +119,7 @@ def test_an_mp4_file_is_supported_as_audio() -> None:
         ("video", b"\0\0\0\x18ftypcrx ", "a file of the brand 'crx ', neither video nor audio"),
         ("video", b"\0\0\0\x14ftypjp2 ", "a file of the brand 'jp2 '"),
         ("audio", b"\0\0\0\x14ftyp\xff{} ", r"a file of the brand '.xff{} '"),
-        (
-            "video",
-            b"\0\0\0\x18stypmsdh",
-            "a fragment of an MP4 video without its initialization",
-        ),
+        ("video", b"\0\0\0\x18stypmsdh", "a fragment of an MP4 video without its initialization"),
         ("video", b"\0\0\0\x2csidx", "a fragment of an MP4"),
         ("video", b"\0\0\0\x2cmoof", "a fragment of an MP4"),
         ("video", b"you free", "not a known video"),

@@ -13,15 +13,24 @@ from openrouter_embeddings import Content, Image, InputError, images
 from openrouter_embeddings.inputs import LoadedMedia
 from openrouter_embeddings.media import load, load_content
 
+# Rotated by 90 degrees.
+EXIF = PIL.Image.Exif()
+EXIF[0x0112] = 6
+
+
+def saved(image: PIL.Image.Image, kind: str = "PNG", **save: Any) -> bytes:
+    """The bytes of an image file."""
+    out = io.BytesIO()
+    image.save(out, kind, **save)
+    return out.getvalue()
+
 
 def picture(width: int, height: int, kind: str = "PNG", **save: Any) -> bytes:
     """An image file whose left half is red and whose right half is blue."""
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[:, : width // 2, 0] = 255
     pixels[:, width // 2 :, 2] = 255
-    out = io.BytesIO()
-    PIL.Image.fromarray(pixels).save(out, kind, **save)
-    return out.getvalue()
+    return saved(PIL.Image.fromarray(pixels), kind, **save)
 
 
 def opened(image: LoadedMedia) -> PIL.Image.Image:
@@ -33,9 +42,7 @@ def test_pil_images_are_sent_without_loss() -> None:
     """They are sent as PNG with their EXIF orientation applied."""
     image = PIL.Image.open(io.BytesIO(picture(8, 4)))
     assert opened(load(Image(image))).tobytes() == image.convert("RGB").tobytes()
-    exif = PIL.Image.Exif()
-    exif[0x0112] = 6  # rotated by 90 degrees
-    turned = PIL.Image.open(io.BytesIO(picture(8, 4, "JPEG", exif=exif)))
+    turned = PIL.Image.open(io.BytesIO(picture(8, 4, "JPEG", exif=EXIF)))
     assert opened(load(Image(turned))).size == (4, 8)
     cmyk = PIL.Image.new("CMYK", (2, 2))
     assert load(Image(cmyk)).media_type == "image/png"
@@ -66,9 +73,7 @@ def test_an_image_within_max_side_is_sent_unchanged(w: int, h: int, most: int) -
 
 def test_shrinking_applies_the_exif_orientation() -> None:
     """An unshrunk image is sent with its EXIF, byte for byte."""
-    exif = PIL.Image.Exif()
-    exif[0x0112] = 6
-    data = picture(400, 100, "JPEG", exif=exif)
+    data = picture(400, 100, "JPEG", exif=EXIF)
     upright = opened(load(Image(data, max_side=40)))
     assert upright.size == (10, 40)
     red, _, _ = upright.getpixel((5, 3))  # type: ignore[misc]
@@ -79,9 +84,7 @@ def test_shrinking_applies_the_exif_orientation() -> None:
 @given(st.binary(min_size=8, max_size=60), st.integers(0, 400))
 def test_a_damaged_image_is_shrunk_or_an_input_error(noise: bytes, at: int) -> None:
     """Whatever Pillow's parsers raise."""
-    exif = PIL.Image.Exif()
-    exif[0x0112] = 6
-    data = picture(40, 20, "JPEG", exif=exif)
+    data = picture(40, 20, "JPEG", exif=EXIF)
     damaged = data[:4] + data[4:][:at] + noise + data[4 + at + len(noise) :]
     try:
         load_content(Content(Image(damaged, max_side=10)), 0)
@@ -93,9 +96,9 @@ def test_a_damaged_image_is_shrunk_or_an_input_error(noise: bytes, at: int) -> N
 def test_pil_images_keep_their_transparency(mode: str) -> None:
     """In every mode that PNG can hold exactly."""
     image = PIL.Image.new(mode, (3, 2))
-    saved = PIL.Image.open(io.BytesIO(load(Image(image)).data))
-    assert saved.size == (3, 2)
-    assert ("A" in saved.getbands()) == ("A" in mode.upper())
+    sent = PIL.Image.open(io.BytesIO(load(Image(image)).data))
+    assert sent.size == (3, 2)
+    assert ("A" in sent.getbands()) == ("A" in mode.upper())
 
 
 def test_too_many_pixels_are_an_input_error() -> None:
@@ -115,9 +118,7 @@ def test_a_decompression_bomb_is_not_decoded(monkeypatch: pytest.MonkeyPatch) ->
         load(Image(PIL.Image.new("L", (40, 40))))
 
 
-def test_too_many_pixels_are_not_reported_as_damage(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_too_many_pixels_are_not_reported_as_damage(monkeypatch: pytest.MonkeyPatch) -> None:
     """Warnings may be errors in the caller's program."""
     monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 1_000)
     with pytest.raises(ValueError, match=r"^the image has too many pixels: .* \(1600 pixels\)"):
@@ -130,10 +131,7 @@ def test_too_many_pixels_are_not_reported_as_damage(
         (Image(PIL.Image.new("F", (2, 2))), "cannot hold mode F exactly"),
         (Image(PIL.Image.new("I", (2, 2))), "cannot hold mode I exactly"),
         (Image(picture(2, 2), max_side=0), "max_side is 0"),
-        (
-            Image("https://example.org/a.png", max_side=5),
-            "max_side cannot shrink an image at a",
-        ),
+        (Image("https://example.org/a.png", max_side=5), "max_side cannot shrink an image at a"),
         (Image(b"\x89PNG\r\n\x1a\njunk", max_side=5), "the image is damaged"),
         (Image(picture(64, 64, "JPEG")[:300], max_side=5), "the image is damaged"),
     ],
@@ -142,13 +140,6 @@ def test_an_image_that_cannot_be_sent_is_an_input_error(image: Image, words: str
     """The message has the position and the reason."""
     with pytest.raises(InputError, match=f"^input 7: .*{words}"):
         load_content(Content(image), 7)
-
-
-def saved(image: PIL.Image.Image, kind: str = "PNG", **save: Any) -> bytes:
-    """The bytes of an image file."""
-    out = io.BytesIO()
-    image.save(out, kind, **save)
-    return out.getvalue()
 
 
 def shrunk(data: bytes, max_side: int = 40) -> PIL.Image.Image:
@@ -209,9 +200,7 @@ def test_converting_cmyk_drops_its_colour_profile() -> None:
 
 def test_the_exif_orientation_applies_to_palette_images() -> None:
     """Converting the colours keeps the orientation."""
-    exif = PIL.Image.Exif()
-    exif[0x0112] = 6
-    assert shrunk(saved(BOARD.crop((0, 0, 400, 100)).convert("P"), exif=exif)).size == (10, 40)
+    assert shrunk(saved(BOARD.crop((0, 0, 400, 100)).convert("P"), exif=EXIF)).size == (10, 40)
 
 
 def test_a_damaged_pil_image_is_an_input_error() -> None:

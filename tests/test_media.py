@@ -271,11 +271,7 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
 )
 @given(st.binary(max_size=9), st.booleans(), st.booleans(), st.lists(st.integers(0, 9)))
 def test_data_urls_are_read_as_browsers_do(
-    head: str,
-    data: bytes,
-    padded: bool,
-    escaped: bool,
-    breaks: list[int],
+    head: str, data: bytes, padded: bool, escaped: bool, breaks: list[int]
 ) -> None:
     """In any case, with spaces and line breaks, with or without (percent-encoded) padding."""
     text = base64.b64encode(data).decode()

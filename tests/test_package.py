@@ -2,18 +2,19 @@
 
 import ast
 import importlib
+import pickle
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings import errors
-from openrouter_embeddings.local.contract import contract
+from openrouter_embeddings.local.contract import shipped
 from openrouter_embeddings.transport import BASE_URL
 
-ROOT = Path(__file__).parents[1]
+from tests.support import ROOT, run
+
 GENERATED = "openrouter_embeddings_api"
 HEAVY = {"numpy", "httpx", GENERATED, "PIL", "attrs", "orjson", "stamina"}
 
@@ -21,10 +22,7 @@ HEAVY = {"numpy", "httpx", GENERATED, "PIL", "attrs", "orjson", "stamina"}
 def loaded_by(code: str) -> set[str]:
     """The heavy packages that `code` loads in a fresh interpreter."""
     ending = f"; import sys; print(*({HEAVY!r} & set(sys.modules)))"
-    done = subprocess.run(
-        [sys.executable, "-c", code + ending], capture_output=True, text=True, check=True
-    )
-    return set(done.stdout.split())
+    return set(run(sys.executable, "-c", code + ending).split())
 
 
 def test_importing_does_no_work() -> None:
@@ -66,8 +64,6 @@ def test_every_error_is_public_and_in_the_tree() -> None:
 
 def test_errors_survive_pickling() -> None:
     """An error keeps its message and attributes when it crosses a process boundary."""
-    import pickle
-
     error = ore.RateLimitError("slow", status=429, retry_after=2.0, inputs=[3, 4, 5, 9])
     again = pickle.loads(pickle.dumps(error))
     assert str(again) == str(error) == "slow [status 429, retry after 2 s, inputs 3-5, 9]"
@@ -76,7 +72,7 @@ def test_errors_survive_pickling() -> None:
 
 def test_the_default_base_url_is_the_contracts() -> None:
     """The client's default is the server that the contract names."""
-    assert [server["url"] for server in contract()["servers"]] == [BASE_URL]
+    assert [server["url"] for server in shipped().document["servers"]] == [BASE_URL]
 
 
 def test_both_packages_ship_py_typed() -> None:

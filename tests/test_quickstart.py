@@ -1,22 +1,20 @@
 """examples/quickstart.py, in an environment with only what `make demo` installs."""
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support import run
+from tests.support import ROOT, ended, run
 
-ROOT = Path(__file__).parents[1]
 QUICKSTART = ROOT / "examples" / "quickstart.py"
 
 
 @pytest.fixture(scope="module")
 def output(bare_python: Path) -> str:
     """The output of the example, through a pipe."""
-    return run(bare_python, "-I", QUICKSTART, cwd=ROOT)
+    return run(bare_python, "-I", QUICKSTART)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +47,6 @@ def test_the_output_ends_with_the_usage_and_the_next_step(output: str) -> None:
 
 def test_remote_without_a_key_is_an_error() -> None:
     """The example exits with 1 and a sentence."""
-    command = [sys.executable, str(QUICKSTART), "--remote"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = ended(sys.executable, QUICKSTART, "--remote")
     assert done.returncode == 1
     assert done.stderr.startswith("quickstart: no API key")

@@ -1,16 +1,15 @@
 """The wheel works in an environment with nothing else of this project."""
 
 import re
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from tests.support import run
+from tests.support import ROOT, ended, run
 
-ROOT = Path(__file__).parents[1]
+CAT = ROOT / "examples" / "photos" / "cat.jpg"
 SMOKE = """
 import pathlib, sys
 import openrouter_embeddings as ore, openrouter_embeddings_api
@@ -56,7 +55,7 @@ def test_the_description_for_package_indexes_has_no_dead_link(wheel: Path) -> No
 def test_the_wheel_works_in_an_empty_environment(bare_python: Path, tmp_path: Path) -> None:
     """Client.local() embeds text, tokens and an image, and `orembed` runs."""
     run(sys.executable, "-m", "pip", "--python", bare_python, "check", cwd=tmp_path)
-    run(bare_python, "-I", "-c", SMOKE, ROOT / "examples" / "photos" / "cat.jpg", cwd=tmp_path)
+    run(bare_python, "-I", "-c", SMOKE, CAT, cwd=tmp_path)
     orembed = bare_python.with_name("orembed")
     assert "index" in run(orembed, "embed", "--local", "a cat", cwd=tmp_path)
 
@@ -86,12 +85,7 @@ def test_a_missing_extra_is_named_with_its_install_line(
 ) -> None:
     """Code that needs a package of an extra raises an error that names the extra."""
     start = f"import sys; sys.modules[{missing!r}] = None; import openrouter_embeddings as ore; "
-    done = subprocess.run(
-        [sys.executable, "-c", start + code, str(ROOT / "examples" / "photos" / "cat.jpg")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = ended(sys.executable, "-c", start + code, CAT)
     assert done.returncode == 1
     wanted = f'which comes with an extra: pip install "openrouter-embeddings[{extra}]"'
     assert wanted in done.stderr.splitlines()[-1]

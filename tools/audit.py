@@ -1,7 +1,5 @@
 """Part of `make lint`: known vulnerabilities of the locked packages, if pip-audit is online."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

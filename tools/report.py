@@ -1,25 +1,19 @@
 """The report of `make update`: what changed for callers, and what is left to do in the wrapper."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tools import ROOT
 from tools.diff.contracts import ADVICE, summarize
+from tools.diff.schemas import Change
+from tools.drift.finding import Finding
 from tools.drift.gaps import Drift, check_gaps, findings, findings_for, is_handled, read_accepted
+from tools.editions import Edition
 from tools.openapi import pluralize
 from tools.spec import UNDO, diff
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tools.diff.schemas import Change
-    from tools.drift.finding import Finding
-    from tools.editions import Edition
 
 _MAX_LINES = 20  # lines of a failed check
 COMMANDS = {

@@ -1,6 +1,5 @@
 """Services on this machine, with and without TLS."""
 
-import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 import trustme
 
 from tests.http_service import HTTPService
+from tests.socket_service import tls_context
 
 
 @pytest.fixture(scope="module")
@@ -19,24 +19,15 @@ def authority() -> trustme.CA:
 @pytest.fixture(scope="module")
 def url(authority: trustme.CA) -> Iterator[str]:
     """The URL of a service on this machine with a certificate for `localhost`."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
-    with HTTPService() as server:
-        server.socket = context.wrap_socket(
-            server.socket, server_side=True, do_handshake_on_connect=False
-        )
-        server.start()
-        yield f"https://localhost:{server.server_port}/v1"
-        server.shutdown()
+    with HTTPService(tls_context(authority)) as server:
+        yield server.url
 
 
 @pytest.fixture
 def counting() -> Iterator[HTTPService]:
     """A service over real sockets that counts its connections."""
     with HTTPService() as server:
-        server.start()
         yield server
-        server.shutdown()
 
 
 @pytest.fixture

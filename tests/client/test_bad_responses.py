@@ -22,18 +22,7 @@ from openrouter_embeddings.transport import _send, _sync_backend
 
 from tests.http_service import HTTPService
 from tests.socket_service import responding
-from tests.support import (
-    KEY,
-    KINDS,
-    Kind,
-    Service,
-    embed_over,
-    expected,
-    held_by_another,
-    in_a_fork,
-)
-
-both = pytest.mark.parametrize("kind", KINDS)
+from tests.support import KEY, Kind, Service, both, embed_over, expected, held_by_another, in_a_fork
 
 
 @both
@@ -284,7 +273,7 @@ def test_only_text_with_an_escape_is_searched_for_an_escaped_key() -> None:
     assert 0 < sum(searched) < 200_000
 
 
-def test_many_small_chunks_let_other_tasks_run() -> None:
+async def test_many_small_chunks_let_other_tasks_run() -> None:
     """Reading data that has already arrived does not yield to the event loop by itself."""
     seen: list[int] = []
 
@@ -293,16 +282,13 @@ def test_many_small_chunks_let_other_tasks_run() -> None:
             seen.append(0)
             yield b"x"
 
-    async def run() -> None:
-        async def other() -> None:
-            for _ in range(3):
-                seen.append(1)
-                await asyncio.sleep(0)
+    async def other() -> None:
+        for _ in range(3):
+            seen.append(1)
+            await asyncio.sleep(0)
 
-        task = asyncio.create_task(other())
-        await _send._feed(_send._ErrorBody(), drip())
-        await task
-
-    asyncio.run(run())
+    task = asyncio.create_task(other())
+    await _send._feed(_send._ErrorBody(), drip())
+    await task
     assert seen.index(1) == _send._CHUNKS_PER_TURN
     assert seen.count(0) == 3 * _send._CHUNKS_PER_TURN

@@ -29,9 +29,8 @@ def test_close_wakes_waiting_requests(
     monkeypatch.setattr(_clock, "clock", _clock.Clock())
     monkeypatch.setattr("stamina._config.CONFIG._testing", None)
     waits = threading.Event()
-    fault = Fault("status", status=429, retry_after=200, requests=[0])
-    service = Service(fault)
-    options: Any = {"max_retries": 1 if where == "a backoff" else 0}
+    service = Service(Fault("status", status=429, retry_after=200, requests=[0]))
+    max_retries = 1 if where == "a backoff" else 0
 
     def noted(self: Any, *_: Any) -> None:
         learn(self, *_)
@@ -44,17 +43,17 @@ def test_close_wakes_waiting_requests(
     def ask(client: ore.Client) -> None:
         for _ in range(2):  # the second one waits in the queue
             with pytest.raises(ore.EmbeddingsError) as caught:
-                client.embed("a", **options)
+                client.embed("a")
             outcomes.append(caught.value)
 
     async def ask_async(client: ore.AsyncClient) -> None:
         for _ in range(2):
             with pytest.raises(ore.EmbeddingsError) as caught:
-                await client.embed("a", **options)
+                await client.embed("a")
             outcomes.append(caught.value)
 
     async def run() -> None:
-        async with service.async_client() as client:
+        async with service.async_client(max_retries=max_retries) as client:
             task = asyncio.create_task(ask_async(client))
             while not waits.is_set():  # noqa: ASYNC110 - nothing reports when one waits
                 await asyncio.sleep(0)
@@ -65,7 +64,7 @@ def test_close_wakes_waiting_requests(
     if kind == "async":
         asyncio.run(run())
     else:
-        with service.client() as client:
+        with service.client(max_retries=max_retries) as client:
             thread = threading.Thread(target=ask, args=[client], daemon=True)
             thread.start()
             waits.wait(20)
@@ -115,17 +114,14 @@ def test_close_aborts_requests_that_are_connecting(
         assert len(outcomes) == 1
 
 
-def test_a_client_that_is_closed_in_a_second_loop_leaves_no_connection_open() -> None:
+def test_a_client_that_is_closed_in_a_second_loop_leaves_no_connection_open(
+    counting: HTTPService,
+) -> None:
     """The first loop made the connections and was closed without closing them."""
-    with HTTPService() as server:
-        server.start()
-        try:
-            client = ore.AsyncClient(KEY, base_url=server.url, model="m")
-            asyncio.run(client.embed("a"))
-            asyncio.run(client.close())
-            assert server.gone.acquire(timeout=20)
-        finally:
-            server.shutdown()
-        del client
-        with pytest.warns(ResourceWarning, match="unclosed transport"):  # asyncio's own message
-            gc.collect()
+    client = ore.AsyncClient(KEY, base_url=counting.url, model="m")
+    asyncio.run(client.embed("a"))
+    asyncio.run(client.close())
+    assert counting.gone.acquire(timeout=20)
+    del client
+    with pytest.warns(ResourceWarning, match="unclosed transport"):  # asyncio's own message
+        gc.collect()

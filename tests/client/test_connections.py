@@ -4,8 +4,8 @@ import asyncio
 import json
 import socket
 import tracemalloc
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import Any, cast
 
@@ -20,31 +20,16 @@ from openrouter_embeddings.transport import _asyncio_backend, _connections, _str
 
 from stress.servers import served
 from tests.http_service import HTTPService
-from tests.support import KEY, KINDS, MODEL, Kind, answer, expected
-
-both = pytest.mark.parametrize("kind", KINDS)
+from tests.support import KEY, MODEL, Kind, answer, both, client_over, expected
 
 
 def embed_each(
     kind: Kind, url: str, *calls: dict[str, Any], after_each: Callable[[], object] = int
 ) -> None:
     """Make these calls with one client and check the vectors; `after_each` runs after each call."""
-    options: Any = {"base_url": url, "model": MODEL, "max_retries": 0, "batch_size": 1}
-    texts = [*"abcd"]
-
-    async def run() -> None:
-        async with ore.AsyncClient(KEY, **options) as client:
-            for call in calls:
-                found = await client.embed(texts, **call)
-                assert np.array_equal(found.vectors, expected(texts))
-                after_each()
-
-    if kind == "async":
-        asyncio.run(run())
-        return
-    with ore.Client(KEY, **options) as client:
+    with client_over(kind, url, batch_size=1) as client:
         for call in calls:
-            assert np.array_equal(client.embed(texts, **call).vectors, expected(texts))
+            assert np.array_equal(client.embed([*"abcd"], **call).vectors, expected([*"abcd"]))
             after_each()
 
 
@@ -152,6 +137,7 @@ class _LoopService:
     """A service in the client's own event loop, so that a test can stop at every step."""
 
     def __init__(self) -> None:
+        self.url = ""
         self.open = self.asked = 0
         self.idle = asyncio.Event()
         self.idle.set()
@@ -177,16 +163,24 @@ class _LoopService:
             self.idle.set()
 
 
+@asynccontextmanager
+async def loop_service() -> AsyncIterator[_LoopService]:
+    """A running `_LoopService`."""
+    service = _LoopService()
+    async with await asyncio.start_server(service.talk, "127.0.0.1", 0) as listener:
+        service.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        yield service
+
+
 @pytest.mark.parametrize("cancels", [1, 2])
 @pytest.mark.parametrize("warm", [False, True])
-def test_the_client_works_after_a_cancel_at_any_step(*, warm: bool, cancels: int) -> None:
+async def test_the_client_works_after_a_cancel_at_any_step(*, warm: bool, cancels: int) -> None:
     """On a new or a reused connection; no connection stays open."""
-
-    async def run() -> None:
-        service = _LoopService()
-        listener, url = await _listening(service)
+    async with loop_service() as service:
         for steps in count():
-            async with ore.AsyncClient(KEY, base_url=url, model=MODEL, max_retries=0) as client:
+            async with ore.AsyncClient(
+                KEY, base_url=service.url, model=MODEL, max_retries=0
+            ) as client:
                 if warm:
                     await client.embed("before")
                 call = asyncio.create_task(client.embed("cancelled"))
@@ -206,26 +200,14 @@ def test_the_client_works_after_a_cancel_at_any_step(*, warm: bool, cancels: int
             assert asyncio.all_tasks() == {asyncio.current_task()}
             if done:
                 break
-        listener.close()
-        await listener.wait_closed()
-
-    asyncio.run(run())
-
-
-async def _listening(service: _LoopService) -> tuple[asyncio.Server, str]:
-    listener = await asyncio.start_server(service.talk, "127.0.0.1", 0)
-    return listener, f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
 
 
 @pytest.mark.parametrize("warm", [False, True])
-def test_a_close_at_any_step_closes_every_connection(*, warm: bool) -> None:
+async def test_a_close_at_any_step_closes_every_connection(*, warm: bool) -> None:
     """Even a connection that is being made is closed, and its request ends."""
-
-    async def run() -> None:
-        service = _LoopService()
-        listener, url = await _listening(service)
+    async with loop_service() as service:
         for steps in count():
-            client = ore.AsyncClient(KEY, base_url=url, model=MODEL, max_retries=0)
+            client = ore.AsyncClient(KEY, base_url=service.url, model=MODEL, max_retries=0)
             if warm:
                 await client.embed("before")
             call = asyncio.create_task(client.embed("a"))
@@ -238,19 +220,12 @@ def test_a_close_at_any_step_closes_every_connection(*, warm: bool) -> None:
             await asyncio.wait_for(service.idle.wait(), 20)  # or a connection leaks
             if done:
                 break
-        listener.close()
-        await listener.wait_closed()
-
-    asyncio.run(run())
 
 
-def test_nothing_is_sent_after_a_close(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nothing_is_sent_after_a_close(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that was just being made sends nothing, and the error is not billed."""
-
-    async def run() -> None:
-        service = _LoopService()
-        listener, url = await _listening(service)
-        client = ore.AsyncClient(KEY, base_url=url, model=MODEL, max_retries=0)
+    async with loop_service() as service:
+        client = ore.AsyncClient(KEY, base_url=service.url, model=MODEL, max_retries=0)
 
         async def connected(*arguments: Any, **options: Any) -> Any:
             stream = await connect(*arguments, **options)
@@ -264,23 +239,16 @@ def test_nothing_is_sent_after_a_close(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not raised.value.maybe_billed
         await asyncio.wait_for(service.idle.wait(), 20)
         assert service.asked == 0
-        listener.close()
-        await listener.wait_closed()
-
-    asyncio.run(run())
 
 
-def test_a_cancel_while_expired_connections_are_closed_leaks_none(
+async def test_a_cancel_while_expired_connections_are_closed_leaks_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whichever step the cancel hits, all connections are closed."""
-
-    async def run() -> None:
-        service = _LoopService()
-        listener, url = await _listening(service)
+    async with loop_service() as service:
         for steps in range(12):
             monkeypatch.setattr(_connections, "_KEEPALIVE_EXPIRY", 60.0)
-            async with ore.AsyncClient(KEY, base_url=url, model=MODEL) as client:
+            async with ore.AsyncClient(KEY, base_url=service.url, model=MODEL) as client:
                 await client.embed([*"abcd"], batch_size=1, concurrency=4)
                 assert service.open == 4
                 monkeypatch.setattr(_connections, "_KEEPALIVE_EXPIRY", -1.0)
@@ -291,10 +259,6 @@ def test_a_cancel_while_expired_connections_are_closed_leaks_none(
                 with suppress(asyncio.CancelledError):
                     await call
             await asyncio.wait_for(service.idle.wait(), 20)  # or a connection leaks
-        listener.close()
-        await listener.wait_closed()
-
-    asyncio.run(run())
 
 
 @both
@@ -342,9 +306,7 @@ def test_a_large_body_is_written_after_its_head_without_a_copy() -> None:
     assert buffer.add(b"") == (b"CONNECT",)
 
 
-def test_an_address_of_an_unsupported_family_is_skipped(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_address_of_an_unsupported_family_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next address is tried; if none works, the error says that nothing was sent."""
 
     class OfIPv4(socket.socket):

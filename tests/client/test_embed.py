@@ -181,8 +181,7 @@ def test_a_client_copies_its_default_options(kind: Kind) -> None:
 
 @both
 @pytest.mark.parametrize(
-    ("method", "role"),
-    [("embed_query", "search_query"), ("embed_documents", "search_document")],
+    ("method", "role"), [("embed_query", "search_query"), ("embed_documents", "search_document")]
 )
 def test_embed_query_and_embed_documents_send_input_type(
     kind: Kind, method: str, role: str
@@ -219,8 +218,7 @@ def test_responses_of_different_widths_raise(kind: Kind) -> None:
     rows = [[1.0, 2.0], [1.0, 2.0, 3.0]]
     service = Service(
         lambda body, _: answer(
-            body["input"],
-            data=[{"object": "embedding", "embedding": rows[body["input"] == ["b"]]}],
+            body["input"], data=[{"object": "embedding", "embedding": rows[body["input"] == ["b"]]}]
         )
     )
     with pytest.raises(ore.ResponseError, match="3 dimensions, but of 2") as caught:

@@ -5,18 +5,11 @@ from typing import Any, cast
 import numpy as np
 import openrouter_embeddings as ore
 import pytest
-from openrouter_embeddings.local.faults import Fault, Faults
+from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.testing import Service
 
 from stress.scenarios import BATCHES, EXPECTED, SCENARIOS, TEXTS, Scenario, embed, judge
 from tests.support import Kind, both, client_of
-
-
-def service_of(faults: Faults) -> Service:
-    """A service with a whole script of faults."""
-    service = Service()
-    service.faults = faults
-    return service
 
 
 def run(kind: Kind, service: Service, **options: Any) -> ore.EmbeddingResult:
@@ -33,9 +26,9 @@ def test_a_fault_ends_in_the_matrix_or_in_the_expected_error(
     scenario: Scenario, how: str, batches: str, kind: Kind
 ) -> None:
     """Rows are right, everything billed is reported, and nothing is billed twice silently."""
-    faults = scenario.script(how)
-    service = service_of(faults)
-    outcome = judge(lambda: run(kind, service, **BATCHES[batches]), faults)
+    service = Service()
+    service.faults = scenario.script(how)
+    outcome = judge(lambda: run(kind, service, **BATCHES[batches]), service.faults)
     assert outcome.problems == ()
     wanted = scenario.once if how == "once" else scenario.always
     assert outcome.error is wanted

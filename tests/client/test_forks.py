@@ -17,7 +17,7 @@ from openrouter_embeddings.client import _base
 from openrouter_embeddings.transport import _log_redaction
 
 from tests.http_service import HTTPService
-from tests.support import KEY, Kind, Service, both, expected, held_by_another, in_a_fork
+from tests.support import KEY, Kind, Service, both, expected, held_by_another, in_a_fork, in_threads
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 MANY: Any = {"batch_size": 1, "concurrency": 2}
@@ -118,11 +118,7 @@ def test_threads_of_a_child_renew_the_client_once(monkeypatch: pytest.MonkeyPatc
     def embed() -> bool:
         monkeypatch.setattr(client._transport, "renew", counted)
         monkeypatch.setitem(_base._locks, os.getpid(), lock)
-        threads = [threading.Thread(target=client.embed, args=["a"]) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(20)
+        in_threads(4, lambda: client.embed("a"))
         return renewed == [1]
 
     assert in_a_fork(embed) == 0
@@ -148,9 +144,7 @@ def test_a_client_works_in_multiprocessing(*, used: bool) -> None:
 
 
 @both
-def test_a_client_made_in_a_fork_rejects_an_http_client_used_by_the_parent(
-    kind: Kind,
-) -> None:
+def test_a_client_made_in_a_fork_rejects_an_http_client_used_by_the_parent(kind: Kind) -> None:
     """On one connection, each process would read the other's responses."""
     transport = httpx.MockTransport(Service().handle)
     http, ahttp = httpx.Client(transport=transport), httpx.AsyncClient(transport=transport)
@@ -246,31 +240,23 @@ def test_a_stream_works_in_a_fork_only_if_it_has_not_started(
         assert len([*parts]) == 6 - started
 
 
-def test_closing_an_async_client_in_a_fork_does_not_end_the_requests_of_its_parent() -> None:
+async def test_closing_an_async_client_in_a_fork_does_not_end_the_requests_of_its_parent(
+    counting: HTTPService,
+) -> None:
     """Both processes share the epoll object that reports responses."""
+    async with ore.AsyncClient(KEY, base_url=counting.url, model="together") as client:
+        task = asyncio.create_task(client.embed([*"abcd"], batch_size=1, concurrency=4))
+        while not client._sending:  # noqa: ASYNC110 - nothing reports when one is in flight
+            await asyncio.sleep(0)
 
-    async def run(url: str) -> ore.EmbeddingResult:
-        async with ore.AsyncClient(KEY, base_url=url, model="together") as client:
-            task = asyncio.create_task(client.embed([*"abcd"], batch_size=1, concurrency=4))
-            while not client._sending:  # noqa: ASYNC110 - nothing reports when one is in flight
-                await asyncio.sleep(0)
+        def close() -> bool:
+            closing = client.close()
+            with pytest.raises(StopIteration):
+                closing.send(None)
+            return True
 
-            def close() -> bool:
-                closing = client.close()
-                with pytest.raises(StopIteration):
-                    closing.send(None)
-                return True
-
-            assert in_a_fork(close) == 0
-            return await task
-
-    with HTTPService() as server:
-        server.start()
-        try:
-            found = asyncio.run(run(server.url))
-        finally:
-            server.shutdown()
-    assert np.array_equal(found.vectors, expected([*"abcd"]))
+        assert in_a_fork(close) == 0
+        assert right(await task, [*"abcd"])
 
 
 @both
@@ -278,7 +264,7 @@ def test_a_stream_started_before_the_fork_can_be_closed_in_the_child(
     kind: Kind, counting: HTTPService
 ) -> None:
     """Closing it waits for no lock of the parent's threads and no task of the parent's loop."""
-    options: Any = {"base_url": counting.url, "model": "m", "batch_size": 1, "concurrency": 2}
+    options: Any = {"base_url": counting.url, "model": "m", **MANY}
 
     async def close(parts: Any) -> None:
         await parts.aclose()
@@ -303,23 +289,21 @@ def test_a_stream_started_before_the_fork_can_be_closed_in_the_child(
     assert (asyncio.run(run()) if kind == "async" else run_here()) == 0
 
 
-def test_an_async_stream_started_before_the_fork_raises_in_the_child(counting: HTTPService) -> None:
+async def test_an_async_stream_started_before_the_fork_raises_in_the_child(
+    counting: HTTPService,
+) -> None:
     """The stream's tasks belong to the parent's event loop."""
-    options: Any = {"base_url": counting.url, "model": "m", "batch_size": 1, "concurrency": 2}
 
     async def take(parts: Any) -> bool:
         with pytest.raises(ore.APIConnectionError, match="began in another process"):
             await anext(parts)
         return True
 
-    async def run() -> None:
-        async with ore.AsyncClient(KEY, **options) as client:
-            parts = client.embed_stream([*"abcdef"])
-            await anext(parts)
-            assert in_a_fork(lambda: asyncio.run(take(parts))) == 0
-            assert len([part async for part in parts]) == 5
-
-    asyncio.run(run())
+    async with ore.AsyncClient(KEY, base_url=counting.url, model="m", **MANY) as client:
+        parts = client.embed_stream([*"abcdef"])
+        await anext(parts)
+        assert in_a_fork(lambda: asyncio.run(take(parts))) == 0
+        assert len([part async for part in parts]) == 5
 
 
 def test_a_client_can_be_made_in_a_fork_while_a_log_lock_is_held() -> None:
@@ -328,14 +312,11 @@ def test_a_client_can_be_made_in_a_fork_while_a_log_lock_is_held() -> None:
         assert in_a_fork(lambda: bool(ore.Client(KEY, model="m"))) == 0
 
 
-def test_connections_of_another_process_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connections_of_another_process_are_not_used(
+    counting: HTTPService, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A transport raises if it holds the connections of another process."""
-    with HTTPService() as server:
-        server.start()
-        try:
-            client = ore.Client(KEY, base_url=server.url, model="m")
-            monkeypatch.setattr(os, "getpid", lambda: 1)
-            with pytest.raises(ore.InputError, match="another process"):
-                client._transport.send(b"{}", 5, None)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
-        finally:
-            server.shutdown()
+    client = ore.Client(KEY, base_url=counting.url, model="m")
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    with pytest.raises(ore.InputError, match="another process"):
+        client._transport.send(b"{}", 5, None)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]

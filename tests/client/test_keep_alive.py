@@ -14,7 +14,6 @@ import numpy as np
 import openrouter_embeddings as ore
 import pytest
 import trustme
-import uvloop
 from openrouter_embeddings.testing import JumpingClock
 from openrouter_embeddings.transport import _stream_state
 
@@ -25,9 +24,8 @@ from tests.socket_service import (
     one_after_another,
     socket_service,
 )
-from tests.support import KEY, KINDS, expected
+from tests.support import KEY, both, client_over, every, expected
 
-every = pytest.mark.parametrize("kind", [*KINDS, "uvloop"])
 secure_or_not = pytest.mark.parametrize("secure", [False, True])
 
 
@@ -127,21 +125,10 @@ def dying(time: Time, dies_after: float, *, reset: bool) -> Handler:
 
 def eight_at_once(kind: str, url: str, then: dict[str, Any], **options: Any) -> ore.EmbeddingResult:
     """Let a client open eight connections, which then die, and make one more call."""
-    options = {"base_url": url, "model": "m", "max_retries": 0, "batch_size": 1, **options}
-    eight: dict[str, Any] = {"concurrency": 8, "inputs": [*"abcdefgh"]}
-
-    async def run() -> ore.EmbeddingResult:
-        async with ore.AsyncClient(KEY, **options) as client:
-            await client.embed(**eight)
-            return await client.embed("next", **then)
-
-    if kind != "sync":
-        factory = uvloop.new_event_loop if kind == "uvloop" else None
-        with asyncio.Runner(loop_factory=factory) as runner:
-            return runner.run(run())
-    with ore.Client(KEY, **options) as client:
-        client.embed(**eight)
-        return client.embed("next", **then)
+    with client_over(kind, url, batch_size=1, **options) as client:
+        client.embed([*"abcdefgh"], concurrency=8)
+        result: ore.EmbeddingResult = client.embed("next", **then)
+    return result
 
 
 @every
@@ -200,7 +187,7 @@ def test_a_retry_does_not_reuse_the_other_idle_connections(
     assert (result.usage.retries, result.usage.unanswered) == (1, 1)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@both
 def test_closing_the_client_does_not_resend_a_request(kind: str) -> None:
     """The reused connection was not dead, the client closed it."""
     received = threading.Event()

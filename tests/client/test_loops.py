@@ -62,11 +62,9 @@ def test_requests_aborted_by_another_error_count_as_unanswered(
             return 401
 
     with Refusing() as service:
-        service.start()
         with pytest.raises(ore.AuthenticationError) as raised:
             embed_over(kind, service.url, ["bad", "b", "c"], batch_size=1, concurrency=3)
         aborted.set()
-        service.shutdown()
     assert raised.value.usage is not None
     assert raised.value.usage.unanswered == 2
 

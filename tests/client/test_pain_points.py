@@ -1,6 +1,5 @@
 """Problems that users of embeddings clients have reported, in the order of the list."""
 
-import asyncio
 from decimal import Decimal
 from typing import Any
 
@@ -125,13 +124,9 @@ def test_12_one_bad_input_fails_its_batch() -> None:
     assert [*np.flatnonzero(~result.mask)] == [7]
 
 
-def test_13_event_loop_is_closed() -> None:
+async def test_13_event_loop_is_closed() -> None:
     """The blocking client needs no event loop, and works inside a running one."""
-
-    async def inside() -> ore.EmbeddingResult:
-        return ore.Client.local(model="local/hash").embed("a")
-
-    assert len(asyncio.run(inside())) == 1
+    assert len(ore.Client.local(model="local/hash").embed("a")) == 1
 
 
 def test_14_cost_that_is_not_reported() -> None:
@@ -193,8 +188,7 @@ def test_21_query_and_document_roles() -> None:
     service = Scripted()
     service.run("sync", lambda client: client.embed_query("a"))
     service.run("sync", lambda client: client.embed_documents(["a"]))
-    roles = [body["input_type"] for body in service.bodies]
-    assert roles == ["search_query", "search_document"]
+    assert [body["input_type"] for body in service.bodies] == ["search_query", "search_document"]
 
 
 def test_22_lone_surrogates() -> None:

@@ -15,9 +15,9 @@ import pytest
 import trustme
 from openrouter_embeddings.transport import _connections
 
-from tests.support import KEY, KINDS, LARGE, embed_over, expected
+from tests.socket_service import tls_context
+from tests.support import KEY, LARGE, embed_over, every, expected
 
-every = pytest.mark.parametrize("kind", [*KINDS, "uvloop"])
 # many small requests, and one whose response arrives in many pieces
 TEXTS = [*("x" * (n % 900 + 1) for n in range(64)), "x" * LARGE]
 
@@ -44,16 +44,11 @@ class Proxy:
         self.address = ""
         self.response = b"200 Fine"
         self._context = context
-        self._ready = threading.Event()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run)
-
-    def _run(self) -> None:
-        self._loop.run_until_complete(self._serve())
-        self._loop.close()
+        self._ready, self._done = threading.Event(), asyncio.Event()
+        self._thread = threading.Thread(target=asyncio.run, args=[self._serve()])
 
     async def _serve(self) -> None:
-        self._done = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         listener = await asyncio.start_server(self._talk, "127.0.0.1", 0, ssl=self._context)
         scheme = "https" if self._context else "http"
         self.address = f"{scheme}://me:secret@localhost:{listener.sockets[0].getsockname()[1]}"
@@ -88,11 +83,7 @@ class Proxy:
 @contextmanager
 def proxy(authority: trustme.CA | None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     """A proxy in the environment, over TLS if there is an authority to sign its certificate."""
-    context = None
-    if authority:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("localhost").configure_cert(context)
-    serving = Proxy(context)
+    serving = Proxy(tls_context(authority) if authority else None)
     serving.start()
     monkeypatch.setenv("HTTPS_PROXY", serving.address)
     yield serving
@@ -135,11 +126,7 @@ def test_a_second_response_through_a_proxy_is_not_read_as_the_next(kind: str, ur
 
 @every
 @pytest.mark.usefixtures("trusted")
-def test_no_proxy_bypasses_the_proxy(
-    kind: str,
-    url: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_no_proxy_bypasses_the_proxy(kind: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """NO_PROXY may list the host, or the host with its port."""
     for name in ("localhost", url.removeprefix("https://").removesuffix("/v1")):
         monkeypatch.setenv("NO_PROXY", f"example.org,{name}")
@@ -175,9 +162,7 @@ def test_no_proxy_matches_hosts_domains_and_ports(
 @every
 @pytest.mark.usefixtures("trusted")
 def test_an_error_of_the_proxy_names_it_and_is_not_billed(
-    kind: str,
-    url: str,
-    monkeypatch: pytest.MonkeyPatch,
+    kind: str, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The proxy refuses the tunnel, so the request was not sent."""
     with proxy(None, monkeypatch) as serving:

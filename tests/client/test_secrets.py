@@ -1,12 +1,9 @@
 """The API key appears in no error, log record, repr or pickle."""
 
 import asyncio
-import io
 import json
 import logging
 import pickle
-import socket
-import threading
 import traceback
 from collections.abc import Iterator
 from types import TracebackType
@@ -85,20 +82,11 @@ def test_no_error_shows_the_key(kind: Kind, failure: Any) -> None:
 @pytest.mark.parametrize("answers", [b"", b"HTTP/1.1 200 OK\r\n\r\n{", b"junk\r\n\r\n"])
 def test_a_broken_connection_does_not_show_the_key(kind: Kind, answers: bytes) -> None:
     """Frames of httpx hold the headers, so the error's traceback does not include them."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(65536)
-                connection.sendall(answers)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with pytest.raises((ore.APIConnectionError, ore.ResponseError)) as caught:
-            embed_over(kind, url, ["a"])
-        thread.join()
+    with (
+        responding(answers) as url,
+        pytest.raises((ore.APIConnectionError, ore.ResponseError)) as caught,
+    ):
+        embed_over(kind, url, ["a"])
     assert KEY not in shown(caught.value)
 
 
@@ -114,10 +102,6 @@ def test_an_error_in_the_constructor_does_not_show_the_key(make: Any) -> None:
     assert KEY not in shown(caught.value)
 
 
-def _awaited(coroutine: Any) -> None:
-    asyncio.run(coroutine)
-
-
 @pytest.mark.parametrize(
     "use",
     [
@@ -129,8 +113,8 @@ def _awaited(coroutine: Any) -> None:
         lambda wrong: ore.Client(KEY).embed_query("a", **wrong),
         lambda wrong: ore.Client(KEY).embed_documents(["a"], **wrong),
         lambda wrong: ore.Client(KEY).embed_stream(["a"], **wrong),
-        lambda wrong: _awaited(ore.AsyncClient(KEY).embed("a", **wrong)),
-        lambda wrong: _awaited(ore.AsyncClient(KEY).embed_query("a", **wrong)),
+        lambda wrong: asyncio.run(ore.AsyncClient(KEY).embed("a", **wrong)),
+        lambda wrong: asyncio.run(ore.AsyncClient(KEY).embed_query("a", **wrong)),
         lambda wrong: ore.AsyncClient(KEY).embed_stream(["a"], **wrong),
         lambda wrong: testing.Service().client(**wrong),
         lambda wrong: testing.Service().async_client(**wrong),
@@ -165,35 +149,24 @@ def test_a_client_does_not_show_its_key(make: Any) -> None:
 
 
 @both
-def test_no_log_record_shows_the_key(kind: Kind) -> None:
+def test_no_log_record_shows_the_key(kind: Kind, caplog: pytest.LogCaptureFixture) -> None:
     """No logger shows the key, even at the lowest level; retries and httpx are included."""
-    stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
-    root = logging.getLogger()
-    level = root.level
-    root.addHandler(handler)
-    root.setLevel(1)
-    try:
+    with caplog.at_level(1):
         service = Service(
             lambda body, n: answer(body["input"]) if n else (lambda: httpx.Response(503, json=ECHO))
         )
         service.embed(kind, ["a"])
-    finally:
-        root.removeHandler(handler)
-        root.setLevel(level)
-    assert "HTTP Request" in stream.getvalue()
-    assert KEY not in stream.getvalue()
+    assert "HTTP Request" in caplog.text
+    assert KEY not in caplog.text
 
 
 @both
 def test_no_log_record_shows_a_key_that_a_header_echoes(
-    kind: Kind, caplog: pytest.LogCaptureFixture
+    kind: Kind, counting: HTTPService, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Httpcore logs every response header."""
-    with HTTPService() as server, caplog.at_level(logging.DEBUG):
-        server.start()
-        embed_over(kind, server.url, ["a"], model="echo")
-        server.shutdown()
+    with caplog.at_level(logging.DEBUG):
+        embed_over(kind, counting.url, ["a"], model="echo")
     assert "X-Echo" in caplog.text
     assert "[API key]" in caplog.text
     assert KEY not in caplog.text
@@ -257,10 +230,9 @@ def test_an_unexpected_error_does_not_show_the_key(
 
     async def run() -> None:
         async with ore.AsyncClient(KEY, base_url="http://localhost:1", model="m") as client:
-            try:
+            with pytest.raises(type(failure)) as raised:
                 await client.embed("a")
-            except BaseException as error:  # noqa: BLE001 - any error is the point
-                caught.append(error)
+            caught.append(raised.value)
 
     if kind == "async":
         asyncio.run(run())

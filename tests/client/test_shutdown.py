@@ -4,12 +4,11 @@ import asyncio
 import copy
 import json
 import pickle
-import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from typing import Any
 
@@ -17,10 +16,12 @@ import httpx
 import numpy as np
 import openrouter_embeddings as ore
 import pytest
+import stamina
 from openrouter_embeddings.client import _base
 from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.testing import JumpingClock, Service
 
+from tests.socket_service import SocketService, correct_response, response_to, socket_service
 from tests.support import (
     KEY,
     MODEL,
@@ -28,6 +29,7 @@ from tests.support import (
     answer,
     both,
     client_of,
+    ended,
     expected,
     held_by_another,
     worker_threads,
@@ -42,40 +44,24 @@ class Silent:
     """
 
     def __init__(self) -> None:
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}/api/v1"
+        self.url = ""
         self.came = threading.Semaphore(0)
         self.gone = threading.Semaphore(0)
         self.others = threading.Semaphore(0)
-        threading.Thread(target=self._accept, daemon=True).start()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._hold, args=(connection,), daemon=True).start()
-
-    def _hold(self, connection: socket.socket) -> None:
-        with connection:
-            request = b""
-            while b'"input"' not in request:  # headers and body arrive separately
-                request += connection.recv(1 << 16)
-            if b'"first"' in request:
-                self.wait_for(self.others, 3)
-                body = json.dumps(answer(["first"])).encode()
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
-                connection.sendall(body)
-                connection.recv(1 << 16)
-            self.came.release()
-            self.others.release()
-            try:
-                while connection.recv(1 << 16):
-                    pass
-            except OSError:
-                pass
-            self.gone.release()
+    def hold(self, _: SocketService, connection: Any) -> None:
+        """Handle one connection."""
+        response = correct_response(connection)
+        if response == response_to(["first"]):
+            self.wait_for(self.others, 3)
+            connection.sendall(response)
+            connection.recv(1 << 16)
+        self.came.release()
+        self.others.release()
+        with suppress(OSError):
+            while connection.recv(1 << 16):
+                """Until the client hangs up."""
+        self.gone.release()
 
     def wait_for(self, event: threading.Semaphore, times: int) -> None:
         """Wait until the event has happened `times` times."""
@@ -87,7 +73,8 @@ class Silent:
 def silent() -> Iterator[Silent]:
     """A running `Silent` server."""
     server = Silent()
-    with closing(server.listener):
+    with socket_service(server.hold) as service:
+        server.url = service.url
         yield server
 
 
@@ -103,20 +90,16 @@ def test_closing_a_stream_aborts_its_requests() -> None:
         server.wait_for(server.gone, 3)
 
 
-def test_closing_an_async_stream_aborts_its_requests() -> None:
+async def test_closing_an_async_stream_aborts_its_requests() -> None:
     """Closing an asynchronous stream leaves no request in flight and no task."""
-
-    async def run() -> None:
-        with silent() as server:
-            async with ore.AsyncClient(KEY, base_url=server.url, model=MODEL) as client:
-                parts = client.embed_stream(["first", *"abc"], batch_size=1, concurrency=4)
-                assert (await anext(parts)).start == 0
-                await asyncio.to_thread(server.wait_for, server.came, 3)
-                await parts.aclose()
-                assert asyncio.all_tasks() == {asyncio.current_task()}
-                await asyncio.to_thread(server.wait_for, server.gone, 3)
-
-    asyncio.run(run())
+    with silent() as server:
+        async with ore.AsyncClient(KEY, base_url=server.url, model=MODEL) as client:
+            parts = client.embed_stream(["first", *"abc"], batch_size=1, concurrency=4)
+            assert (await anext(parts)).start == 0
+            await asyncio.to_thread(server.wait_for, server.came, 3)
+            await parts.aclose()
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+            await asyncio.to_thread(server.wait_for, server.gone, 3)
 
 
 def test_ctrl_c_aborts_the_requests_in_flight() -> None:
@@ -149,29 +132,23 @@ except KeyboardInterrupt:
             process.communicate("", timeout=30)
 
 
-def test_cancelling_a_task_aborts_its_requests() -> None:
+async def test_cancelling_a_task_aborts_its_requests() -> None:
     """A cancelled call leaves no request in flight and no task."""
-
-    async def run() -> None:
-        with silent() as server:
-            async with ore.AsyncClient(KEY, base_url=server.url, model=MODEL) as client:
-                call = asyncio.create_task(client.embed(["a"] * 4, batch_size=1))
-                await asyncio.to_thread(server.wait_for, server.came, 4)
-                call.cancel()
-                with pytest.raises(asyncio.CancelledError):
-                    await call
-                await asyncio.to_thread(server.wait_for, server.gone, 4)
-                assert asyncio.all_tasks() == {asyncio.current_task()}
-
-    asyncio.run(run())
+    with silent() as server:
+        async with ore.AsyncClient(KEY, base_url=server.url, model=MODEL) as client:
+            call = asyncio.create_task(client.embed(["a"] * 4, batch_size=1))
+            await asyncio.to_thread(server.wait_for, server.came, 4)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            await asyncio.to_thread(server.wait_for, server.gone, 4)
+            assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 def test_a_failing_call_interrupts_the_backoff_of_its_other_requests(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Threads in a backoff of 200 seconds end when the call fails."""
-    import stamina
-
     monkeypatch.setattr(_base, "GRACE_PERIOD", 30.0)
     retrying = threading.Semaphore(0)
 
@@ -229,18 +206,11 @@ def test_the_error_of_a_stream_does_not_repeat_yielded_parts(kind: Kind) -> None
     """`partial` leaves out the parts that the caller already has."""
     service = Service(Fault("status", status=402, requests=[2]))
     seen: list[int] = []
-
-    async def take() -> None:
-        async with service.async_client(batch_size=1, concurrency=1) as client:
-            async for part in client.embed_stream([*"abcd"]):
-                seen.extend([part.start])
-
-    def take_here() -> None:
-        with service.client(batch_size=1, concurrency=1) as client:
-            seen.extend(part.start for part in client.embed_stream([*"abcd"]))
-
-    with pytest.raises(ore.PaymentRequiredError) as caught:
-        take_here() if kind == "sync" else asyncio.run(take())
+    with (
+        client_of(service, kind, batch_size=1, concurrency=1) as client,
+        pytest.raises(ore.PaymentRequiredError) as caught,
+    ):
+        seen.extend(part.start for part in client.embed_stream([*"abcd"]))
     assert seen == [0, 1]
     assert caught.value.partial is None
     assert caught.value.usage is not None
@@ -348,14 +318,8 @@ for part in (parts := client.embed_stream(["first", *"abc"], batch_size=1, concu
 print(part.start)
 """
     with silent() as server:
-        ended = subprocess.run(
-            [sys.executable, "-c", code, server.url],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
-    assert (ended.stdout, ended.stderr) == ("0\n", "")
+        done = ended(sys.executable, "-c", code, server.url)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
 
 
 def test_closing_a_stream_at_exit_waits_for_no_thread_and_no_lock(

@@ -13,13 +13,8 @@ import openrouter_embeddings as ore
 import pytest
 import trustme
 
-from tests.socket_service import (
-    SocketService,
-    correct_response,
-    one_after_another,
-    socket_service,
-)
-from tests.support import KEY, KINDS, Kind, Service
+from tests.socket_service import SocketService, correct_response, one_after_another, socket_service
+from tests.support import KEY, Kind, Service, both
 
 
 class Alarm(TimeoutError):
@@ -62,7 +57,7 @@ def ring(*_: Any) -> None:
     signal.raise_signal(signal.SIGALRM)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@both
 @pytest.mark.parametrize("handler", [Handler(), raising(Alarm), lambda *_: Handler()()])
 def test_an_exception_of_a_signal_handler_reaches_the_caller(kind: Kind, handler: Any) -> None:
     """Whichever kind of callable the handler is; the request is not retried."""

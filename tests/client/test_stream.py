@@ -16,8 +16,11 @@ import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings.client import _sync
 from openrouter_embeddings.client.workers import WorkerFuture, Workers
+from openrouter_embeddings.testing import Service as StandIn
 
-from tests.support import PNG, Kind, Service, answer, both, expected
+from tests.support import PNG, Kind, Service, answer, both, client_of, expected, worker_threads
+
+ONE_BY_ONE: ore.EmbedOptions = {"model": "local/hash", "batch_size": 1, "concurrency": 1}
 
 
 def stream(service: Service, kind: Kind, inputs: Any, **options: Any) -> list[ore.EmbeddingResult]:
@@ -49,26 +52,24 @@ def test_an_endless_iterable_is_read_only_as_far_as_needed(kind: Kind) -> None:
             read += 1
             yield "a"
 
-    options = {"batch_size": 5, "concurrency": 2}
-    transport = httpx.MockTransport(Service().handle)
-    if kind == "sync":
-        with httpx.Client(transport=transport) as http:
-            parts = ore.Client("k", http_client=http, model="m").embed_stream(endless(), **options)  # type: ignore[arg-type]
+    options: ore.EmbedOptions = {"model": "local/hash", "batch_size": 5, "concurrency": 2}
+
+    async def take() -> None:
+        async with ore.AsyncClient.local(**options) as client:
+            parts = client.embed_stream(endless())
+            assert (await anext(parts)).start == 0
+            assert (await anext(parts)).start == 5
+            await parts.aclose()
+            assert len(asyncio.all_tasks()) == 1
+
+    if kind == "async":
+        asyncio.run(take())
+    else:
+        with ore.Client.local(**options) as client:
+            parts = client.embed_stream(endless())
             assert next(parts).start == 0
             assert next(parts).start == 5
             parts.close()  # type: ignore[attr-defined]
-    else:
-
-        async def run() -> None:
-            async with httpx.AsyncClient(transport=transport) as http:
-                client = ore.AsyncClient("k", http_client=http, model="m")
-                parts = client.embed_stream(endless(), **options)  # type: ignore[arg-type]
-                assert (await anext(parts)).start == 0
-                assert (await anext(parts)).start == 5
-                await parts.aclose()
-                assert len(asyncio.all_tasks()) == 1
-
-        asyncio.run(run())
     assert read <= 5 * (2 * 2 + 2)
 
 
@@ -119,7 +120,7 @@ def test_taking_parts_slowly_does_not_stop_requests(kind: Kind) -> None:
     assert min(ahead[:16]) >= 4
 
 
-def test_closing_an_async_stream_cancels_its_requests() -> None:
+async def test_closing_an_async_stream_cancels_its_requests() -> None:
     """Closing a stream cancels requests in flight that would never end by themselves."""
     cancelled = 0
 
@@ -135,18 +136,15 @@ def test_closing_an_async_stream_cancels_its_requests() -> None:
                 raise
             raise AssertionError("nobody sets the event")
 
-    async def run() -> None:
-        async with httpx.AsyncClient(transport=Stuck()) as http:
-            client = ore.AsyncClient("k", http_client=http, model="m", batch_size=1, concurrency=2)
-            parts = client.embed_stream(["first", *"abcdefgh"])
-            assert (await anext(parts)).start == 0
-            await parts.aclose()
-
-    asyncio.run(asyncio.wait_for(run(), 30))
+    async with httpx.AsyncClient(transport=Stuck()) as http:
+        client = ore.AsyncClient("k", http_client=http, model="m", batch_size=1, concurrency=2)
+        parts = client.embed_stream(["first", *"abcdefgh"])
+        assert (await anext(parts)).start == 0
+        await parts.aclose()
     assert cancelled == 2
 
 
-def test_a_stream_ends_although_its_iterable_swallows_a_cancellation() -> None:
+async def test_a_stream_ends_although_its_iterable_swallows_a_cancellation() -> None:
     """`asyncio.wait_for` swallows a cancellation if its result arrives at the same time."""
 
     async def source() -> AsyncIterator[str]:
@@ -156,17 +154,13 @@ def test_a_stream_ends_although_its_iterable_swallows_a_cancellation() -> None:
         for text in "abcdefgh":
             yield text
 
-    async def run() -> None:
-        async with httpx.AsyncClient(transport=httpx.MockTransport(Service().handle)) as http:
-            client = ore.AsyncClient("k", http_client=http, model="m", batch_size=1, concurrency=1)
-            parts = client.embed_stream(source())
-            assert (await anext(parts)).start == 0
-            await parts.aclose()
-
-    asyncio.run(asyncio.wait_for(run(), 5))
+    async with ore.AsyncClient.local(**ONE_BY_ONE) as client:
+        parts = client.embed_stream(source())
+        assert (await anext(parts)).start == 0
+        await parts.aclose()
 
 
-def test_closing_an_async_client_ends_a_stream_that_waits_for_inputs() -> None:
+async def test_closing_an_async_client_ends_a_stream_that_waits_for_inputs() -> None:
     """A task that waits for the next part gets an error saying that the client was closed."""
 
     async def source(paused: asyncio.Event) -> AsyncIterator[str]:
@@ -174,19 +168,15 @@ def test_closing_an_async_client_ends_a_stream_that_waits_for_inputs() -> None:
         paused.set()
         await asyncio.Event().wait()
 
-    async def run() -> None:
-        paused = asyncio.Event()
-        async with httpx.AsyncClient(transport=httpx.MockTransport(Service().handle)) as http:
-            client = ore.AsyncClient("k", http_client=http, model="m", batch_size=1)
-            parts = client.embed_stream(source(paused))
-            assert (await anext(parts)).start == 0
-            await paused.wait()
-            waiting = asyncio.ensure_future(anext(parts))
-            await client.close()
-            with pytest.raises(ore.EmbeddingsError, match="the client was closed"):
-                await waiting
-
-    asyncio.run(asyncio.wait_for(run(), 5))
+    paused = asyncio.Event()
+    async with ore.AsyncClient.local(**ONE_BY_ONE) as client:
+        parts = client.embed_stream(source(paused))
+        assert (await anext(parts)).start == 0
+        await paused.wait()
+        waiting = asyncio.ensure_future(anext(parts))
+        await client.close()
+        with pytest.raises(ore.EmbeddingsError, match="the client was closed"):
+            await waiting
 
 
 def test_an_async_stream_can_be_garbage_collected() -> None:
@@ -196,8 +186,7 @@ def test_an_async_stream_can_be_garbage_collected() -> None:
     async def run() -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: reports.append(context))
-        async with httpx.AsyncClient(transport=httpx.MockTransport(Service().handle)) as http:
-            client = ore.AsyncClient("k", http_client=http, model="m", batch_size=1, concurrency=1)
+        async with ore.AsyncClient.local(**ONE_BY_ONE) as client:
             holder: list[Any] = [client.embed_stream(["x"] * 9)]
             holder.append(holder)  # only the garbage collector frees it
             await anext(holder[0])
@@ -261,49 +250,34 @@ def test_answered_parts_are_yielded_before_an_error_of_the_iterable(kind: Kind) 
         yield from "abcdef"
         raise LookupError("the database has gone")
 
-    async def collect(client: Any) -> None:
-        async for part in client.embed_stream(inputs(), batch_size=2):
-            starts.extend([part.start])
-
-    def gather(client: Any) -> Any:
-        if kind == "async":
-            return collect(client)
-        starts.extend(part.start for part in client.embed_stream(inputs(), batch_size=2))
-        return None
-
     starts: list[int] = []
-    service = Service()
-    with pytest.raises(LookupError, match="the database has gone"):
-        service.run(kind, gather)
-    assert starts == [0, 2, 4][: len(service.requests)]
-    assert len(service.requests) >= 2
+    service = StandIn()
+    with (
+        client_of(service, kind, batch_size=2) as client,
+        pytest.raises(LookupError, match="the database has gone"),
+    ):
+        starts.extend(part.start for part in client.embed_stream(inputs()))
+    assert starts == [0, 2, 4][: service.faults.requests]
+    assert service.faults.requests >= 2
 
 
-def test_an_async_stream_yields_parts_while_its_iterable_waits() -> None:
+async def test_an_async_stream_yields_parts_while_its_iterable_waits() -> None:
     """An asynchronous iterable is read in its own task, so complete parts need not wait for it."""
-    asked: list[int] = []
+    came = asyncio.Event()
 
-    async def run() -> None:
-        came = asyncio.Event()
+    async def inputs() -> AsyncIterator[str]:
+        for number in range(8):
+            if number in (3, 6):  # inside a batch and between two
+                await came.wait()
+                came.clear()
+            yield "a"
 
-        async def inputs() -> AsyncIterator[str]:
-            for number in range(8):
-                if number in (3, 6):  # inside a batch and between two
-                    await came.wait()
-                    came.clear()
-                asked.append(number)
-                yield "a"
-
-        transport = httpx.MockTransport(Service().handle)
-        async with httpx.AsyncClient(transport=transport) as http:
-            client = ore.AsyncClient("k", http_client=http, model="m", batch_size=2)
-            starts: list[int] = []
-            async for part in client.embed_stream(inputs()):
-                starts.append(part.start)
-                came.set()
-            assert starts == [0, 2, 4, 6]
-
-    asyncio.run(asyncio.wait_for(run(), 30))
+    async with ore.AsyncClient.local(model="local/hash", batch_size=2) as client:
+        starts: list[int] = []
+        async for part in client.embed_stream(inputs()):
+            starts.append(part.start)
+            came.set()
+        assert starts == [0, 2, 4, 6]
 
 
 def test_an_asynchronous_iterable_runs_in_one_task() -> None:
@@ -384,7 +358,7 @@ def test_a_blocking_stream_reads_its_iterable_in_the_callers_thread() -> None:
 
 
 @pytest.mark.parametrize("inputs", ["a generator", "an asynchronous generator"])
-def test_an_iterable_that_never_waits_does_not_stop_requests(inputs: str) -> None:
+async def test_an_iterable_that_never_waits_does_not_stop_requests(inputs: str) -> None:
     """Each part taken lets one more batch be read."""
     read: list[int] = []
     ahead: list[int] = []
@@ -398,14 +372,10 @@ def test_an_iterable_that_never_waits_does_not_stop_requests(inputs: str) -> Non
         for text in plain():
             yield text
 
-    async def run() -> None:
-        async with httpx.AsyncClient(transport=httpx.MockTransport(Service().handle)) as http:
-            client = ore.AsyncClient("k", http_client=http, model="m", batch_size=1, concurrency=2)
-            source: Any = asynchronous() if inputs == "an asynchronous generator" else plain()
-            async for part in client.embed_stream(source):
-                ahead.extend([len(read) - part.start])
-
-    asyncio.run(run())
+    async with ore.AsyncClient.local(model="local/hash", batch_size=1, concurrency=2) as client:
+        source: Any = asynchronous() if inputs == "an asynchronous generator" else plain()
+        async for part in client.embed_stream(source):
+            ahead.extend([len(read) - part.start])
     assert min(ahead[:16]) >= 4
 
 
@@ -455,16 +425,8 @@ def test_a_dropped_result_is_freed_at_once(kind: Kind, method: str, batch_size: 
         matrix = result.vectors
         dropped.append(weakref.ref(matrix if matrix.base is None else matrix.base))
 
-    async def run() -> None:
-        async with ore.AsyncClient.local(batch_size=batch_size) as client:
-            if method == "embed":
-                drop(await client.embed(texts))
-            else:
-                async for part in client.embed_stream(texts):
-                    drop(part)
-
-    def run_here() -> None:
-        with ore.Client.local(batch_size=batch_size) as client:
+    def run() -> None:
+        with client_of(StandIn(), kind, batch_size=batch_size) as client:
             for part in [client.embed(texts)] if method == "embed" else client.embed_stream(texts):
                 drop(part)
 
@@ -472,10 +434,9 @@ def test_a_dropped_result_is_freed_at_once(kind: Kind, method: str, batch_size: 
     gc.collect()
     gc.disable()
     try:
-        run_here() if kind == "sync" else asyncio.run(run())
-        for thread in threading.enumerate():
-            if thread.name == "openrouter-embeddings":
-                thread.join(20)
+        run()
+        for thread in worker_threads():
+            thread.join(20)
         assert dropped
         assert all(matrix() is None for matrix in dropped)
     finally:

@@ -26,7 +26,7 @@ from openrouter_embeddings.result import Usage
 from openrouter_embeddings.testing import JumpingClock, Service
 
 from stress.servers import served
-from tests.support import Kind, both, client_of
+from tests.support import Kind, both, client_of, in_threads
 
 
 def request(model: str = "m", budget: Decimal | None = None) -> RequestState:
@@ -44,74 +44,59 @@ async def hold(throttle: AsyncThrottle, waiting: RequestState, until: asyncio.Ev
 
 
 @pytest.mark.parametrize("how", ["its call has ended", "its task is cancelled"])
-def test_a_request_that_gives_up_lets_the_next_one_start(how: str) -> None:
+async def test_a_request_that_gives_up_lets_the_next_one_start(how: str) -> None:
     """Of three waiting requests the first two give up when woken, and the third still starts."""
-
-    async def run() -> Any:
-        throttle, done = AsyncThrottle(1), asyncio.Event()
-        requests = [request() for _ in range(4)]
-        tasks = [asyncio.create_task(hold(throttle, waiting, done)) for waiting in requests]
-        while len(throttle._queue._model("m").waiting) < 3:  # noqa: ASYNC110 - nothing reports when a task waits
-            await asyncio.sleep(0)
-        for waiting, task in zip(requests[1:3], tasks[1:3], strict=True):
-            if how == "its call has ended":
-                waiting.call.ended.set()
-            else:
-                task.cancel()
-        done.set()
-        async with asyncio.timeout(10):
-            return await asyncio.gather(*tasks, return_exceptions=True)
-
-    first, second, third, last = cast("list[Any]", asyncio.run(run()))
+    throttle, done = AsyncThrottle(1), asyncio.Event()
+    requests = [request() for _ in range(4)]
+    tasks = [asyncio.create_task(hold(throttle, waiting, done)) for waiting in requests]
+    while len(throttle._model("m").waiting) < 3:  # noqa: ASYNC110 - nothing reports when a task waits
+        await asyncio.sleep(0)
+    for waiting, task in zip(requests[1:3], tasks[1:3], strict=True):
+        if how == "its call has ended":
+            waiting.call.ended.set()
+        else:
+            task.cancel()
+    done.set()
+    async with asyncio.timeout(10):
+        first, second, third, last = await asyncio.gather(*tasks, return_exceptions=True)
     assert (first, last) == ("passed", "passed")
     error = ore.EmbeddingsError if how == "its call has ended" else asyncio.CancelledError
     assert isinstance(second, error)
     assert isinstance(third, error)
 
 
-def test_requests_start_in_the_order_of_arrival() -> None:
+async def test_requests_start_in_the_order_of_arrival() -> None:
     """No later request overtakes a waiting one."""
+    throttle, served = AsyncThrottle(2), list[int]()
 
-    async def run() -> list[int]:
-        throttle, served = AsyncThrottle(2), list[int]()
+    async def user(number: int) -> None:
+        for _ in range(3):
+            async with throttle.acquire(request()):
+                served.append(number)
+                await asyncio.sleep(0)
 
-        async def user(number: int) -> None:
-            for _ in range(3):
-                async with throttle.acquire(request()):
-                    served.append(number)
-                    await asyncio.sleep(0)
-
-        await asyncio.gather(*map(user, range(10)))
-        return served
-
-    served = asyncio.run(run())
+    await asyncio.gather(*map(user, range(10)))
     for start in (0, 10, 20):
         assert sorted(served[start : start + 10]) == [*range(10)]
 
 
-def test_a_call_that_waits_for_its_budget_does_not_delay_others() -> None:
+async def test_a_call_that_waits_for_its_budget_does_not_delay_others() -> None:
     """Other calls use the place that a call waiting for its own budget cannot use."""
     passed = []
-
-    async def run() -> None:
-        throttle, done = AsyncThrottle(2), asyncio.Event()
-        call = CallState(Options(model="m", budget=Decimal(1)), ModelLimits())
-        careful = [
-            RequestState(call, call.splitter(b), b) for b in (Batch([0], "a"), Batch([1], "b"))
-        ]
-        first = asyncio.create_task(hold(throttle, careful[0], done))
-        await asyncio.sleep(0)
-        second = asyncio.create_task(hold(throttle, careful[1], done))
-        await asyncio.sleep(0)
-        for _ in range(5):
-            async with asyncio.timeout(10), throttle.acquire(request()):
-                passed.append(second.done())
-        call.spend(Usage(total_tokens=1, cost=Decimal("0.001"), requests=1))
-        done.set()
-        async with asyncio.timeout(10):
-            await asyncio.gather(first, second)
-
-    asyncio.run(run())
+    throttle, done = AsyncThrottle(2), asyncio.Event()
+    call = CallState(Options(model="m", budget=Decimal(1)), ModelLimits())
+    careful = [RequestState(call, call.splitter(b), b) for b in (Batch([0], "a"), Batch([1], "b"))]
+    first = asyncio.create_task(hold(throttle, careful[0], done))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(hold(throttle, careful[1], done))
+    await asyncio.sleep(0)
+    for _ in range(5):
+        async with asyncio.timeout(10), throttle.acquire(request()):
+            passed.append(second.done())
+    call.spend(Usage(total_tokens=1, cost=Decimal("0.001"), requests=1))
+    done.set()
+    async with asyncio.timeout(10):
+        await asyncio.gather(first, second)
     assert passed == [False] * 5
 
 
@@ -134,11 +119,7 @@ def test_threads_do_not_abort_each_others_requests() -> None:
                 else:
                     wrong.extend([] if np.array_equal(found.vectors, wanted) else [found])
 
-        threads = [threading.Thread(target=work) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        in_threads(4, work)
     assert wrong == []
     assert faults.requests == 4 * 25 * 8
 
@@ -208,13 +189,7 @@ def test_concurrency_counts_the_requests_of_all_models() -> None:
     waiters = [_Waiter(request(model), threading.Event()) for model in "abcab"]
     for waiter in waiters:
         queue.add(waiter)
-    assert [waiter.started_at is not None for waiter in waiters] == [
-        True,
-        True,
-        False,
-        False,
-        False,
-    ]
+    assert [waiter.started_at is not None for waiter in waiters] == [True] * 2 + [False] * 3
     queue.remove(waiters[1], None)
     assert [waiter.started_at is not None for waiter in waiters[2:]] == [True, False, False]
 
@@ -249,6 +224,23 @@ def test_the_cost_of_queueing_does_not_depend_on_the_queue_length(how: str) -> N
     assert cost(4000) <= 2 * cost(250)
 
 
+def interrupt_once(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, *, after: bool) -> None:
+    """Let Ctrl-C come before or after the first call of this method."""
+    step, done = getattr(owner, name), False
+
+    def interrupted(*arguments: Any) -> Any:
+        nonlocal done
+        first, done = not done, True
+        if first and not after:
+            signal.raise_signal(signal.SIGINT)
+        outcome = step(*arguments)
+        if first and after:
+            signal.raise_signal(signal.SIGINT)
+        return outcome
+
+    monkeypatch.setattr(owner, name, interrupted)
+
+
 @pytest.mark.parametrize(
     "where",
     [
@@ -263,20 +255,8 @@ def test_an_interrupt_in_the_queue_leaves_no_request_in_flight(
     where: tuple[type, str], after: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """KeyboardInterrupt reaches the caller, and the next request can start."""
-    throttle, (owner, name) = Throttle(1), where
-    step, done = getattr(owner, name), False
-
-    def interrupted(*arguments: Any) -> Any:
-        nonlocal done
-        first, done = not done, True
-        if first and not after:
-            signal.raise_signal(signal.SIGINT)
-        outcome = step(*arguments)
-        if first and after:
-            signal.raise_signal(signal.SIGINT)
-        return outcome
-
-    monkeypatch.setattr(owner, name, interrupted)
+    throttle = Throttle(1)
+    interrupt_once(monkeypatch, *where, after=after)
     with pytest.raises(KeyboardInterrupt), throttle.acquire(request()):
         pass
     assert throttle.limiter("m").in_flight == 0
@@ -286,29 +266,17 @@ def test_an_interrupt_in_the_queue_leaves_no_request_in_flight(
     assert passed == [1]
 
 
-@pytest.mark.parametrize("owner", [Limiter, RequestState])
+@pytest.mark.parametrize("where", [(Limiter, "begin"), (RequestState, "on_start")])
 @pytest.mark.parametrize("after", [True, False])
 def test_an_interrupt_does_not_strand_the_request_of_another_thread(
-    owner: type, after: bool, monkeypatch: pytest.MonkeyPatch
+    where: tuple[type, str], after: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A request that an interrupted thread was just starting for another thread still starts."""
     throttle, other = Throttle(1), _Waiter(request(budget=Decimal(1)), threading.Event())
-    name = "begin" if owner is Limiter else "on_start"
-    step, done = getattr(owner, name), False
-
-    def interrupted(*arguments: Any) -> None:
-        nonlocal done
-        first, done = not done, True
-        if first and not after:
-            signal.raise_signal(signal.SIGINT)
-        step(*arguments)
-        if first and after:
-            signal.raise_signal(signal.SIGINT)
-
     own = _Waiter(request(), threading.Event())
-    throttle._queue.add(own)
-    throttle._queue.add(other)
-    monkeypatch.setattr(owner, name, interrupted)
+    throttle.add(own)
+    throttle.add(other)
+    interrupt_once(monkeypatch, *where, after=after)
     with pytest.raises(KeyboardInterrupt):
         throttle._remove(own, None)
     assert other.started_at is not None

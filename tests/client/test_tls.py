@@ -13,9 +13,7 @@ import pytest
 import uvloop
 from openrouter_embeddings.transport import _asyncio_backend, _sync_backend
 
-from tests.support import KEY, KINDS, LARGE, MUCH, embed_over, expected
-
-every = pytest.mark.parametrize("kind", [*KINDS, "uvloop"])
+from tests.support import KEY, LARGE, MUCH, embed_over, every, expected
 
 
 @every
@@ -60,24 +58,21 @@ def test_large_requests_and_responses_arrive(kind: str, url: str) -> None:
     assert len(result.served[0].body["much"]) == MUCH
 
 
-def test_a_handshake_without_a_transport_is_a_connect_error() -> None:
+async def test_a_handshake_without_a_transport_is_a_connect_error() -> None:
     """Asyncio returns None if the connection ends just as the handshake completes."""
 
-    async def run() -> None:
-        async def nothing(*_: Any, **__: Any) -> None:
-            """Return None, as after such an end."""
+    async def nothing(*_: Any, **__: Any) -> None:
+        """Return None, as after such an end."""
 
-        loop: Any = asyncio.get_running_loop()
-        loop.start_tls = nothing
-        listener = await asyncio.start_server(lambda _, w: w.close(), "127.0.0.1", 0)
-        port: int = listener.sockets[0].getsockname()[1]
-        stream = await _asyncio_backend.Backend().connect_tcp("127.0.0.1", port)
-        with pytest.raises(httpcore.ConnectError):
-            await stream.start_tls(ssl.create_default_context())
-        listener.close()
-        await listener.wait_closed()
-
-    asyncio.run(run())
+    loop: Any = asyncio.get_running_loop()
+    loop.start_tls = nothing
+    listener = await asyncio.start_server(lambda _, w: w.close(), "127.0.0.1", 0)
+    port: int = listener.sockets[0].getsockname()[1]
+    stream = await _asyncio_backend.Backend().connect_tcp("127.0.0.1", port)
+    with pytest.raises(httpcore.ConnectError):
+        await stream.start_tls(ssl.create_default_context())
+    listener.close()
+    await listener.wait_closed()
 
 
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])

@@ -3,13 +3,10 @@
 import asyncio
 import gc
 import gzip
-import json
 import socket
-import subprocess
 import sys
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from queue import SimpleQueue
 from typing import Any
 
 import httpcore
@@ -19,29 +16,17 @@ import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings.transport import _asyncio_backend, _sync_backend
 
-from tests.support import KEY, KINDS, MODEL, Kind, Service, answer, embed_over
+from tests.socket_service import (
+    SocketService,
+    http_response,
+    responding,
+    response_to,
+    socket_service,
+)
+from tests.support import KEY, MODEL, Kind, Service, answer, both, embed_over, ended, every
 
-both = pytest.mark.parametrize("kind", KINDS)
-BODY = json.dumps(answer(["a"])).encode()
+RIGHT = response_to(["a"])
 raising_for_status = httpx.Response.raise_for_status
-
-
-@contextmanager
-def serving(handle: Callable[[socket.socket], None]) -> Iterator[str]:
-    """The URL of a server that accepts one connection, reads the request and calls `handle`."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(10)  # if nobody connects
-
-        def run() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(65536)
-                handle(connection)
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        thread.join()
 
 
 def drip(connection: socket.socket, text: bytes) -> bool:
@@ -63,19 +48,20 @@ def drip(connection: socket.socket, text: bytes) -> bool:
 @pytest.mark.parametrize("part", ["headers", "body"])
 def test_a_slow_response_times_out_although_each_byte_is_in_time(kind: Kind, part: str) -> None:
     """The timeout bounds the attempt as a whole."""
-    complete: list[bool] = []
-    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(BODY)}\r\n\r\n".encode()
+    complete = SimpleQueue[bool]()
+    head, separator, body = RIGHT.partition(b"\r\n\r\n")
 
-    def respond(connection: socket.socket) -> None:
+    def respond(_: SocketService, connection: socket.socket) -> None:
+        connection.recv(65536)
         if part == "body":
-            connection.sendall(head)
-            complete.append(drip(connection, BODY))
+            connection.sendall(head + separator)
+            complete.put(drip(connection, body))
         else:
-            complete.append(drip(connection, b"HTTP/1.1 200 OK\r\nX-Slow: " + b"z" * 100))
+            complete.put(drip(connection, b"HTTP/1.1 200 OK\r\nX-Slow: " + b"z" * 100))
 
-    with serving(respond) as url, pytest.raises(ore.APITimeoutError):
-        embed_over(kind, url, ["a"], timeout=0.2)
-    assert complete == [False]
+    with socket_service(respond) as service, pytest.raises(ore.APITimeoutError):
+        embed_over(kind, service.url, ["a"], timeout=0.2)
+    assert not complete.get(timeout=20)
 
 
 def test_each_operation_gets_the_remaining_time_of_its_attempt() -> None:
@@ -129,12 +115,7 @@ def test_plain_http_bypasses_the_proxy(kind: Kind, monkeypatch: pytest.MonkeyPat
     """HTTP_PROXY would otherwise see the key in a request to this machine."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-
-    def respond(connection: socket.socket) -> None:
-        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(BODY)}\r\n\r\n"
-        connection.sendall(head.encode() + BODY)
-
-    with serving(respond) as url:
+    with responding(RIGHT) as url:
         assert len(embed_over(kind, url, ["a"])) == 1
 
 
@@ -148,7 +129,7 @@ def test_system_errors_become_connection_errors(kind: Kind, failure: Exception) 
         Service(lambda *_: failure).embed(kind, ["a"], max_retries=0)
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "uvloop"])
+@every
 def test_an_impossible_host_name_is_not_billed(kind: str) -> None:
     """The name lookup raises a UnicodeError, so nothing was sent."""
     with pytest.raises(ore.APIConnectionError, match="cannot connect to") as caught:
@@ -192,28 +173,12 @@ def embed_with_hook(kind: Kind, event: str, hook: Any, **options: Any) -> ore.Em
         return result
 
 
-def responding(status: int, body: bytes, *more: bytes) -> Callable[[socket.socket], None]:
-    """A handler that sends the head, then the body in a chunk of its own."""
-
-    def respond(connection: socket.socket) -> None:
-        head = b"HTTP/1.1 %d Status\r\nContent-Length: %d\r\n%b\r\n" % (
-            status, len(body), b"".join(more)
-        )  # fmt: skip
-        connection.sendall(head)
-        with suppress(OSError):
-            connection.sendall(body)
-            while connection.recv(1 << 16):
-                """Closing before reading everything would reset the connection."""
-
-    return respond
-
-
 @both
 def test_a_hook_that_raises_for_status_does_not_hide_the_error(kind: Kind) -> None:
     """The error keeps its type and message, although httpx has closed the response by then."""
     body = b'{"error": {"code": 401, "message": "No auth credentials found"}}'
     with (
-        serving(responding(401, body)) as url,
+        responding(http_response(401, body), hold=True) as url,
         pytest.raises(ore.AuthenticationError, match="No auth credentials found"),
     ):
         embed_with_hook(kind, "response", raising_for_status, base_url=url)
@@ -222,7 +187,7 @@ def test_a_hook_that_raises_for_status_does_not_hide_the_error(kind: Kind) -> No
 @both
 def test_a_hook_that_raises_for_status_does_not_affect_a_success(kind: Kind) -> None:
     """The response is read as it arrives."""
-    with serving(responding(200, BODY)) as url:
+    with responding(RIGHT, hold=True) as url:
         assert len(embed_with_hook(kind, "response", raising_for_status, base_url=url)) == 1
 
 
@@ -237,7 +202,7 @@ def test_a_hook_does_not_lift_the_bounds_of_an_error_body(
 ) -> None:
     """The client reads 1 MB at most and no compressed body, and reports the status."""
     with (
-        serving(responding(500, body, more)) as url,
+        responding(http_response(500, body, more), hold=True) as url,
         pytest.raises(ore.InternalServerError) as caught,
     ):
         embed_with_hook(kind, "response", raising_for_status, base_url=url)
@@ -301,44 +266,32 @@ def test_a_response_that_breaks_off_is_closed(kind: Kind) -> None:
     assert closed == [kind] * 2
 
 
-def test_the_callers_async_httpx_client_stays_open() -> None:
+async def test_the_callers_async_httpx_client_stays_open() -> None:
     """Closing a client closes only the connections that it made itself."""
-
-    async def run() -> None:
-        http = httpx.AsyncClient(transport=httpx.MockTransport(Service().handle))
-        async with ore.AsyncClient(KEY, http_client=http, model=MODEL) as client:
-            await client.embed("a")
-        assert not http.is_closed
-        await http.aclose()
-        own = ore.AsyncClient.local()
-        await own.close()
-        assert own._transport._http.is_closed
-
-    asyncio.run(run())
+    http = httpx.AsyncClient(transport=httpx.MockTransport(Service().handle))
+    async with ore.AsyncClient(KEY, http_client=http, model=MODEL) as client:
+        await client.embed("a")
+    assert not http.is_closed
+    await http.aclose()
+    own = ore.AsyncClient.local()
+    await own.close()
+    assert own._transport._http.is_closed
     local = ore.Client.local()
     local.close()
     assert local._transport._http.is_closed
-
-
-def in_three_loops(server: str) -> list[Any]:
-    """The vectors of one client in three event loops."""
-    client = ore.AsyncClient("local", base_url=server, model="local/hash")
-
-    async def run() -> Any:
-        return (await client.embed(["a", "b"], batch_size=1)).vectors
-
-    found = [asyncio.run(run()) for _ in range(3)]
-    asyncio.run(client.close())
-    return found
 
 
 # A closed loop leaves idle connections to Python, which warns as it closes them.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_an_async_client_works_in_one_event_loop_after_another(server: str) -> None:
     """It makes new connections in each loop."""
-    expected_vectors = ore.Client.local(model="local/hash").embed(["a", "b"]).vectors
-    for found in in_three_loops(server):
-        assert np.array_equal(found, expected_vectors)
+    wanted = ore.Client.local(model="local/hash").embed(["a", "b"]).vectors
+    client = ore.AsyncClient("local", base_url=server, model="local/hash")
+    for _ in range(3):
+        found = asyncio.run(client.embed(["a", "b"], batch_size=1))
+        assert np.array_equal(found.vectors, wanted)
+    asyncio.run(client.close())
+    del client
     gc.collect()  # here, where the warning is ignored
 
 
@@ -375,9 +328,7 @@ def serve(request):
 client = ore.Client("k", http_client=httpx.Client(transport=httpx.MockTransport(serve)), model="m")
 client.embed(["a", "b"], batch_size=1)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
-    )
+    done = ended(sys.executable, "-c", code)
     assert done.returncode == 1
     assert "BadRequestError" in done.stderr.splitlines()[-1]
 
@@ -412,12 +363,13 @@ def test_asyncio_pauses_reading_above_one_megabyte() -> None:
     assert transport.calls == ["pause", "resume"]
 
 
-def test_asyncio_waits_while_the_write_buffer_is_full() -> None:
+async def test_asyncio_waits_while_the_write_buffer_is_full() -> None:
     """A write waits until asyncio resumes writing or the connection ends."""
-
-    async def run() -> None:
-        transport, protocol = _FakeTransport(), _asyncio_backend._Protocol()
-        protocol.connection_made(transport)
+    here, there = socket.socketpair()
+    here.setblocking(False)
+    transport, protocol = _FakeTransport(), _asyncio_backend._Protocol()
+    protocol.connection_made(transport)
+    with here, there:
         stream = _asyncio_backend._Stream(transport, protocol, _asyncio_backend.Backend(), here)
         await stream.write(b"head")
         protocol.pause_writing()
@@ -437,8 +389,3 @@ def test_asyncio_waits_while_the_write_buffer_is_full() -> None:
         with pytest.raises(httpcore.WriteError):
             await stream.write(b"c")
         assert await stream.read(1) == b""
-
-    here, there = socket.socketpair()
-    with here, there:
-        here.setblocking(False)
-        asyncio.run(run())

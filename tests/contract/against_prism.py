@@ -19,7 +19,7 @@ import openrouter_embeddings as ore
 import pytest
 from hypothesis import given
 from openrouter_embeddings.core.retry_policy import error_class
-from openrouter_embeddings.local.contract import contract, operation
+from openrouter_embeddings.local.contract import shipped
 
 from tests.contract.calls import CALLS, Call
 from tests.contract.oracle import AUTH, examined
@@ -34,13 +34,13 @@ EXAMPLES = {
     "floats": {**RIGHT, "data": items_of(*map(vector_of, TEXTS))},
     "shuffled": {**RIGHT, "data": [RIGHT["data"][i] for i in (2, 0, 1)]},
 }
-STATUSES = sorted(status for status in operation()["responses"] if status != "200")
+STATUSES = sorted(status for status in shipped().operation["responses"] if status != "200")
 
 
 @pytest.fixture(scope="module")
 def prism(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The base URL of Prism in mock mode, with the repaired contract and examples of answers."""
-    document = json.loads(json.dumps(contract()))
+    document = json.loads(json.dumps(shipped().document))
     success = document["paths"]["/embeddings"]["post"]["responses"]["200"]
     success["content"]["application/json"]["examples"] = {
         name: {"value": value} for name, value in EXAMPLES.items()

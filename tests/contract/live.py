@@ -27,7 +27,7 @@ from openrouter_embeddings.errors import (
     InputError,
     ServerError,
 )
-from openrouter_embeddings.local.contract import contract, operation
+from openrouter_embeddings.local.contract import shipped
 from openrouter_embeddings.transport import BASE_URL, Transport
 
 from tests.contract.live_probes import MODEL, PROBES, Probe, most_tokens
@@ -94,9 +94,9 @@ class Examination:
         cost = usage.get("cost") if isinstance(usage, dict) else None
         if isinstance(cost, int | float):
             self.spent += Decimal(str(cost))
-        message = operation()["responses"].get(str(reply.status))
+        message = shipped().operation["responses"].get(str(reply.status))
         if message is not None:
-            known = SchemaReader(contract()).paths(json_schema(contract(), message))
+            known = SchemaReader(shipped().document).paths(json_schema(shipped().document, message))
             self.unlisted |= {path for path in _paths(body, "") if path not in known}
 
     def _send(self, probe: Probe) -> Reply:
@@ -135,15 +135,15 @@ def _parsed(reply: Reply) -> Any:
 
 
 def _against_schema(reply: Reply, body: Any) -> Iterator[str]:
-    documented = operation()["responses"].get(str(reply.status))
+    documented = shipped().operation["responses"].get(str(reply.status))
     if documented is None:
         yield f"status {reply.status} is not in the contract"
         return
     if body is _NOT_JSON:
         yield f"status {reply.status} with a body that is not JSON: {excerpt(reply)}"
         return
-    schema = json_schema(contract(), documented)
-    schema = {**schema, "components": contract().get("components", {})}
+    schema = json_schema(shipped().document, documented)
+    schema = {**schema, "components": shipped().document.get("components", {})}
     for error in jsonschema_rs.Draft202012Validator(schema, mask="the value").iter_errors(body):
         place = ".".join(map(str, error.instance_path)) or "the whole"
         yield f"status {reply.status}: {place}: {error.message[:200]}"

@@ -8,7 +8,7 @@ import jsonschema_rs
 import schemathesis
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from openrouter_embeddings.local.contract import Contract, contract, shipped
+from openrouter_embeddings.local.contract import Contract, shipped
 from openrouter_embeddings.local.servers.asgi import make_app
 from schemathesis import Case, GenerationMode
 from schemathesis.specs.openapi.checks import ignored_auth
@@ -46,7 +46,7 @@ REQUEST = jsonschema_rs.Draft202012Validator(schema_of("requestBody"))
 
 def load(app: Any = None) -> Any:
     """The contract's operation for schemathesis, served by `app` in this process."""
-    schema = schemathesis.openapi.from_dict(contract())
+    schema = schemathesis.openapi.from_dict(shipped().document)
     schema.app = make_app() if app is None else app
     schema.config.generation.update(with_security_parameters=False)
     return schema["/embeddings"]["POST"]

@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from openrouter_embeddings.local.contract import contract as shipped
+from openrouter_embeddings.local.contract import shipped
 
 import tools.drift.__main__ as drift_command
 from tests.tools import edits as e
@@ -48,7 +48,7 @@ def lacking(name: str) -> set[str]:
 def test_every_gap_is_accepted_with_a_reason() -> None:
     """Nothing is accepted that the wrapper offers."""
     accepted = read_accepted()
-    if lines := check_gaps(findings(shipped()), accepted).problems():
+    if lines := check_gaps(findings(shipped().document), accepted).problems():
         pytest.fail("\n".join(lines), pytrace=False)
     assert all(len(reason) > 20 for reason in accepted.values())
 

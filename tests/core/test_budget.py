@@ -15,8 +15,7 @@ def usage(tokens: int, cost: str | None) -> Usage:
 
 
 @given(
-    st.lists(st.tuples(st.integers(1, 100), st.integers(0, 100)), max_size=40),
-    st.integers(1, 400),
+    st.lists(st.tuples(st.integers(1, 100), st.integers(0, 100)), max_size=40), st.integers(1, 400)
 )
 def test_the_budget_is_never_exceeded(requests: list[tuple[int, int]], total: int) -> None:
     """It holds for any requests if the price is constant and token counts are upper bounds."""

@@ -12,9 +12,9 @@ from openrouter_embeddings.core.encode import encode
 from openrouter_embeddings.inputs import Kind, Loaded, LoadedMedia, RawPart
 
 from tests.newest import newest
+from tests.support import TEXT
 
 FIELDS = {"input": [], "model": "m"}
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
 
 def sent(items: list[Loaded]) -> Any:

@@ -170,8 +170,7 @@ def test_overload_halves_the_window_once_per_round() -> None:
         limiter.overloaded(1.0, 0.0, None)
         limiter.in_flight -= 1
     assert limiter.window == 8
-    for _ in range(4):
-        limiter.in_flight -= 1
+    limiter.in_flight -= 4
     assert limiter.wait(1.0, 16) == math.inf
     limiter.in_flight -= 1
     assert limiter.wait(1.0, 16) == 0
@@ -204,9 +203,7 @@ def test_retry_after_delays_every_request(refuse: object) -> None:
     limiter = full(4)
     assert callable(refuse)
     refuse(limiter, 1.0, 0.0, 7.0)
-    limiter.in_flight -= 1
-    limiter.in_flight -= 1
-    limiter.in_flight -= 1
+    limiter.in_flight -= 3
     assert limiter.wait(2.0, 4) == 6.0
 
 
@@ -214,8 +211,7 @@ def test_requests_start_one_by_one_after_a_rate_limit_pause() -> None:
     """As many as were in flight start over the course of a second."""
     limiter = full(4)
     limiter.too_fast(1.0, 0.0, 7.0)
-    for _ in range(4):
-        limiter.in_flight -= 1
+    limiter.in_flight -= 4
     assert limiter.wait(8.0, 4) == 0
     limiter.begin(8.0)
     assert limiter.wait(8.0, 4) == pytest.approx(0.25, abs=0.01)
@@ -225,8 +221,7 @@ def test_requests_start_one_by_one_after_an_overload_pause() -> None:
     """The remaining window starts over the course of a second."""
     limiter = full(16)
     limiter.overloaded(1.0, 0.0, 7.0)
-    for _ in range(16):
-        limiter.in_flight -= 1
+    limiter.in_flight -= 16
     starts, now = [], 8.0
     for _ in range(8):
         now += limiter.wait(now, 16)

@@ -8,18 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 from openrouter_embeddings.core.plain_json import plain_json
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"]))
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**64 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | TEXT,
-    lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
-)
+from tests.support import json_values
 
 
 def dumped(value: Any) -> str:
@@ -27,7 +18,7 @@ def dumped(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-@given(JSON)
+@given(json_values())
 def test_json_values_are_copied_unchanged(value: Any) -> None:
     """Every value that JSON can represent stays the same."""
     assert dumped(plain_json(value, "x")) == dumped(value)

@@ -106,12 +106,7 @@ def test_the_generated_class_is_checked_as_well(wrong: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("price", "kind"),
-    [
-        (Fraction(1, 3), "Fraction"),
-        (np.float32(0.1), "float32"),
-        (1j, "complex"),
-    ],
+    ("price", "kind"), [(Fraction(1, 3), "Fraction"), (np.float32(0.1), "float32"), (1j, "complex")]
 )
 def test_other_types_of_numbers_are_rejected_as_prices(price: Any, kind: str) -> None:
     """They have no exact decimal, or not the intended one."""

@@ -82,6 +82,13 @@ def picky(bad: set[str], limit: int = 10**6) -> Service:
     return service
 
 
+def refusing(
+    is_refused: Callable[[list[str]], bool], message: str, kind: Any = ore.BadRequestError
+) -> Service:
+    """A service that refuses some requests with this error, and accepts the others."""
+    return lambda texts: kind(message) if is_refused(texts) else set()
+
+
 @given(st.integers(1, 40), st.data())
 def test_skipping_keeps_every_accepted_input(count: int, data: st.DataObject) -> None:
     """Each good input is accepted once, and each bad one has its error."""
@@ -117,24 +124,17 @@ def test_an_unstated_limit_is_found_by_halving(count: int, limit: int) -> None:
 
 def test_a_stated_limit_is_used_at_once() -> None:
     """One rejected request, then pieces as large as the limit allows."""
-
-    def service(texts: list[str]) -> ore.EmbeddingsError | set[int]:
-        if len(texts) > 30:
-            return ore.BadRequestError("batch size 64 > maximum allowed batch size 30")
-        return set()
-
-    run = Run(map(str, range(64)), service)
+    message = "batch size 64 > maximum allowed batch size 30"
+    run = Run(map(str, range(64)), refusing(lambda texts: len(texts) > 30, message))
     assert [len(sent) for sent in run.sent] == [64, 30, 30, 4]
     assert run.limits.counts["m"].value == 30
 
 
 def test_a_size_limit_is_learned_in_bytes() -> None:
     """It does not limit the number of shorter inputs."""
-
-    def service(texts: list[str]) -> ore.EmbeddingsError | set[int]:
-        too_long = sum(map(len, texts)) > 100
-        return ore.PayloadTooLargeError("Payload Too Large") if too_long else set()
-
+    service = refusing(
+        lambda texts: sum(map(len, texts)) > 100, "Payload Too Large", ore.PayloadTooLargeError
+    )
     run = Run(["x" * 30] * 8, service)
     assert run.limits.counts == {}
     assert run.limits.sizes["m"].value == 60
@@ -144,13 +144,18 @@ def test_a_size_limit_is_learned_in_bytes() -> None:
 
 def counting_tokens(limit: int) -> Service:
     """A service that limits the words of a request, with Mistral's message."""
+    return refusing(
+        lambda texts: sum(len(text.split()) for text in texts) > limit,
+        "Too many tokens overall, split into more batches.",
+    )
 
-    def service(texts: list[str]) -> ore.EmbeddingsError | set[int]:
-        if sum(len(text.split()) for text in texts) > limit:
-            return ore.BadRequestError("Too many tokens overall, split into more batches.")
-        return set()
 
-    return service
+def limited(what: str, limit: int) -> Service:
+    """A service with a limit of tokens, or of inputs, which its message may state."""
+    if what == "size":
+        return counting_tokens(limit)
+    stated = f": at most {limit} inputs" if what == "named count" else ""
+    return refusing(lambda texts: len(texts) > limit, f"Too many inputs{stated}")
 
 
 def test_a_token_limit_does_not_limit_the_number_of_short_texts() -> None:
@@ -165,32 +170,17 @@ def test_a_token_limit_does_not_limit_the_number_of_short_texts() -> None:
 @pytest.mark.parametrize("what", ["count", "named count", "size"])
 def test_a_limit_that_is_gone_is_forgotten(what: str) -> None:
     """A larger request is tried now and then, and accepted."""
-
-    def service(limit: int) -> Service:
-        if what == "size":
-            return counting_tokens(limit)
-        stated = f": at most {limit} inputs" if what == "named count" else ""
-        return lambda texts: (
-            ore.BadRequestError(f"Too many inputs{stated}") if len(texts) > limit else set()
-        )
-
     limits, texts = ModelLimits(), ["word"] * 64
-    Run(texts, service(8), limits=limits)
-    assert len(Run(texts, service(8), limits=limits).sent) == 8
-    requests = [len(Run(texts, service(1000), limits=limits).sent) for _ in range(40)]
+    Run(texts, limited(what, 8), limits=limits)
+    assert len(Run(texts, limited(what, 8), limits=limits).sent) == 8
+    requests = [len(Run(texts, limited(what, 1000), limits=limits).sent) for _ in range(40)]
     assert requests[-1] == 1
 
 
 @pytest.mark.parametrize("what", ["count", "named count", "size"])
 def test_a_lasting_limit_is_tried_ever_less_often(what: str) -> None:
     """A rejected trial costs one request and forgets nothing."""
-
-    def service(texts: list[str]) -> ore.EmbeddingsError | set[int]:
-        if what == "size":
-            return counting_tokens(8)(texts)
-        stated = ": at most 8 inputs" if what == "named count" else ""
-        return ore.BadRequestError(f"Too many inputs{stated}") if len(texts) > 8 else set()
-
+    service = limited(what, 8)
     limits, texts, refused = ModelLimits(), ["word"] * 64, 0
     Run(texts, service, limits=limits)
     for _ in range(100):
@@ -210,11 +200,11 @@ def test_a_bad_input_sets_no_limit() -> None:
 
 def test_an_input_that_is_too_large_by_itself_sets_no_limit() -> None:
     """The other inputs would fit into one request."""
-
-    def service(texts: list[str]) -> ore.EmbeddingsError | set[int]:
-        too_long = any(len(text) > 9 for text in texts)
-        return ore.PayloadTooLargeError("Payload Too Large") if too_long else set()
-
+    service = refusing(
+        lambda texts: any(len(text) > 9 for text in texts),
+        "Payload Too Large",
+        ore.PayloadTooLargeError,
+    )
     run = Run(["a", "b", "x" * 10, "d"], service, skip=True)
     assert {*run.splitter.errors} == {12}
     assert run.limits == ModelLimits()
@@ -287,15 +277,11 @@ def test_errors_unrelated_to_inputs_are_raised(kind: type[ore.EmbeddingsError], 
 def test_inputs_without_a_usable_vector_are_sent_again_alone() -> None:
     """The others were paid for and are not sent twice."""
     answers = iter([{1, 3}, {0}, set[int]()])
-
-    def service(_: list[str]) -> ore.EmbeddingsError | set[int]:
-        return next(answers)
-
     with pytest.raises(ore.ResponseError) as caught:
-        Run("abcd", service)
+        Run("abcd", lambda _: next(answers))
     assert caught.value.inputs == (11,)
     answers = iter([{1, 3}, {0}])
-    run = Run("abcd", service, skip=True)
+    run = Run("abcd", lambda _: next(answers), skip=True)
     assert run.sent == [[*"abcd"], ["b", "d"]]
     assert run.came == [10, 12, 13]
     assert {*run.splitter.errors} == {11}

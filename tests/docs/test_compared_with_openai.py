@@ -1,11 +1,9 @@
 """The README's table beside the plain `openai` package: both sides of each row."""
 
 import json
-import threading
 from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -17,7 +15,8 @@ import pytest
 from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.testing import Service, no_waiting
 
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT, in_threads
+
 TEXTS = [f"text {number}" for number in range(12)]
 RIGHT = ore.Client.local(model="local/hash").embed(TEXTS).vectors
 
@@ -74,11 +73,7 @@ def outcomes(embed: Callable[[], object]) -> Counter[str]:
         except (openai.APIError, ore.EmbeddingsError) as error:
             ended.append(type(error).__name__)
 
-    threads = [threading.Thread(target=call) for _ in range(100)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(100, call)
     return Counter(ended)
 
 

@@ -7,15 +7,16 @@ import json
 import os
 import re
 import shlex
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httpx
 import openrouter_embeddings as ore
 import pytest
+from openrouter_embeddings.core.options import EmbedOptions, Options
 from openrouter_embeddings.local.faults import Faults
 from openrouter_embeddings.local.models import MODELS
 from openrouter_embeddings.local.models.hash import HashModel
@@ -24,18 +25,17 @@ from openrouter_embeddings.local.servers.in_process import LocalTransport
 from benchmarks import corpus, report
 from stress.servers import served
 from tests.newest import newest
-from tests.support import KEY, PNG, in_a_fork
+from tests.support import KEY, PNG, ROOT, in_a_fork, run
 from tools import helptexts
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 GUIDE = (ROOT / "docs" / "guide.md").read_text()
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md")])
 
 
-def blocks(language: str) -> list[str]:
+def blocks(language: str, text: str = README + GUIDE) -> list[str]:
     """The code blocks in a language: those of the README, then those of the guide."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README + GUIDE, re.DOTALL | re.MULTILINE)
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # their code closes no client
@@ -74,9 +74,7 @@ def test_the_code_in_reliability_md_prints_what_the_page_shows(
 ) -> None:
     """The example of tests prints its output, the application works in a fork, the script loads."""
     page = (ROOT / "docs" / "reliability.md").read_text()
-    app, code, output, script = re.findall(
-        r"^```(?:python|toml|)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE
-    )
+    app, code, output, script = blocks("(?:python|toml|)", page)
     exec(compile(code, "reliability.md", "exec"), {})
     assert capsys.readouterr().out == output
     assert len(Faults.from_toml(script).faults) == 3
@@ -96,7 +94,7 @@ def test_the_job_in_the_readme_can_be_run_again(
     """It prints what the README shows, the first time and the second."""
     monkeypatch.chdir(tmp_path)
     (code,) = [block for block in blocks("python") if "embed_file" in block]
-    first, again = re.findall(r"# (.*); again: (.*)", code)[0]
+    first, again = re.findall(r"# prints ([\d ]*\d)", code)
     scope: dict[str, Any] = {"ore": ore}
     for output in (first, again):
         exec(compile(code, "README.md", "exec"), scope)
@@ -113,15 +111,9 @@ def test_the_commands_in_readme_and_guide_print_what_they_show() -> None:
     ]
     assert sessions
     for command, output in sessions:
-        words = shlex.split(command)
-        assert words[0] == "orembed"
-        done = subprocess.run(
-            [sys.executable, "-m", "openrouter_embeddings.cli", *words[1:]],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert done.stdout == output
+        program, *words = shlex.split(command)
+        assert program == "orembed"
+        assert run(sys.executable, "-m", "openrouter_embeddings.cli", *words) == output
 
 
 def test_cli_md_has_the_help_texts() -> None:
@@ -136,10 +128,9 @@ def words_of(page: str) -> list[str]:
 
 def test_the_table_of_options_has_the_defaults() -> None:
     """The guide names every option, and the defaults that the code has."""
-    from openrouter_embeddings.core.options import EmbedOptions, Options
-
     default = Options()
-    assert f"| {default.batch_size}, {default.concurrency} |" in GUIDE
+    assert f"| inputs per request | {default.batch_size} |" in GUIDE
+    assert f"while the call runs | {default.concurrency} |" in GUIDE
     assert f"| seconds for one attempt | {default.timeout:g} |" in GUIDE
     assert f"time-out | {default.max_retries} |" in GUIDE
     for name in EmbedOptions.__annotations__:
@@ -148,11 +139,7 @@ def test_the_table_of_options_has_the_defaults() -> None:
 
 def test_the_code_in_performance_md_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The example of another transport under httpx makes two requests over a socket."""
-    (code,) = re.findall(
-        r"^```python\n(.*?)^```$",
-        (ROOT / "docs" / "performance.md").read_text(),
-        re.DOTALL | re.MULTILINE,
-    )
+    (code,) = blocks("python", (ROOT / "docs" / "performance.md").read_text())
     monkeypatch.setenv("OPENROUTER_API_KEY", KEY)
     monkeypatch.setitem(MODELS, "openai/text-embedding-3-small", HashModel())
     scope: dict[str, Any] = {}
@@ -162,22 +149,14 @@ def test_the_code_in_performance_md_runs(monkeypatch: pytest.MonkeyPatch) -> Non
         assert len(asyncio.run(scope["main"]())) == 2
 
 
-def test_performance_md_has_the_figures_of_the_benchmark() -> None:
-    """Its tables match docs/performance.json, which `make bench` writes."""
-    figures = json.loads((ROOT / "docs" / "performance.json").read_text())
+@pytest.mark.parametrize(
+    ("figures", "tables"), [("performance.json", report), ("performance-corpus.json", corpus)]
+)
+def test_performance_md_has_the_figures_of_the_benchmarks(figures: str, tables: ModuleType) -> None:
+    """Its tables match the files that `make bench` and `make bench SUITE=corpus` write."""
+    lines = tables.lines(json.loads((ROOT / "docs" / figures).read_text()))
     page = (ROOT / "docs" / "performance.md").read_text()
-    assert (
-        "\n".join(report.lines(figures)) == page.split(report.BEGIN)[1].split(report.END)[0].strip()
-    )
-
-
-def test_performance_md_has_the_figures_of_the_comparison_of_jobs() -> None:
-    """They match docs/performance-corpus.json, which `make bench SUITE=corpus` writes."""
-    figures = json.loads((ROOT / "docs" / "performance-corpus.json").read_text())
-    page = (ROOT / "docs" / "performance.md").read_text()
-    assert (
-        "\n".join(corpus.lines(figures)) == page.split(corpus.BEGIN)[1].split(corpus.END)[0].strip()
-    )
+    assert "\n".join(lines) == page.split(tables.BEGIN)[1].split(tables.END)[0].strip()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -195,8 +174,8 @@ def test_every_make_target_in_the_docs_exists() -> None:
         for line in re.findall(r"^make (.+?)(?:  |$)", page.read_text(), re.MULTILINE):
             words = {word for word in line.split() if "=" not in word}
             assert words <= targets, (page, words - targets)
-    done = subprocess.run(["make"], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert all(f"{target} " in done.stdout for target in targets)
+    listed = run("make")
+    assert all(f"{target} " in listed for target in targets)
 
 
 def test_every_dependency_has_a_reason() -> None:
@@ -227,6 +206,7 @@ def test_every_test_has_a_docstring() -> None:
     """Each test function states the behaviour in a docstring."""
     for path in (ROOT / "tests").rglob("test_*.py"):
         text = path.read_text()
-        found = re.findall(r"^def (test_\w+)\((?:.|\n)*?\) -> None:\n    (.*)", text, re.MULTILINE)
-        assert len(found) == len(re.findall(r"^def test_", text, re.MULTILINE)), path
-        assert all(line.startswith('"""') for _, line in found), path
+        start = r"^(?:async )?def test_"
+        found = re.findall(rf"{start}\w+\((?:.|\n)*?\) -> None:\n    (.*)", text, re.MULTILINE)
+        assert len(found) == len(re.findall(start, text, re.MULTILINE)), path
+        assert all(line.startswith('"""') for line in found), path

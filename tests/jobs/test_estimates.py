@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from openrouter_embeddings import jobs
 from openrouter_embeddings.jobs import _estimate
-from openrouter_embeddings.jobs._estimate import Measured, Range, Sample, Stratum, extrapolated
+from openrouter_embeddings.jobs._estimate import Range, Sample, Stratum, extrapolated
 from openrouter_embeddings.jobs._rows import Row
 from openrouter_embeddings.local.faults import Fault
 from openrouter_embeddings.testing import Service
@@ -130,12 +130,9 @@ def sampled(seed: int) -> tuple[Range[float], float]:
         digest = hashlib.blake2b(f"{seed} {number}".encode(), digest_size=16).digest()
         known[digest] = float(tokens[number])
         sample.add(Row(digest, "", size=size))
-    strata = [
-        Measured(one.count, one.size, [row.size for row in one.rows],
-                 [known[row.digest] for row in one.rows])
-        for one in sample.strata()
-    ]  # fmt: skip
-    return extrapolated(strata, by_size=True), float(tokens.sum())
+    strata = sample.strata()
+    values = [known[row.digest] for one in strata for row in one.rows]
+    return extrapolated(strata, values, by_size=True), float(tokens.sum())
 
 
 def test_estimates_are_near_the_truth_for_many_corpora() -> None:
@@ -149,17 +146,24 @@ def test_estimates_are_near_the_truth_for_many_corpora() -> None:
     assert within >= 92
 
 
+def rows_of(*sizes: int) -> list[Row]:
+    """Sampled rows of these sizes."""
+    return [Row(b"", "", size=size) for size in sizes]
+
+
 def test_truncated_texts_cost_the_same() -> None:
     """Their length makes no difference."""
-    cut = Measured(1000, 5_000_000, [4100, 8000], [256.0, 256.0])
-    short = Measured(10, 100, [10], [3.0])
-    assert extrapolated([short, cut], by_size=True) == Range(*[256_000 + 30] * 3)
+    short = Stratum(10, 100, rows_of(10))
+    truncated = Stratum(1000, 5_000_000, rows_of(4100, 8000))
+    found = extrapolated([short, truncated], [3.0, 256.0, 256.0], by_size=True)
+    assert found == Range(*[256_000 + 30] * 3)
 
 
 def test_images_are_estimated_by_number() -> None:
     """Their size in bytes does not determine their tokens."""
-    images = Measured(10, 50_000, [1000, 9000], [100.0, 300.0])
-    assert extrapolated([images], by_size=False) == Range(1200.0, 2000.0, 2800.0)
+    images = Stratum(10, 50_000, rows_of(1000, 9000))
+    found = extrapolated([images], [100.0, 300.0], by_size=False)
+    assert found == Range(1200.0, 2000.0, 2800.0)
 
 
 @pytest.mark.parametrize("batch_size", [1, 100])

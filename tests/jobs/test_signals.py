@@ -44,10 +44,8 @@ class Slow(HTTPService):
 def slow() -> Iterator[Slow]:
     """The service, on a socket."""
     with Slow() as service:
-        service.start()
         yield service
         service.answering.set()
-        service.shutdown()
 
 
 def started_job(service: Slow, folder: Path, before: str = "") -> subprocess.Popen[str]:

@@ -1,10 +1,8 @@
 """Aliases: the stand-in's models under the names of the service's models."""
 
-import asyncio
 import json
 import os
 import re
-import subprocess
 import sys
 from typing import Any
 
@@ -15,13 +13,13 @@ import openrouter_embeddings as ore
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from openrouter_embeddings import cli
 from openrouter_embeddings.local.models import MODELS, with_aliases
 from openrouter_embeddings.local.respond import respond
 from openrouter_embeddings.local.servers.asgi import make_app
 from openrouter_embeddings.testing import Service
 
 from stress.servers import orembed_serve
+from tests.support import client_of, ended
 
 SMALL = "openai/text-embedding-3-small"
 ALIASES = {SMALL: "local/hash:1536", "acme/mini": "local/minilm:128", "acme/any": "local/hash"}
@@ -114,19 +112,18 @@ def test_an_invalid_alias_raises(alias: str, words: str) -> None:
         with_aliases({name: target})
 
 
-def test_the_command_rejects_an_invalid_alias() -> None:
+@pytest.mark.parametrize(
+    ("alias", "words"),
+    [
+        ("a/b=local/minilm:1536", "argument --alias: a/b: local/minilm has 32 to 384 dimensions"),
+        ("openai/x", "'openai/x' names no model; write NAME=MODEL[:N]"),
+    ],
+)
+def test_the_command_rejects_an_invalid_alias(alias: str, words: str) -> None:
     """`orembed serve` prints the reason and ends with status 2."""
-    command = ["-m", "openrouter_embeddings.cli", "serve", "--alias", "a/b=local/minilm:1536"]
-    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
+    done = ended(sys.executable, "-m", "openrouter_embeddings.cli", "serve", "--alias", alias)
     assert done.returncode == 2
-    assert "argument --alias: a/b: local/minilm has 32 to 384 dimensions" in done.stderr
-
-
-def test_an_alias_without_a_model_is_rejected(capsys: pytest.CaptureFixture[str]) -> None:
-    """The error shows the form NAME=MODEL[:N]."""
-    with pytest.raises(SystemExit):
-        cli.parser().parse_args(["serve", "--alias", "openai/x"])
-    assert "'openai/x' names no model; write NAME=MODEL[:N]" in capsys.readouterr().err
+    assert words in done.stderr
 
 
 def test_a_service_of_the_testing_module_has_aliases() -> None:
@@ -134,12 +131,8 @@ def test_a_service_of_the_testing_module_has_aliases() -> None:
     service = Service(aliases=ALIASES)
     with service.client(model=SMALL) as client:
         assert client.embed("a cat").vectors.shape == (1, 1536)
-
-    async def run() -> ore.EmbeddingResult:
-        async with service.async_client(model=SMALL) as client:
-            return await client.embed("a cat", dimensions=64)
-
-    assert asyncio.run(run()).vectors.shape == (1, 64)
+    with client_of(service, "async", model=SMALL) as client:
+        assert client.embed("a cat", dimensions=64).vectors.shape == (1, 64)
     with httpx.Client(transport=service.transport(), base_url="http://x/api/v1") as http:
         for path in LISTS:
             assert SMALL in [model["id"] for model in http.get(path).json()["data"]]
@@ -148,18 +141,14 @@ def test_a_service_of_the_testing_module_has_aliases() -> None:
         plain.embed("a cat")
 
 
-def test_the_asgi_app_has_aliases_and_lists_them() -> None:
+async def test_the_asgi_app_has_aliases_and_lists_them() -> None:
     """It lists the aliases at every path without a key, and embeds with them."""
-
-    async def run() -> None:
-        transport = httpx.ASGITransport(make_app(ALIASES))
-        async with httpx.AsyncClient(transport=transport, base_url="http://local") as client:
-            lists = [await client.get(p + path) for p in ("", "/api/v1") for path in LISTS]
-            assert {answer.text for answer in lists} == {lists[0].text}
-            assert SMALL in [model["id"] for model in lists[0].json()["data"]]
-            assert (await client.post("/models")).status_code == 405
-            body = {"model": SMALL, "input": "a"}
-            answer = await client.post("/embeddings", json=body, headers=AUTH)
-            assert len(answer.json()["data"][0]["embedding"]) == 1536
-
-    asyncio.run(run())
+    transport = httpx.ASGITransport(make_app(ALIASES))
+    async with httpx.AsyncClient(transport=transport, base_url="http://local") as client:
+        lists = [await client.get(p + path) for p in ("", "/api/v1") for path in LISTS]
+        assert {answer.text for answer in lists} == {lists[0].text}
+        assert SMALL in [model["id"] for model in lists[0].json()["data"]]
+        assert (await client.post("/models")).status_code == 405
+        body = {"model": SMALL, "input": "a"}
+        answer = await client.post("/embeddings", json=body, headers=AUTH)
+        assert len(answer.json()["data"][0]["embedding"]) == 1536

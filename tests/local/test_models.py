@@ -1,9 +1,7 @@
 """The stand-in's models: minilm, visual and hash."""
 
 import io
-import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +14,9 @@ from hypothesis import strategies as st
 from openrouter_embeddings._extras import need
 from openrouter_embeddings.local.models import minilm, wordpiece
 
-PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+from tests.support import ROOT, TEXT, ended
+
+PHOTOS = ROOT / "examples" / "photos"
 
 
 def embed(model: str, inputs: object, **options: int) -> ore.EmbeddingResult:
@@ -237,7 +236,5 @@ for _ in range(2):
 begun.wait()
 sys.exit(3)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
-    )
+    done = ended(sys.executable, "-c", program)
     assert (done.returncode, "terminate" in done.stderr) == (3, False)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from openrouter_embeddings.local.contract import operation, shipped
+from openrouter_embeddings.local.contract import shipped
 from openrouter_embeddings.local.models import MODELS
 from openrouter_embeddings.local.respond import respond
 
@@ -154,7 +154,7 @@ def test_a_request_can_ask_for_an_error_status(status: int) -> None:
     by_model = ask({**request, "model": f"local/status-{status}"})
     assert by_header == by_model
     assert by_header[0] == status == by_header[1]["error"]["code"]
-    documented = operation()["responses"].get(str(status))
+    documented = shipped().operation["responses"].get(str(status))
     if documented:
         assert by_header[1]["error"]["message"] == documented["description"]
 

@@ -1,17 +1,13 @@
 """Compares two contracts, and summarizes the changes."""
 
-from __future__ import annotations
-
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 from tools.diff.operations import compare_operation, operations_by_name
 from tools.diff.schemas import Change, Effect, Group
 from tools.openapi import Json, mappings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 # Files are named by their paths below the package; a test checks that they exist.
 ADVICE: dict[Group, str] = {

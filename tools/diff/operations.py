@@ -1,10 +1,9 @@
 """Compares one operation of two documents."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from dataclasses import replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from openapi_python_client.schema.untrusted_string import UntrustedString
 from openapi_python_client.strings import PythonIdentifier
@@ -12,9 +11,6 @@ from openapi_python_client.strings import PythonIdentifier
 from tools.diff.schemas import Change, Comparison, Effect, Group, Omitted
 from tools.openapi import Json, dereference, operation_name, operations
 from tools.schema.model import SchemaReader
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 def operations_by_name(document: dict[str, Json]) -> dict[str, Json]:

@@ -1,10 +1,11 @@
 """Compares two schemas place by place."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from tools.openapi import Json
+from tools.schema.model import AllowedValues, SchemaReader, Variant
 from tools.schema.normalize import (
     FlatSchema,
     format_choice,
@@ -13,12 +14,6 @@ from tools.schema.normalize import (
     is_condition,
     is_tighter,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
-
-    from tools.openapi import Json
-    from tools.schema.model import AllowedValues, SchemaReader, Variant
 
 Effect = Literal["breaks", "fine", "note", "format"]
 Omitted = Literal["", "always", "sometimes"]

@@ -6,7 +6,7 @@ It calls the wrapper to find out. To keep a gap, accept it in tools/gaps.toml wi
 import argparse
 import sys
 
-from openrouter_embeddings.local.contract import contract as shipped
+from openrouter_embeddings.local.contract import shipped
 
 from tools.drift.gaps import check_gaps, findings, read_accepted
 
@@ -16,7 +16,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.drift", description=__doc__)
     parser.add_argument("--accepted", action="store_true", help="also list the accepted gaps")
     args = parser.parse_args(arguments)
-    drift = check_gaps(findings(shipped()), read_accepted())
+    drift = check_gaps(findings(shipped().document), read_accepted())
     problems = drift.problems()
     for line in problems:
         print(line)

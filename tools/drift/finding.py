@@ -1,15 +1,10 @@
 """A finding: one item of the contract, and whether the wrapper offers it."""
 
-from __future__ import annotations
-
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from tools.diff.schemas import Group
-    from tools.openapi import Json
+from tools.diff.schemas import Group
+from tools.openapi import Json
 
 WRAPPER = "wrapper/openrouter_embeddings"
 

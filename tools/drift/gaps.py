@@ -1,25 +1,19 @@
 """What the contract offers, whether the wrapper offers it, and which gaps are accepted."""
 
-from __future__ import annotations
-
 import re
 import tomllib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tools import ROOT
 from tools.diff.operations import json_schema, operations_by_name
+from tools.diff.schemas import Change
 from tools.drift.finding import Finding, merge_by_key
 from tools.drift.recording_client import RecordingClient
 from tools.drift.request import RequestDrift
 from tools.drift.response import ResponseDrift, ServiceDrift
+from tools.openapi import Json
 from tools.schema.model import SchemaReader
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from tools.diff.schemas import Change
-    from tools.openapi import Json
 
 ACCEPTED = ROOT / "tools" / "gaps.toml"
 OPERATION = "POST /embeddings"
@@ -97,14 +91,8 @@ class Drift:
 
     def problems(self) -> list[str]:
         """Format a line for everything that needs work."""
-        lines = [str(finding) for finding in self.open]
-        return [
-            *lines,
-            *(
-                f"{key}: the wrapper offers it; remove the entry → tools/gaps.toml"
-                for key in self.obsolete
-            ),
-        ]
+        unneeded = "the wrapper offers it; remove the entry → tools/gaps.toml"
+        return [*map(str, self.open), *(f"{key}: {unneeded}" for key in self.obsolete)]
 
 
 def read_accepted() -> dict[str, str]:

@@ -1,26 +1,19 @@
 """Calls the wrapper through its public API, without a network, and records what it sends."""
 
-from __future__ import annotations
-
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from traceback import extract_tb
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 import httpx
 import openrouter_embeddings as ore
 from openrouter_embeddings.transport import BASE_URL
 
 from tools.drift.finding import WRAPPER
+from tools.openapi import Json
 from tools.schema.samples import URL
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import TracebackType
-    from typing import Self
-
-    from tools.openapi import Json
 
 _KEY = "sk-probe"
 _PACKAGE = Path(ore.__file__).parent
@@ -49,12 +42,7 @@ class RecordingClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._client.close()
         self._http.close()
 

@@ -1,28 +1,34 @@
 """Compares the requests of the contract with the requests of the wrapper."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from dataclasses import dataclass
 from textwrap import shorten
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tools.drift.finding import WRAPPER, Finding, values_at
 from tools.drift.recording_client import RecordingClient, Sent, calls
-from tools.schema.model import AllowedValues, Variant
+from tools.openapi import Json
+from tools.schema.model import AllowedValues, SchemaReader, Variant
 from tools.schema.normalize import format_choice, format_limit, hashable, json_text
 from tools.schema.samples import Alternative, Place, Sampler
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tools.openapi import Json
-    from tools.schema.model import SchemaReader
 
 _OPTIONS = f"{WRAPPER}/core/options.py"
 _INPUTS = f"{WRAPPER}/core/validate.py"
 _PARTS = f"{WRAPPER}/inputs.py"
 _UNKNOWN_FIELD = "a_field_that_nobody_knows"
 _ANYTHING: tuple[Json, ...] = ("1", 1, True, {}, ["x"])
+
+
+@dataclass(frozen=True)
+class _Extra:
+    kind: str
+    path: str
+    named: str = ""
+
+    @property
+    def place(self) -> str:
+        """The place, as in a `Change`."""
+        return f"{self.path}.{self.named}" if self.kind == "part" else self.path
 
 
 class RequestDrift:
@@ -292,18 +298,6 @@ class RequestDrift:
         key = f"request {kind} {path} {named}".rstrip()
         file = file or (_INPUTS if path.startswith("input") else _OPTIONS)
         return Finding(key, "request", place.path, sentence, file, is_offered, detail)
-
-
-@dataclass(frozen=True)
-class _Extra:
-    kind: str
-    path: str
-    named: str = ""
-
-    @property
-    def place(self) -> str:
-        """The place, as in a `Change`."""
-        return f"{self.path}.{self.named}" if self.kind == "part" else self.path
 
 
 _HERE = Place("", AllowedValues(), lambda value: value)

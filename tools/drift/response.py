@@ -1,23 +1,16 @@
 """Compares the responses, operations and addresses of the contract with the wrapper."""
 
-from __future__ import annotations
-
 import dataclasses
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
 
 import openrouter_embeddings as ore
 
 from tools.diff.operations import NO_KEY, addresses, json_schema, keys, operations_by_name
 from tools.drift.finding import WRAPPER, Finding
-from tools.openapi import dereference
+from tools.drift.recording_client import RecordingClient
+from tools.openapi import Json, dereference
 from tools.schema.model import SchemaReader
 from tools.schema.samples import Place, Sampler
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from tools.drift.recording_client import RecordingClient
-    from tools.openapi import Json
 
 _CLIENT = f"{WRAPPER}/client/_sync.py"
 _DECODE = f"{WRAPPER}/core/decode.py"

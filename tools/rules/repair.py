@@ -139,14 +139,10 @@ def one_of_to_any_of(document: dict[str, Json]) -> Iterator[Pointer]:
 def drop_any_type_alternatives(document: dict[str, Json]) -> Iterator[Pointer]:
     """Drop `{description: Any type}`, the renderer's output for unknown types."""
     for path, node, alternatives in lists(document, "anyOf"):
-        kept = [a for a in alternatives if not _is_any(a)]
+        kept = [a for a in alternatives if not isinstance(a, dict) or a.keys() - _ANNOTATIONS]
         if kept and len(kept) < len(alternatives):
             node["anyOf"] = kept
             yield path
-
-
-def _is_any(schema: Json) -> bool:
-    return isinstance(schema, dict) and not schema.keys() - _ANNOTATIONS
 
 
 def drop_members_of_their_own_union(document: dict[str, Json]) -> Iterator[Pointer]:

@@ -4,12 +4,12 @@ References, unions, `allOf` and null are resolved, so equivalent schemas give eq
 whatever their components are called. It expects a contract after the repair rules.
 """
 
-from __future__ import annotations
-
 import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from tools.openapi import Json
 from tools.schema.normalize import (
     AT_LEAST,
     CONDITIONS,
@@ -21,14 +21,6 @@ from tools.schema.normalize import (
     json_text,
     types_of,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from tools.openapi import Json
-
-    # a variant; for a list also the schema of its items and their allowed values
-    _Read = tuple["Variant", Json, "AllowedValues | None"]
 
 Kind = Literal["string", "number", "boolean", "object", "list"]
 # The type of a schema without `type` follows from these keywords.
@@ -65,7 +57,7 @@ class Variant:
     limits: dict[str, Json] = field(default_factory=dict)
     examples: list[Json] = field(default_factory=list)
     objects: list[FlatSchema] = field(default_factory=list)
-    items: AllowedValues | None = None
+    items: "AllowedValues | None" = None
 
 
 @dataclass
@@ -94,6 +86,10 @@ class AllowedValues:
     def is_empty(self) -> bool:
         """Whether no value is allowed."""
         return not (self.variants or self.null or self.anything)
+
+
+# a variant; for a list also the schema of its items and their allowed values
+_Read = tuple[Variant, Json, AllowedValues | None]
 
 
 class SchemaReader:

@@ -1,17 +1,12 @@
 """Normalizes schemas: a list of alternatives without references, unions and allOf."""
 
-from __future__ import annotations
-
 import json
 import math
+from collections.abc import Iterable
 from itertools import product
 from textwrap import shorten
-from typing import TYPE_CHECKING
 
 from tools.openapi import Json, resolve
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 FlatSchema = dict[str, Json]  # one alternative: without $ref, allOf, anyOf and oneOf
 

@@ -1,19 +1,12 @@
 """Makes sample values that a schema allows, and values that violate one of its limits."""
 
-from __future__ import annotations
-
 import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from tools.openapi import Json
 from tools.schema.model import AllowedValues, SchemaReader, Variant
-from tools.schema.normalize import allows
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-
-    from tools.openapi import Json
-    from tools.schema.normalize import FlatSchema
+from tools.schema.normalize import FlatSchema, allows
 
 URL = "https://example.org/x.png"
 # Values for common field names; the wrapper may validate them.

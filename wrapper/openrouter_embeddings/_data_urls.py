@@ -1,7 +1,5 @@
 """Reads `data:` URLs as browsers do: https://fetch.spec.whatwg.org/#data-url-processor."""
 
-from __future__ import annotations
-
 import re
 from urllib.parse import unquote_to_bytes
 

@@ -1,13 +1,9 @@
 """Imports modules that come with an extra, or names the extra to install."""
 
-from __future__ import annotations
-
 import importlib
+from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Any
 
 # What jobs with tables, and the stand-in, require: module and extra.
 JOBS = {"pyarrow": "jobs"}

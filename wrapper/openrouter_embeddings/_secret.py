@@ -1,7 +1,5 @@
 """The API key, wrapped so that it appears in no repr, log, traceback or pickle."""
 
-from __future__ import annotations
-
 import re
 from typing import NoReturn
 

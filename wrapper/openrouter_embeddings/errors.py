@@ -24,8 +24,6 @@ EmbeddingsError
 └── BudgetExceededError                     the next request might exceed `budget`
 """
 
-from __future__ import annotations
-
 from .result import EmbeddingsError as EmbeddingsError  # noqa: PLC0414 - re-exported
 
 

@@ -1,12 +1,9 @@
 """The file types that can be embedded, and `sniff`, which detects one by its first bytes."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from .inputs import Kind
+from .inputs import Kind
 
 
 class FileType(NamedTuple):

@@ -1,15 +1,11 @@
 """Converts Pillow images, and shrinks images with Pillow."""
 
-from __future__ import annotations
-
 import io
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ._extras import need
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # A GIF is saved as PNG, because only its first frame is kept.
 _SAVED_AS = {"jpeg": "JPEG", "png": "PNG", "webp": "WEBP", "gif": "PNG"}

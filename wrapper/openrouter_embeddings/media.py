@@ -1,7 +1,5 @@
 """Loads images, audio, video and files: reads them, detects their type, limits their size."""
 
-from __future__ import annotations
-
 import inspect
 import os
 import re

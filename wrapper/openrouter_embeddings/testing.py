@@ -14,29 +14,23 @@ In a test:
         assert service.faults.requests == 2
 """
 
-from __future__ import annotations
-
+import asyncio
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any, Unpack
 
 import httpx
 
 from openrouter_embeddings.local.servers.in_process import LocalTransport
 
 from .client import AsyncClient, Client, _clock
-from .core.options import check_option_names
+from .client._base import LOCAL_KEY, LOCAL_URL
+from .core.options import EmbedOptions, check_option_names
 from .local.contract import Contract
 from .local.faults import Fault, Faults
 from .local.models import with_aliases
-
-if TYPE_CHECKING:
-    import asyncio
-    import threading
-    from collections.abc import Callable, Iterator, Mapping
-    from typing import Unpack
-
-    from .core.options import EmbedOptions
 
 __all__ = [
     "Fault",
@@ -45,9 +39,6 @@ __all__ = [
     "Service",
     "no_waiting",
 ]  # and `embeddings_service`, where pytest is
-
-_KEY = "local"
-_URL = "http://127.0.0.1/api/v1"  # nothing connects to it
 
 
 class Service:
@@ -90,14 +81,14 @@ class Service:
         check_option_names(defaults)
         defaults.setdefault("model", "local/hash")
         http = httpx.Client(transport=self.transport())
-        return Client(_KEY, base_url=_URL, http_client=http, **defaults)
+        return Client(LOCAL_KEY, base_url=LOCAL_URL, http_client=http, **defaults)
 
     def async_client(self, **defaults: Unpack[EmbedOptions]) -> AsyncClient:
         """An asyncio client of this service; its default model is `local/hash`."""
         check_option_names(defaults)
         defaults.setdefault("model", "local/hash")
         http = httpx.AsyncClient(transport=self.transport())
-        return AsyncClient(_KEY, base_url=_URL, http_client=http, **defaults)
+        return AsyncClient(LOCAL_KEY, base_url=LOCAL_URL, http_client=http, **defaults)
 
 
 def _now() -> float:

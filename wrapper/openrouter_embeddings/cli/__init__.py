@@ -1,23 +1,19 @@
 """The command `orembed`."""
 
-from __future__ import annotations
-
 import argparse
 import io
 import os
 import re
 import sys
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from openrouter_embeddings._version import __version__
 
 from . import _embed, _run, _search, _serve, _signals
 from ._json import JSON_ESCAPES, print_json
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 EXIT_FAILED = 1  # the service, the network or this machine failed
 EXIT_USAGE = 2  # invalid options or input; argparse uses the same status

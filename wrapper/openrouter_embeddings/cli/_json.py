@@ -1,7 +1,5 @@
 """JSON lines for programs, and text in encodings that lack some characters."""
 
-from __future__ import annotations
-
 import codecs
 import json
 import sys

@@ -1,20 +1,16 @@
 """`orembed search`, `orembed info` and `orembed map`: commands that read a target."""
 
-from __future__ import annotations
-
+import argparse
 import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from openrouter_embeddings._extras import LOCAL, need_all
 
 from ._client import LOCAL_HELP, make_client
 from ._json import for_stdout, json_default, print_json
-
-if TYPE_CHECKING:
-    import argparse
 
 _TARGET: Any = {"type": Path, "metavar": "TARGET", "help": "a .parquet, .jsonl or .npy file"}
 

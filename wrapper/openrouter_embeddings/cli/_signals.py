@@ -1,14 +1,10 @@
 """SIGTERM (systemd, Slurm, Kubernetes) and SIGHUP (a closed terminal) as interrupts."""
 
-from __future__ import annotations
-
 import signal
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import Any, NoReturn
 
 
 class Ended(KeyboardInterrupt):

@@ -1,21 +1,30 @@
 """The asyncio client."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import Any, Self, TypeAlias, Unpack, cast
 
+import httpx
 import stamina
 
+from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.core.batching import Batch, Batcher
-from openrouter_embeddings.core.validate import InputValidator, validate_inputs, validate_stream
+from openrouter_embeddings.core.decode import Decoded
+from openrouter_embeddings.core.options import EmbedOptions
+from openrouter_embeddings.core.validate import (
+    InputValidator,
+    Item,
+    validate_inputs,
+    validate_stream,
+)
+from openrouter_embeddings.core.wire import Reply
 from openrouter_embeddings.errors import EmbeddingsError
-from openrouter_embeddings.inputs import Content
+from openrouter_embeddings.inputs import Content, EmbedInput, EmbedInputs, Loaded
 from openrouter_embeddings.media import load_content
+from openrouter_embeddings.result import EmbeddingResult
 from openrouter_embeddings.transport import AsyncTransport
 
 from . import _base, _clock
@@ -23,29 +32,13 @@ from ._base import BaseClient, with_input_type
 from ._call import CallState, RequestState, sleep_with
 from ._throttle import AsyncThrottle
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-    from types import TracebackType
-    from typing import Self, Unpack
-
-    import httpx
-
-    from openrouter_embeddings._secret import Secret
-    from openrouter_embeddings.core.decode import Decoded
-    from openrouter_embeddings.core.options import EmbedOptions
-    from openrouter_embeddings.core.validate import Item
-    from openrouter_embeddings.core.wire import Reply
-    from openrouter_embeddings.inputs import EmbedInput, EmbedInputs, Loaded
-    from openrouter_embeddings.result import EmbeddingResult
-
-
 # Starts a batch, and returns when there is room for another.
-_Submit: TypeAlias = "Callable[[Batch], Awaitable[None]]"
+_Submit: TypeAlias = Callable[[Batch], Awaitable[None]]
 # Submits all batches of a call.
-_Feed: TypeAlias = "Callable[[_Submit], Awaitable[None]]"
+_Feed: TypeAlias = Callable[[_Submit], Awaitable[None]]
 
 
-class AsyncClient(BaseClient["httpx.AsyncClient"]):
+class AsyncClient(BaseClient[httpx.AsyncClient]):
     """The client for asyncio: the methods and options of `Client`, awaited.
 
     It serves one event loop at a time, of asyncio or uvloop, and moves to a new loop when the last
@@ -137,12 +130,7 @@ class AsyncClient(BaseClient["httpx.AsyncClient"]):
         """The client itself."""
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close the connections."""
         await self.close()
 
@@ -167,10 +155,6 @@ class AsyncClient(BaseClient["httpx.AsyncClient"]):
 
         A stream is this one asynchronous generator, with no other inside: an event loop that shuts
         down closes all generators at once, and would find an inner one already being closed.
-
-        Args:
-            call: the call that the batches belong to.
-            feed: submits them, in a task of its own.
         """
         self._renew_after_fork()
         self._bind_to_loop()

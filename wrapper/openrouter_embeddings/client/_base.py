@@ -1,28 +1,24 @@
 """What `Client` and `AsyncClient` share: everything but the lines that wait."""
 
-from __future__ import annotations
-
 import os
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from collections.abc import Callable
+from typing import Any, Generic, NoReturn, Self, TypeVar, Unpack
 
 from openrouter_embeddings._secret import Secret
-from openrouter_embeddings.core.options import EmbedOptions, check_option_names, merge_options
+from openrouter_embeddings.core.options import (
+    EmbedOptions,
+    Options,
+    check_option_names,
+    merge_options,
+)
 from openrouter_embeddings.core.splitting import ModelLimits
 from openrouter_embeddings.errors import InputError
 from openrouter_embeddings.transport import BASE_URL
 
-from ._call import CallState
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Self, Unpack
-
-    from openrouter_embeddings.core.options import Options
-
-    from ._call import SharedBudget
+from ._call import CallState, SharedBudget
 
 # Seconds that requests in flight, which will be billed, may take after another one has failed.
 GRACE_PERIOD = 5.0

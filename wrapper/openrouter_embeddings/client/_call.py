@@ -340,11 +340,9 @@ class RequestState:
         self._has_response = True
         try:
             decoded = decode(reply, self._piece, self.call.options.dimensions)
-        except ResponseError as error:
-            self._count(error.usage, refused=len(self._piece.items))
-            raise
         except EmbeddingsError as error:
-            self._count(error.usage)
+            refused = len(self._piece.items) if isinstance(error, ResponseError) else 0
+            self._count(error.usage, refused=refused)
             raise
         refused = len(decoded.error.inputs) if decoded.error else 0
         self._count(decoded.served.usage, refused=refused)

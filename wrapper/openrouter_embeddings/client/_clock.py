@@ -1,14 +1,9 @@
 """The clock of both clients."""
 
-from __future__ import annotations
-
 import asyncio
 import math
+import threading
 import time
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import threading
 
 
 class Clock:

@@ -1,19 +1,24 @@
 """The blocking client."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections import deque
+from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self, Unpack
 
+import httpx
 import stamina
 
+from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.core.batching import Batch, Batcher
+from openrouter_embeddings.core.decode import Decoded
+from openrouter_embeddings.core.options import EmbedOptions
 from openrouter_embeddings.core.validate import InputValidator, validate_inputs, validate_stream
 from openrouter_embeddings.errors import EmbeddingsError
+from openrouter_embeddings.inputs import EmbedInput, EmbedInputs
 from openrouter_embeddings.media import load_content
+from openrouter_embeddings.result import EmbeddingResult
 from openrouter_embeddings.transport import Transport
 
 from . import _base, _clock
@@ -22,24 +27,11 @@ from ._call import CallState, RequestState, sleep_with
 from ._throttle import Throttle
 from .workers import WorkerFuture, Workers
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from types import TracebackType
-    from typing import Self, Unpack
-
-    import httpx
-
-    from openrouter_embeddings._secret import Secret
-    from openrouter_embeddings.core.decode import Decoded
-    from openrouter_embeddings.core.options import EmbedOptions
-    from openrouter_embeddings.inputs import EmbedInput, EmbedInputs
-    from openrouter_embeddings.result import EmbeddingResult
-
 MAX_READ_TIME = 0.01  # seconds to read more inputs while a finished part waits
 _END: Any = object()
 
 
-class Client(BaseClient["httpx.Client"]):
+class Client(BaseClient[httpx.Client]):
     """A blocking client for OpenRouter's embeddings API.
 
     It embeds text, tokens, images, audio, video and files. Threads can share one client. After a
@@ -165,12 +157,7 @@ class Client(BaseClient["httpx.Client"]):
         """The client itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the connections."""
         self.close()
 
@@ -198,9 +185,7 @@ class Client(BaseClient["httpx.Client"]):
     ) -> Iterator[EmbeddingResult]:
         """Embed batches with up to `concurrency` requests at a time; yield the parts in order.
 
-        Args:
-            call: the call they belong to.
-            batches: the batches, and None for each input that has not completed one.
+        `batches` has None for each input that has not completed one.
         """
         workers: Workers[EmbeddingResult] = Workers(call.options.concurrency)
         pending: deque[WorkerFuture[EmbeddingResult]] = deque()
@@ -241,7 +226,6 @@ class Client(BaseClient["httpx.Client"]):
         return True
 
     def _abort(self, workers: Workers[EmbeddingResult]) -> None:
-        """Abort the requests in flight."""
         self._transport.abort(workers.join(0))
         if not self._throttle.is_locked_by_this_thread():  # the workers need the lock to end
             workers.join(_base.GRACE_PERIOD)

@@ -5,29 +5,23 @@ the others. Whoever changes the queue also starts every request that may start n
 request can overtake one that was told to start.
 """
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 import math
 import random
 import threading
 from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Self
 
 from openrouter_embeddings.core.limiter import Limiter
 from openrouter_embeddings.core.retry_policy import is_overload, pause
 from openrouter_embeddings.errors import EmbeddingsError, RateLimitError, ResponseError
 
 from . import _clock
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from typing import Self
-
-    from ._call import RequestState
+from ._call import RequestState
 
 # Clients that were told to wait equally long should not all come back at the same time.
 _JITTER = 0.1
@@ -87,7 +81,7 @@ class _ModelQueue:
 
 
 class _RequestQueue:
-    """The queue of both throttles. The blocking one holds a lock around every call.
+    """The queue of both throttles. `Throttle` holds its lock around every call.
 
     Ctrl-C may interrupt any method between two steps, even in a thread that is starting another
     thread's request. Therefore the requests in flight are a set: adding or removing a waiter is one
@@ -103,9 +97,10 @@ class _RequestQueue:
         """The limiter of a model."""
         return self._model(model).limiter
 
-    def limiters(self) -> dict[str, Limiter]:
-        """Copies of all limiters, for a queue without requests in flight."""
-        return {model: replace(queue.limiter, in_flight=0) for model, queue in self._models.items()}
+    def renewed(self) -> Self:
+        """A throttle for another event loop or process, with these limits and an empty queue."""
+        limiters = {model: replace(one.limiter, in_flight=0) for model, one in self._models.items()}
+        return type(self)(self.concurrency, limiters)
 
     def _model(self, model: str) -> _ModelQueue:
         if model not in self._models:
@@ -113,7 +108,6 @@ class _RequestQueue:
         return self._models[model]
 
     def add(self, waiter: _Waiter) -> None:
-        """Put a waiter at the end."""
         waiter.number = next(self._numbers)
         self._model(waiter.request.call.options.model).waiting[waiter] = None
         self.start_ready()
@@ -187,16 +181,7 @@ class _RequestQueue:
             limiter.overloaded(now, started_at, wait)
 
 
-class _BaseThrottle:
-    def __init__(self, concurrency: int, limiters: dict[str, Limiter] | None = None) -> None:
-        self._queue = _RequestQueue(concurrency, limiters)
-
-    def renewed(self) -> Self:
-        """A throttle for another event loop or process, with these limits and an empty queue."""
-        return type(self)(self._queue.concurrency, self._queue.limiters())
-
-
-class Throttle(_BaseThrottle):
+class Throttle(_RequestQueue):
     """The throttle for threads.
 
     Attributes:
@@ -211,7 +196,7 @@ class Throttle(_BaseThrottle):
     def limiter(self, model: str) -> Limiter:
         """The limiter of a model."""
         with self.lock:
-            return self._queue.limiter(model)
+            return super().limiter(model)
 
     def is_locked_by_this_thread(self) -> bool:
         """Whether this thread holds the lock.
@@ -229,7 +214,7 @@ class Throttle(_BaseThrottle):
         outcome: BaseException | None = None
         try:
             with self.lock:
-                self._queue.add(waiter)
+                self.add(waiter)
             while waiter.started_at is None:
                 wait, remaining = waiter.times()
                 if math.isfinite(wait):
@@ -238,7 +223,7 @@ class Throttle(_BaseThrottle):
                     wakeup.wait(remaining if math.isfinite(remaining) else None)
                 wakeup.clear()
                 with self.lock:
-                    self._queue.start_ready()
+                    self.start_ready()
             yield request.timeout()
         except BaseException as error:
             outcome = error
@@ -252,15 +237,15 @@ class Throttle(_BaseThrottle):
 
     def _remove(self, waiter: _Waiter, outcome: BaseException | None) -> None:
         with self.lock:
-            self._queue.remove(waiter, outcome)
+            self.remove(waiter, outcome)
 
     def wake_all(self) -> None:
         """Let every waiter check whether its call has ended."""
         with self.lock:
-            self._queue.wake_all()
+            super().wake_all()
 
 
-class AsyncThrottle(_BaseThrottle):
+class AsyncThrottle(_RequestQueue):
     """The throttle for tasks."""
 
     @asynccontextmanager
@@ -269,7 +254,7 @@ class AsyncThrottle(_BaseThrottle):
         request.check_can_start(0.0)
         wakeup = asyncio.Event()
         waiter = _Waiter(request, wakeup)
-        self._queue.add(waiter)
+        self.add(waiter)
         outcome: BaseException | None = None
         try:
             while waiter.started_at is None:
@@ -279,14 +264,10 @@ class AsyncThrottle(_BaseThrottle):
                 else:
                     await _clock.wait(wakeup, remaining)
                 wakeup.clear()
-                self._queue.start_ready()
+                self.start_ready()
             yield request.timeout()
         except BaseException as error:
             outcome = error
             raise
         finally:
-            self._queue.remove(waiter, outcome)
-
-    def wake_all(self) -> None:
-        """Let every waiter check whether its call has ended."""
-        self._queue.wake_all()
+            self.remove(waiter, outcome)

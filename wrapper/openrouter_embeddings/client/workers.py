@@ -1,20 +1,15 @@
 """Daemon threads that run a call's requests and never keep the interpreter from exiting."""
 
-from __future__ import annotations
-
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import Context, copy_context
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import Any, Generic, TypeAlias, TypeVar
 
 T = TypeVar("T")
-_Work: TypeAlias = "tuple[WorkerFuture[Any], Context, Callable[..., Any], tuple[Any, ...]]"
 
 
 class WorkerFuture(Future[T]):
@@ -25,6 +20,9 @@ class WorkerFuture(Future[T]):
     """
 
     has_ended = False
+
+
+_Work: TypeAlias = tuple[WorkerFuture[Any], Context, Callable[..., Any], tuple[Any, ...]]
 
 
 class Workers(Generic[T]):

@@ -4,17 +4,10 @@ A batch is limited by the number of its inputs and by their bytes, because provi
 API documents no limits; the one for text stays below what providers document.
 """
 
-from __future__ import annotations
-
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from openrouter_embeddings.inputs import RawPart
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from openrouter_embeddings.inputs import Loaded, LoadedMedia, LoadedPart
+from openrouter_embeddings.inputs import Loaded, LoadedMedia, LoadedPart, RawPart
 
 # Providers limit a request to 300,000 tokens or less; half a megabyte of text stays below that.
 MAX_TEXT_BYTES = 512 * 1024
@@ -37,11 +30,11 @@ class Batch:
     positions: Sequence[int]
     items: Sequence[Loaded]
 
-    def slice(self, start: int, stop: int) -> Batch:
+    def slice(self, start: int, stop: int) -> "Batch":
         """The inputs in rows `start` to `stop` of this batch, as with a list."""
         return Batch(self.positions[start:stop], self.items[start:stop])
 
-    def select(self, rows: Sequence[int]) -> Batch:
+    def select(self, rows: Sequence[int]) -> "Batch":
         """The inputs in these rows of this batch."""
         return Batch([self.positions[row] for row in rows], [self.items[row] for row in rows])
 

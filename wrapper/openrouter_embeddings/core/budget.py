@@ -4,16 +4,11 @@ The price of a token depends on the provider that serves the request, so it is l
 `usage.cost` of responses.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from openrouter_embeddings.result import EXACT
-
-if TYPE_CHECKING:
-    from openrouter_embeddings.result import Usage
+from openrouter_embeddings.result import EXACT, Usage
 
 
 @dataclass

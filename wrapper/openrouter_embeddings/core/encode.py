@@ -4,21 +4,15 @@ Requests are plain dicts. The generated classes are not used, because another ed
 specification may rename them or lack a field.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import orjson
 import pybase64
 
-from openrouter_embeddings.inputs import RawPart
+from openrouter_embeddings.inputs import Loaded, LoadedMedia, LoadedPart, RawPart
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from openrouter_embeddings.inputs import Loaded, LoadedMedia, LoadedPart
-
-    from .batching import Batch
+from .batching import Batch
 
 
 def encode(fields: Mapping[str, Any], batch: Batch) -> bytes:

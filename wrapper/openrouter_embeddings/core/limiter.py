@@ -11,8 +11,6 @@ refused significantly more often than a slower one, or if more than a quarter is
 The limiter has no clock: the caller passes the time.
 """
 
-from __future__ import annotations
-
 import math
 from collections import deque
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ A call's options override its client's defaults; both reject unknown names. Fiel
 has not set are left out of the request, because servers reject them as null.
 """
 
-from __future__ import annotations
-
 import math
 import operator
 from collections.abc import Callable, Iterable, Mapping

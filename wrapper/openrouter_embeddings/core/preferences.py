@@ -5,17 +5,14 @@ reach. The annotations of the generated `ProviderPreferences`, and so the editio
 specification that the package was generated from, decide which keys and values are valid.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from functools import cache
 from numbers import Integral, Number
 from typing import (
-    TYPE_CHECKING,
     Any,
     Literal,
     TypeAlias,
@@ -33,9 +30,6 @@ from openrouter_embeddings_api.types import Unset
 from openrouter_embeddings.errors import InputError
 
 from .plain_json import plain_json
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = [
     "CheckedPreferences",

@@ -4,13 +4,11 @@ Statuses follow the API's specification, `Retry-After` follows RFC 9110. How pro
 limits on inputs, bytes and tokens is not specified: the patterns are from real error messages.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from openrouter_embeddings.errors import (
     APIConnectionError,
@@ -34,8 +32,7 @@ from openrouter_embeddings.errors import (
     ServiceUnavailableError,
 )
 
-if TYPE_CHECKING:
-    from .wire import Reply
+from .wire import Reply
 
 RETRYABLE = frozenset({408, 429, 500, 502, 503, 504, *range(520, 525), 529})
 _GATEWAY_GAVE_UP = frozenset({408, 504, 520, 524})

@@ -5,8 +5,6 @@ converted without importing those libraries. An InputError names the position of
 input and says what is expected. What the API accepts follows its specification.
 """
 
-from __future__ import annotations
-
 import math
 import operator
 from array import array

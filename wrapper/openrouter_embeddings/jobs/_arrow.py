@@ -1,16 +1,12 @@
 """Arrow schemas and values: brought to plain types, merged, and converted to Python."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from openrouter_embeddings._extras import need
 from openrouter_embeddings.errors import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
 
 
 class InvalidText(bytes):

@@ -1,37 +1,27 @@
 """Embeds the inputs that a job lacks, and saves each response before sending more requests."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from openrouter_embeddings.client import Client
 from openrouter_embeddings.client.job_session import JobSession, resolve_options
 from openrouter_embeddings.client.workers import WorkerFuture
 from openrouter_embeddings.core.batching import MAX_TEXT_BYTES
 from openrouter_embeddings.core.budget import Budget
+from openrouter_embeddings.core.options import EmbedOptions
 from openrouter_embeddings.errors import EmbeddingsError
-from openrouter_embeddings.result import Usage
+from openrouter_embeddings.result import EmbeddingResult, Usage
 
-from ._progress import INTERVAL, Progress
-from ._rows import EMPTY_INPUTS
+from ._progress import INTERVAL, Progress, ProgressReporter
+from ._rows import EMPTY_INPUTS, Row
 from ._spec import JobError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from openrouter_embeddings.client import Client
-    from openrouter_embeddings.core.options import EmbedOptions
-    from openrouter_embeddings.result import EmbeddingResult
-
-    from ._progress import ProgressReporter
-    from ._rows import Row
-    from ._store import Store
+from ._store import Store
 
 _SERVED_BY = ("models", "providers")
 _MAX_IMAGE_BYTES = 4 << 20  # in a request; several requests are in memory, in several forms each

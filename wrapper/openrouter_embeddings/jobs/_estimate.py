@@ -1,35 +1,25 @@
 """Estimates what a job will cost and how long it will take."""
 
-from __future__ import annotations
-
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from itertools import islice
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, Unpack
 
+from openrouter_embeddings.client import Client
 from openrouter_embeddings.client.job_session import resolve_options
 from openrouter_embeddings.client.workers import Workers
 from openrouter_embeddings.core.options import EmbedOptions, check_option_names, merge_options
 from openrouter_embeddings.errors import InputError
+from openrouter_embeddings.result import Usage
 
 from ._formats import target_columns, target_format
-from ._sources import open_source
+from ._rows import Row
+from ._sources import Source, open_source
 from ._spec import InputSpec, client_or_default, sidecar_paths
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from os import PathLike
-    from typing import Unpack
-
-    from openrouter_embeddings.client import Client
-    from openrouter_embeddings.result import Usage
-
-    from ._rows import Row
-    from ._sources import Source
-
 
 T = TypeVar("T", int, float)
 
@@ -175,7 +165,7 @@ def _with_sample(
     counted: Estimate,
     client: Client,
     options: EmbedOptions,
-    strata: list[Stratum],
+    strata: "list[Stratum]",
     *,
     by_size: bool,
 ) -> Estimate:
@@ -183,7 +173,7 @@ def _with_sample(
     concurrency = resolve_options(client, options).concurrency
     sampled = _embed_each(client, options, [row for one in strata for row in one.rows], concurrency)
     usages = [usage for usage, _ in sampled]
-    tokens = _extrapolate_sample(strata, [usage.prompt_tokens for usage in usages], by_size=by_size)
+    tokens = extrapolated(strata, [usage.prompt_tokens for usage in usages], by_size=by_size)
     found = replace(
         counted, tokens=round(tokens.about), tokens_range=(round(tokens.low), round(tokens.high))
     )
@@ -191,7 +181,7 @@ def _with_sample(
     if None not in costs:
         total = sum((usage.cost or Decimal(0) for usage in usages), Decimal(0))
         costs_of = [float(usage.cost or 0) for usage in usages]
-        cost = _extrapolate_sample(strata, costs_of, by_size=by_size)
+        cost = extrapolated(strata, costs_of, by_size=by_size)
         shares = [Decimal(f"{one / float(total or 1):.6g}") for one in cost]
         low, about, high = (total * share for share in shares)
         found = replace(found, cost=about, cost_range=(low, high))
@@ -202,17 +192,6 @@ def _with_sample(
     in_flight = min(concurrency, counted.requests)
     seconds_range = (counted.requests * quick / in_flight, inputs * slow / in_flight)
     return replace(found, seconds_range=seconds_range)
-
-
-def _extrapolate_sample(
-    strata: list[Stratum], values: Sequence[float], *, by_size: bool
-) -> Range[float]:
-    left = iter(values)
-    measured = []
-    for one in strata:
-        sizes = [row.size for row in one.rows]
-        measured.append(Measured(one.count, one.size, sizes, [*islice(left, len(sizes))]))
-    return extrapolated(measured, by_size=by_size)
 
 
 def _embed_each(
@@ -277,17 +256,9 @@ class Sample:
         ]
 
 
-@dataclass(frozen=True)
-class Measured:
-    """The count and bytes of a stratum; the bytes, and tokens or credits, of each sampled input."""
-
-    count: int
-    size: int
-    sizes: Sequence[int]
-    values: Sequence[float]
-
-
-def extrapolated(strata: Sequence[Measured], *, by_size: bool) -> Range[float]:
+def extrapolated(
+    strata: Sequence[Stratum], values: Sequence[float], *, by_size: bool
+) -> Range[float]:
     """What all inputs take: the sum over the strata, each extrapolated from its own sample.
 
     The range assumes that every input takes as little, or as much, as the extreme one of its
@@ -295,28 +266,36 @@ def extrapolated(strata: Sequence[Measured], *, by_size: bool) -> Range[float]:
 
     Args:
         strata: all strata.
+        values: the tokens, or the credits, of each sampled input, in the order of the strata.
         by_size: whether longer inputs take more, until the model truncates them.
     """
-    cap = _cap(strata) if by_size else None
-    parts = [_part(one, cap, by_size=by_size) for one in strata]
+    left = iter(values)
+    samples = [[(row.size, next(left)) for row in one.rows] for one in strata]
+    cap = _cap([pair for sample in samples for pair in sample]) if by_size else None
+    parts = [
+        _part(one, sample, cap, by_size=by_size)
+        for one, sample in zip(strata, samples, strict=True)
+    ]
     return Range(*(sum(part[n] for part in parts) for n in range(3)))
 
 
-def _part(stratum: Measured, cap: float | None, *, by_size: bool) -> Range[float]:
-    count, sizes, values = stratum.count, stratum.sizes, stratum.values
+def _part(
+    stratum: Stratum, sample: list[tuple[int, float]], cap: float | None, *, by_size: bool
+) -> Range[float]:
+    sizes, values = zip(*sample, strict=True)
+    others = stratum.count - len(sizes)
     known = sum(values)
     by_count = not by_size or cap in values
     weights = [1] * len(sizes) if by_count else sizes
-    rest = count - len(sizes) if by_count else stratum.size - sum(sizes)
+    rest = others if by_count else stratum.size - sum(sizes)
     rates = [value / weight for value, weight in zip(values, weights, strict=True)]
-    most = known + (count - len(sizes)) * cap if cap is not None else float("inf")
+    most = known + others * cap if cap is not None else float("inf")
     about = known + rest * known / sum(weights)
     return Range(known + rest * min(rates), min(about, most), min(known + rest * max(rates), most))
 
 
-def _cap(strata: Iterable[Measured]) -> float | None:
+def _cap(pairs: list[tuple[int, float]]) -> float | None:
     """What truncated inputs take: different lengths take the same, and none more; None without."""
-    pairs = [pair for one in strata for pair in zip(one.sizes, one.values, strict=True)]
     most = max(value for _, value in pairs)
     longest = [size for size, value in pairs if value == most]
     return most if max(longest) > 1.2 * min(longest) else None

@@ -1,16 +1,11 @@
 """The progress and the report of a job."""
 
-from __future__ import annotations
-
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from openrouter_embeddings.result import Usage
+from openrouter_embeddings.result import Usage
 
 INTERVAL = 0.5  # seconds between two progress reports
 

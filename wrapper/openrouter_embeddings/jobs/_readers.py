@@ -104,7 +104,7 @@ class Csv(Tables):
         for path in paths:
             with _naming(path):
                 names = opened([path], {}).schema.names
-                schemas.append((path, _texts(pa, names)))
+                schemas.append((path, pa.schema([(name, pa.string()) for name in names])))
                 merged_schema([schemas[0], schemas[-1]])
                 rows = opened([path], dict.fromkeys(names, pa.string()))
                 self.total += sum(batch.num_rows for batch in rows.to_batches(**_READING))
@@ -252,10 +252,6 @@ def _explained(error: Exception) -> str:
 
 def _column(pa: Any, name: str, texts: list[str]) -> pa.RecordBatch:
     return pa.record_batch([pa.array(texts, pa.string())], [name])
-
-
-def _texts(pa: Any, names: list[str]) -> pa.Schema:
-    return pa.schema([(name, pa.string()) for name in names])
 
 
 def _valid_delimiter(delimiter: str) -> str:

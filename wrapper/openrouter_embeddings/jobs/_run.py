@@ -1,27 +1,29 @@
 """Runs a job: opens the source, embeds what is missing, and writes the target."""
 
-from __future__ import annotations
-
 import hashlib
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from itertools import islice
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 import orjson
 
 from openrouter_embeddings._version import __version__
+from openrouter_embeddings.client import Client
 from openrouter_embeddings.client.job_session import resolve_options
 from openrouter_embeddings.core.options import EmbedOptions, check_option_names, merge_options
 from openrouter_embeddings.errors import InputError
-from openrouter_embeddings.local.contract import contract
+from openrouter_embeddings.local.contract import shipped
 from openrouter_embeddings.result import Usage
 
 from ._embed import Embedding
 from ._formats import target_format, vector_blocks
 from ._progress import JobReport, Progress, ProgressReporter
-from ._sources import open_source
+from ._rows import Reader, Row
+from ._sources import Source, open_source
 from ._spec import (
     InputSpec,
     JobError,
@@ -35,16 +37,6 @@ from ._spec import (
 )
 from ._store import Store
 from ._write import TargetWriter
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from os import PathLike
-    from typing import Unpack
-
-    from openrouter_embeddings.client import Client
-
-    from ._rows import Reader, Row
-    from ._sources import Source
 
 _COPIED_ROWS = 8192  # of a target, copied to the store in one transaction
 _COPYING = "taking over"  # the fact that is set while a target is copied
@@ -242,7 +234,7 @@ def _provenance(
                 "(--retry-errors) to send the same inputs again"
             )
         found = dimensions
-    document = contract()
+    document = shipped().document
     digest = hashlib.blake2b(orjson.dumps(document), digest_size=8).hexdigest()
     return Provenance(
         parameters=parameters,

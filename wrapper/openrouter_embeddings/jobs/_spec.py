@@ -1,25 +1,18 @@
 """What a job is: its input, its parameters, its provenance, its files, and its errors."""
 
-from __future__ import annotations
-
 import re
-from contextlib import nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, fields
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import orjson
 
 from openrouter_embeddings.client import Client
+from openrouter_embeddings.core.options import Options
 from openrouter_embeddings.errors import EmbeddingsError, InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from contextlib import AbstractContextManager
-    from os import PathLike
-    from typing import Self
-
-    from openrouter_embeddings.core.options import Options
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 _SPACE = ("model", "input_type", "provider", "asked_dimensions", "extra_body")

@@ -1,23 +1,19 @@
 """The SQLite file that keeps the vectors of a job; a cache is such a file that jobs share."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
 import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import stamina
 
 from ._spec import JobError, JobLockedError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
 T = TypeVar("T")
 
@@ -128,10 +124,8 @@ class Store:
 
     def _open(self) -> None:
         run = self._database.execute
-        if not self._shared:
-            run(
-                "PRAGMA locking_mode = EXCLUSIVE"
-            )  # the system releases it if the process is killed
+        if not self._shared:  # the system releases the lock if the process is killed
+            run("PRAGMA locking_mode = EXCLUSIVE")
         run("PRAGMA journal_mode = WAL")
         run("PRAGMA synchronous = FULL")
         run("PRAGMA cell_size_check = ON")

@@ -1,11 +1,11 @@
 """Writes the target and the errors file of a job."""
 
-from __future__ import annotations
-
 import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import orjson
@@ -14,19 +14,11 @@ from openrouter_embeddings._extras import need
 from openrouter_embeddings.errors import InputError
 
 from ._arrow import python_values
-from ._formats import target_columns, target_format
-from ._spec import JobError, errors_file, part_file
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-    from typing import BinaryIO
-
-    from ._formats import Target
-    from ._rows import Reader, Row
-    from ._sources import Source
-    from ._spec import Provenance
-    from ._store import Store
+from ._formats import Target, target_columns, target_format
+from ._rows import Reader, Row
+from ._sources import Source
+from ._spec import JobError, Provenance, errors_file, part_file
+from ._store import Store
 
 _CHANGED = (
     "the source has changed while the job read it; restore it, or run the job again to see what "

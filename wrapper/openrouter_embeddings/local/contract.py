@@ -1,7 +1,5 @@
 """The contract that the stand-in follows: `POST /embeddings` of an OpenAPI document, as data."""
 
-from __future__ import annotations
-
 import json
 from functools import cache
 from importlib.resources import files
@@ -79,13 +77,3 @@ def shipped() -> Contract:
     """The contract that ships with the generated client."""
     text = files("openrouter_embeddings_api").joinpath("contract.json").read_text("utf-8")
     return Contract(json.loads(text))
-
-
-def contract() -> dict[str, Any]:
-    """The OpenAPI document of the shipped contract."""
-    return shipped().document
-
-
-def operation() -> dict[str, Any]:
-    """`POST /embeddings` of the shipped contract."""
-    return shipped().operation

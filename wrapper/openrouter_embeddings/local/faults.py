@@ -20,27 +20,21 @@ first one in the script wins.
     at_most = 64
 """
 
-from __future__ import annotations
-
 import random
 import threading
 import tomllib
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING
+from typing import Self
 
 import orjson
 
+from .contract import Contract
 from .fault_kinds import FAULT_KINDS, KINDS, Bucket, Fault, FaultedReply, LimitedRequest
-from .models import MODELS
+from .models import MODELS, Model
 from .reply import LocalReply, Refusal
 from .respond import error_reply, respond
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from .contract import Contract
-    from .models import Model
 
 __all__ = ["Bill", "Fault", "Faults"]
 
@@ -79,7 +73,7 @@ class Faults:
     _buckets: dict[int, tuple[Fault, Bucket]] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def from_toml(cls, text: str) -> Faults:
+    def from_toml(cls, text: str) -> Self:
         """Parse a script. Raises ValueError for one that is not valid."""
         script = tomllib.loads(text)
         options = {f.name for f in fields(Fault)}

@@ -5,20 +5,15 @@ in a test, and https://openrouter.ai/docs/api/api-reference/embeddings/list-all-
 That page documents no 401, so the stand-in requires no key.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import parse_qs
 
 import orjson
 
+from .models import Model
 from .reply import LocalReply, Refusal
 from .respond import PRICE, error_reply
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from .models import Model
 
 _MODALITIES = ("text", "image", "audio", "video", "file")
 _MAX_LIMIT = 1000  # models in an answer

@@ -1,24 +1,17 @@
 """`POST /embeddings`: request bytes to a reply, without HTTP, clock, network or randomness."""
 
-from __future__ import annotations
-
 import hashlib
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 import pybase64
 
-from .contract import shipped
-from .models import MODELS, Unsupported, spelled
+from .contract import Contract, shipped
+from .models import MODELS, Embedded, Model, Unsupported, spelled
 from .models.parts import read_inputs
 from .reply import LocalReply, Refusal
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from .contract import Contract
-    from .models import Embedded, Model
 
 STATUS_HEADER = "x-local-status"
 STATUS_MODEL = "local/status-"
@@ -118,6 +111,11 @@ def _success(request: dict[str, Any], embedded: Embedded, body: bytes) -> dict[s
     tokens = sum(embedded.tokens.values())
     cost = round(tokens * PRICE, 12)
     usage: dict[str, Any] = {"prompt_tokens": tokens, "total_tokens": tokens, "cost": cost}
+    cost_details = {
+        "upstream_inference_cost": cost,
+        "upstream_inference_prompt_cost": cost,
+        "upstream_inference_completions_cost": 0,
+    }
     if len(embedded.tokens) > 1:  # the specification wants a breakdown for several modalities only
         usage["prompt_tokens_details"] = {
             f"{modality}_tokens": count for modality, count in sorted(embedded.tokens.items())
@@ -138,17 +136,9 @@ def _success(request: dict[str, Any], embedded: Embedded, body: bytes) -> dict[s
             for index, row in enumerate(embedded.vectors)
         ],
         "model": request["model"],
-        "usage": {**usage, "is_byok": False, "cost_details": _cost_details(cost)},
+        "usage": {**usage, "is_byok": False, "cost_details": cost_details},
         "provider": _PROVIDER,
         "id": f"gen-emb-{hashlib.sha256(body).hexdigest()[:20]}",
-    }
-
-
-def _cost_details(cost: float) -> dict[str, float]:
-    return {
-        "upstream_inference_cost": cost,
-        "upstream_inference_prompt_cost": cost,
-        "upstream_inference_completions_cost": 0,
     }
 
 

@@ -1,15 +1,11 @@
 """The schemas of an OpenAPI document: follow references, complete values, make sample values."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 from urllib.parse import unquote
 
 from openrouter_embeddings._extras import need
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _MAX_DEPTH = 24  # ends the recursion of a schema that requires itself
 _CHOICES = "$choices"  # key in a flattened schema: the alternatives of every `anyOf` and `oneOf`

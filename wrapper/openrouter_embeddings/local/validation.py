@@ -1,7 +1,5 @@
 """Whether a request keeps the contract, and if not, which field breaks it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from .reply import Refusal

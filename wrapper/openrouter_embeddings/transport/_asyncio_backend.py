@@ -5,22 +5,18 @@ of all CPU time at 32 concurrent requests. `AsyncTransport` bounds an attempt as
 connecting needs a timeout here.
 """
 
-from __future__ import annotations
-
 import asyncio
 import socket
+import ssl
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 import httpcore
 from aiohappyeyeballs import start_connection
 
 from ._stream_state import KeepAlive, ResponseTimes, WriteBuffer
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Iterable
 
 _MAX_UNREAD = 1 << 20  # bytes; reading pauses above
 
@@ -103,7 +99,7 @@ class _Stream(httpcore.AsyncNetworkStream):
         self,
         transport: asyncio.Transport,
         protocol: _Protocol,
-        backend: Backend,
+        backend: "Backend",
         sock: socket.socket,
     ) -> None:
         self._backend = backend

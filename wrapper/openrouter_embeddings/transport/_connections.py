@@ -5,34 +5,29 @@ hooks and other things that this API does not need, and because that pool checks
 for every request. A caller who needs them passes an httpx client.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
+import ssl
 import threading
 import time
 import urllib.request
 import zlib
 from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import httpcore
 import httpx
 
+from openrouter_embeddings._secret import Secret
 from openrouter_embeddings._version import __version__
 from openrouter_embeddings.errors import InputError, ResponseError
 
 from . import _asyncio_backend
 from ._stream_state import ReusedConnectionError
 from ._sync_backend import CONNECT_TIMEOUT, Backend
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
-
-    from openrouter_embeddings._secret import Secret
 
 HEADERS = {
     "Content-Type": "application/json",
@@ -47,8 +42,8 @@ _INFLATED_CHUNK = 1 << 16  # bytes
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
 # status, headers and body; the body is read from the connection as it is iterated
-Response: TypeAlias = "tuple[int, Iterable[tuple[bytes, bytes]], Iterator[bytes]]"
-AsyncResponse: TypeAlias = "tuple[int, Iterable[tuple[bytes, bytes]], AsyncIterator[bytes]]"
+Response: TypeAlias = tuple[int, Iterable[tuple[bytes, bytes]], Iterator[bytes]]
+AsyncResponse: TypeAlias = tuple[int, Iterable[tuple[bytes, bytes]], AsyncIterator[bytes]]
 C = TypeVar("C", bound=httpcore.ConnectionInterface | httpcore.AsyncConnectionInterface)
 
 
@@ -56,8 +51,7 @@ class _BaseConnections(Generic[C]):
     """The idle connections, and the request that is sent on each.
 
     Args:
-        url: of every request.
-        key: sent with every request.
+        url, key: of every request.
         pool: httpcore's, which only creates the connections.
         options: that pool's settings.
     """

@@ -1,28 +1,21 @@
 """Requests through the caller's own httpx client, or through the in-process stand-in's."""
 
-from __future__ import annotations
-
 import asyncio
 import copy
 import os
 import time
 import weakref
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import httpx
 
+from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.errors import APIConnectionError, ResponseError
 
-from ._connections import HEADERS, Decompressor
+from ._connections import HEADERS, AsyncResponse, Decompressor, Response
 from ._sync_backend import CONNECT_TIMEOUT
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Generator, Iterator
-
-    from openrouter_embeddings._secret import Secret
-
-    from ._connections import AsyncResponse, Response
 
 MAX_ERROR_BODY = 1 << 20  # bytes
 ERROR_BODY_TIMEOUT = 5.0  # seconds; the status of an error matters more than its body

@@ -3,16 +3,12 @@
 They log the headers and the reason phrase of a response, and a server may echo the key there.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from openrouter_embeddings._secret import Secret
+from openrouter_embeddings._secret import Secret
 
 _keys: weakref.WeakSet[Secret] = weakref.WeakSet()
 _lock = threading.RLock()

@@ -1,16 +1,18 @@
 """Sends one request and returns its response, for threads and for asyncio."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 import time
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import ClassVar, Generic, TypeVar
 
 import httpcore
 import httpx
 
+from openrouter_embeddings._secret import Secret
+from openrouter_embeddings.core.streaming import ExtractedVectors, StreamDecoder
 from openrouter_embeddings.core.wire import Reply
 from openrouter_embeddings.errors import (
     APIConnectionError,
@@ -21,21 +23,12 @@ from openrouter_embeddings.errors import (
 )
 
 from . import _httpx_client
-from ._connections import AsyncConnections, Connections
+from ._connections import AsyncConnections, AsyncResponse, Connections, Response
 from ._httpx_client import ERROR_BODY_TIMEOUT, MAX_ERROR_BODY
 from ._log_redaction import redact_logs
 from ._signal_handlers import raised_by_handler, unmask
 from ._sync_backend import abort_attempts, begin_attempt, end_attempt, shorten_attempt
 from ._url import parse_base_url
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
-    from contextlib import AbstractAsyncContextManager, AbstractContextManager
-
-    from openrouter_embeddings._secret import Secret
-    from openrouter_embeddings.core.streaming import ExtractedVectors, StreamDecoder
-
-    from ._connections import AsyncResponse, Response
 
 _CHUNKS_PER_TURN = 256
 _NETWORK_ERRORS = (
@@ -68,12 +61,6 @@ def _never() -> bool:
 
 class _BaseTransport(ABC, Generic[H]):
     """The endpoint, the key and the connections, and how every attempt ends.
-
-    Args:
-        base_url: where requests go.
-        key: sent with every request.
-        client: the caller's httpx client; None makes connections of our own.
-        allow_http: send the key over plain http to another machine.
 
     Attributes:
         make: makes the connections; None if the caller brought an httpx client.
@@ -139,12 +126,7 @@ class _BaseTransport(ABC, Generic[H]):
         return Reply(status, redacted, self._key.redact(body), time.time(), vectors)
 
     def _outcome(self, error: BaseException, timeout: float) -> Reply | BaseException:
-        """What an attempt that ended with this error comes to; an error has no traceback.
-
-        Args:
-            error: as caught.
-            timeout: the attempt's, in seconds.
-        """
+        """What an attempt that ended with this error comes to; an error has no traceback."""
         own = raised_by_handler(error)
         if own is None and isinstance(error, httpx.HTTPStatusError) and self._is_for_us(error):
             response = error.response
@@ -390,17 +372,6 @@ class AsyncTransport(_BaseTransport[httpx.AsyncClient | AsyncConnections]):
             self._http.close_after_loop()
 
 
-async def _feed(receiver: StreamDecoder | _ErrorBody, chunks: AsyncIterator[bytes]) -> None:
-    """Pass chunks to the receiver, and let other tasks run now and then."""
-    count = 0
-    async for chunk in chunks:
-        if receiver.add(chunk):
-            break
-        count += 1
-        if not count % _CHUNKS_PER_TURN:  # data that has arrived is read without awaiting
-            await asyncio.sleep(0)
-
-
 class _ErrorBody:
     """Collects the body of an error response, up to a limit; it may stay incomplete."""
 
@@ -415,5 +386,15 @@ class _ErrorBody:
         return self._remaining < 0
 
     def end(self) -> tuple[bytes, None]:
-        """The body."""
         return b"".join(self._chunks), None
+
+
+async def _feed(receiver: StreamDecoder | _ErrorBody, chunks: AsyncIterator[bytes]) -> None:
+    """Pass chunks to the receiver, and let other tasks run now and then."""
+    count = 0
+    async for chunk in chunks:
+        if receiver.add(chunk):
+            break
+        count += 1
+        if not count % _CHUNKS_PER_TURN:  # data that has arrived is read without awaiting
+            await asyncio.sleep(0)

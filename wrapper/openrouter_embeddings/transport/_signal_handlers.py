@@ -1,15 +1,11 @@
 """Tells exceptions that the caller's signal handlers raise from errors of a connection."""
 
-from __future__ import annotations
-
 import functools
 import signal
 import threading
 import traceback
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from types import CodeType
+from types import CodeType
+from typing import Any
 
 
 def raised_by_handler(error: BaseException) -> BaseException | None:

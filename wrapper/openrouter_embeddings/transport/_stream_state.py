@@ -1,7 +1,5 @@
 """State of one connection that the blocking and the asyncio stream both keep."""
 
-from __future__ import annotations
-
 import math
 import time
 

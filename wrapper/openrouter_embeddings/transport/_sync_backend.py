@@ -3,16 +3,15 @@
 httpcore's own timeouts start anew with every read.
 """
 
-from __future__ import annotations
-
 import os
 import socket
 import ssl
 import threading
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpcore
 
@@ -23,9 +22,6 @@ from httpcore._backends.sync import SyncStream
 from ._signal_handlers import unmask
 from ._stream_state import KeepAlive, ResponseTimes, WriteBuffer
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
 # httpcore reads 64 KB at a time, and handling a chunk costs more than reading it. A response of
 # usual size fits into this: each further read gives the interpreter to another thread.
 _READ_SIZE = 1 << 21
@@ -33,16 +29,17 @@ _TLS_RECORD = 1 << 14
 CONNECT_TIMEOUT = 15.0
 _ADDRESS_TIMEOUT = 2.0  # seconds for one address of a host that has more
 
-_current = threading.local()  # one thread sends a request and reads its response
-_lock = threading.RLock()  # the garbage collector may end a call in a thread that holds the lock
-_attempts: dict[int, _Attempt] = {}  # by thread
-
 
 @dataclass
 class _Attempt:
     deadline: float
     is_aborted: bool = False
     sock: socket.socket | None = None  # the one that the thread connects, reads or writes
+
+
+_current = threading.local()  # one thread sends a request and reads its response
+_lock = threading.RLock()  # the garbage collector may end a call in a thread that holds the lock
+_attempts: dict[int, _Attempt] = {}  # by thread
 
 
 def begin_attempt(timeout: float) -> float:

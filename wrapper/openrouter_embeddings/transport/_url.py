@@ -1,7 +1,5 @@
 """Checks the base URL, so that the API key is sent only where nobody else can read it."""
 
-from __future__ import annotations
-
 import ipaddress
 import re
 

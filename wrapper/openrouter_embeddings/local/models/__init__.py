@@ -1,17 +1,12 @@
 """The models behind the stand-in, by the names that requests use."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from .alias import Alias
 from .base import Embedded, Model, Unsupported, spelled
 from .hash import HashModel
 from .minilm import MiniLM
 from .visual import VisualModel
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["MODELS", "Embedded", "Model", "Unsupported", "spelled", "with_aliases"]
 

@@ -1,14 +1,9 @@
 """A model of the stand-in under the name of a model of the service."""
 
-from __future__ import annotations
+from collections.abc import Sequence
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from .base import Embedded, Model
-    from .parts import Part
+from .base import Embedded, Model
+from .parts import Part
 
 
 class Alias:

@@ -1,7 +1,5 @@
 """The inputs of a request in the form that models take: a list of parts for each input."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """WordPiece in lower case, the tokenizer of all-MiniLM-L6-v2; also counts tokens for `usage`."""
 
-from __future__ import annotations
-
 from functools import cache
 from pathlib import Path
 from typing import Any

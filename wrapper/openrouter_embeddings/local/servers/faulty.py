@@ -1,24 +1,20 @@
 """The stand-in on a socket with faults, also those below HTTP: resets, stalls, drips."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 import struct
 import time
 from contextlib import suppress
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from openrouter_embeddings._extras import need
 from openrouter_embeddings.local.fault_kinds import FaultedReply
+from openrouter_embeddings.local.faults import Faults
 from openrouter_embeddings.local.model_list import list_models
 from openrouter_embeddings.local.reply import LocalReply, Refusal
 from openrouter_embeddings.local.respond import MAX_BODY, error_reply
 from openrouter_embeddings.local.servers.asgi import PATHS
-
-if TYPE_CHECKING:
-    from openrouter_embeddings.local.faults import Faults
 
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: closing sends RST
 
@@ -75,9 +71,8 @@ class FaultyServer:
             elif isinstance(event, h11.Request):
                 head = event
             elif isinstance(event, h11.Data):
-                body += (
-                    event.data if len(body) <= MAX_BODY else b""
-                )  # read on, so that the client gets the 413
+                if len(body) <= MAX_BODY:  # read on, so that the client gets the 413
+                    body += event.data
             elif isinstance(event, h11.EndOfMessage) and head is not None:
                 headers = {name.decode(): value.decode("latin-1") for name, value in head.headers}
                 # h11 insists on sending an answer; `_deliver` sends the real one past it
@@ -91,12 +86,10 @@ class FaultyServer:
         self, method: str, target: str, headers: dict[str, str], body: bytes
     ) -> FaultedReply:
         path, _, query = target.partition("?")
-        if path not in PATHS:
-            return FaultedReply(error_reply(Refusal(404, "Not Found"), self._faults.contract))
-        if method != PATHS[path]:
-            return FaultedReply(
-                error_reply(Refusal(405, "Method Not Allowed"), self._faults.contract)
-            )
+        if method != PATHS.get(path):
+            status = HTTPStatus.METHOD_NOT_ALLOWED if path in PATHS else HTTPStatus.NOT_FOUND
+            refusal = Refusal(status.value, status.phrase)
+            return FaultedReply(error_reply(refusal, self._faults.contract))
         if method == "GET":
             return FaultedReply(list_models(self._faults.models, path, query))
         return await asyncio.to_thread(self._faults.play, body, headers, time.monotonic())

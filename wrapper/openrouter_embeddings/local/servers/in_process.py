@@ -1,25 +1,18 @@
 """The stand-in as an httpx transport: no socket, sync and async."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 import time
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
 import httpx
 
 from openrouter_embeddings._extras import need
-from openrouter_embeddings.local.fault_kinds import FaultedReply
+from openrouter_embeddings.local.fault_kinds import FaultedReply, Step
+from openrouter_embeddings.local.faults import Faults
 from openrouter_embeddings.local.model_list import list_models
 from openrouter_embeddings.local.models import MODELS
 from openrouter_embeddings.local.respond import respond
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-
-    from openrouter_embeddings.local.fault_kinds import Step
-    from openrouter_embeddings.local.faults import Faults
 
 _JSON = {"Content-Type": "application/json"}
 

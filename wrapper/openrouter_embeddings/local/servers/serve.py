@@ -1,22 +1,16 @@
 """The stand-in as a server on a socket."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from openrouter_embeddings._extras import need
+from openrouter_embeddings.local.faults import Faults
 from openrouter_embeddings.local.models import with_aliases
 from openrouter_embeddings.local.servers.asgi import PREFIX, make_app
 from openrouter_embeddings.local.servers.faulty import FaultyServer
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from openrouter_embeddings.local.faults import Faults
 
 
 def serve(
