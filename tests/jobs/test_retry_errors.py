@@ -177,14 +177,25 @@ def test_a_job_whose_options_were_refused_can_get_others(tmp_path: Path) -> None
 
 
 def test_the_command_line_offers_retry_errors(tmp_path: Path) -> None:
-    """It names the option if rows have no vector."""
+    """It names the option if the service refused a row."""
+    (tmp_path / "a.png").write_bytes(PNG)
+    images = ["a.png", "https://example.com/cat.png"]
+    pq.write_table(pa.table({"image": images}), tmp_path / "s.parquet")
+    options = ("-o", tmp_path / "t.npy", "--images=image", "--local", "--model=local/visual")
+    done = orembed("run", tmp_path / "s.parquet", *options)
+    assert "t.npy.errors.jsonl says why; to send refused inputs again" in done.stderr
+    assert "use --retry-errors\n" in done.stderr
+    done = orembed("run", tmp_path / "s.parquet", *options, "--retry-errors")
+    assert (done.returncode, "1 row has no vector" in done.stderr) == (0, True)
+
+
+def test_the_command_line_offers_no_retry_of_empty_rows(tmp_path: Path) -> None:
+    """It does not name the option if the service refused no row."""
     (tmp_path / "s.txt").write_text("a\n\n")
     options = ("-o", tmp_path / "t.npy", "--local", "--model", "local/hash")
     done = orembed("run", tmp_path / "s.txt", *options)
-    assert "t.npy.errors.jsonl says why; to try again" in done.stderr
-    assert "use --retry-errors\n" in done.stderr
-    done = orembed("run", tmp_path / "s.txt", *options, "--retry-errors")
-    assert (done.returncode, "1 row has no vector" in done.stderr) == (0, True)
+    assert "1 row has no vector" in done.stderr
+    assert "--retry-errors" not in done.stderr
 
 
 def test_a_failed_retry_keeps_the_errors_file(tmp_path: Path) -> None:

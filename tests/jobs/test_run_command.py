@@ -60,7 +60,7 @@ def test_json_output_is_one_object_per_line(texts: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["-o", "t.txt", "--local"], 2, "a target ends in .parquet, .jsonl or .npy"),
+        (["-o", "t.txt", "--local"], 2, "name a file that ends in .parquet, .jsonl or .npy"),
         (["-o", "t.npy", "--column", "x", "--local"], 2, "there is no column 'x'"),
         (["-o", "t.npy", "--budget", "much"], 2, "'much' is not an amount of credits"),
         (["-o", "t.npy"], 2, "no API key: set OPENROUTER_API_KEY"),

@@ -13,7 +13,7 @@ import numpy as np
 
 from openrouter_embeddings.client.job_session import JobSession, resolve_options
 from openrouter_embeddings.client.workers import WorkerFuture
-from openrouter_embeddings.core.batching import MAX_TEXT_BYTES
+from openrouter_embeddings.core.batching import MAX_JOB_IMAGE_BYTES, MAX_TEXT_BYTES
 from openrouter_embeddings.core.budget import Budget
 from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.result import Usage
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from ._store import Store
 
 _SERVED_BY = ("models", "providers")
-_MAX_IMAGE_BYTES = 4 << 20  # in a request; several requests are in memory, in several forms each
 
 
 class Embedding:
@@ -49,7 +48,9 @@ class Embedding:
         reporter: gets the progress after every step.
         max_errors: how many rows may stay without a vector; None for any number.
 
-    Its counters are those of `Progress` and `JobReport`.
+    Its counters are those of `Progress` and `JobReport`. `_submit` sends a call. `_collect` waits
+    for calls (`_settle`) and saves each (`_take`) with its vectors and refusals (`_keep`). When the
+    job stops, `_drain` saves the calls in flight.
     """
 
     def __init__(
@@ -73,7 +74,8 @@ class Embedding:
         self._stage = "embedding"
         self._max_errors = max_errors
         self._pending: dict[Future[EmbeddingResult], list[Row]] = {}
-        self._unsettled: dict[bytes, int] = {}  # rows of each input without vector or refusal
+        # how many rows wait for each input that has neither a vector nor a refusal
+        self._unsettled: dict[bytes, int] = {}
         self._uncached: dict[bytes, bytes] = {}  # new vectors that the cache does not have yet
         self._rows = self._errors = 0
         self._has_submitted = False
@@ -81,13 +83,13 @@ class Embedding:
         self.usage = Usage()
         self.reused: int = store.fact("reused") or 0
         self._unusable: set[bytes] = set()  # never sent; the next run may be able to read them
-        self._refused = store.count("refused")
+        self.refused_by_service = store.count("refused")
         self.embedded = store.kept - self.reused
 
     @property
     def refused(self) -> int:
         """Inputs that cannot be embedded."""
-        return self._refused + len(self._unusable)
+        return self.refused_by_service + len(self._unusable)
 
     @property
     def damaged(self) -> int:
@@ -102,7 +104,7 @@ class Embedding:
     @property
     def had_only_empty_rows(self) -> bool:
         """Whether every row was empty, as in one piece of a larger source."""
-        return self._unusable <= EMPTY_INPUTS and not self._refused
+        return self._unusable <= EMPTY_INPUTS and not self.refused_by_service
 
     @property
     def _settled(self) -> int:
@@ -162,7 +164,7 @@ class Embedding:
         size = 0
         for count, row in enumerate(waiting[: self._batch_size]):
             size += row.size
-            limit = MAX_TEXT_BYTES if isinstance(row.value, str) else _MAX_IMAGE_BYTES
+            limit = MAX_TEXT_BYTES if isinstance(row.value, str) else MAX_JOB_IMAGE_BYTES
             if count and size > limit:
                 return count
         return self._batch_size
@@ -229,7 +231,7 @@ class Embedding:
         self._check_errors()
 
     def _check_errors(self) -> None:
-        errors = max(self._errors, self._refused)  # rows read so far, or refusals of earlier runs
+        errors = max(self._errors, self.refused_by_service)  # of the rows read, or of earlier runs
         if self._max_errors is not None and errors > self._max_errors:
             raise JobError(
                 f"{errors:,} row{'s' * (errors != 1)} cannot be embedded, and max_errors is "
@@ -326,7 +328,7 @@ class Embedding:
     def _refuse(self, reasons: dict[bytes, str]) -> None:
         self._store.refuse(reasons.items())
         self._errors += sum(self._unsettled.pop(digest, 0) for digest in reasons)
-        self._refused += len(reasons)
+        self.refused_by_service += len(reasons)
 
     def _drain(self) -> None:
         """Wait for the requests in flight, which will be billed, and save their vectors."""

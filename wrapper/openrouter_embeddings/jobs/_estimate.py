@@ -315,7 +315,7 @@ def _part(stratum: Measured, cap: float | None, *, by_size: bool) -> Range[float
 
 
 def _cap(strata: Iterable[Measured]) -> float | None:
-    """What truncated inputs take: different lengths take the same, and none more; None without."""
+    """What truncated inputs take: the highest value, if inputs of different lengths share it."""
     pairs = [pair for one in strata for pair in zip(one.sizes, one.values, strict=True)]
     most = max(value for _, value in pairs)
     longest = [size for size, value in pairs if value == most]

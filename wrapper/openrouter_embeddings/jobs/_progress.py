@@ -60,6 +60,7 @@ class JobReport:
         duplicates: rows that share the vector of an earlier row with an equal input.
         errors: rows without a vector; `errors_file` lists each with its reason.
         errors_file: None if every row has a vector.
+        refused_by_service: inputs that the service refused; 0 if the target was finished before.
         damaged: vectors in `TARGET.job` or the cache that failed their checksum. The job embedded
             the inputs that the target needs again, and paid for them again.
         unchecked: vectors of the target that an earlier version of this package saved without a
@@ -78,6 +79,7 @@ class JobReport:
     duplicates: int
     errors: int
     errors_file: Path | None
+    refused_by_service: int
     damaged: int
     unchecked: int
     usage: Usage

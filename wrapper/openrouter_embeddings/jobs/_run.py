@@ -266,6 +266,7 @@ def _report(
         duplicates=provenance.duplicates,
         errors=provenance.errors,
         errors_file=errors_file(path) if provenance.errors else None,
+        refused_by_service=embedding.refused_by_service if embedding else 0,
         damaged=embedding.damaged if embedding else 0,
         unchecked=embedding.unchecked if embedding else 0,
         usage=embedding.usage if embedding else Usage(),
