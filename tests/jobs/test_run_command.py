@@ -127,7 +127,7 @@ def test_progress_is_a_bar_or_lines(
         "embedding 1,500 of 4,500 rows: 100 rows/s, 2,500 tokens, 0.5000 of about 2.0000 credits, "
         "3 of 4 under way, 2 retries, 0 min 30 s to go"
     )
-    monkeypatch.setattr(_progress, "INTERVAL", 0.0)
+    monkeypatch.setattr(_progress, "LINE_INTERVAL", 0.0)
     with _progress.progress_listener(as_json=False) as listener:
         listener(progress)
     assert capsys.readouterr().err == _progress.line(progress) + "\n"
