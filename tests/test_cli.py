@@ -76,7 +76,16 @@ def test_a_failed_command_leaves_the_old_file_unchanged(tmp_path: Path) -> None:
         (["embed", "--local", "--model", "nope", "a"], 1, "orembed: Not Found: No endpoints"),
         (["embed", "--local", "--output", "/no/where.npy", "a"], 1, "No such file or directory"),
         (["embed"], 2, "the following arguments are required: TEXT"),
-        (["embed", "--dimensions", "x", "a"], 2, "invalid int value"),
+        (["embed", "--dimensions", "x", "a"], 2, "--dimensions: 'x' is not a whole number"),
+        (["run", "s", "-o", "t", "--max-errors", "x"], 2, "'x' is not a whole number"),
+        (["search", "t.npy", "a", "-k", "1.5"], 2, "-k: '1.5' is not a whole number"),
+        (["map", "t.npy", "-o", "m", "--points", "x"], 2, "'x' is not a whole number"),
+        (["embed", "--loca", "a"], 2, "arguments: --loca; did you mean --local?"),
+        (["embed", "--local", "--dimension=3", "a"], 2, "did you mean --dimensions?"),
+        (["search", "t.npy", "a", "--loca"], 2, "did you mean --local?"),
+        (["info", "t.npy", "--jso"], 2, "did you mean --json?"),
+        (["map", "t.npy", "-o", "m", "--colo=c"], 2, "did you mean --color?"),
+        (["serve", "--por=99999"], 2, "did you mean --port?"),
         (["embed", "--provider", "zdr", "a"], 2, "'zdr' is neither KEY=VALUE nor a JSON object"),
         (["embed", "--provider", "a..b=1", "a"], 2, "'a..b=1' is neither KEY=VALUE"),
         (["embed", "--provider", "{zdr", "a"], 2, "'{zdr' is not a JSON object"),
@@ -154,6 +163,15 @@ def test_a_closed_pipe_is_not_reported() -> None:
     done = ended("bash", "-c", f"yes text | head -2000 | {command} | head -1")
     assert json.loads(done.stdout)["index"] == 0
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "name", ["encoding_format", "batch_size", "concurrency", "timeout", "max_retries"]
+)
+def test_the_help_states_the_defaults_of_options(name: str) -> None:
+    """The help cannot take them from `Options`, because that imports the generated client."""
+    default = str(getattr(Options(), name)).removesuffix(".0")
+    assert _client._OPTIONS[name]["help"].endswith(f"; default: {default}")
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -49,7 +49,7 @@ def check_table(table: Mapping[str, Json]) -> None:
             )
 
 
-def hoist(
+def move_classes_to_components(
     document: dict[str, Json], table: Mapping[str, str], order: Iterable[str] = ()
 ) -> tuple[dict[str, Json], list[NamedClass]]:
     """Move every schema that becomes a class to a component named by its place; inline the rest.

@@ -130,7 +130,7 @@ def select_operations(
 
 # In the order in which people read them; everything below is sorted.
 _HEAD = ("openapi", "info", "servers", "security", "externalDocs")
-_DEEPEST = 40  # nested references into other operations
+_DEEPEST = 40  # how many references from one left-out operation into another are followed
 
 
 def _used_components(document: dict[str, Json], start: Json) -> dict[str, dict[str, Json]]:

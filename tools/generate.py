@@ -22,7 +22,7 @@ from pathlib import Path
 from openapi_python_client.config import ConfigFile
 
 from tools import ROOT
-from tools.class_names import NamedClass, check_table, hoist
+from tools.class_names import NamedClass, check_table, move_classes_to_components
 from tools.editions import Edition, parse_edition
 from tools.openapi import (
     DEFAULT_REMEDY,
@@ -118,7 +118,7 @@ def generate(edition: Edition, config: Config, package: Path, say: Say) -> None:
     for path, operation in operations(simplified):
         if function := config.operations.get(operation_name(path)):
             operation["operationId"] = function
-    hoisted, classes = hoist(simplified, config.names, config.operations)
+    hoisted, classes = move_classes_to_components(simplified, config.names, config.operations)
     with tempfile.TemporaryDirectory() as scratch:
         source, options = Path(scratch) / "generator-input.json", Path(scratch) / "config.json"
         source.write_text(json.dumps(hoisted))

@@ -51,7 +51,7 @@ _ANY_STATUS = "Error"  # for a schema that several statuses share
 
 @dataclass
 class SchemaNode:
-    """A schema, where the walk reached it first.
+    """A schema. If several places use it, `origin` and `parent` are those the walk reached first.
 
     Attributes:
         schema: the schema, with references followed.
@@ -205,7 +205,7 @@ def _below(document: dict[str, Json], node: SchemaNode, step: _Pending) -> Itera
 
 
 def _distinguishing_word(alternatives: list[Json], number: int) -> str:
-    """Return a word that tells an alternative from the others; "" if only one becomes a class.
+    """Return a word that tells an alternative from the others; "" if no other becomes a class.
 
     The word is the value of its tag, or its type, or a field that no other alternative has.
     """

@@ -134,6 +134,8 @@ def test_a_misspelt_option_is_named_without_its_value(use: Any) -> None:
 @pytest.mark.parametrize("make", [ore.Client, ore.AsyncClient])
 def test_a_misspelt_api_key_argument_gets_a_suggestion(make: Any) -> None:
     """The error suggests `api_key`, and does not say that the key is missing."""
+    with pytest.raises(TypeError, match=r"Client.local\(\) needs none: remove it"):
+        make.local(api_key=KEY)
     with pytest.raises(TypeError, match="unknown option 'apikey'; did you mean 'api_key'\\?"):
         make(apikey=KEY)
 

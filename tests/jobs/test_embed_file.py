@@ -66,7 +66,7 @@ def test_invalid_arguments_are_refused_before_anything_is_sent(
         (tmp_path, target, {}, "has no images"),
         (5, target, {}, "a source of type int is not supported"),
         ([], target, {}, "one path at least"),
-        (source, tmp_path / "t.txt", {}, "a target ends in .parquet, .jsonl or .npy"),
+        (source, tmp_path / "t.txt", {}, "a file that ends in .parquet, .jsonl or .npy"),
         (source, tmp_path / "no" / "t.npy", {}, "of the target does not exist"),
         (source, target, {"column": "nope"}, "no column 'nope'; the columns are id, text, more"),
         (source, target, {"template": "{nope}"}, "no column 'nope'"),

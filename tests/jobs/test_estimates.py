@@ -42,7 +42,7 @@ def test_an_estimate_skips_files_that_the_job_writes(tmp_path: Path) -> None:
     assert jobs.estimate(pattern, tmp_path / "t.jsonl", price=Decimal(1)).rows == 1
     with pytest.raises(ore.InputError, match="has a column 'embedding' already"):
         jobs.estimate(tmp_path / "t.jsonl", tmp_path / "u.jsonl", price=Decimal(1))
-    with pytest.raises(ore.InputError, match=r"a target ends in \.parquet, "):
+    with pytest.raises(ore.InputError, match=r"a file that ends in \.parquet, "):
         jobs.estimate(pattern, tmp_path / "t.txt", price=Decimal(1))
 
 

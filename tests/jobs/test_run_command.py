@@ -59,7 +59,7 @@ def test_json_output_is_one_object_per_line(texts: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["-o", "t.txt", "--local"], 2, "a target ends in .parquet, .jsonl or .npy"),
+        (["-o", "t.txt", "--local"], 2, "name a file that ends in .parquet, .jsonl or .npy"),
         (["-o", "t.npy", "--column", "x", "--local"], 2, "there is no column 'x'"),
         (["-o", "t.npy", "--budget", "much"], 2, "'much' is not an amount of credits"),
         (["-o", "t.npy"], 2, "no API key: set OPENROUTER_API_KEY"),
@@ -122,7 +122,7 @@ def test_progress_is_a_bar_or_lines(
         "embedding 1,500 of 4,500 rows: 100 rows/s, 2,500 tokens, 0.5000 of about 2.0000 credits, "
         "3 of 4 under way, 2 retries, 0 min 30 s to go"
     )
-    monkeypatch.setattr(_progress, "INTERVAL", 0.0)
+    monkeypatch.setattr(_progress, "LINE_INTERVAL", 0.0)
     with _progress.progress_listener(as_json=False) as listener:
         listener(PROGRESS)
     assert capsys.readouterr().err == _progress.line(PROGRESS) + "\n"

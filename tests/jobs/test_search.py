@@ -293,6 +293,8 @@ def test_search_refuses_files_that_no_job_made(tmp_path: Path) -> None:
         jobs.search(tmp_path / "t.npy", "a")
     with pytest.raises(ore.InputError, match="k is 0"):
         jobs.search(tmp_path / "t.npy", "a", k=0)
+    with pytest.raises(ore.InputError, match="the query is empty; write a text"):
+        jobs.search(tmp_path / "t.npy", "")
 
 
 @pytest.mark.parametrize("line", ['{"text": "a", "embe', '{"text": "a"}', '{"embedding": [1, 2]}'])

@@ -181,7 +181,7 @@ def test_a_request_can_ask_for_error_statuses_only(asked: str) -> None:
         ({"model": "local/minilm", "input": INPUTS["images"]}, 404, "that support image input"),
         ({"model": "local/visual", "input": "a"}, 404, "that support text input"),
         ({"model": "local/minilm", "input": "a", "dimensions": 31}, 400, "32 to 384"),
-        ({"model": "local/visual", "input": INPUTS["images"], "dimensions": 9}, 400, ": 144"),
+        ({"model": "local/visual", "input": INPUTS["images"], "dimensions": 9}, 400, "; use 144"),
         ({"model": "local/minilm", "input": [99999]}, 400, "input.0: token 0 is 99999"),
         ({"model": "local/minilm", "input": [[1], [1.5]]}, 400, "input.1: token 0 is 1.5"),
     ],

@@ -14,7 +14,7 @@ from tests.tools import edits
 from tests.tools.published_document import DocumentEditor, document_of
 from tests.tools.real_editions import REAL, edition
 from tools import class_names
-from tools.class_names import NamedClass, hoist
+from tools.class_names import NamedClass, move_classes_to_components
 from tools.generate import CONFIG, read_config
 from tools.message_paths import is_class
 from tools.openapi import SPEC, SpecError, mappings, pointer, resolve, validate
@@ -46,13 +46,14 @@ def responses_of(**schemas: Any) -> dict[str, Any]:
 
 def named(given: dict[str, Any], table: dict[str, str] | None = None) -> dict[str, str]:
     """Return the class names of a document by place."""
-    return {place: c.name for c in hoist(given, table or {})[1] for place in c.places}
+    classes = move_classes_to_components(given, table or {})[1]
+    return {place: c.name for c in classes for place in c.places}
 
 
 def generator_input_of(contract: dict[str, Any]) -> tuple[dict[str, Any], list[NamedClass]]:
     """The generator's input and the classes, with the project's table."""
     simplified = apply(contract, generator_input.RULES)
-    return hoist(simplified, CONFIGURED.names, CONFIGURED.operations)
+    return move_classes_to_components(simplified, CONFIGURED.names, CONFIGURED.operations)
 
 
 def places_of(contract: dict[str, Any]) -> dict[str, str]:
@@ -109,7 +110,7 @@ def test_every_class_has_its_origin_in_the_document() -> None:
     parameter = {"in": "query", "name": "kind", "schema": {"enum": ["a", "b"]}}
     given = document_of(fields(x=fields()), responses_of(s400=shared), E=fields(y=fields()))
     given["paths"]["/embeddings"]["post"]["parameters"] = [parameter]
-    for found in hoist(given, {})[1]:
+    for found in move_classes_to_components(given, {})[1]:
         assert is_class(resolve(given, pointer(found.origin)))
 
 
@@ -130,7 +131,7 @@ def test_untagged_alternatives_have_different_names(
 ) -> None:
     """They are named after their type, a field that no other has, or their order."""
     given = document_of(fields(sort={"anyOf": alternatives}))
-    assert [c.name for c in hoist(given, {})[1]][1:] == words
+    assert [c.name for c in move_classes_to_components(given, {})[1]][1:] == words
 
 
 def test_errors_are_named_after_their_status() -> None:
@@ -208,7 +209,8 @@ def test_places_of_other_operations_have_a_prefix() -> None:
     given = document_of(fields())
     other = copy.deepcopy(given["paths"]["/embeddings"]["post"]) | {"operationId": "rerank"}
     given["paths"]["/rerank"] = {"post": other}
-    found = {p: c.name for c in hoist(given, {}, ["POST /embeddings"])[1] for p in c.places}
+    _, classes = move_classes_to_components(given, {}, ["POST /embeddings"])
+    found = {place: c.name for c in classes for place in c.places}
     assert found == {"request": "EmbedRequest", "POST /rerank request": "RerankRequest"}
 
 
@@ -218,7 +220,7 @@ def test_recursive_schemas_are_supported() -> None:
     value = {"anyOf": [{"type": "string"}, {"$ref": "#/components/schemas/Value"}]}
     to_tree, to_value = ({"$ref": f"#/components/schemas/{name}"} for name in ("Tree", "Value"))
     given = document_of(fields(tree=to_tree, v=to_value), Tree=tree, Value=value)
-    made, _ = hoist(given, {})
+    made, _ = move_classes_to_components(given, {})
     validate(made)
     inner = made["components"]["schemas"]["EmbedRequestTree"]["properties"]["children"]["items"]
     assert inner == {"$ref": "#/components/schemas/EmbedRequestTree"}

@@ -15,7 +15,8 @@ import pytest
 from tests.support import ended
 from tests.tools.made_up_editions import EDITIONS, PUBLISHED, SPELLINGS
 from tests.tools.published_document import NotApplicable, edited
-from tools import ROOT, class_names
+from tools import ROOT
+from tools.class_names import move_classes_to_components
 from tools.editions import parse_edition
 from tools.generate import CONFIG, PACKAGE, changed_files, generate, read_config
 from tools.openapi import as_yaml, validate
@@ -34,7 +35,7 @@ def test_every_made_up_edition_gives_valid_generator_input(name: str) -> None:
     """It is valid, and its classes are named by their places."""
     contract = parse_edition(EDITIONS[name].text.encode()).contract
     bent = apply(contract, generator_input.RULES)
-    made, classes = class_names.hoist(bent, CONFIGURED.names, CONFIGURED.operations)
+    made, classes = move_classes_to_components(bent, CONFIGURED.names, CONFIGURED.operations)
     validate(made)
     assert {"EmbeddingRequest", "ProviderPreferences"} <= {named.name for named in classes}
 

@@ -1,4 +1,4 @@
-"""A rule is a function that changes a document in place and yields the places."""
+"""A rule is a function that changes a document in place and yields the places it has changed."""
 
 import copy
 from collections.abc import Callable, Iterable, Iterator

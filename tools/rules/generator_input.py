@@ -97,7 +97,7 @@ def require_array_items(document: dict[str, Json]) -> Iterator[Pointer]:
 
 
 def move_null_to_alternative(document: dict[str, Json]) -> Iterator[Pointer]:
-    """Make null an alternative: `type: [object, "null"]` would give two models, or three enums."""
+    """Make null an alternative: otherwise a list of types gives two classes, an enum three."""
     for path, node in reversed(mappings(document)):  # inner nodes first, because they are copied
         kinds, values = node.get("type"), node.get("enum")
         several = isinstance(kinds, list)

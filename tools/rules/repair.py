@@ -146,9 +146,9 @@ def drop_any_type_alternatives(document: dict[str, Json]) -> Iterator[Pointer]:
 
 
 def drop_members_of_their_own_union(document: dict[str, Json]) -> Iterator[Pointer]:
-    """Drop A from `allOf: [A, {anyOf: [A, B]}]`, the publisher's way to override A, so B is valid.
+    """Drop the first A of `allOf: [A, {anyOf: [A, B]}]`: the publisher means A or B.
 
-    Otherwise `sort: {by: price}` would be invalid, which the description allows.
+    As written it allows only A, so `sort: {by: price}`, which the description allows, is invalid.
     """
     for path, node, members in lists(document, "allOf"):
         unions = [m["anyOf"] for m in members if isinstance(m, dict) and "anyOf" in m]

@@ -138,7 +138,7 @@ class SchemaReader:
         return found
 
     def choice(self, objects: Sequence[FlatSchema]) -> list[frozenset[str]]:
-        """Return the sets of fields of which an object needs one; empty if there is no choice."""
+        """For an object that needs one of several sets of fields, return these sets; else empty."""
         needed = {frozenset(o.get("required", ())) for o in objects}
         least = [one for one in needed if not any(other < one for other in needed)]
         common = frozenset.intersection(*least) if least else frozenset()
@@ -305,7 +305,7 @@ def _union(variants: list[Variant]) -> Variant:
     words = "number" if any(variant.words == "number" for variant in variants) else first.words
     known = {text: value for variant in variants for text, value in variant.known.items()}
     is_closed = all(variant.values is not None for variant in variants)
-    # ignore the listed values: the limits apply to all other values
+    # only variants that allow any value have limits that matter
     limited = [variant for variant in variants if variant.values is None] or variants
     limits = {
         key: _loosest(key, [variant.limits[key] for variant in limited])

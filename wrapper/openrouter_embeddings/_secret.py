@@ -6,7 +6,7 @@ from typing import NoReturn
 from .errors import InputError
 
 _SHORTEST = 12
-_MARK = b"[API key]"
+_REDACTED = b"[API key]"
 _BLOCK = 1 << 16  # bytes that are searched for an escaped key if they have any sign of escaping
 _LONGEST_LETTER = 24  # bytes: a `\u` escape, six letters, in UTF-32
 _WIDE = b"\\x00{0,3}+"  # between the letters of UTF-16 or 32; possessive, so it never backtracks
@@ -71,7 +71,7 @@ class Secret:
         if len(self._value) < _SHORTEST:
             return text
         if (plain := self._value.encode()) in text:
-            text = text.replace(plain, _MARK)
+            text = text.replace(plain, _REDACTED)
         reach = _LONGEST_LETTER * len(plain)
         pieces: list[bytes] = []
         done = 0
@@ -80,6 +80,6 @@ class Secret:
             if all(text.find(sign, at, end) < 0 for sign in self._signs):
                 continue  # the search below takes a second per 42 MB
             for found in self._pattern.finditer(text, max(done, at - reach), end):
-                pieces += [text[done : found.start()], _MARK]
+                pieces += [text[done : found.start()], _REDACTED]
                 done = found.end()
         return b"".join([*pieces, text[done:]]) if pieces else text

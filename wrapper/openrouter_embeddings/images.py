@@ -24,7 +24,7 @@ MAX_PIXELS = 100_000_000
 
 
 def from_pil(picture: Any) -> bytes:
-    """The image as PNG, which is lossless, rotated as its EXIF says, which PNG readers may ignore.
+    """The image as PNG, without loss, rotated as its EXIF says: PNG readers may ignore EXIF.
 
     Raises ValueError if PNG cannot hold the image exactly, or Pillow cannot decode it.
     """

@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     for module in (_embed, _run, _search, _serve):
         module.add(commands)
     for command in commands.choices.values():
+        command.allow_abbrev = False
         command.set_defaults(parser=command)
     return top
 

@@ -10,10 +10,11 @@ import sys
 import time
 from copy import copy
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from openrouter_embeddings.client import Client
     from openrouter_embeddings.core.options import EmbedOptions
@@ -32,11 +33,12 @@ def credit_amount(text: str) -> Decimal:
     raise argparse.ArgumentTypeError(f"{text!r} is not an amount of credits; write 2.50, say")
 
 
-def _seconds(text: str) -> float:
+def _number(convert: Callable[[str], float], kind: str, text: str) -> float:
+    """Parse a number, for argparse."""
     try:
-        return float(text)
+        return convert(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not {kind}") from None
 
 
 def json_fields(text: str) -> dict[str, Any]:
@@ -84,8 +86,9 @@ def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-_NUMBER = {"type": int, "metavar": "N"}
-_SECONDS = {"type": _seconds, "metavar": "SECONDS"}
+NUMBER = {"type": partial(_number, int, "a whole number"), "metavar": "N"}
+_ENCODING = {"choices": ("base64", "float")}
+_SECONDS = {"type": partial(_number, float, "a number of seconds"), "metavar": "SECONDS"}
 CREDITS = {"type": credit_amount, "metavar": "CREDITS"}
 _FIELDS = {"type": json_fields, "action": _MergeFields, "metavar": "KEY=VALUE"}
 
@@ -93,7 +96,7 @@ _FIELDS = {"type": json_fields, "action": _MergeFields, "metavar": "KEY=VALUE"}
 # that cannot be embedded, and `embed` prints a line for every text.
 _OPTIONS: dict[str, dict[str, Any]] = {
     "model": {"help": "the model; default with --local: local/minilm"},
-    "dimensions": {**_NUMBER, "help": "length of the vectors; default: the model's own"},
+    "dimensions": {**NUMBER, "help": "length of the vectors; default: the model's own"},
     "input_type": {"metavar": "TYPE", "help": "role of texts: search_document, search_query, …"},
     "provider": {
         **_FIELDS,
@@ -101,13 +104,13 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "'only=[\"azure\"]', or a JSON object; repeatable",
     },
     "user": {"metavar": "ID", "help": "ID of your end user, for the service's abuse detection"},
-    "extra_body": {**_FIELDS, "help": "more request fields, in the same forms; repeatable"},
-    "encoding_format": {"choices": ("base64", "float"), "help": "of responses; default: base64"},
-    "batch_size": {**_NUMBER, "help": "inputs per request; default: 128"},
-    "concurrency": {**_NUMBER, "help": "requests in flight; default: 8"},
+    "extra_body": {**_FIELDS, "help": "more request fields, as for --provider; repeatable"},
+    "encoding_format": {**_ENCODING, "help": "how the service sends vectors; default: base64"},
+    "batch_size": {**NUMBER, "help": "inputs per request; default: 128"},
+    "concurrency": {**NUMBER, "help": "requests in flight; default: 8"},
     "timeout": {**_SECONDS, "help": "limit for one attempt; default: 180"},
     "deadline": {**_SECONDS, "help": "limit for the whole command; default: none"},
-    "max_retries": {**_NUMBER, "help": "retries per request; default: 4"},
+    "max_retries": {**NUMBER, "help": "retries per request; default: 4"},
     "budget": {**CREDITS, "help": "maximum cost; a job counts all its runs together"},
 }
 

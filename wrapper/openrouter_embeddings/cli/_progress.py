@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from openrouter_embeddings.jobs import Progress
 
-INTERVAL = 10.0  # seconds between two lines of progress, and between two about retries
+LINE_INTERVAL = 10.0  # seconds between two lines of progress, and between two about retries
 _STOPPING = "finishing the requests already sent; Ctrl-C again drops them"
 
 
@@ -41,7 +41,7 @@ def _lines() -> Callable[[Progress], None]:
         if progress.stage == "stopping":
             if progress.in_flight:
                 print(f"orembed: {_STOPPING}", file=sys.stderr, flush=True)
-        elif time.monotonic() - last >= INTERVAL:
+        elif time.monotonic() - last >= LINE_INTERVAL:
             last = time.monotonic()
             print(line(progress), file=sys.stderr, flush=True)
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from openrouter_embeddings._extras import JOBS, LOCAL, need_all
 
-from ._client import CREDITS, add_options, make_client, request_options
+from ._client import CREDITS, NUMBER, add_options, make_client, request_options
 from ._json import print_json
-from ._progress import INTERVAL, duration, progress_listener
+from ._progress import LINE_INTERVAL, duration, progress_listener
 from ._signals import signals_as_interrupts
 
 if TYPE_CHECKING:
@@ -59,11 +59,10 @@ def add(commands: Any) -> None:
     """Add the command and its options."""
     run = commands.add_parser(
         "run",
-        help="embed a file into a file, resumably",
+        help="embed all rows of a file; can be resumed",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     option = run.add_argument
     option("source", nargs="+", metavar="SOURCE", help="the file, files or directory to embed")
@@ -74,11 +73,10 @@ def add(commands: Any) -> None:
     option("--key", metavar="C", help="column used as row ID in the errors file")
     option("--only-key", action="store_true", help="copy only the --key column to TARGET")
     option("--delimiter", metavar="CHAR", help="column separator of .csv files")
-    option(
-        "--precision", choices=("float32", "float16"), default="float32", help="default: float32"
-    )
+    types = {"choices": ("float32", "float16"), "default": "float32"}
+    option("--precision", **types, help="number type of the vectors in TARGET; default: float32")
     option("--cache", type=Path, metavar="DIR", help="directory of vectors to share between jobs")
-    option("--max-errors", type=int, metavar="N", help="stop if more than N rows have no vector")
+    option("--max-errors", **NUMBER, help="stop if more than N rows have no vector")
     option("--retry-errors", action="store_true", help="retry the rows that have no vector")
     option("--dry-run", action="store_true", help="only estimate tokens, cost and time")
     option(
@@ -110,7 +108,7 @@ def _run(args: argparse.Namespace) -> None:
         return
     with (
         signals_as_interrupts(),
-        make_client(options, local=args.local, retry_interval=INTERVAL) as client,
+        make_client(options, local=args.local, retry_interval=LINE_INTERVAL) as client,
     ):
         if args.dry_run:
             _print_estimate(estimate(client=client), args)
@@ -195,15 +193,9 @@ def _print_report(report: JobReport, args: argparse.Namespace) -> None:
         vectors = "1 vector was" if report.damaged == 1 else f"{report.damaged:,} vectors were"
         print(f"{vectors} damaged on disk; this run embedded the inputs again", file=sys.stderr)
     if report.unchecked:
-        print(
-            f"{report.unchecked:,} vectors come from an earlier version that stored no checksums; "
-            "they may be damaged",
-            file=sys.stderr,
-        )
+        what = "vectors come from an earlier version that stored no checksums; they may be damaged"
+        print(f"{report.unchecked:,} {what}", file=sys.stderr)
     if report.errors_file:
         rows = "1 row has" if report.errors == 1 else f"{report.errors:,} rows have"
-        print(
-            f"{rows} no vector: {report.errors_file} says why; to try again where the service "
-            "refused, use --retry-errors",
-            file=sys.stderr,
-        )
+        hint = "to send refused inputs again, use --retry-errors"
+        print(f"{rows} no vector: {report.errors_file} says why; {hint}", file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import Any
 
 from openrouter_embeddings._extras import LOCAL, need_all
 
-from ._client import LOCAL_HELP, make_client
+from ._client import LOCAL_HELP, NUMBER, make_client
 from ._json import for_stdout, json_default, print_json
 
 _TARGET: Any = {"type": Path, "metavar": "TARGET", "help": "a .parquet, .jsonl or .npy file"}
@@ -25,7 +25,7 @@ def add(commands: Any) -> None:
     )
     search.add_argument("target", **_TARGET)
     search.add_argument("query", metavar="QUERY", help="a text")
-    search.add_argument("-k", type=int, default=10, metavar="N", help="rows to print; default: 10")
+    search.add_argument("-k", **NUMBER, default=10, help="rows to print; default: 10")
     search.add_argument("--local", action="store_true", help=LOCAL_HELP)
     search.set_defaults(run=_search)
 
@@ -43,13 +43,13 @@ def add(commands: Any) -> None:
         "map",
         help="draw the vectors of a file as points on a page",
         description="Draw the rows of TARGET, a file that `orembed run` wrote, as points on one "
-        "self-contained HTML page, along the two axes on which their vectors differ most. Point "
-        "at a point to see its row.",
+        "self-contained HTML page, along the two axes on which their vectors differ most. Move "
+        "the mouse over a point, or tap it, to see its row.",
     )
     page.add_argument("target", **_TARGET)
     page.add_argument("-o", "--output", required=True, type=Path, metavar="PAGE", help="HTML file")
     page.add_argument("--color", metavar="C", help="colour the points by this column")
-    page.add_argument("--points", type=int, default=10_000, metavar="N", help="default: 10000")
+    page.add_argument("--points", **NUMBER, default=10_000, help="rows to draw; default: 10000")
     page.set_defaults(run=_map)
 
 

@@ -153,8 +153,8 @@ class AsyncClient(BaseClient[httpx.AsyncClient]):
     async def _embed_batches(self, call: CallState, feed: _Feed) -> AsyncGenerator[EmbeddingResult]:
         """Embed batches with up to `concurrency` requests at a time; yield the parts in order.
 
-        A stream is this one asynchronous generator, with no other inside: an event loop that shuts
-        down closes all generators at once, and would find an inner one already being closed.
+        One generator, not two nested: at shutdown an event loop closes all generators at the same
+        time, and the inner one would already be closing.
         """
         self._renew_after_fork()
         self._bind_to_loop()
@@ -184,7 +184,7 @@ class AsyncClient(BaseClient[httpx.AsyncClient]):
             while (task := await started.get()) is not None:
                 part = await task
                 room.release()
-                await asyncio.sleep(0)  # lets a reader run that never awaits anything itself
+                await asyncio.sleep(0)  # lets the reader run, even if its source never awaits
                 pending.popleft()
                 call.deliver(part)
                 yield part

@@ -81,11 +81,11 @@ class BaseClient(ABC, Generic[HttpClient]):
 
         `make` returns an httpx client for that; a forked process calls it again.
         """
-        check_option_names(defaults)
+        check_option_names(defaults, local=True)
         model = defaults.get("model") or LOCAL_MODEL
         defaults["model"] = model
         client = cls(LOCAL_KEY, base_url=LOCAL_URL, http_client=make(), **defaults)
-        client._transport.make = make
+        client._transport.make_connections = make
         client._repr = f"{cls.__name__}.local(model={model!r})"
         return client
 

@@ -12,12 +12,12 @@ from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from openrouter_embeddings.core import retry_policy
 from openrouter_embeddings.core.batching import Batch, batched, max_reply_bytes
 from openrouter_embeddings.core.budget import Budget
 from openrouter_embeddings.core.decode import decode
 from openrouter_embeddings.core.encode import encode
 from openrouter_embeddings.core.result_builder import ResultBuilder, check_width
-from openrouter_embeddings.core.retry_policy import can_retry, maybe_billed
 from openrouter_embeddings.core.splitting import BatchSplitter
 from openrouter_embeddings.core.streaming import StreamDecoder
 from openrouter_embeddings.errors import (
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from openrouter_embeddings.core.wire import Reply
     from openrouter_embeddings.inputs import Loaded
     from openrouter_embeddings.result import EmbeddingResult, Matrix
-
-_JITTER = 1.0  # seconds, at most, that stamina adds to a backoff
 
 
 class SharedBudget(NamedTuple):
@@ -86,7 +84,7 @@ class CallState:
         self._process = os.getpid()
 
     def bind_to_process(self) -> None:
-        """Belong to this process: a stream starts when its first part is requested."""
+        """Note that the stream runs in this process, because its first part is requested here."""
         self._process = os.getpid()
 
     @property
@@ -145,7 +143,7 @@ class CallState:
 
     @contextmanager
     def active(self, batch: Batch) -> Iterator[None]:
-        """Around a batch. If it fails, later batches send no more requests; earlier ones do."""
+        """Wraps the work on a batch. If it fails, later batches stop sending; earlier go on."""
         with self.lock:
             self._active_batches += 1
         try:
@@ -270,9 +268,9 @@ class RequestState:
             "on": wait_before_retry,
             "attempts": self.call.options.max_retries + 1,
             "timeout": None,  # this class keeps the deadline
-            "wait_initial": 0.5,
-            "wait_max": 30.0,
-            "wait_jitter": _JITTER,
+            "wait_initial": retry_policy.BACKOFF_INITIAL,
+            "wait_max": retry_policy.BACKOFF_MAX,
+            "wait_jitter": retry_policy.BACKOFF_JITTER,
         }
 
     def readiness(self) -> Literal["go", "wait", "stop"]:
@@ -313,7 +311,7 @@ class RequestState:
     def on_end(self, outcome: BaseException | None) -> None:
         """The attempt has ended with this error, or with none."""
         aborted = isinstance(outcome, ResponseError | asyncio.CancelledError)
-        unanswered = (aborted and not self._has_response) or maybe_billed(outcome)
+        unanswered = (aborted and not self._has_response) or retry_policy.maybe_billed(outcome)
         if unanswered:
             self._count(Usage(unanswered=1))
         if self.call.shared_budget is not None:
@@ -322,7 +320,7 @@ class RequestState:
                 self.call.shared_budget.budget.end(self._max_tokens, maybe_billed=unanswered)
 
     def may_resend(self) -> bool:
-        """Whether to resend at once a request that may have been billed; counts it if so.
+        """Whether to send again at once, though maybe billed; if so, counts it as unanswered.
 
         With a budget the attempt fails instead, because the next one has to ask the budget.
         """
@@ -376,7 +374,7 @@ class RequestState:
         """For stamina: False to give up, True to wait `backoff` and jitter, or seconds to wait."""
         if not isinstance(error, EmbeddingsError) or not self.call.needs(self._piece):
             return False
-        if not can_retry(error, self._invalid_responses):
+        if not retry_policy.can_retry(error, self._invalid_responses):
             return False
         if self.call.remaining() <= 0:
             self._out_of_time = True
@@ -391,7 +389,8 @@ class RequestState:
             self._out_of_time = True
             return False
         self._count(Usage(retries=1))
-        return True if wait == self.backoff and wait + _JITTER < remaining else wait
+        latest = wait + retry_policy.BACKOFF_JITTER
+        return True if wait == self.backoff and latest < remaining else wait
 
     def _deadline_error(self, last: EmbeddingsError | None = None) -> DeadlineExceededError:
         deadline = f"the deadline of {self.call.options.deadline:g} s"

@@ -1,8 +1,8 @@
 """When a request may start: one queue for all calls of a client.
 
 Requests start in the order in which they came, except that a model which has to wait does not delay
-the others. Whoever changes the queue also starts every request that may start now, so that no later
-request can overtake one that was told to start.
+the others. Every change of the queue at once starts all requests that may start, so none can be
+overtaken.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from . import _clock
 from ._call import RequestState
 
 # Clients that were told to wait equally long should not all come back at the same time.
-_JITTER = 0.1
+_PAUSE_JITTER = 0.1
 _ROUNDING = 1e-6  # seconds between two results for the same time
 
 
@@ -50,7 +50,7 @@ class _ModelQueue:
 
     def __init__(self, limiter: Limiter) -> None:
         self.limiter = limiter
-        # a dict would step over all removed waiters to find its first
+        # An OrderedDict finds its first entry at once; a dict would skip over all removed ones.
         self.waiting: OrderedDict[_Waiter, None] = OrderedDict()
         self.in_flight: set[_Waiter] = set()
         self._next: _Waiter | None = None  # the only one that waits for a certain time
@@ -174,7 +174,7 @@ class _RequestQueue:
         if not isinstance(outcome, EmbeddingsError):
             return
         wait = pause(outcome)
-        wait = None if wait is None else wait * (1 + random.uniform(0, _JITTER))  # noqa: S311 - no secret
+        wait = None if wait is None else wait * (1 + random.uniform(0, _PAUSE_JITTER))  # noqa: S311 - no secret
         if isinstance(outcome, RateLimitError):
             limiter.too_fast(now, started_at, wait)
         elif is_overload(outcome):

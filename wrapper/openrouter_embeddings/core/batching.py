@@ -13,6 +13,7 @@ from openrouter_embeddings.inputs import Loaded, LoadedMedia, LoadedPart, RawPar
 MAX_TEXT_BYTES = 512 * 1024
 # No limit is documented; 16 MiB of base64 passes the proxies in front of most services.
 MAX_MEDIA_BYTES = 12 * 1024 * 1024
+MAX_JOB_IMAGE_BYTES = 4 << 20  # a job has several requests in memory, in several forms each
 _BYTES_PER_TOKEN = 4
 _BYTES_PER_CHARACTER = 2
 _ENVELOPE = 1 << 20

@@ -268,7 +268,7 @@ def _count(value: Any) -> int:
 
 
 def _cost(value: Any) -> Decimal | None:
-    """The exact cost, up to 60 digits. A float's shortest repr is what was sent, up to 15."""
+    """The exact cost, to 60 digits; a float's shortest repr equals up to 15 digits as sent."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

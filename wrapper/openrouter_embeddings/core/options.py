@@ -183,23 +183,25 @@ def merge_options(defaults: EmbedOptions, call: EmbedOptions) -> Options:
 
 
 def check_option_names(
-    options: Any, *, client: bool = False, own: Iterable[str] | None = None
+    options: Any, *, client: bool = False, local: bool = False, own: Iterable[str] | None = None
 ) -> None:
     """Raise TypeError for an unknown option.
 
     Args:
-        options: the keywords of a call. The error clears them, because tracebacks that show local
-            variables would otherwise show the value of a misspelt `api_key`.
+        options: the keywords of a call. Before it raises, this function clears them: a traceback
+            would show the value of a misspelt `api_key`.
         client: whether they belong to a client's constructor, which also takes `CLIENT_OPTIONS`.
+        local: whether they belong to `Client.local`.
         own: further keywords of the caller's function.
     """
-    known = [*(own or ())]
-    known += [option.name for option in fields(Options) if option.init]
+    known = [*(own or ()), *(option.name for option in fields(Options) if option.init)]
     known += CLIENT_OPTIONS if client else ()
     for name in options:
         if name not in known:
             options.clear()
-            if name in CLIENT_OPTIONS:
+            if local and name in CLIENT_OPTIONS:
+                hint = "Client.local() needs none: remove it"
+            elif name in CLIENT_OPTIONS:
                 hint = f"pass it to the client: Client({name}=…)"
             elif near := get_close_matches(name, known, 1):
                 hint = f"did you mean {near[0]!r}?"

@@ -38,6 +38,8 @@ RETRYABLE = frozenset({408, 429, 500, 502, 503, 504, *range(520, 525), 529})
 _GATEWAY_GAVE_UP = frozenset({408, 504, 520, 524})
 # An invalid 200 response was billed: one retry may reach another provider, more would only cost.
 RESPONSE_RETRIES = 1
+# Seconds; the jitter is the most that is added to a backoff.
+BACKOFF_INITIAL, BACKOFF_MAX, BACKOFF_JITTER = 0.5, 30.0, 1.0
 # A longer `Retry-After` raises an error instead of blocking the caller.
 MAX_WAIT = 300.0
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # Inputs that are tried alone before the request as a whole is considered invalid.
 _PROBES = 8
 # Full requests accepted before a larger one is tried. Doubles after each rejected trial.
-_PATIENCE = 32
+_FULL_REQUESTS_BEFORE_TRIAL = 32
 
 
 @dataclass
@@ -44,14 +44,14 @@ class Limit:
 
     value: int
     _full: int = 0
-    _patience: int = _PATIENCE
+    _patience: int = _FULL_REQUESTS_BEFORE_TRIAL
 
     @property
     def allowed(self) -> int:
         """The most that the next request may hold."""
         return 2 * self.value if self._full >= self._patience else self.value
 
-    def sent(self, size: int) -> None:
+    def starts(self, size: int) -> None:
         """Record that a request starts. One above the limit is the trial, and the only one."""
         if size > self.value:
             self._full, self._patience = 0, 2 * self._patience
@@ -59,7 +59,7 @@ class Limit:
     def accepted(self, size: int) -> None:
         """Record that a request was accepted."""
         if size > self.value:
-            self.value, self._full, self._patience = size, 0, _PATIENCE
+            self.value, self._full, self._patience = size, 0, _FULL_REQUESTS_BEFORE_TRIAL
         elif 2 * size > self.value:
             self._full += 1
 
@@ -140,10 +140,10 @@ class BatchSplitter:
                 self._pending += [piece.slice(1, len(piece.items)), piece.slice(0, 1)]
             else:
                 for limit, used in self._limits.limits(self._model, piece):
-                    limit.sent(used)
+                    limit.starts(used)
                 return piece
         if self._exceeded and not self.errors:
-            self._learn(self._exceeded)
+            self._learn_limit(self._exceeded)
         return None
 
     def result(self) -> EmbeddingResult:
@@ -184,7 +184,7 @@ class BatchSplitter:
         size = (count + 1) // 2 if limit is None or limit.allowed >= count else limit.allowed
         return [piece.slice(start, start + size) for start in range(0, count, size)][::-1]
 
-    def _learn(self, exceeded: Literal["count", "size"]) -> None:
+    def _learn_limit(self, exceeded: Literal["count", "size"]) -> None:
         """Splitting alone has helped, so the largest accepted piece is the limit."""
         if exceeded == "size":
             size = max(piece.size for piece in self._accepted)

@@ -33,8 +33,8 @@ _LONGEST_KEY = 21
 _QUOTE = ord('"')
 _LONGEST_VECTOR = 1 << 19  # characters; a longer string is not a vector
 _FLOAT = 4  # bytes
-# Replaces a vector in the remaining text. It is a number, because escapes can spell a string but
-# not a number in several ways, and stands between spaces so that no digit beside it joins it.
+# A placeholder stands for a vector in the text. It is a number: the server could write the same
+# string in several ways, with escapes, but not this number. Spaces keep it apart from other digits.
 _PLACEHOLDER = 7_318_349_394_000_000_000
 _DIGITS = str(_PLACEHOLDER)[:10].encode()
 _PLACEHOLDERS = re.compile(rb" (%b\d{9}) " % _DIGITS)
@@ -57,7 +57,7 @@ class ExtractedVectors:
     doubtful: bool
 
     def rows(self, placeholders: list[int]) -> list[int]:
-        """The row of each placeholder; for any other number, one that is no row."""
+        """The row of each placeholder. Any other number gives a number that is no row."""
         return [placeholder - _PLACEHOLDER for placeholder in placeholders]
 
     def restore(self, body: bytes) -> bytes:
@@ -98,7 +98,7 @@ class StreamDecoder:
         """Take a chunk. Raises ResponseError if the response exceeds its maximum size.
 
         Returns:
-            False: there is always room for another chunk.
+            Always False: more chunks are welcome (`_ErrorBody.add` returns True when it is full).
         """
         self._remaining -= len(chunk)
         if self._remaining < 0:
@@ -149,7 +149,7 @@ class StreamDecoder:
 
     def _extract(self, data: bytes, start: int) -> None:
         """Extract the complete vectors from `start` on."""
-        if not self._key and not self._learn(data):
+        if not self._key and not self._learn_key(data):
             return
         find, key, length, view = data.find, self._key, self._length, memoryview(data)
         ahead, last = len(key), len(data) - length - 1
@@ -195,7 +195,7 @@ class StreamDecoder:
         self._tail = b""
         self._between.append(data)
 
-    def _learn(self, data: bytes) -> bool:
+    def _learn_key(self, data: bytes) -> bool:
         """Learn from the first vector how this server writes the key and how long a vector is.
 
         Returns:

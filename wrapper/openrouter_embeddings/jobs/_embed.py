@@ -12,7 +12,7 @@ import numpy as np
 from openrouter_embeddings.client import Client
 from openrouter_embeddings.client.job_session import JobSession, resolve_options
 from openrouter_embeddings.client.workers import WorkerFuture
-from openrouter_embeddings.core.batching import MAX_TEXT_BYTES
+from openrouter_embeddings.core.batching import MAX_JOB_IMAGE_BYTES, MAX_TEXT_BYTES
 from openrouter_embeddings.core.budget import Budget
 from openrouter_embeddings.core.options import EmbedOptions
 from openrouter_embeddings.errors import EmbeddingsError
@@ -24,7 +24,6 @@ from ._spec import JobError
 from ._store import Store
 
 _SERVED_BY = ("models", "providers")
-_MAX_IMAGE_BYTES = 4 << 20  # in a request; several requests are in memory, in several forms each
 
 
 class Embedding:
@@ -39,7 +38,9 @@ class Embedding:
         reporter: gets the progress after every step.
         max_errors: how many rows may stay without a vector; None for any number.
 
-    Its counters are those of `Progress` and `JobReport`.
+    Its counters are those of `Progress` and `JobReport`. `_submit` sends a call. `_collect` waits
+    for calls (`_settle`) and saves each (`_take`) with its vectors and refusals (`_keep`). When the
+    job stops, `_drain` saves the calls in flight.
     """
 
     def __init__(
@@ -63,7 +64,8 @@ class Embedding:
         self._stage = "embedding"
         self._max_errors = max_errors
         self._pending: dict[Future[EmbeddingResult], list[Row]] = {}
-        self._unsettled: dict[bytes, int] = {}  # rows of each input without vector or refusal
+        # how many rows wait for each input that has neither a vector nor a refusal
+        self._unsettled: dict[bytes, int] = {}
         self._uncached: dict[bytes, bytes] = {}  # new vectors that the cache does not have yet
         self._rows = self._errors = 0
         self._has_submitted = False
@@ -152,7 +154,7 @@ class Embedding:
         size = 0
         for count, row in enumerate(waiting[: self._batch_size]):
             size += row.size
-            limit = MAX_TEXT_BYTES if isinstance(row.value, str) else _MAX_IMAGE_BYTES
+            limit = MAX_TEXT_BYTES if isinstance(row.value, str) else MAX_JOB_IMAGE_BYTES
             if count and size > limit:
                 return count
         return self._batch_size
@@ -219,7 +221,7 @@ class Embedding:
         self._check_errors()
 
     def _check_errors(self) -> None:
-        errors = max(self._errors, self._refused)  # rows read so far, or refusals of earlier runs
+        errors = max(self._errors, self._refused)  # of the rows read, or of earlier runs
         if self._max_errors is not None and errors > self._max_errors:
             raise JobError(
                 f"{errors:,} row{'s' * (errors != 1)} cannot be embedded, and max_errors is "

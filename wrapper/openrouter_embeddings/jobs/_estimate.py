@@ -295,7 +295,7 @@ def _part(
 
 
 def _cap(pairs: list[tuple[int, float]]) -> float | None:
-    """What truncated inputs take: different lengths take the same, and none more; None without."""
+    """What truncated inputs take: the highest value, if inputs of different lengths share it."""
     most = max(value for _, value in pairs)
     longest = [size for size, value in pairs if value == most]
     return most if max(longest) > 1.2 * min(longest) else None

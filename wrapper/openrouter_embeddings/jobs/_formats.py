@@ -384,7 +384,8 @@ def target_format(path: Path) -> type[Target]:
     found = next((one for one in TARGETS if suffix in one.suffixes), None)
     if found is None:
         *first, last = (one.suffixes[0] for one in TARGETS)
-        raise InputError(f"{path}: a target ends in {', '.join(first)} or {last}")
+        ends = f"{', '.join(first)} or {last}"
+        raise InputError(f"{path} cannot be a target; name a file that ends in {ends}")
     check_is_local(path)
     if path.is_dir():
         raise InputError(f"the target {path} is a directory; name a file in it")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _BLOCK = 1 << 20  # bytes of lines read at once
 _CSV_BLOCK = 1 << 22  # bytes; a row of a CSV file must fit into one block
 _READING = {"batch_readahead": 1, "fragment_readahead": 1}  # to hold little in memory
-_MARK = b"\xef\xbb\xbf"  # the byte order mark that some editors write before UTF-8
+_BOM = b"\xef\xbb\xbf"  # the byte order mark that some editors write before UTF-8
 _QUOTED = re.compile(rb'(^|[,;\t|])"(?:[^"]|"")*"')
 
 
@@ -195,7 +195,7 @@ class Lines(Tables):
             yield _column(self._pa, "text", texts)
 
 
-class Names(Tables):
+class FileNames(Tables):
     """The paths of files, relative to a folder."""
 
     def __init__(self, paths: list[Path], folder: Path) -> None:
@@ -211,7 +211,7 @@ class Names(Tables):
         yield _column(self._pa, "path", self._names)
 
 
-class Memory(Tables):
+class InMemoryTable(Tables):
     """A table in memory."""
 
     def __init__(self, table: pa.Table) -> None:
@@ -289,7 +289,7 @@ def _delimiter(path: Path) -> str:
     if path.suffix.lower() == ".tsv":
         return "\t"
     with path.open("rb") as file:
-        start = file.read(_BLOCK).removeprefix(_MARK).lstrip(b"\r\n")
+        start = file.read(_BLOCK).removeprefix(_BOM).lstrip(b"\r\n")
     header, *_ = _QUOTED.sub(rb"\1", start).splitlines() or [b""]
     found = [one for one in ",;\t|" if one.encode() in header]
     if len(found) > 1:
@@ -304,7 +304,7 @@ def _lines(paths: list[Path]) -> Iterator[tuple[Path, int, list[bytes]]]:
     """The lines of each file, in blocks, with the number of the first line, from 1."""
     for path in paths:
         with path.open("rb") as file:
-            file.seek(len(_MARK) if file.read(len(_MARK)) == _MARK else 0)
+            file.seek(len(_BOM) if file.read(len(_BOM)) == _BOM else 0)
             first = 1
             while lines := file.readlines(_BLOCK):
                 yield path, first, lines

@@ -72,7 +72,7 @@ class Reader:
         if not (spec.column or spec.template or spec.images):
             spec = InputSpec(column=self._only_text())
         self.spec = spec
-        # the text before each column, and its name; the name after the last text is None
+        # pairs of a text and the column after it; the last column is None
         self._parts: list[tuple[str, str | None]] = []
         if spec.template:
             self._parts = self._parsed(spec.template)

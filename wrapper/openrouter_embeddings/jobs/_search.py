@@ -115,6 +115,8 @@ def search(
     """
     if k < 1:
         raise InputError(f"k is {k}; use 1 or more")
+    if not query:
+        raise InputError("the query is empty; write a text to search for")
     path = Path(target)
     provenance = finished(path)
     made = provenance.parameters

@@ -15,7 +15,7 @@ from openrouter_embeddings._extras import need
 from openrouter_embeddings.errors import InputError
 
 from ._arrow import cast_plain, check_unique_names, plain_schema
-from ._readers import Csv, JsonLines, Lines, Memory, Names, Parquet
+from ._readers import Csv, FileNames, InMemoryTable, JsonLines, Lines, Parquet
 from ._rows import Reader
 from ._spec import InputSpec, JobError, check_is_local
 
@@ -36,7 +36,7 @@ _FORMATS = {
     ".txt": Lines,
 }
 _IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".gif")
-_USE = (
+_SUPPORTED = (
     "use a .parquet, .jsonl, .csv or .txt file, a pattern such as 'part-*.parquet', a directory of "
     "images, or a table in memory"
 )
@@ -66,7 +66,7 @@ class Source:
         check_unique_names(self.schema)
         if tables.total and not self.schema.names:
             raise InputError("the source has rows without any column; give each row a field")
-        self.images: str | None = "path" if isinstance(tables, Names) else None
+        self.images: str | None = "path" if isinstance(tables, FileNames) else None
         self.folder = folder
         self.total = tables.total
         self.files = [*map(str, files)]
@@ -132,7 +132,7 @@ def open_source(source: Any, written: Iterable[Path] = (), delimiter: str | None
         return _from_memory(source)
     named = [source] if isinstance(source, str | PathLike) else source
     if not named or not all(isinstance(one, str | PathLike) for one in named):
-        raise InputError(f"a list of sources needs one path at least, and only paths; {_USE}")
+        raise InputError(f"a list of sources needs one path at least, and only paths; {_SUPPORTED}")
     if len(named) == 1 and Path(named[0]).is_dir():
         _no_delimiter(delimiter)
         return _from_directory(Path(named[0]))
@@ -144,14 +144,14 @@ def open_source(source: Any, written: Iterable[Path] = (), delimiter: str | None
 def _from_memory(source: Any) -> Source:
     pa = need("pyarrow", "jobs")
     if not hasattr(source, "__arrow_c_stream__") and not hasattr(source, "__arrow_c_array__"):
-        raise InputError(f"a source of type {type(source).__name__} is not supported; {_USE}")
+        raise InputError(f"a source of type {type(source).__name__} is not supported; {_SUPPORTED}")
     try:
         table = source if isinstance(source, pa.Table) else pa.table(source)
         table = cast_plain(table, plain_schema(table.schema))
         digest = _digest(pa, table)
     except (pa.ArrowException, TypeError, UnicodeError) as error:
         raise InputError(f"pyarrow cannot read the table: {error}; convert it first") from None
-    return Source(Memory(table), lambda: {"table": digest}, Path())
+    return Source(InMemoryTable(table), lambda: {"table": digest}, Path())
 
 
 def _digest(pa: Any, table: pa.Table) -> str:
@@ -161,11 +161,11 @@ def _digest(pa: Any, table: pa.Table) -> str:
     for start in range(0, table.num_rows, 8192):
         for column in table.slice(start, 8192).columns:
             whole = pa.concat_arrays(column.chunks)
-            _add(pa, digest, whole)
+            _update_digest(pa, digest, whole)
     return digest.hexdigest()
 
 
-def _add(pa: Any, digest: Any, values: Any) -> None:
+def _update_digest(pa: Any, digest: Any, values: Any) -> None:
     """Add values to a digest: nested ones by their lengths and their innermost values."""
     kinds = pa.types
     parts = [values.is_valid()]
@@ -186,16 +186,16 @@ def _add(pa: Any, digest: Any, values: Any) -> None:
     for part in parts:
         digest.update(pa.record_batch([part], ["column"]).serialize())
     for part in inner:
-        _add(pa, digest, part)
+        _update_digest(pa, digest, part)
 
 
 def _from_directory(path: Path) -> Source:
     found = (one for one in path.rglob("*") if one.suffix.lower() in _IMAGES)
     images = sorted(one for one in found if not one.is_dir())
     if not images:
-        raise InputError(f"the directory {path} has no images ({', '.join(_IMAGES)}); {_USE}")
+        raise InputError(f"the directory {path} has no images ({', '.join(_IMAGES)}); {_SUPPORTED}")
     return Source(
-        Names(images, path), partial(_identity, images, _image_contents, ","), path, [path]
+        FileNames(images, path), partial(_identity, images, _image_contents, ","), path, [path]
     )
 
 
@@ -209,7 +209,7 @@ def _expanded(name: str, own: set[Path]) -> list[Path]:
         return [path]
     found = [Path(one) for one in sorted(glob.glob(name, recursive=True))]  # noqa: PTH207 - Path.glob refuses absolute ones
     if not (others := [one for one in found if one.resolve() not in own]):
-        raise InputError(f"no file matches {name!r}; {_USE}")
+        raise InputError(f"no file matches {name!r}; {_SUPPORTED}")
     return others
 
 
@@ -221,12 +221,12 @@ def _no_delimiter(delimiter: str | None) -> None:
 def _from_files(paths: list[Path], delimiter: str | None) -> Source:
     for path in paths:
         if not path.is_file():
-            raise InputError(f"the file {path} does not exist; {_USE}")
+            raise InputError(f"the file {path} does not exist; check its path")
     kinds = {_FORMATS.get(path.suffix.lower()) for path in paths}
     kind = kinds.pop()
     names = " and ".join(sorted({path.suffix or path.name for path in paths}))
     if kind is None or None in kinds:
-        raise InputError(f"{names} is not supported as a source; {_USE}")
+        raise InputError(f"{names} is not supported as a source; {_SUPPORTED}")
     if kinds:
         raise InputError(f"the files of one source need the same format; these are {names}")
     if kind is not Csv:

@@ -15,7 +15,7 @@ from openrouter_embeddings.core.options import Options
 from openrouter_embeddings.errors import EmbeddingsError, InputError
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
-_SPACE = ("model", "input_type", "provider", "asked_dimensions", "extra_body")
+_VECTOR_SPACE = ("model", "input_type", "provider", "asked_dimensions", "extra_body")
 _SUFFIXES = (
     "", ".part", ".job", ".job-wal", ".job-shm", ".errors.jsonl", ".errors.jsonl.part",
     ".provenance.json", ".provenance.json.part",
@@ -56,7 +56,7 @@ class JobParameters:
 
     @classmethod
     def of(cls, spec: InputSpec, options: Options, **of_target: Any) -> Self:
-        """The parameters, with those that no request has, as they are read from the job file."""
+        """The parameters of a job, as a job file returns them; `of_target`: those of no request."""
         request = options.request_fields()
         # the name of a cache file depends on the order of these keys
         extra_body = orjson.dumps(options.extra_body or {}, option=orjson.OPT_SORT_KEYS)
@@ -87,7 +87,7 @@ class JobParameters:
 
     def vector_space(self) -> dict[str, Any]:
         """The parameters that decide which vector an input gets."""
-        return {name: value for name, value in self.to_json().items() if name in _SPACE}
+        return {name: value for name, value in self.to_json().items() if name in _VECTOR_SPACE}
 
     def differences(self, before: Self) -> str:
         """How these parameters differ from earlier ones, for an error message; empty if equal."""

@@ -23,7 +23,7 @@ _COLUMNS = {
     "vectors": "input BLOB PRIMARY KEY, vector BLOB NOT NULL, checksum BLOB",
     "refused": "input BLOB PRIMARY KEY, reason TEXT NOT NULL, checksum BLOB",
 }
-_OWN = ("damaged_", "mended_", "sqlite_autoindex_")  # prefixes: left by a repair, and indexes
+_OWN_PREFIXES = ("damaged_", "repaired_", "mended_", "sqlite_autoindex_")  # repairs, indexes
 _CHECKED = {"vectors": "vector", "refused": "reason"}
 _LOG_PAGES = 16_384  # 64 MB
 _LOCK_TIMEOUT = 60.0  # seconds to wait for other processes that use the same cache
@@ -134,7 +134,8 @@ class Store:
         run("BEGIN IMMEDIATE" if self._shared else "BEGIN EXCLUSIVE")
         for what in run("SELECT type, name FROM sqlite_master"):
             kind, name = (str(part, errors="replace") for part in what)
-            if kind not in ("table", "index") or not (name in _COLUMNS or name.startswith(_OWN)):
+            is_known = name in _COLUMNS or name.startswith(_OWN_PREFIXES)
+            if kind not in ("table", "index") or not is_known:
                 raise self._damaged(f"it has {kind} {name}")
         for table, columns in _COLUMNS.items():
             run(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")
@@ -181,12 +182,12 @@ class Store:
         (tables,) = run("SELECT count(*) FROM sqlite_master").fetchone()
         number = f"{tables}_{os.getpid()}"  # other processes may repair the same cache
         for table in _CHECKED:
-            run(f"CREATE TABLE mended_{table}_{number} ({_COLUMNS[table]})")
+            run(f"CREATE TABLE repaired_{table}_{number} ({_COLUMNS[table]})")
             for rows in self._read(table):
                 intact = [row for row in rows if self._is_intact(*row)]
-                self._database.executemany(_insert(f"mended_{table}_{number}"), intact)
+                self._database.executemany(_insert(f"repaired_{table}_{number}"), intact)
                 self._database.commit()  # in a transaction, SQLite reads nothing after an error
-        (left,) = run(f"SELECT count(*) FROM mended_vectors_{number}").fetchone()  # noqa: S608 - ours
+        (left,) = run(f"SELECT count(*) FROM repaired_vectors_{number}").fetchone()  # noqa: S608 - ours
         if self._shared:
             with suppress(sqlite3.DatabaseError):  # if the index is damaged
                 self.damaged += run("SELECT count(*) FROM vectors").fetchone()[0] - left
@@ -201,7 +202,7 @@ class Store:
                 # a table that cannot be read cannot be dropped either
                 run(f"ALTER TABLE {table} RENAME TO damaged_{table}_{number}")
                 if table in _CHECKED:
-                    run(f"ALTER TABLE mended_{table}_{number} RENAME TO {table}")
+                    run(f"ALTER TABLE repaired_{table}_{number} RENAME TO {table}")
                 else:
                     run(f"CREATE TABLE {table} ({columns})")
             self._set_facts(facts)
@@ -376,7 +377,7 @@ class Store:
 
     def remove(self) -> None:
         """Delete the file, because the job is finished."""
-        # otherwise SQLite deletes the log by name, which may belong to another process by then
+        # otherwise SQLite deletes the log by its name later, when it may be another process's file
         self._do(lambda: self._database.execute("PRAGMA journal_mode = DELETE"))
         try:
             self.path.unlink()  # while it is locked, so that no other process has it

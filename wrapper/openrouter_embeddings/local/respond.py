@@ -9,7 +9,7 @@ import orjson
 import pybase64
 
 from .contract import Contract, shipped
-from .models import MODELS, Embedded, Model, Unsupported, spelled
+from .models import MODELS, Embedded, Model, Unsupported, range_text
 from .models.parts import read_inputs
 from .reply import LocalReply, Refusal
 
@@ -88,8 +88,8 @@ def _embed(request: dict[str, Any], models: Mapping[str, Model]) -> Embedded:
         raise Refusal(404, f"No endpoints found for {request['model'][:80]}. Models here: {known}")
     dimensions = request.get("dimensions")
     if dimensions is not None and dimensions not in model.dimensions:
-        allowed = spelled(model.dimensions)
-        raise Refusal(400, f"dimensions: {dimensions} is not supported by {model.name}: {allowed}")
+        what = f"{dimensions} is not supported by {model.name}; use {range_text(model.dimensions)}"
+        raise Refusal(400, f"dimensions: {what}")
     if dimensions is not None:
         dimensions = int(dimensions)  # JSON Schema takes 64.0 for an integer
     try:

@@ -96,7 +96,7 @@ class Schemas:
         return self._completed_object(value, flat, level)
 
     def _completed_choice(self, value: Any, alternatives: list[Any], level: int) -> Any:
-        """Complete by the alternative that keeps most of the value; by the first of several."""
+        """Complete by the alternative that keeps the most fields; if several do, by the first."""
         if any(self.validator(alternative).is_valid(value) for alternative in alternatives):
             return value
         best, most = value, -1

@@ -35,7 +35,7 @@ def _count_values(request: Any) -> int:
 
 
 def _describe(error: Any) -> str:
-    """`provider.sort: …`: the path of the innermost field that all alternatives reject."""
+    """`provider.sort: …`. For a union: the deepest field at which every alternative fails."""
     path = ".".join(map(str, error.instance_path)) or "the request"
     alternatives = getattr(error.kind, "context", None)
     if not alternatives:

@@ -107,7 +107,7 @@ class _BaseConnections(Generic[C]):
                 return True
         return False
 
-    def _shut(self) -> list[C]:
+    def _refuse_requests(self) -> list[C]:
         """Refuse further requests; returns the idle connections, which the caller has to close."""
         with self._lock:
             self.is_closed = True
@@ -176,7 +176,7 @@ class Connections(_BaseConnections[httpcore.ConnectionInterface]):
         A thread that is using one closes it itself. TLS would go on with the number of a socket
         that another thread has closed, and that number may belong to another file by then.
         """
-        self._close(*self._shut())
+        self._close(*self._refuse_requests())
 
 
 class AsyncConnections(_BaseConnections[httpcore.AsyncConnectionInterface]):
@@ -229,14 +229,14 @@ class AsyncConnections(_BaseConnections[httpcore.AsyncConnectionInterface]):
 
     async def aclose(self) -> None:
         """Close all connections; a request that is not being sent yet is not sent."""
-        self._shut()
+        self._refuse_requests()
         self._backend.is_closed = True
         if self._open:  # else nothing is awaited, so that this works without an event loop
             await self._close(*self._open)
 
     def close_after_loop(self) -> None:
         """Close all connections although their event loop is closed."""
-        self._shut()
+        self._refuse_requests()
         self._backend.close_sockets()
 
 

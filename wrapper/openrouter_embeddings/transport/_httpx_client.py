@@ -169,10 +169,10 @@ def error_body(response: httpx.Response) -> bytes:
 _processes: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 
 
-def claim(client: Any) -> None:
+def mark_used_by_this_process(client: Any) -> None:
     """Note that this process sends through the client. Raises as `check_not_inherited`."""
     _processes.setdefault(client, os.getpid())
-    check_not_inherited(client)  # our own client may be newer than the fork, the caller's older
+    check_not_inherited(client)  # it may be made before a fork, and our client after it
 
 
 def check_not_inherited(client: Any) -> None:

@@ -83,7 +83,7 @@ class _BaseTransport(ABC, Generic[H]):
         self._key = key
         redact_logs(key)
         self._auth = _httpx_client.BearerAuth(key)
-        self.make: Callable[[], H] | None = self._make if client is None else None
+        self.make_connections: Callable[[], H] | None = self._make if client is None else None
         self._http: H = client or self._make()
         self._threads: set[int] = set()  # those that block in a request
 
@@ -95,8 +95,8 @@ class _BaseTransport(ABC, Generic[H]):
         """Raise unless this process may send through the connections."""
         if self._http.is_closed:
             raise InputError("the client, or its http_client, is closed; make a new one")
-        if self.make is None:
-            _httpx_client.claim(self._http)
+        if self.make_connections is None:
+            _httpx_client.mark_used_by_this_process(self._http)
 
     @staticmethod
     def _end(outcome: Reply | BaseException) -> Reply:
@@ -126,7 +126,7 @@ class _BaseTransport(ABC, Generic[H]):
         return Reply(status, redacted, self._key.redact(body), time.time(), vectors)
 
     def _outcome(self, error: BaseException, timeout: float) -> Reply | BaseException:
-        """What an attempt that ended with this error comes to; an error has no traceback."""
+        """The reply or the error that a caught error stands for, without its traceback."""
         own = raised_by_handler(error)
         if own is None and isinstance(error, httpx.HTTPStatusError) and self._is_for_us(error):
             response = error.response
@@ -178,11 +178,11 @@ class _BaseTransport(ABC, Generic[H]):
 
         Raises APIConnectionError if the parent has used the caller's httpx client.
         """
-        if self.make is None:
+        if self.make_connections is None:
             _httpx_client.check_not_inherited(self._http)
             return
         self._leave_parent()
-        self._http = self.make()
+        self._http = self.make_connections()
 
     @abstractmethod
     def _leave_parent(self) -> None:
@@ -262,7 +262,7 @@ class Transport(_BaseTransport[httpx.Client | Connections]):
 
         Requests in flight in other threads fail.
         """
-        if self.make is not None:
+        if self.make_connections is not None:
             abort_attempts(list(self._threads))
             self._http.close()
 
@@ -343,14 +343,14 @@ class AsyncTransport(_BaseTransport[httpx.AsyncClient | AsyncConnections]):
         before, self._loop = self._loop, self._loop or loop
         if before is None:
             return False
-        if self.make is None or not before.is_closed():
+        if self.make_connections is None or not before.is_closed():
             raise InputError(
                 "this AsyncClient was first used in another event loop, which owns its "
                 "connections; make one AsyncClient in each loop, or use Client"
             )
         if isinstance(self._http, AsyncConnections):
             self._http.close_after_loop()
-        self._loop, self._http = loop, self.make()
+        self._loop, self._http = loop, self.make_connections()
         return True
 
     def _leave_parent(self) -> None:
@@ -364,7 +364,7 @@ class AsyncTransport(_BaseTransport[httpx.AsyncClient | AsyncConnections]):
 
     async def aclose(self) -> None:
         """Close the connections, unless the caller brought the httpx client."""
-        if self.make is None:
+        if self.make_connections is None:
             return
         if not self.loop_is_closed:
             await self._http.aclose()

@@ -55,12 +55,11 @@ class ResponseTimes:
 class KeepAlive:
     """Tracks whether a connection is reused, and what its end means for the current request.
 
-    A service may close an idle connection at any time, even while a request is on its way, and a
-    router may silently forget one. Nobody read such a request, so it can be sent again at once. But
-    the service may also have read the request and crashed: it is billed, though no response comes.
-    TCP does not tell the two apart; the time does. A dead connection fails within one round trip; a
-    response takes the round trip and the work. So a connection that ends within a quarter of the
-    client's fastest response time did not serve the request; any later end counts as maybe billed.
+    Either the connection was dead, because the service or a router had dropped it while it was
+    idle: nobody read the request, so it can be sent again at once. Or the service read it and
+    crashed: it is billed. Time tells: a dead connection fails within one round trip, and a response
+    takes the round trip and the work. So a connection that ends within a quarter of the client's
+    fastest response time did not serve the request; any later end counts as maybe billed.
     """
 
     def __init__(self, times: ResponseTimes) -> None:

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 
 from .alias import Alias
-from .base import Embedded, Model, Unsupported, spelled
+from .base import Embedded, Model, Unsupported, range_text
 from .hash import HashModel
 from .minilm import MiniLM
 from .visual import VisualModel
 
-__all__ = ["MODELS", "Embedded", "Model", "Unsupported", "spelled", "with_aliases"]
+__all__ = ["MODELS", "Embedded", "Model", "Unsupported", "range_text", "with_aliases"]
 
 MODELS: dict[str, Model] = {model.name: model for model in (MiniLM(), VisualModel(), HashModel())}
 
@@ -35,5 +35,5 @@ def _alias(name: str, target: str) -> Alias:
     if not has_width:
         return Alias(name, MODELS[model], None)
     if not (width.isascii() and width.isdigit() and len(width) < 9 and int(width) in allowed):
-        raise ValueError(f"{name}: {model} has {spelled(allowed)} dimensions, not {width!r:.20}")
+        raise ValueError(f"{name}: {model} has {range_text(allowed)} dimensions, not {width!r:.20}")
     return Alias(name, MODELS[model], int(width))

@@ -33,7 +33,7 @@ class Unsupported(Exception):
         self.position = position
 
 
-def spelled(dimensions: range) -> str:
+def range_text(dimensions: range) -> str:
     """`32 to 384`, or the only number."""
     return f"{dimensions[0]}" if len(dimensions) == 1 else f"{dimensions[0]} to {dimensions[-1]}"
 
