@@ -175,7 +175,7 @@ def test_the_command_line_offers_retry_errors(tmp_path: Path) -> None:
     (tmp_path / "s.txt").write_text("a\n\n")
     options = ("-o", tmp_path / "t.npy", "--local", "--model", "local/hash")
     done = orembed("run", tmp_path / "s.txt", *options)
-    assert "t.npy.errors.jsonl says why; to try again" in done.stderr
+    assert "t.npy.errors.jsonl says why; to send refused inputs again" in done.stderr
     assert "use --retry-errors\n" in done.stderr
     done = orembed("run", tmp_path / "s.txt", *options, "--retry-errors")
     assert (done.returncode, "1 row has no vector" in done.stderr) == (0, True)
