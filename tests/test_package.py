@@ -56,6 +56,7 @@ def test_every_error_is_public_and_in_the_tree() -> None:
     }
     assert set(tree) <= set(ore.__all__)
     assert all(issubclass(error, ore.EmbeddingsError) for error in tree.values())
+    assert {error.__module__ for error in tree.values()} == {"openrouter_embeddings.errors"}
     guide = (ROOT / "docs" / "guide.md").read_text()
     for drawn in (errors.__doc__ or "", guide.partition("```\nEmbeddingsError\n")[2]):
         assert all(re.search(rf"─ {name} ", drawn) for name in tree if name != "EmbeddingsError")

@@ -112,6 +112,13 @@ def test_an_invalid_option_of_a_fault_raises(wrong: dict[str, Any]) -> None:
         Fault("drip", **wrong)
 
 
+@pytest.mark.parametrize("kind", ["meteor", ["status"]])
+def test_an_unknown_kind_of_fault_raises(kind: Any) -> None:
+    """The error lists the kinds, also for what is not a text."""
+    with pytest.raises(ValueError, match="unknown fault kind .*; use one of status, "):
+        Fault(kind)
+
+
 def test_the_documentation_lists_every_kind() -> None:
     """docs/reliability.md has the table that `python -m stress.faults` writes."""
     assert f"\n{kinds_table()}\n" in PAGE.read_text("utf-8")

@@ -26,6 +26,8 @@ EmbeddingsError
 
 from .result import EmbeddingsError as EmbeddingsError  # noqa: PLC0414 - re-exported
 
+EmbeddingsError.__module__ = __name__  # what tracebacks and pickles name
+
 
 class InputError(EmbeddingsError, ValueError):
     """An input or option is invalid. The message says which one and what is expected instead."""
