@@ -115,7 +115,7 @@ def test_an_invalid_option_of_a_fault_raises(wrong: dict[str, Any]) -> None:
 @pytest.mark.parametrize("kind", ["meteor", ["status"]])
 def test_an_unknown_kind_of_fault_raises(kind: Any) -> None:
     """The error lists the kinds, also for what is not a text."""
-    with pytest.raises(ValueError, match="unknown fault kind .*; use one of status, "):
+    with pytest.raises(ValueError, match=r"unknown fault kind .*; use one of status, "):
         Fault(kind)
 
 
