@@ -113,4 +113,5 @@ def test_the_factor_of_cpu_time_is_the_measured_one() -> None:
         if (record["case"], record["contender"]) == ("2048 × 1536", who)
     )
     readme = (ROOT / "README.md").read_text()
-    assert f"{plain_openai / ours:.0f} times the CPU time" in readme
+    assert plain_openai / ours > 10
+    assert "more than ten times the CPU time" in readme
