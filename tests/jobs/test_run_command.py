@@ -120,7 +120,7 @@ def test_progress_is_a_bar_or_lines(
     """A bar if the terminal can move its cursor, otherwise a line now and then."""
     assert _progress.line(PROGRESS) == (
         "embedding 1,500 of 4,500 rows: 100 rows/s, 2,500 tokens, 0.5000 of about 2.0000 credits, "
-        "3 of 4 under way, 2 retries, 0 min 30 s to go"
+        "3 of 4 in flight, 2 retries, 0 min 30 s to go"
     )
     monkeypatch.setattr(_progress, "LINE_INTERVAL", 0.0)
     with _progress.progress_listener(as_json=False) as listener:

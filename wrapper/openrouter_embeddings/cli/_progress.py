@@ -86,7 +86,7 @@ def details(progress: Progress) -> str:
         of = f" of about {cost + cost * left / done:.4f}" if embedding and done else ""
         parts.append(f"{cost:.4f}{of} credits")
     if embedding:
-        parts.append(f"{progress.in_flight} of {progress.concurrency} under way")
+        parts.append(f"{progress.in_flight} of {progress.concurrency} in flight")
     if progress.usage.retries:
         parts.append(f"{progress.usage.retries} retries")
     if embedding and done:
