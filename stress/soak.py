@@ -1,4 +1,4 @@
-"""`python -m stress.soak`: a long stream through random faults, and many calls to limited services.
+"""`python -m stress.soak`: a long stream through faults, and many calls to limited services.
 
 Reports wrong, missing and duplicate rows, repeated requests, memory, goodput and refusals.
 """

@@ -1,4 +1,4 @@
-"""`make contract-prism`: our client against Stoplight Prism, another server of the contract.
+"""`make contract AGAINST=prism`: our client against Stoplight Prism, another server.
 
 The module is not named test_…, because it needs node and `make test` does not.
 """

@@ -1,4 +1,4 @@
-"""`make contract-live`: whether the service keeps its own specification, by a few small requests.
+"""`make contract AGAINST=live`: a few small requests show whether the service keeps the contract.
 
 Prints the most that they can cost, and then where an answer differs from the contract. The address
 and the key come from OPENROUTER_BASE_URL and OPENROUTER_API_KEY.
@@ -212,7 +212,7 @@ def _price(text: str) -> Decimal:
 
 def main(arguments: list[str]) -> int:
     """0 if nothing differs, 1 if something does, 2 if a probe got no answer to compare."""
-    parser = argparse.ArgumentParser(prog="make contract-live", description=__doc__)
+    parser = argparse.ArgumentParser(prog="make contract AGAINST=live", description=__doc__)
     parser.add_argument("--model", default=MODEL)
     parser.add_argument("--price", type=_price, default=Decimal("0.20"))
     args = parser.parse_args(arguments)

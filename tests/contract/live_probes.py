@@ -1,4 +1,4 @@
-"""The requests of `make contract-live`: small and cheap."""
+"""The requests of `make contract AGAINST=live`: small and cheap."""
 
 from __future__ import annotations
 

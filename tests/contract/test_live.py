@@ -1,4 +1,4 @@
-"""`make contract-live`, against the stand-in and against one that deviates from the contract."""
+"""`make contract AGAINST=live`, against the stand-in and one that deviates from the contract."""
 
 import json
 from collections.abc import Callable

@@ -63,7 +63,7 @@ class _BaseTransport(ABC, Generic[H]):
     """The endpoint, the key and the connections, and how every attempt ends.
 
     Attributes:
-        make: makes the connections; None if the caller brought an httpx client.
+        make_connections: makes the connections; None if the caller brought an httpx client.
     """
 
     _httpx_class: ClassVar[type[httpx.Client | httpx.AsyncClient]]
