@@ -129,16 +129,17 @@ bench-million bench-scale: .venv/.ready
 contract-% stress-% bench-%:
 	@echo "$@ does not exist: \`make\` lists the values of AGAINST=, KIND= and SUITE="; exit 2
 
-.venv/spark/.ready: .venv/.ready requirements/spark.txt
-	@command -v java >/dev/null || { echo "nothing was tested: Spark needs Java 17 or newer; install it and run make again"; exit 2; }
-	@echo "setting up .venv/spark (once); Spark is 450 MB"
-	@$(BIN)/python -m venv --clear .venv/spark
-	@.venv/spark/bin/python $(PIP) --require-hashes -r requirements/spark.txt
+.venv/compat/%/.ready: requirements/compat/%.txt .venv/.demo
+	@echo "setting up .venv/compat/$* (once)"
+	@$(BIN)/python -m venv --clear .venv/compat/$*
+	@.venv/compat/$*/bin/python $(PIP) --require-hashes -r $<
 	@touch $@
 
-.PHONY: spark
-spark: .venv/spark/.ready ## adapters.spark on a Spark of this machine; needs Java
-	@PYTHONPATH=wrapper:generated .venv/spark/bin/python -m pytest tests/adapters/with_spark.py
+# Spark needs Java and 450 MB, so it is tried only where ONLY= names it
+COMPAT := $(or $(ONLY),$(filter-out spark,$(basename $(notdir $(wildcard requirements/compat/*.txt)))))
+.PHONY: compat
+compat: .venv/.ready $(COMPAT:%=.venv/compat/%/.ready) ## try it in other tools and places: ONLY=NAME (spark needs Java)
+	@$(BIN)/python -m tests.compat $(if $(ONLY),--only) $(COMPAT)
 
 ##@ Housekeeping
 .PHONY: browser
@@ -159,10 +160,13 @@ LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-ha
 lock: .venv/.ready ## write requirements/*.txt from pyproject.toml
 	@$(LOCK) pyproject.toml --group dev --extra images --extra jobs --extra local --extra ray -o requirements/dev.txt
 	@$(LOCK) pyproject.toml --extra local --group build -c requirements/dev.txt -o requirements/demo.txt
-	@$(LOCK) pyproject.toml requirements/spark.in --extra spark --extra local -o requirements/spark.txt
 	@for given in requirements/bench/*.in; do \
 	  project=; case $$given in *ours.in|*httpx-aiohttp.in|*pyreqwest.in) project=pyproject.toml; esac; \
 	  $(LOCK) $$project $$given -o $${given%.in}.txt || exit; \
+	done
+	@for given in requirements/compat/*.in; do \
+	  extras=; case $$given in *spark.in) extras="--extra spark --extra local"; esac; \
+	  $(LOCK) pyproject.toml $$given $$extras -o $${given%.in}.txt || exit; \
 	done
 
 .PHONY: build

@@ -1,4 +1,4 @@
-"""Spark on this machine: `make spark`, which has an environment of its own."""
+"""Spark on this machine: `make compat ONLY=spark`, which has an environment of its own."""
 
 import re
 import sys
@@ -18,7 +18,7 @@ from openrouter_embeddings.local.models.hash import HashModel
 from stress.servers import served
 from tools import ROOT
 
-SparkSession: Any = import_module("pyspark.sql").SparkSession  # only make spark has it
+SparkSession: Any = import_module("pyspark.sql").SparkSession  # only that has it
 OPTIONS: Any = {"workers": 2, "model": "local/hash", "dimensions": 8, "client": ore.Client.local}
 TEXTS = [f"text {n % 90}" for n in range(100)]
 
