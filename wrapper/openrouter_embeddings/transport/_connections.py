@@ -1,11 +1,12 @@
 """Pools of connections, one per concurrent request, in place of an httpx client.
 
-httpx and httpcore's own pool take half of the time of a small request: for redirects, cookies,
-hooks and other things that this API does not need, and because that pool checks every connection
-for every request. A caller who needs them passes an httpx client.
+httpx and httpcore take two thirds of the time of a small request, for redirects, cookies, hooks and
+other things that this API does not need, and copy a large response five times. A caller who needs
+them passes an httpx client.
 """
 
 import asyncio
+import base64
 import os
 import ssl
 import threading
@@ -16,8 +17,9 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
+import h11
 import httpcore
 import httpx
 
@@ -26,8 +28,9 @@ from openrouter_embeddings._version import __version__
 from openrouter_embeddings.errors import InputError, ResponseError
 
 from . import _asyncio_backend
+from ._response_reader import ResponseReader
 from ._stream_state import ReusedConnectionError
-from ._sync_backend import CONNECT_TIMEOUT, Backend
+from ._sync_backend import CONNECT_TIMEOUT, Backend, Stream
 
 HEADERS = {
     "Content-Type": "application/json",
@@ -38,44 +41,46 @@ HEADERS = {
 }
 _TLS_FILES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 _KEEPALIVE_EXPIRY = 5.0  # seconds that a connection may be idle, as in httpx
+_COPY_LIMIT = 1 << 16  # bytes
 _INFLATED_CHUNK = 1 << 16  # bytes
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
-# status, headers and body; the body is read from the connection as it is iterated
+# status, headers, and the body, which is read from the connection as it is iterated
 Response: TypeAlias = tuple[int, Iterable[tuple[bytes, bytes]], Iterator[bytes]]
 AsyncResponse: TypeAlias = tuple[int, Iterable[tuple[bytes, bytes]], AsyncIterator[bytes]]
-C = TypeVar("C", bound=httpcore.ConnectionInterface | httpcore.AsyncConnectionInterface)
+S = TypeVar("S", Stream, _asyncio_backend.Stream)
 
 
-class _BaseConnections(Generic[C]):
+class _BaseConnections(Generic[S]):
     """The idle connections, and the request that is sent on each.
 
     Args:
         url, key: of every request.
-        pool: httpcore's, which only creates the connections.
-        options: that pool's settings.
+        trust_env: whether the proxy and the certificates in the environment count.
     """
 
-    def __init__(self, url: httpx.URL, key: Secret, pool: Any, options: dict[str, Any]) -> None:
+    def __init__(self, url: httpx.URL, key: Secret, *, trust_env: bool) -> None:
         self.is_closed: bool = False
         self._process = os.getpid()
-        proxy: httpcore.Proxy | None = options["proxy"]
-        self.via_proxy: str = "" if proxy is None else f" through the proxy {_origin(proxy.url)}"
+        self._proxy = _proxy_for(url) if trust_env else None
+        # takes 30 ms, so all connections share one, and plain http has none
+        self._context = _ssl_context(trust_env=trust_env) if url.scheme == "https" else None
+        if self._context is not None:
+            self._context.set_alpn_protocols(["http/1.1"])
+        self.via_proxy: str = f" through the proxy {_origin(self._proxy.url)}" if self._proxy else ""
         self._key = key
-        self._pool = pool
-        self._url = _httpcore_url(url)
-        headers = {"Host": url.netloc.decode(), **HEADERS}
-        self._headers = [*httpx.Headers(headers).raw]
+        self._url = url
+        self._headers = [*httpx.Headers({"Host": url.netloc.decode(), **HEADERS}).raw]
         self._lock = threading.Lock()
-        self._idle: deque[tuple[float, C]] = deque()  # since when; the last one is used first
+        self._idle: deque[tuple[float, S]] = deque()  # since when; the last one is used first
 
-    def _acquire(self) -> tuple[C, list[C]]:
-        """An idle or a new connection, and the expired ones, which the caller has to close.
+    def _acquire(self) -> tuple[S | None, list[S]]:
+        """An idle connection, if any, and the expired ones, which the caller has to close.
 
         Raises InputError.
         """
         now = time.monotonic()
-        expired: list[C] = []
+        expired: list[S] = []
         with self._lock:
             if self.is_closed:
                 raise InputError("the client is closed; make a new one")
@@ -85,90 +90,121 @@ class _BaseConnections(Generic[C]):
                 )
             while self._idle and self._idle[0][0] < now - _KEEPALIVE_EXPIRY:
                 expired.append(self._idle.popleft()[1])
-            connection = self._idle.pop()[1] if self._idle else self._create()
-        return connection, expired
+            return self._idle.pop()[1] if self._idle else None, expired
 
-    def _create(self) -> C:
-        connection: C = self._pool.create_connection(self._url.origin)
-        return connection
-
-    def _pop_idle(self) -> list[C]:
+    def _pop_idle(self) -> list[S]:
         """Remove and return all idle connections."""
         with self._lock:
-            idle = [connection for _, connection in self._idle]
+            idle = [stream for _, stream in self._idle]
             self._idle.clear()
         return idle
 
-    def _release(self, connection: C) -> bool:
+    def _release(self, stream: S, reader: ResponseReader) -> bool:
         """Keep a connection whose response was read; False if the caller has to close it."""
         with self._lock:
-            if connection.is_idle() and not self.is_closed and not _has_trailing_data(connection):
-                self._idle.append((time.monotonic(), connection))
+            if reader.can_reuse and not self.is_closed:
+                self._idle.append((time.monotonic(), stream))
                 return True
         return False
 
-    def _refuse_requests(self) -> list[C]:
+    def _refuse_requests(self) -> list[S]:
         """Refuse further requests; returns the idle connections, which the caller has to close."""
         with self._lock:
             self.is_closed = True
         return self._pop_idle()
 
-    def _request(self, body: bytes, timeout: float) -> httpcore.Request:
+    def _request(self, body: bytes) -> tuple[bytes, ...]:
+        """A request, in one part unless copying the body would take longer than another packet."""
         headers = [
             *self._headers,
             (b"Content-Length", b"%d" % len(body)),
             (b"Authorization", b"Bearer " + self._key.reveal().encode()),
         ]
-        limits = {"connect": min(timeout, CONNECT_TIMEOUT), "read": timeout, "write": timeout}
-        return httpcore.Request(
-            "POST", self._url, headers=headers, content=body, extensions={"timeout": limits}
-        )
+        lines = [b"POST %b HTTP/1.1" % self._url.raw_path, *map(b"%b: %b".__mod__, headers)]
+        head = b"\r\n".join([*lines, b"\r\n"])
+        return (head + body,) if len(body) < _COPY_LIMIT else (head, body)
+
+    def _tunnel_request(self, proxy: httpx.Proxy) -> h11.Request:
+        """The request for a tunnel through the proxy."""
+        host, port = _address(self._url)
+        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        headers = [(b"Host", target.encode()), (b"Accept", b"*/*"), *proxy.headers.raw]
+        if proxy.raw_auth:
+            password = base64.b64encode(b":".join(proxy.raw_auth))
+            headers.append((b"Proxy-Authorization", b"Basic " + password))
+        return h11.Request(method="CONNECT", target=target, headers=headers)
 
 
-class Connections(_BaseConnections[httpcore.ConnectionInterface]):
+class Connections(_BaseConnections[Stream]):
     """Connections for threads; every one keeps to `begin_attempt`, even through a proxy."""
 
     def __init__(self, url: httpx.URL, key: Secret, *, trust_env: bool) -> None:
-        options = _pool_options(url, trust_env=trust_env)
-        pool = httpcore.ConnectionPool(network_backend=Backend(), **options)
-        super().__init__(url, key, pool, options)
+        super().__init__(url, key, trust_env=trust_env)
+        self._backend = Backend()
 
     @contextmanager
     def post(
-        self, body: bytes, timeout: float, confirm_resend: Callable[[], bool]
+        self,
+        body: bytes,
+        timeout: float,
+        confirm_resend: Callable[[], bool],
+        take: Callable[[memoryview], object],
     ) -> Iterator[Response]:
         """Send a request on a connection that nobody else uses inside the `with` block.
+
+        A plain body goes to `take` as it is iterated, which then yields nothing.
 
         If a reused connection turns out to be dead, this sends the request again at once on a new
         one. If the service may have read it, `confirm_resend` has to return True first.
         """
-        connection, expired = self._acquire()
+        stream, expired = self._acquire()
+        reader = ResponseReader(take)
         try:
             self._close(*expired)
-            request = self._request(body, timeout)
+            request = self._request(body)
             try:
-                response = connection.handle_request(request)
+                stream = stream or self._connect(timeout)
+                _exchange(stream, reader, request)
             except ReusedConnectionError as error:
-                self._close(connection, *self._pop_idle())  # the others may also be dead
+                self._close(stream, *self._pop_idle())  # the others may also be dead
                 if not error.was_dead or (error.maybe_billed and not confirm_resend()):
                     raise
-                connection = self._create()
-                response = connection.handle_request(request)
-            yield response.status, response.headers, _iter_body(response)
-            response.close()
+                stream = self._connect(timeout)
+                _exchange(stream, reader, request)
+            yield reader.status, reader.headers, _iter_body(stream, reader)
         except BaseException:  # its state is unknown, so nobody may use it again
-            self._close(connection)
+            self._close(stream)
             raise
-        if not self._release(connection):
-            self._close(connection)
+        if not self._release(stream, reader):
+            self._close(stream)
 
-    def _close(self, *connections: httpcore.ConnectionInterface) -> None:
-        for connection in connections:
-            connection.close()
+    def _connect(self, timeout: float) -> Stream:
+        """A new connection, through the proxy if there is one."""
+        seconds, proxy, context = min(timeout, CONNECT_TIMEOUT), self._proxy, self._context
+        stream = self._backend.connect_tcp(*_address(proxy.url if proxy else self._url), seconds)
+        try:
+            if proxy and context:
+                if proxy.url.scheme == "https":
+                    stream.start_tls(context, proxy.url.host)
+                request = self._tunnel_request(proxy)
+                with _tunnelling(request) as reader:
+                    _exchange(stream, reader, (_head(request),))
+            if context:
+                stream.start_tls(context, _address(self._url)[0])
+        except BaseException:
+            stream.close()
+            raise
+        stream.connected()
+        return stream
+
+    def _close(self, *streams: Stream | None) -> None:
+        for stream in streams:
+            if stream is not None:
+                stream.close()
 
     def close_inherited(self) -> None:
         """Close the parent's idle connections in this forked process alone, without a TLS alert."""
-        self._close(*[connection for _, connection in self._idle])  # no thread is left to lock out
+        self._close(*[stream for _, stream in self._idle])  # no thread is left to lock out
 
     def close(self) -> None:
         """Close the idle connections.
@@ -179,15 +215,13 @@ class Connections(_BaseConnections[httpcore.ConnectionInterface]):
         self._close(*self._refuse_requests())
 
 
-class AsyncConnections(_BaseConnections[httpcore.AsyncConnectionInterface]):
+class AsyncConnections(_BaseConnections[_asyncio_backend.Stream]):
     """Connections for one event loop."""
 
     def __init__(self, url: httpx.URL, key: Secret, *, trust_env: bool) -> None:
-        options = _pool_options(url, trust_env=trust_env)
+        super().__init__(url, key, trust_env=trust_env)
         self._backend = _asyncio_backend.Backend()
-        pool = httpcore.AsyncConnectionPool(network_backend=self._backend, **options)
-        super().__init__(url, key, pool, options)
-        self._open: set[httpcore.AsyncConnectionInterface] = set()
+        self._open: set[_asyncio_backend.Stream] = set()
 
     @asynccontextmanager
     async def post(
@@ -195,36 +229,63 @@ class AsyncConnections(_BaseConnections[httpcore.AsyncConnectionInterface]):
         body: bytes,
         timeout: float,  # noqa: ASYNC109 - as Connections
         confirm_resend: Callable[[], bool],
+        take: Callable[[memoryview], object],
     ) -> AsyncIterator[AsyncResponse]:
-        """As `Connections.post`."""
-        connection, expired = self._acquire()
-        self._open.add(connection)
+        """As `Connections.post`; a plain body goes to `take` as soon as it arrives."""
+        stream, expired = self._acquire()
+        reader = ResponseReader(take)
         try:
             if expired:
                 await self._close(*expired)
-            request = self._request(body, timeout)
+            request = self._request(body)
             try:
-                response = await connection.handle_async_request(request)
+                stream = stream or await self._connect(timeout)
+                await _exchange_async(stream, reader, request)
             except ReusedConnectionError as error:
-                await self._close(connection, *self._pop_idle())  # the others may also be dead
+                await self._close(stream, *self._pop_idle())  # the others may also be dead
                 if not error.was_dead or (error.maybe_billed and not confirm_resend()):
                     raise
-                connection = self._create()
-                self._open.add(connection)
-                response = await connection.handle_async_request(request)
-            async with aclosing(_iter_body_async(response)) as chunks:
-                yield response.status, response.headers, chunks
-            await response.aclose()
+                stream = await self._connect(timeout)
+                await _exchange_async(stream, reader, request)
+            async with aclosing(_iter_body_async(stream, reader)) as chunks:
+                yield reader.status, reader.headers, chunks
+            stream.release()
         except BaseException:  # its state is unknown, so nobody may use it again
-            await self._close(connection)
+            await self._close(stream)
             raise
-        if not self._release(connection):
-            await self._close(connection)
+        if not self._release(stream, reader):
+            await self._close(stream)
 
-    async def _close(self, *connections: httpcore.AsyncConnectionInterface) -> None:
-        for connection in connections:
-            await connection.aclose()  # does not yield to the event loop, with our backend
-            self._open.discard(connection)
+    async def _connect(self, timeout: float) -> _asyncio_backend.Stream:  # noqa: ASYNC109
+        """As `Connections._connect`."""
+        proxy, context = self._proxy, self._context
+        stream: _asyncio_backend.Stream | None = None
+        try:
+            async with asyncio.timeout(min(timeout, CONNECT_TIMEOUT)):
+                address = _address(proxy.url if proxy else self._url)
+                stream = await self._backend.connect_tcp(*address)
+                self._open.add(stream)
+                if proxy and context:
+                    if proxy.url.scheme == "https":
+                        await stream.start_tls(context, proxy.url.host)
+                    request = self._tunnel_request(proxy)
+                    with _tunnelling(request) as reader:
+                        await _exchange_async(stream, reader, (_head(request),))
+                if context:
+                    await stream.start_tls(context, _address(self._url)[0])
+        except BaseException as error:
+            await self._close(stream)
+            if isinstance(error, TimeoutError):
+                raise httpcore.ConnectTimeout(str(error)) from error
+            raise
+        stream.connected()
+        return stream
+
+    async def _close(self, *streams: _asyncio_backend.Stream | None) -> None:
+        for stream in streams:
+            if stream is not None:
+                stream.close()
+                self._open.discard(stream)
         await asyncio.sleep(0)  # lets the event loop close the sockets
 
     async def aclose(self) -> None:
@@ -240,43 +301,48 @@ class AsyncConnections(_BaseConnections[httpcore.AsyncConnectionInterface]):
         self._backend.close_sockets()
 
 
-def _has_trailing_data(connection: Any) -> bool:
-    """Whether data followed the response, which would be read as the response to the next request.
-
-    Only h11, inside httpcore, knows. A test fails if one of them renames these attributes.
-    """
-    while not hasattr(connection, "_h11_state"):
-        connection = connection._connection  # noqa: SLF001 - see above
-    return bool(connection._h11_state.trailing_data[0])  # noqa: SLF001 - see above
+def _exchange(stream: Stream, reader: ResponseReader, request: Iterable[bytes]) -> None:
+    """Send a request, and receive the head of its response."""
+    stream.send(*request)
+    while not reader.status:
+        stream.receive(reader)
 
 
-def _httpcore_url(url: httpx.URL) -> httpcore.URL:
-    return httpcore.URL(
-        scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
-    )
+async def _exchange_async(
+    stream: _asyncio_backend.Stream, reader: ResponseReader, request: Iterable[bytes]
+) -> None:
+    """As `_exchange`."""
+    await stream.send(reader, *request)
+    while not reader.status:
+        await stream.receive(reader)
 
 
-def _origin(url: httpcore.URL) -> str:
-    """Scheme, host and port; httpcore keeps the user name and password elsewhere."""
-    origin = url.origin
-    return f"{origin.scheme.decode()}://{origin.host.decode()}:{origin.port}"
+@contextmanager
+def _tunnelling(request: h11.Request) -> Iterator[ResponseReader]:
+    """Read the response to a request for a tunnel. Raises ProxyError unless that is open."""
+    reader = ResponseReader(None, request)
+    try:
+        yield reader
+    except (httpcore.ReadError, httpcore.RemoteProtocolError, h11.RemoteProtocolError) as error:
+        raise httpcore.ProxyError(str(error)) from error
+    if not 200 <= reader.status <= 299:
+        raise httpcore.ProxyError(f"{reader.status} {reader.reason.decode(errors='replace')}")
+    if reader.has_surplus:
+        raise httpcore.ProxyError("data arrived before the TLS handshake")
 
 
-def _pool_options(url: httpx.URL, *, trust_env: bool) -> dict[str, Any]:
-    """Settings of httpcore's pool."""
-    proxy = _proxy_for(url) if trust_env else None
-    # takes 30 ms, so all connections share one, and plain http has none
-    context = _ssl_context(trust_env=trust_env) if url.scheme == "https" else None
-    return {
-        "ssl_context": context,
-        "proxy": proxy
-        and httpcore.Proxy(
-            _httpcore_url(proxy.url),
-            auth=proxy.raw_auth,
-            headers=proxy.headers.raw,
-            ssl_context=context if proxy.url.scheme == "https" else None,
-        ),
-    }
+def _head(request: h11.Request) -> bytes:
+    return h11.Connection(h11.CLIENT).send(request)
+
+
+def _address(url: httpx.URL) -> tuple[str, int]:
+    return url.raw_host.decode(), url.port or {"http": 80, "https": 443}[url.scheme]
+
+
+def _origin(url: httpx.URL) -> str:
+    """Scheme, host and port, without a user name and password."""
+    host, port = _address(url)
+    return f"{url.scheme}://{host}:{port}"
 
 
 def _ssl_context(*, trust_env: bool) -> ssl.SSLContext:
@@ -363,16 +429,26 @@ class Decompressor:
             raise httpcore.RemoteProtocolError("the compressed body is incomplete")
 
 
-def _iter_body(response: httpcore.Response) -> Iterator[bytes]:
-    decompressor = Decompressor(response.headers)
-    for chunk in response.stream:  # type: ignore[union-attr]
-        yield from decompressor.add(chunk)
+def _iter_body(stream: Stream, reader: ResponseReader) -> Iterator[bytes]:
+    decompressor = Decompressor(reader.headers)
+    while True:
+        for chunk in reader.chunks():
+            yield from decompressor.add(chunk)
+        if reader.is_complete:
+            break
+        stream.receive(reader)
     decompressor.end()
 
 
-async def _iter_body_async(response: httpcore.Response) -> AsyncGenerator[bytes]:
-    decompressor = Decompressor(response.headers)
-    async for chunk in response.stream:  # type: ignore[union-attr]
-        for piece in decompressor.add(chunk):
-            yield piece
+async def _iter_body_async(
+    stream: _asyncio_backend.Stream, reader: ResponseReader
+) -> AsyncGenerator[bytes]:
+    decompressor = Decompressor(reader.headers)
+    while True:
+        for chunk in reader.chunks():
+            for piece in decompressor.add(chunk):
+                yield piece
+        if reader.is_complete:
+            break
+        await stream.receive(reader)
     decompressor.end()

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import ClassVar, Generic, TypeVar
 
+import h11
 import httpcore
 import httpx
 
@@ -34,7 +35,7 @@ _CHUNKS_PER_TURN = 256
 _NETWORK_ERRORS = (
     httpx.HTTPError,
     httpx.StreamError,
-    httpcore.ConnectionNotAvailable,  # another thread closed it just after it was acquired
+    h11.RemoteProtocolError,
     httpcore.NetworkError,
     httpcore.ProtocolError,
     httpcore.ProxyError,
@@ -46,7 +47,6 @@ _NOT_SENT = (
     httpx.ConnectTimeout,
     httpx.ConnectError,
     httpx.ProxyError,
-    httpcore.ConnectionNotAvailable,
     httpcore.ConnectTimeout,
     httpcore.ConnectError,
     httpcore.ProxyError,
@@ -224,7 +224,7 @@ class Transport(_BaseTransport[httpx.Client | Connections]):
         deadline = begin_attempt(timeout)
         self._threads.add(threading.get_ident())
         try:
-            with self._post(body, timeout, confirm_resend) as (status, headers, chunks):
+            with self._post(body, timeout, confirm_resend, decoder) as (status, headers, chunks):
                 if status >= 400:
                     shorten_attempt(ERROR_BODY_TIMEOUT)
                     deadline = min(deadline, time.monotonic() + ERROR_BODY_TIMEOUT)
@@ -247,10 +247,14 @@ class Transport(_BaseTransport[httpx.Client | Connections]):
             end_attempt()
 
     def _post(
-        self, body: bytes, timeout: float, confirm_resend: Callable[[], bool]
+        self,
+        body: bytes,
+        timeout: float,
+        confirm_resend: Callable[[], bool],
+        decoder: StreamDecoder,
     ) -> AbstractContextManager[Response]:
         if isinstance(self._http, Connections):
-            return self._http.post(body, timeout, confirm_resend)
+            return self._http.post(body, timeout, confirm_resend, decoder.add)
         return _httpx_client.post(self._http, self._url, self._auth, body, timeout)
 
     def abort(self, threads: Iterable[int]) -> None:
@@ -302,7 +306,7 @@ class AsyncTransport(_BaseTransport[httpx.AsyncClient | AsyncConnections]):
         try:
             async with (
                 asyncio.timeout(timeout) as limit,
-                self._post(body, timeout, confirm_resend) as (status, headers, chunks),
+                self._post(body, timeout, confirm_resend, decoder) as (status, headers, chunks),
             ):
                 if status < 400:
                     await _feed(decoder, chunks)
@@ -321,10 +325,14 @@ class AsyncTransport(_BaseTransport[httpx.AsyncClient | AsyncConnections]):
             return self._outcome(error, timeout)
 
     def _post(
-        self, body: bytes, timeout: float, confirm_resend: Callable[[], bool]
+        self,
+        body: bytes,
+        timeout: float,
+        confirm_resend: Callable[[], bool],
+        decoder: StreamDecoder,
     ) -> AbstractAsyncContextManager[AsyncResponse]:
         if isinstance(self._http, AsyncConnections):
-            return self._http.post(body, timeout, confirm_resend)
+            return self._http.post(body, timeout, confirm_resend, decoder.add)
         return _httpx_client.post_async(self._http, self._url, self._auth, body, timeout)
 
     def bind(self) -> bool:
