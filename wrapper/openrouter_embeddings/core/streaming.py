@@ -96,7 +96,9 @@ class StreamDecoder:
         self._texts: list[bytes] = []  # the text before each vector
 
     def add(self, chunk: bytes | memoryview) -> bool:
-        """Take a chunk, which may change afterwards. Raises ResponseError if the response exceeds its maximum size.
+        """Take a chunk; its memory may be used for other data afterwards.
+
+        Raises ResponseError if the response exceeds its maximum size.
 
         Returns:
             Always False: more chunks are welcome (`_ErrorBody.add` returns True when it is full).

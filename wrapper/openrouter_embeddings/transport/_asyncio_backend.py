@@ -57,9 +57,10 @@ class _Protocol(asyncio.BufferedProtocol):
         except BaseException as error:  # noqa: BLE001 - `wait_for_news` raises it
             self._error, self.response = error, None
         else:
-            if self.response.is_plain and not self.response.is_complete:
+            if not self.response.is_plain:
+                self._pause()  # h11 holds the data until the task takes it
+            elif not self.response.is_complete:
                 return
-            self._pause(not self.response.is_plain)  # h11 holds the data until the task takes it
         self._has_news = True
         self._wake()
 
@@ -90,7 +91,7 @@ class _Protocol(asyncio.BufferedProtocol):
     async def wait_for_news(self) -> bool:
         """Wait until the response has received data; False at the end. Raises its error."""
         if not self._has_news:
-            self._pause(False)
+            self._resume()
         while not self._has_news and not self.ended:
             await self._wait()
         has_news, self._has_news = self._has_news, False
@@ -110,12 +111,17 @@ class _Protocol(asyncio.BufferedProtocol):
     def release(self) -> None:
         """Expect nothing until the next request."""
         self.response, self._has_news = None, False
-        self._pause(False)
+        self._resume()
 
-    def _pause(self, is_paused: bool) -> None:  # noqa: FBT001 - its state
-        if is_paused != self._is_paused and not self.ended and self.transport is not None:
-            self._is_paused = is_paused
-            _ = self.transport.pause_reading() if is_paused else self.transport.resume_reading()
+    def _pause(self) -> None:
+        if self.transport is not None and not self._is_paused:
+            self._is_paused = True
+            self.transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self.transport is not None and self._is_paused and not self.ended:
+            self._is_paused = False
+            self.transport.resume_reading()
 
     async def _wait(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()

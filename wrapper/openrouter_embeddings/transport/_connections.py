@@ -67,7 +67,7 @@ class _BaseConnections(Generic[S]):
         self._context = _ssl_context(trust_env=trust_env) if url.scheme == "https" else None
         if self._context is not None:
             self._context.set_alpn_protocols(["http/1.1"])
-        self.via_proxy: str = f" through the proxy {_origin(self._proxy.url)}" if self._proxy else ""
+        self.via_proxy: str = f" through the proxy {_origin(self._proxy)}" if self._proxy else ""
         self._key = key
         self._url = url
         self._headers = [*httpx.Headers({"Host": url.netloc.decode(), **HEADERS}).raw]
@@ -120,8 +120,8 @@ class _BaseConnections(Generic[S]):
             (b"Content-Length", b"%d" % len(body)),
             (b"Authorization", b"Bearer " + self._key.reveal().encode()),
         ]
-        lines = [b"POST %b HTTP/1.1" % self._url.raw_path, *map(b"%b: %b".__mod__, headers)]
-        head = b"\r\n".join([*lines, b"\r\n"])
+        lines = [b"%b: %b\r\n" % header for header in headers]
+        head = b"POST %b HTTP/1.1\r\n%b\r\n" % (self._url.raw_path, b"".join(lines))
         return (head + body,) if len(body) < _COPY_LIMIT else (head, body)
 
     def _tunnel_request(self, proxy: httpx.Proxy) -> h11.Request:
@@ -339,10 +339,10 @@ def _address(url: httpx.URL) -> tuple[str, int]:
     return url.raw_host.decode(), url.port or {"http": 80, "https": 443}[url.scheme]
 
 
-def _origin(url: httpx.URL) -> str:
+def _origin(proxy: httpx.Proxy) -> str:
     """Scheme, host and port, without a user name and password."""
-    host, port = _address(url)
-    return f"{url.scheme}://{host}:{port}"
+    host, port = _address(proxy.url)
+    return f"{proxy.url.scheme}://{host}:{port}"
 
 
 def _ssl_context(*, trust_env: bool) -> ssl.SSLContext:

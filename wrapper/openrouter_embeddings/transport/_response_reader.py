@@ -50,22 +50,22 @@ class ResponseReader:
         while data and not self.status:
             blank_line = _BLANK_LINE.search(data)
             end = blank_line.end() if blank_line else len(data)
-            self._h11.receive_data(data[:end])
+            self._h11.receive_data(bytes(data[:end]))
             data = data[end:]
             self._parse_head()
         if self.is_plain:
             self._receive_plain(data)
         elif data:
-            self._h11.receive_data(data)
+            self._h11.receive_data(bytes(data))
 
     def end(self) -> None:
         """The connection has ended. Raises RemoteProtocolError if the response has not."""
         if not self.status:
-            raise httpcore.RemoteProtocolError("the service closed the connection without a response")
+            raise httpcore.RemoteProtocolError("the connection was closed without a response")
         if self.is_plain:
             raise httpcore.RemoteProtocolError(
-                "the service closed the connection within the body "
-                f"(received {self._length - self._missing} bytes, expected {self._length})"
+                f"the connection was closed after {self._length - self._missing} of "
+                f"{self._length} bytes"
             )
         self._h11.receive_data(b"")
 
@@ -82,8 +82,8 @@ class ResponseReader:
 
     @property
     def has_surplus(self) -> bool:
-        """Whether data followed that would be read as the response to the next request."""
-        return self._has_surplus if self.is_plain else bool(self._h11.trailing_data[0])
+        """Whether the end followed, or data that the next request would take for its response."""
+        return self._has_surplus if self.is_plain else any(self._h11.trailing_data)
 
     @property
     def can_reuse(self) -> bool:

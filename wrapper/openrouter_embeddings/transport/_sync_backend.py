@@ -148,7 +148,7 @@ class _TLSInTLS:
         return self._receive(lambda: self._tls.read(size))
 
     def recv_into(self, buffer: memoryview) -> int:
-        return self._receive(lambda: self._tls.read(len(buffer), buffer))
+        return self._receive(lambda: int(self._tls.read(len(buffer), buffer)))
 
     def send(self, data: memoryview) -> int:
         """Raises SSLWantWriteError if the same data has to be passed again."""
@@ -181,6 +181,7 @@ class Stream:
         sock.settimeout(0)
         self._socket: Any = sock  # or an SSLSocket, or _TLSInTLS
         self._shut_down: socket.socket = sock  # to abort the attempt
+        self._is_tls = isinstance(sock, ssl.SSLSocket)
         self._backend = backend
         self._connect_timeout: float | None = connect_timeout  # for each operation until connected
         self._keep_alive = KeepAlive(ResponseTimes())  # a proxy's
@@ -188,12 +189,13 @@ class Stream:
     def start_tls(self, context: ssl.SSLContext, server_hostname: str) -> None:
         """Continue in TLS. Raises ConnectTimeout or ConnectError."""
         with _connecting(self._socket):
-            if isinstance(self._socket, ssl.SSLSocket):
+            if self._is_tls:
                 self._socket = _TLSInTLS(self._socket, context, server_hostname)
             else:
                 self._socket = self._shut_down = context.wrap_socket(
                     self._socket, server_hostname=server_hostname, do_handshake_on_connect=False
                 )
+            self._is_tls = True
         with _connecting(self._socket):
             self._when_ready(self._socket.do_handshake)
 
@@ -246,14 +248,15 @@ class Stream:
 
     def _fill(self, buffer: memoryview) -> int:
         size: int = self._socket.recv_into(buffer)
-        if type(self._socket) is not socket.socket:  # TLS returns 16 KB at most
-            try:
-                while size < len(buffer) and (more := self._socket.recv_into(buffer[size:])):
-                    size += more
-            except _WOULD_BLOCK:
-                pass
-            except OSError as error:  # the next call raises it again
-                unmask(error)
+        try:
+            more = size if self._is_tls else 0  # TLS returns 16 KB at most
+            while more and size < len(buffer):
+                more = self._socket.recv_into(buffer[size:])
+                size += more
+        except _WOULD_BLOCK:
+            pass
+        except OSError as error:  # the next call raises it again
+            unmask(error)
         return size
 
     def _has_unread(self) -> bool:
@@ -270,9 +273,7 @@ class Stream:
         self._remaining()  # raises if we ended it ourselves
         self._keep_alive.ended(reason)
 
-    def _when_ready(
-        self, operation: Callable[..., T], *arguments: Any, writing: bool = False
-    ) -> T:
+    def _when_ready(self, operation: Callable[..., T], *arguments: Any, writing: bool = False) -> T:
         while True:
             try:
                 return operation(*arguments)
