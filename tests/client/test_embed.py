@@ -274,7 +274,7 @@ def test_key_and_base_url_come_from_the_environment(monkeypatch: pytest.MonkeyPa
         ({"base_url": "https://example.org/v1?x=1"}, "has more than a scheme, host"),
         ({"base_url": 5}, "base_url must be a str, got int"),
         ({"api_key": 5}, "not shown here"),
-        ({"http_client": object()}, "http_client is a object; pass an httpx"),
+        ({"http_client": object()}, r"http_client is an object; \w+ takes an httpx\."),
         ({"dimensions": 0}, "dimensions: expected an integer from 1 to 2³¹-1, got 0"),
         ({"extra_body": {"model": "m"}}, "extra_body must not have 'model'; use the option model"),
     ],

@@ -5,9 +5,8 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from functools import partial
-from typing import Any, Self, TypeAlias, Unpack, cast
+from typing import Any, Literal, Self, TypeAlias, Unpack, cast
 
-import httpx
 import stamina
 
 from openrouter_embeddings._secret import Secret
@@ -25,7 +24,7 @@ from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.inputs import Content, EmbedInput, EmbedInputs, Loaded
 from openrouter_embeddings.media import load_content
 from openrouter_embeddings.result import EmbeddingResult
-from openrouter_embeddings.transport import AsyncTransport
+from openrouter_embeddings.transport import AsyncHTTPXClient, AsyncTransport
 
 from . import _base, _clock
 from ._base import BaseClient, with_input_type
@@ -38,7 +37,7 @@ _Submit: TypeAlias = Callable[[Batch], Awaitable[None]]
 _Feed: TypeAlias = Callable[[_Submit], Awaitable[None]]
 
 
-class AsyncClient(BaseClient[httpx.AsyncClient]):
+class AsyncClient(BaseClient[AsyncHTTPXClient]):
     """The client for asyncio: the methods and options of `Client`, awaited.
 
     It serves one event loop at a time, of asyncio or uvloop, and moves to a new loop when the last
@@ -46,7 +45,7 @@ class AsyncClient(BaseClient[httpx.AsyncClient]):
     InputError.
 
     The arguments and errors are those of `Client`, except that `http_client` is your own
-    `httpx.AsyncClient`.
+    `httpx.AsyncClient` or `httpx2.AsyncClient`.
     """
 
     _transport: AsyncTransport
@@ -135,7 +134,12 @@ class AsyncClient(BaseClient[httpx.AsyncClient]):
         await self.close()
 
     def _connect(
-        self, base_url: str, key: Secret, http_client: httpx.AsyncClient | None, *, allow_http: bool
+        self,
+        base_url: str,
+        key: Secret,
+        http_client: AsyncHTTPXClient | Literal["httpx"] | None,
+        *,
+        allow_http: bool,
     ) -> None:
         self._transport = AsyncTransport(base_url, key, http_client, allow_http=allow_http)
         self._throttle = AsyncThrottle(self._default_options.concurrency)

@@ -5,7 +5,7 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Generic, NoReturn, Self, TypeVar, Unpack
+from typing import Any, Generic, Literal, NoReturn, Self, TypeVar, Unpack
 
 from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.core.options import (
@@ -25,7 +25,7 @@ GRACE_PERIOD = 5.0
 LOCAL_URL = "http://127.0.0.1/api/v1"  # never connected to: the in-process transport answers
 LOCAL_KEY = "local"
 LOCAL_MODEL = "local/minilm"
-HttpClient = TypeVar("HttpClient")  # the caller's: httpx.Client or httpx.AsyncClient
+HttpClient = TypeVar("HttpClient")  # the caller's: HTTPXClient or AsyncHTTPXClient
 
 
 class BaseClient(ABC, Generic[HttpClient]):
@@ -45,7 +45,7 @@ class BaseClient(ABC, Generic[HttpClient]):
         api_key: str | None = None,
         *,
         base_url: str | None = None,
-        http_client: HttpClient | None = None,
+        http_client: HttpClient | Literal["httpx"] | None = None,
         allow_http: bool = False,
         **defaults: Unpack[EmbedOptions],
     ) -> None:
@@ -71,7 +71,12 @@ class BaseClient(ABC, Generic[HttpClient]):
 
     @abstractmethod
     def _connect(
-        self, base_url: str, key: Secret, http_client: HttpClient | None, *, allow_http: bool
+        self,
+        base_url: str,
+        key: Secret,
+        http_client: HttpClient | Literal["httpx"] | None,
+        *,
+        allow_http: bool,
     ) -> None:
         """Make the transport, the throttle and what else the client needs in each process."""
 

@@ -6,9 +6,8 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
-import httpcore
 import httpx
 
 from openrouter_embeddings._secret import Secret
@@ -22,37 +21,41 @@ from openrouter_embeddings.errors import (
     ResponseError,
 )
 
-from . import _httpx_client
+from . import _httpx_client, _visible
 from ._connections import AsyncConnections, AsyncResponse, Connections, Response
-from ._httpx_client import ERROR_BODY_TIMEOUT, MAX_ERROR_BODY
+from ._httpx_client import ERROR_BODY_TIMEOUT, MAX_ERROR_BODY, AsyncHTTPXClient, HTTPXClient
+from ._httpx_modules import classes, replaced
 from ._log_redaction import redact_logs
 from ._signal_handlers import raised_by_handler, unmask
 from ._sync_backend import abort_attempts, begin_attempt, end_attempt, shorten_attempt
 from ._url import parse_base_url
 
 _CHUNKS_PER_TURN = 256
-_NETWORK_ERRORS = (
-    httpx.HTTPError,
-    httpx.StreamError,
-    httpcore.ConnectionNotAvailable,  # another thread closed it just after it was acquired
-    httpcore.NetworkError,
-    httpcore.ProtocolError,
-    httpcore.ProxyError,
-    httpcore.TimeoutException,
-    OSError,  # includes TimeoutError, from the caller's httpx transport
-    UnicodeError,  # from the name lookup; a UnicodeDecodeError comes from the caller's hooks
-)
-_NOT_SENT = (
-    httpx.ConnectTimeout,
-    httpx.ConnectError,
-    httpx.ProxyError,
-    httpcore.ConnectionNotAvailable,
-    httpcore.ConnectTimeout,
-    httpcore.ConnectError,
-    httpcore.ProxyError,
-)
-_TIMEOUTS = (httpx.TimeoutException, httpcore.TimeoutException, TimeoutError)
-H = TypeVar("H", bound=httpx.Client | Connections | httpx.AsyncClient | AsyncConnections)
+H = TypeVar("H", bound=HTTPXClient | Connections | AsyncHTTPXClient | AsyncConnections)
+
+
+def _network_errors() -> tuple[type[Exception], ...]:
+    """The errors of a connection, from httpx, httpcore, their successors and the system."""
+    return (
+        *classes("HTTPError", "StreamError", "NetworkError", "ProtocolError", "ProxyError"),
+        *classes("TimeoutException"),
+        *classes("ConnectionNotAvailable"),  # another thread closed it just after it was acquired
+        OSError,  # includes TimeoutError, from the caller's httpx transport
+        UnicodeError,  # from the name lookup; a UnicodeDecodeError comes from the caller's hooks
+    )
+
+
+def _unreadable() -> tuple[type[Exception], ...]:
+    """The errors that end the body of an error response early, which then stays incomplete."""
+    return (*_network_errors(), ResponseError)
+
+
+def _was_not_sent(error: Exception) -> bool:
+    """Whether the error happened before anything was sent."""
+    if isinstance(error, UnicodeError):
+        return not isinstance(error, UnicodeDecodeError)
+    names = ("ConnectTimeout", "ConnectError", "ProxyError", "ConnectionNotAvailable")
+    return isinstance(error, classes(*names))
 
 
 def _never() -> bool:
@@ -66,16 +69,19 @@ class _BaseTransport(ABC, Generic[H]):
         make_connections: makes the connections; None if the caller brought an httpx client.
     """
 
-    _httpx_class: ClassVar[type[httpx.Client | httpx.AsyncClient]]
+    _client_class: ClassVar[str]  # the httpx client's, and also ours
 
     def __init__(
-        self, base_url: str, key: Secret, client: H | None, *, allow_http: bool = False
+        self,
+        base_url: str,
+        key: Secret,
+        client: H | Literal["httpx"] | None,
+        *,
+        allow_http: bool = False,
     ) -> None:
-        if client is not None and not isinstance(client, self._httpx_class):
-            raise InputError(
-                f"http_client is a {type(client).__name__}; pass an "
-                f"httpx.{self._httpx_class.__name__}"
-            )
+        own = client is None or client == "httpx"
+        if not own:
+            _httpx_client.check_class(client, self._client_class)
         url = parse_base_url(base_url, allow_http=allow_http)
         self._url = url.copy_with(path=url.path.rstrip("/") + "/embeddings")
         # A proxy could read the key in plain http, and does not reach this machine anyway.
@@ -83,13 +89,21 @@ class _BaseTransport(ABC, Generic[H]):
         self._key = key
         redact_logs(key)
         self._auth = _httpx_client.BearerAuth(key)
-        self.make_connections: Callable[[], H] | None = self._make if client is None else None
-        self._http: H = client or self._make()
+        make = self._make if client is None else self._make_httpx
+        self.make_connections: Callable[[], H] | None = make if own else None
+        given: Any = client
+        self._http: H = make() if own else given
         self._threads: set[int] = set()  # those that block in a request
 
     @abstractmethod
     def _make(self) -> H:
         """Connections of our own."""
+
+    def _make_httpx(self) -> H:
+        """A client of httpx with the proxy and the TLS settings of our own connections."""
+        connections: Any = self._make()
+        client: H = _httpx_client.make_client(self._client_class, connections.options)
+        return client
 
     def _check_usable(self) -> None:
         """Raise unless this process may send through the connections."""
@@ -128,11 +142,9 @@ class _BaseTransport(ABC, Generic[H]):
     def _outcome(self, error: BaseException, timeout: float) -> Reply | BaseException:
         """The reply or the error that a caught error stands for, without its traceback."""
         own = raised_by_handler(error)
-        if own is None and isinstance(error, httpx.HTTPStatusError) and self._is_for_us(error):
-            response = error.response
-            body = _httpx_client.error_body(response)
-            return self._reply(response.status_code, response.headers.raw, body, None)
-        if own is None and isinstance(error, _NETWORK_ERRORS):
+        if own is None and (reply := self._refused_by_hook(error)):
+            return reply
+        if own is None and isinstance(error, _network_errors()):
             return self._connection_error(error, timeout)
         error = own or error
         if isinstance(error, EmbeddingsError):
@@ -141,26 +153,31 @@ class _BaseTransport(ABC, Generic[H]):
         error.__cause__ = error.__context__ = None
         return error.with_traceback(None)
 
-    def _is_for_us(self, error: httpx.HTTPStatusError) -> bool:
-        """Whether a hook of the caller's raised it for our request.
+    def _refused_by_hook(self, error: Any) -> Reply | None:
+        """The reply for which a hook of the caller's has called `raise_for_status`, if any.
 
         A hook may also send a request to another service, such as one for tokens.
         """
-        return error.request.url.copy_with(query=None) == self._url
+        if not isinstance(error, classes("HTTPStatusError")):
+            return None
+        if str(error.request.url.copy_with(query=None)) != str(self._url):
+            return None
+        response = error.response
+        body = _httpx_client.error_body(response)
+        return self._reply(response.status_code, response.headers.raw, body, None)
 
     def _connection_error(self, error: Exception, timeout: float) -> EmbeddingsError:
         """The error of this package for one of httpx, httpcore or the system."""
         text = self._key.redact(str(error).encode(errors="replace")).decode()
         reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
         host = f"{self._url.scheme}://{self._url.netloc.decode()}"
-        is_lookup = isinstance(error, UnicodeError) and not isinstance(error, UnicodeDecodeError)
-        if isinstance(error, _NOT_SENT) or is_lookup:
+        if _was_not_sent(error):
             proxy = getattr(self._http, "via_proxy", "")  # an httpx client does not tell
             return APIConnectionError(
                 f"cannot connect to {host}{proxy} ({reason}); check base_url and the network"
             )
         failure: APIConnectionError
-        if isinstance(error, _TIMEOUTS):
+        if isinstance(error, (*classes("TimeoutException"), TimeoutError)):
             failure = APITimeoutError(
                 f"no complete response from {host} within {timeout:g} s ({reason}); "
                 "a larger timeout or deadline waits longer"
@@ -170,7 +187,7 @@ class _BaseTransport(ABC, Generic[H]):
                 f"the connection to {host} broke before the response was complete ({reason}); "
                 "the service may still have billed the request"
             )
-        failure.maybe_billed = not isinstance(error, httpx.PoolTimeout)
+        failure.maybe_billed = not isinstance(error, classes("PoolTimeout"))
         return failure
 
     def renew(self) -> None:
@@ -189,12 +206,12 @@ class _BaseTransport(ABC, Generic[H]):
         """Let go of what this forked process inherited."""
 
 
-class Transport(_BaseTransport[httpx.Client | Connections]):
+class Transport(_BaseTransport[HTTPXClient | Connections]):
     """Sends requests and blocks; safe to share among threads."""
 
-    _httpx_class = httpx.Client
+    _client_class = "Client"
 
-    def _make(self) -> httpx.Client | Connections:
+    def _make(self) -> HTTPXClient | Connections:
         return Connections(self._url, self._key, trust_env=self._trust_env)
 
     def send(
@@ -235,9 +252,9 @@ class Transport(_BaseTransport[httpx.Client | Connections]):
                             break
                         if time.monotonic() > deadline:
                             raise httpx.ReadTimeout("the response was still arriving")
-                except (*_NETWORK_ERRORS, ResponseError) as error:
+                except Exception as error:
                     unmask(error)
-                    if status < 400:
+                    if status < 400 or not isinstance(error, _unreadable()):
                         raise
             return self._reply(status, headers, *receiver.end())
         except BaseException as error:  # noqa: BLE001 - `_end` raises it
@@ -249,9 +266,12 @@ class Transport(_BaseTransport[httpx.Client | Connections]):
     def _post(
         self, body: bytes, timeout: float, confirm_resend: Callable[[], bool]
     ) -> AbstractContextManager[Response]:
-        if isinstance(self._http, Connections):
-            return self._http.post(body, timeout, confirm_resend)
-        return _httpx_client.post(self._http, self._url, self._auth, body, timeout)
+        http = self._http
+        if isinstance(http, Connections):
+            if (module := replaced("Client")) is None:
+                return http.post(body, timeout, confirm_resend)
+            http = _visible.client(module, http)
+        return _httpx_client.post(http, str(self._url), self._auth, body, timeout)
 
     def abort(self, threads: Iterable[int]) -> None:
         """Abort the requests of these threads; has no effect on the caller's httpx client."""
@@ -264,7 +284,9 @@ class Transport(_BaseTransport[httpx.Client | Connections]):
         """
         if self.make_connections is not None:
             abort_attempts(list(self._threads))
-            self._http.close()
+            # httpx would close a socket in use, and TLS would go on with the socket's number
+            if isinstance(self._http, Connections) or not self._threads:
+                self._http.close()
 
     def _leave_parent(self) -> None:
         if isinstance(self._http, Connections):
@@ -272,13 +294,13 @@ class Transport(_BaseTransport[httpx.Client | Connections]):
         self._threads = set()
 
 
-class AsyncTransport(_BaseTransport[httpx.AsyncClient | AsyncConnections]):
+class AsyncTransport(_BaseTransport[AsyncHTTPXClient | AsyncConnections]):
     """Sends requests from one asyncio event loop."""
 
-    _httpx_class = httpx.AsyncClient
+    _client_class = "AsyncClient"
     _loop: asyncio.AbstractEventLoop | None = None
 
-    def _make(self) -> httpx.AsyncClient | AsyncConnections:
+    def _make(self) -> AsyncHTTPXClient | AsyncConnections:
         return AsyncConnections(self._url, self._key, trust_env=self._trust_env)
 
     async def send(
@@ -314,8 +336,10 @@ class AsyncTransport(_BaseTransport[httpx.AsyncClient | AsyncConnections]):
                 try:
                     async with asyncio.timeout(remaining):
                         await _feed(error_body, chunks)
-                except (*_NETWORK_ERRORS, ResponseError) as error:
+                except Exception as error:
                     unmask(error)
+                    if not isinstance(error, _unreadable()):
+                        raise
             return self._reply(status, headers, *error_body.end())
         except BaseException as error:  # noqa: BLE001 - `_end` raises it
             return self._outcome(error, timeout)
@@ -323,9 +347,12 @@ class AsyncTransport(_BaseTransport[httpx.AsyncClient | AsyncConnections]):
     def _post(
         self, body: bytes, timeout: float, confirm_resend: Callable[[], bool]
     ) -> AbstractAsyncContextManager[AsyncResponse]:
-        if isinstance(self._http, AsyncConnections):
-            return self._http.post(body, timeout, confirm_resend)
-        return _httpx_client.post_async(self._http, self._url, self._auth, body, timeout)
+        http = self._http
+        if isinstance(http, AsyncConnections):
+            if (module := replaced("AsyncClient")) is None:
+                return http.post(body, timeout, confirm_resend)
+            http = _visible.async_client(module, http)
+        return _httpx_client.post_async(http, str(self._url), self._auth, body, timeout)
 
     def bind(self) -> bool:
         """Belong to the running event loop; True if that required new connections.
