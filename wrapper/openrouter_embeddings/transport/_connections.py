@@ -63,7 +63,6 @@ class _BaseConnections(Generic[C]):
 
     Attributes:
         url: of every request.
-        options: that pool's settings.
     """
 
     def __init__(self, url: httpx.URL, key: Secret, pool: Any, options: dict[str, Any]) -> None:
@@ -73,7 +72,6 @@ class _BaseConnections(Generic[C]):
         self.via_proxy: str = "" if proxy is None else f" through the proxy {_origin(proxy.url)}"
         self._key = key
         self._pool = pool
-        self.options = options
         self.url: httpcore.URL = _httpcore_url(url)
         headers = {"Host": url.netloc.decode(), **HEADERS}
         self._headers = [*httpx.Headers(headers).raw]

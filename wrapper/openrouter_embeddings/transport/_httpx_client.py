@@ -1,4 +1,4 @@
-"""Requests through a client of httpx or httpx2: the caller's, the stand-in's or one of our own."""
+"""Requests through a client of httpx or httpx2: the caller's, the stand-in's or `_visible`'s."""
 
 import asyncio
 import copy
@@ -8,9 +8,6 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
 from typing import Any, Protocol, TypeVar
-
-import httpcore
-import httpx
 
 from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.errors import APIConnectionError, InputError, ResponseError
@@ -33,15 +30,22 @@ class _Response(Protocol):
     @property
     def headers(self) -> Any: ...
 
+    @property
+    def is_stream_consumed(self) -> bool: ...
+
 
 class _SyncResponse(_Response, Protocol):
     def iter_bytes(self) -> Iterator[bytes]: ...
+
+    def iter_raw(self) -> Iterator[bytes]: ...
 
     def close(self) -> None: ...
 
 
 class _AsyncResponse(_Response, Protocol):
     def aiter_bytes(self) -> AsyncIterator[bytes]: ...
+
+    def aiter_raw(self) -> AsyncIterator[bytes]: ...
 
     async def aclose(self) -> None: ...
 
@@ -102,27 +106,6 @@ def check_class(client: object, client_class: str) -> None:
         )
 
 
-def make_client(client_class: str, options: dict[str, Any]) -> Any:
-    """A client of httpx with the settings of our own connections' pool."""
-    proxy = options["proxy"]
-    return getattr(httpx, client_class)(
-        verify=options["ssl_context"] or True,
-        proxy=proxy and _proxy(proxy),
-        trust_env=False,
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
-    )
-
-
-def _proxy(proxy: httpcore.Proxy) -> httpx.Proxy:
-    url = proxy.url
-    user, password = proxy.auth or (b"", b"")
-    return httpx.Proxy(
-        httpx.URL(scheme=url.scheme.decode(), host=url.host.decode(), port=url.port),
-        auth=(user.decode(), password.decode()) if proxy.auth else None,
-        ssl_context=proxy.ssl_context,
-    )
-
-
 class BearerAuth:
     """Adds the key to a request as it is sent, so that no client's default headers hold it."""
 
@@ -173,14 +156,25 @@ def _build_request(
 
 
 def _iter_body(response: _SyncResponse) -> Iterator[bytes]:
-    Decompressor(response.headers.raw)  # may raise: httpx decompresses nested encodings
-    yield from response.iter_bytes()
+    decompressor = Decompressor(response.headers.raw)  # may raise
+    if response.is_stream_consumed:  # by a hook of the caller's, or a mock
+        yield from response.iter_bytes()
+        return
+    for chunk in response.iter_raw():  # httpx itself decompresses without bounds
+        yield from decompressor.add(chunk)
+    decompressor.end()
 
 
 async def _iter_body_async(response: _AsyncResponse) -> AsyncIterator[bytes]:
-    Decompressor(response.headers.raw)
-    async for chunk in response.aiter_bytes():
-        yield chunk
+    decompressor = Decompressor(response.headers.raw)
+    if response.is_stream_consumed:
+        async for chunk in response.aiter_bytes():
+            yield chunk
+        return
+    async for chunk in response.aiter_raw():
+        for piece in decompressor.add(chunk):
+            yield piece
+    decompressor.end()
 
 
 def _with_error_hook(client: C, hook: Callable[[Any], Any]) -> C:

@@ -6,6 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from types import ModuleType
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import httpx
@@ -89,21 +90,19 @@ class _BaseTransport(ABC, Generic[H]):
         self._key = key
         redact_logs(key)
         self._auth = _httpx_client.BearerAuth(key)
-        make = self._make if client is None else self._make_httpx
-        self.make_connections: Callable[[], H] | None = make if own else None
+        self._always_httpx = own and client is not None
+        self.make_connections: Callable[[], H] | None = self._make if own else None
         given: Any = client
-        self._http: H = make() if own else given
+        self._http: H = self._make() if own else given
         self._threads: set[int] = set()  # those that block in a request
 
     @abstractmethod
     def _make(self) -> H:
         """Connections of our own."""
 
-    def _make_httpx(self) -> H:
-        """A client of httpx with the proxy and the TLS settings of our own connections."""
-        connections: Any = self._make()
-        client: H = _httpx_client.make_client(self._client_class, connections.options)
-        return client
+    def _required_module(self) -> ModuleType | None:
+        """The module that the next request goes through, so that a tool for it sees the request."""
+        return httpx if self._always_httpx else replaced(self._client_class)
 
     def _check_usable(self) -> None:
         """Raise unless this process may send through the connections."""
@@ -268,9 +267,9 @@ class Transport(_BaseTransport[HTTPXClient | Connections]):
     ) -> AbstractContextManager[Response]:
         http = self._http
         if isinstance(http, Connections):
-            if (module := replaced("Client")) is None:
+            if (module := self._required_module()) is None:
                 return http.post(body, timeout, confirm_resend)
-            http = _visible.client(module, http)
+            http = _visible.client(module, http, confirm_resend)
         return _httpx_client.post(http, str(self._url), self._auth, body, timeout)
 
     def abort(self, threads: Iterable[int]) -> None:
@@ -284,9 +283,7 @@ class Transport(_BaseTransport[HTTPXClient | Connections]):
         """
         if self.make_connections is not None:
             abort_attempts(list(self._threads))
-            # httpx would close a socket in use, and TLS would go on with the socket's number
-            if isinstance(self._http, Connections) or not self._threads:
-                self._http.close()
+            self._http.close()
 
     def _leave_parent(self) -> None:
         if isinstance(self._http, Connections):
@@ -349,9 +346,9 @@ class AsyncTransport(_BaseTransport[AsyncHTTPXClient | AsyncConnections]):
     ) -> AbstractAsyncContextManager[AsyncResponse]:
         http = self._http
         if isinstance(http, AsyncConnections):
-            if (module := replaced("AsyncClient")) is None:
+            if (module := self._required_module()) is None:
                 return http.post(body, timeout, confirm_resend)
-            http = _visible.async_client(module, http)
+            http = _visible.async_client(module, http, confirm_resend)
         return _httpx_client.post_async(http, str(self._url), self._auth, body, timeout)
 
     def bind(self) -> bool:

@@ -5,7 +5,7 @@ and through its transport. In that transport, our connections take the place of 
 time-outs, proxies, TLS, forks and the end of a call are the same as without the tool.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from types import ModuleType
 from typing import Any
@@ -18,19 +18,21 @@ from ._connections import AsyncConnections, Connections
 from ._httpx_client import AsyncHTTPXClient, HTTPXClient
 
 
-def client(module: ModuleType, connections: Connections) -> HTTPXClient:
-    """A client of this module that sends on these connections; it needs no closing."""
-    made: HTTPXClient = module.Client(
-        transport=_transport(module.HTTPTransport, _Pool(connections)), trust_env=False
-    )
+def client(
+    module: ModuleType, connections: Connections, confirm_resend: Callable[[], bool]
+) -> HTTPXClient:
+    """A client of this module for one request on these connections; it needs no closing."""
+    transport = _transport(module.HTTPTransport, _Pool(connections, confirm_resend))
+    made: HTTPXClient = module.Client(transport=transport, trust_env=False)
     return made
 
 
-def async_client(module: ModuleType, connections: AsyncConnections) -> AsyncHTTPXClient:
+def async_client(
+    module: ModuleType, connections: AsyncConnections, confirm_resend: Callable[[], bool]
+) -> AsyncHTTPXClient:
     """As `client`."""
-    made: AsyncHTTPXClient = module.AsyncClient(
-        transport=_transport(module.AsyncHTTPTransport, _AsyncPool(connections)), trust_env=False
-    )
+    transport = _transport(module.AsyncHTTPTransport, _AsyncPool(connections, confirm_resend))
+    made: AsyncHTTPXClient = module.AsyncClient(transport=transport, trust_env=False)
     return made
 
 
@@ -44,13 +46,13 @@ def _transport(transport_class: Any, pool: object) -> Any:
 class _Pool:
     """What a transport uses of httpcore's pool, or of httpcore2's."""
 
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
+    def __init__(self, connections: Connections, confirm_resend: Callable[[], bool]) -> None:
+        self._connections, self._confirm_resend = connections, confirm_resend
 
     def handle_request(self, request: Any) -> httpcore.Response:
         content = b"".join(request.stream)
         exchange = self._connections.exchange(
-            _request(self._connections, request, content), _never, _raw
+            _request(self._connections, request, content), self._confirm_resend, _raw
         )
         status, headers, chunks = exchange.__enter__()
         return httpcore.Response(status, headers=[*headers], content=_Body(chunks, exchange))
@@ -59,13 +61,13 @@ class _Pool:
 class _AsyncPool:
     """As `_Pool`."""
 
-    def __init__(self, connections: AsyncConnections) -> None:
-        self._connections = connections
+    def __init__(self, connections: AsyncConnections, confirm_resend: Callable[[], bool]) -> None:
+        self._connections, self._confirm_resend = connections, confirm_resend
 
     async def handle_async_request(self, request: Any) -> httpcore.Response:
         content = b"".join([chunk async for chunk in request.stream])
         exchange = self._connections.exchange(
-            _request(self._connections, request, content), _never, _raw_async
+            _request(self._connections, request, content), self._confirm_resend, _raw_async
         )
         status, headers, chunks = await exchange.__aenter__()
         return httpcore.Response(status, headers=[*headers], content=_AsyncBody(chunks, exchange))
@@ -112,7 +114,7 @@ def _request(
     if url.origin != connections.url.origin:
         raise InputError(
             "a tool that replaces methods of httpx has redirected the request to "
-            f"{url.origin}; to allow that, pass http_client='httpx'"
+            f"{url.origin}; to allow that, pass an httpx client as http_client"
         )
     return httpcore.Request(
         request.method,
@@ -121,10 +123,6 @@ def _request(
         content=content,
         extensions=request.extensions,
     )
-
-
-def _never() -> bool:
-    return False
 
 
 def _raw(response: httpcore.Response) -> Iterator[bytes]:
