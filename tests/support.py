@@ -112,7 +112,7 @@ class Service:
         if isinstance(outcome, BaseException):
             raise outcome
         if callable(outcome):  # a new httpx.Response each time, because it can be read only once
-            response: httpx.Response = outcome()
+            response = cast(httpx.Response, outcome())
             if self.http is not httpx:
                 status, headers = response.status_code, response.headers.raw
                 response = self.http.Response(status, headers=headers, content=response.content)

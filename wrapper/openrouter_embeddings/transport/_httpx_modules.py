@@ -51,8 +51,8 @@ def replaced(client_class: str) -> ModuleType | None:
             found = getattr(module, owner, None)
             if not isinstance(found, type):  # another thread is importing the module
                 continue
-            method = getattr(found, name)
-            if (
+            method = getattr(found, name, None)
+            if method is not None and (
                 type(method) is not FunctionType
                 or method.__globals__["__name__"].partition(".")[0] != module.__name__
             ):
