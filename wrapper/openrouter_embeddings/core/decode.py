@@ -19,8 +19,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import orjson
 
+from openrouter_embeddings._json import loads
 from openrouter_embeddings.errors import APIStatusError, ResponseError
 from openrouter_embeddings.result import EXACT, Served, Usage
 
@@ -96,9 +96,9 @@ def _decode_extracted(
     if extracted.doubtful or matrix.shape != (count, dimensions or matrix.shape[1]):
         return None
     try:
-        payload = orjson.loads(reply.body)
+        payload = loads(reply.body)
         placeholders = _embeddings(payload, count)
-    except (orjson.JSONDecodeError, _InvalidError):
+    except (ValueError, _InvalidError):
         return None
     if payload.get("error") or not 200 <= reply.status <= 299:
         return None
@@ -142,8 +142,8 @@ def _parse(body: bytes) -> Any:
     checks then name the inputs concerned.
     """
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
+        return loads(body)
+    except ValueError:
         pass
     try:
         return json.loads(body)
@@ -343,8 +343,8 @@ def _message(status: int, message: Any, metadata: dict[str, Any]) -> str:
 def _provider_reason(raw: Any) -> str | None:
     """The reason in a provider's own response, which is often JSON in a string; else all of it."""
     if isinstance(raw, str) and raw[:1] == "{" and len(raw) <= _MAX_BODY:
-        with suppress(orjson.JSONDecodeError):
-            return _reason(orjson.loads(raw)) or _text(raw)
+        with suppress(ValueError):
+            return _reason(loads(raw)) or _text(raw)
     return _text(raw)
 
 

@@ -12,8 +12,7 @@ from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any, Literal, SupportsIndex, TypedDict
 
-import orjson
-
+from openrouter_embeddings._json import dumps
 from openrouter_embeddings.errors import InputError
 
 from .plain_json import plain_json, short_repr
@@ -166,8 +165,8 @@ class Options:
         present = {name: value for name, value in optional.items() if value is not None}
         request = {"input": [], "model": self.model, **present, **(self.extra_body or {})}
         try:
-            orjson.dumps(request)
-        except TypeError as error:
+            dumps(request)
+        except (TypeError, ValueError) as error:
             raise InputError(f"an option cannot be sent as JSON: {error}") from None
         return request
 
