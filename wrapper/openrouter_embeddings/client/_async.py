@@ -117,8 +117,8 @@ class AsyncClient(BaseClient[httpx.AsyncClient]):
         self._closed = True
         if self._is_inherited:  # its event loop would end the requests of the parent process
             return
-        for call in [*self._calls]:
-            call.end("the client was closed")
+        for call in self._calls:
+            self._end(call)
         if not self._transport.loop_is_closed:
             self._closing.set()
             self._throttle.wake_all()

@@ -2,11 +2,11 @@
 
 import os
 import threading
-import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Generic, NoReturn, Self, TypeVar, Unpack
 
+from openrouter_embeddings._live_set import LiveSet
 from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.core.options import (
     EmbedOptions,
@@ -65,7 +65,7 @@ class BaseClient(ABC, Generic[HttpClient]):
         self._model_limits = ModelLimits()
         self._closed = False
         self._process = os.getpid()
-        self._calls: weakref.WeakSet[CallState] = weakref.WeakSet()
+        self._calls: LiveSet[CallState] = LiveSet()
         self._connect(base_url, key, http_client, allow_http=allow_http)
         model = defaults.get("model")
         self._repr = f"{type(self).__name__}({base_url!r}{f', model={model!r}' if model else ''})"
@@ -136,8 +136,14 @@ class BaseClient(ABC, Generic[HttpClient]):
         return call
 
     def _register(self, call: CallState) -> None:
-        """Remember a call, so that `close` can end it."""
+        """Remember a call, so that `close` can end it; end it here if `close` came before."""
         self._calls.add(call)
+        if self._closed:
+            self._end(call)
+
+    @staticmethod
+    def _end(call: CallState) -> None:
+        call.end("the client was closed")
 
     @property
     def _is_inherited(self) -> bool:
@@ -157,7 +163,7 @@ class BaseClient(ABC, Generic[HttpClient]):
         """Make new connections, locks and calls, and do not touch those of the parent process."""
         self._transport.renew()
         self._throttle = self._throttle.renewed()
-        self._calls = weakref.WeakSet()
+        self._calls = LiveSet()
 
 
 # One for each process: in a fork, the parent's lock may be held by a thread that does not exist.

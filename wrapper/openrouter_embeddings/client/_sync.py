@@ -146,10 +146,8 @@ class Client(BaseClient[httpx.Client]):
         self._closed = True
         if self._is_inherited:
             return
-        with self._throttle.lock:
-            calls = [*self._calls]
-        for call in calls:
-            call.end("the client was closed")
+        for call in self._calls:
+            self._end(call)
         self._throttle.wake_all()
         self._transport.close()
 
@@ -166,10 +164,6 @@ class Client(BaseClient[httpx.Client]):
     ) -> None:
         self._transport = Transport(base_url, key, http_client, allow_http=allow_http)
         self._throttle = Throttle(self._default_options.concurrency)
-
-    def _register(self, call: CallState) -> None:
-        with self._throttle.lock:
-            super()._register(call)
 
     def _stream(
         self, call: CallState, batches: Iterable[Batch | None]
@@ -232,15 +226,22 @@ class Client(BaseClient[httpx.Client]):
 
     def _embed_batch(self, call: CallState, batch: Batch) -> EmbeddingResult:
         splitter = call.splitter(batch)
+        lock = self._throttle.lock  # what splitters learn is shared by all calls of the client
         with call.active(batch):
-            while (piece := splitter.next()) is not None:
+            while True:
+                with lock:
+                    piece = splitter.next()
+                if piece is None:
+                    break
                 request = RequestState(call, splitter, piece)
                 try:
                     decoded = self._attempt(request)
                 except EmbeddingsError as error:
-                    request.failed(error)
+                    with lock:
+                        request.failed(error)
                 else:
-                    request.succeeded(decoded)
+                    with lock:
+                        request.succeeded(decoded)
         return splitter.result()
 
     def _attempt(self, request: RequestState) -> Decoded:

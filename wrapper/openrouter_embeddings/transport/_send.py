@@ -273,8 +273,8 @@ class Transport(_BaseTransport[httpx.Client | Connections]):
         Requests in flight in other threads fail.
         """
         if self.make_connections is not None:
+            self._http.close()  # first: no thread starts a request after that
             abort_attempts(list(self._threads))
-            self._http.close()
 
     def _leave_parent(self) -> None:
         if isinstance(self._http, Connections):
