@@ -22,7 +22,7 @@ from openrouter_embeddings.result import EmbeddingResult
 from openrouter_embeddings.transport import Transport
 
 from . import _base, _clock
-from ._base import BaseClient, with_input_type
+from ._base import BaseClient, Shared, with_input_type
 from ._call import CallState, RequestState, sleep_with
 from ._throttle import Throttle
 from .workers import WorkerFuture, Workers
@@ -31,7 +31,7 @@ MAX_READ_TIME = 0.01  # seconds to read more inputs while a finished part waits
 _END: Any = object()
 
 
-class Client(BaseClient[httpx.Client]):
+class Client(BaseClient[httpx.Client, Throttle]):
     """A blocking client for OpenRouter's embeddings API.
 
     It embeds text, tokens, images, audio, video and files. Threads can share one client. After a
@@ -53,7 +53,6 @@ class Client(BaseClient[httpx.Client]):
     """
 
     _transport: Transport
-    _throttle: Throttle
 
     @classmethod
     def local(cls, **defaults: Unpack[EmbedOptions]) -> Self:
@@ -141,13 +140,14 @@ class Client(BaseClient[httpx.Client]):
     def close(self) -> None:
         """Close the connections. Calls that other threads are waiting for fail with an error.
 
-        An `http_client` that you passed stays open.
+        This also closes every client that shares them: see `with_options`. An `http_client` that
+        you passed stays open.
         """
-        self._closed = True
+        self._shared.is_closed = True
         if self._is_inherited:
             return
         with self._throttle.lock:
-            calls = [*self._calls]
+            calls = [*self._shared.calls]
         for call in calls:
             call.end("the client was closed")
         self._throttle.wake_all()
@@ -165,7 +165,7 @@ class Client(BaseClient[httpx.Client]):
         self, base_url: str, key: Secret, http_client: httpx.Client | None, *, allow_http: bool
     ) -> None:
         self._transport = Transport(base_url, key, http_client, allow_http=allow_http)
-        self._throttle = Throttle(self._default_options.concurrency)
+        self._shared = Shared(Throttle(self._default_options.concurrency))
 
     def _register(self, call: CallState) -> None:
         with self._throttle.lock:
