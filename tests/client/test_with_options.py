@@ -183,7 +183,9 @@ def test_both_clients_move_to_a_second_loop(first_there: int, clock: JumpingCloc
 
         async def use_both() -> list[int]:
             first, second = clients[first_there], clients[1 - first_there]
+            before = client._throttle
             results = [await first.embed("b"), await second.embed("c")]
+            assert before is not client._throttle is clients[1]._throttle
             await second.close()
             return [result.usage.retries for result in results]
 

@@ -1,5 +1,6 @@
 """The public interface as type checkers see it. mypy and pyright check it; it never runs."""
 
+import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -61,6 +62,8 @@ async def async_client(http: httpx.AsyncClient) -> None:
         assert_type(client.with_options(timeout=5), ore.AsyncClient)
     local = ore.AsyncClient.local(dimensions=64)
     assert_type(local, ore.AsyncClient)
+    ore.Client(ssl_context=ssl.create_default_context())
+    ore.Client(ssl_context="ca.pem")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     ore.AsyncClient(http_client=httpx.Client())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 

@@ -154,9 +154,9 @@ class AsyncClient(BaseClient[httpx.AsyncClient, AsyncThrottle]):
         await self.close()
 
     def _connect(
-        self, base_url: str, key: Secret, http_client: httpx.AsyncClient | None, *, allow_http: bool
+        self, base_url: str, key: Secret, http_client: httpx.AsyncClient | None, **security: Any
     ) -> None:
-        self._transport = AsyncTransport(base_url, key, http_client, allow_http=allow_http)
+        self._transport = AsyncTransport(base_url, key, http_client, **security)
         self._shared = Shared(AsyncThrottle(self._default_options.concurrency))
         self._tasks = _Tasks()
 

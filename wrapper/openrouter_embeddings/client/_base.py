@@ -1,6 +1,7 @@
 """What `Client` and `AsyncClient` share: everything but the lines that wait."""
 
 import os
+import ssl
 import threading
 import weakref
 from abc import ABC, abstractmethod
@@ -67,6 +68,7 @@ class BaseClient(ABC, Generic[HttpClient, AnyThrottle]):
         base_url: str | None = None,
         http_client: HttpClient | None = None,
         allow_http: bool = False,
+        ssl_context: ssl.SSLContext | None = None,
         **defaults: Unpack[EmbedOptions],
     ) -> None:
         key = Secret(api_key or "")
@@ -83,14 +85,17 @@ class BaseClient(ABC, Generic[HttpClient, AnyThrottle]):
         validated: Any = {name: getattr(self._default_options, name) for name in defaults}
         self._defaults: EmbedOptions = validated
         self._model_limits = ModelLimits()
-        self._connect(base_url, key, http_client, allow_http=allow_http)
+        self._connect(base_url, key, http_client, allow_http=allow_http, ssl_context=ssl_context)
         self._constructor, self._arguments = type(self).__name__, [repr(base_url)]
 
     @abstractmethod
     def _connect(
-        self, base_url: str, key: Secret, http_client: HttpClient | None, *, allow_http: bool
+        self, base_url: str, key: Secret, http_client: HttpClient | None, **security: Any
     ) -> None:
-        """Make the transport, and what the client shares with those of `with_options`."""
+        """Make the transport, and what the client shares with those of `with_options`.
+
+        `security`: the arguments `allow_http` and `ssl_context`.
+        """
 
     @classmethod
     def _local(cls, make: Callable[[], HttpClient], defaults: EmbedOptions) -> Self:

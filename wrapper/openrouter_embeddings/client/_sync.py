@@ -46,6 +46,9 @@ class Client(BaseClient[httpx.Client, Throttle]):
             process can use it only if no client of this package has used it before the fork.
         allow_http: send the API key over plain HTTP to another machine. Use it only in a network
             that you trust.
+        ssl_context: your own TLS settings, such as the certificate authority of your company or a
+            client certificate. Default: SSL_CERT_FILE or SSL_CERT_DIR; else the certificates that
+            the operating system trusts, if the extra `truststore` is installed; else certifi's.
         **defaults: options of `embed`, as defaults for every call of this client.
 
     Raises:
@@ -162,9 +165,9 @@ class Client(BaseClient[httpx.Client, Throttle]):
         self.close()
 
     def _connect(
-        self, base_url: str, key: Secret, http_client: httpx.Client | None, *, allow_http: bool
+        self, base_url: str, key: Secret, http_client: httpx.Client | None, **security: Any
     ) -> None:
-        self._transport = Transport(base_url, key, http_client, allow_http=allow_http)
+        self._transport = Transport(base_url, key, http_client, **security)
         self._shared = Shared(Throttle(self._default_options.concurrency))
 
     def _register(self, call: CallState) -> None:
