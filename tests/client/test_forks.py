@@ -245,7 +245,7 @@ async def test_closing_an_async_client_in_a_fork_does_not_end_the_requests_of_it
     """Both processes share the epoll object that reports responses."""
     async with ore.AsyncClient(KEY, base_url=counting.url, model="together") as client:
         task = asyncio.create_task(client.embed([*"abcd"], batch_size=1, concurrency=4))
-        while not client._sending:  # noqa: ASYNC110 - nothing reports when one is in flight
+        while not client._tasks.sending:  # noqa: ASYNC110 - nothing reports when one is in flight
             await asyncio.sleep(0)
 
         def close() -> bool:
