@@ -7,7 +7,7 @@ import math
 import os
 import threading
 import weakref
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -31,9 +31,11 @@ from openrouter_embeddings.errors import (
 from openrouter_embeddings.result import Usage
 
 from . import _clock
+from .telemetry import CallSpan, if_imported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     import stamina
 
@@ -72,6 +74,7 @@ class CallState:
         if options.budget is not None:
             shared_budget = SharedBudget(Budget(options.budget), threading.Lock())
         self.shared_budget = shared_budget
+        self.span: CallSpan | None = None  # a job sets the one that its calls share
         self.lock = threading.Lock()
         self.builder: ResultBuilder | None = None  # None for a stream
         self._splitters: dict[int, BatchSplitter] = {}  # by position; not delivered yet
@@ -113,6 +116,8 @@ class CallState:
         """Count what a response cost, valid or not. Any thread may call this."""
         with self.lock:
             self._usage += usage
+        if self.span is not None:
+            self.span.spent(usage)
         if self.shared_budget is not None:
             with self.shared_budget.lock:
                 self.shared_budget.budget.spend(usage)
@@ -147,7 +152,8 @@ class CallState:
         with self.lock:
             self._active_batches += 1
         try:
-            yield
+            with nullcontext() if self.span is None else self.span.current():
+                yield
         except EmbeddingsError:
             with self.lock:
                 self._first_failed = min(self._first_failed, batch.positions[0])
@@ -178,6 +184,16 @@ class CallState:
         """Add a part to the matrix, while other threads reserve rows in it."""
         with self.lock:
             builder.add(part)
+
+    def traced(self, server: tuple[str, int]) -> AbstractContextManager[object]:
+        """Around the requests of a call: its span, if the program uses OpenTelemetry.
+
+        Does nothing inside another of these, or if the call is one of a job.
+        """
+        if self.span is not None:
+            return nullcontext()
+        self.span = if_imported(lambda: CallSpan(self.options, server))
+        return self.span or nullcontext()
 
     @contextmanager
     def attaching_results(self) -> Iterator[None]:
@@ -344,6 +360,8 @@ class RequestState:
             raise
         refused = len(decoded.error.inputs) if decoded.error else 0
         self._count(decoded.served.usage, refused=refused)
+        if self.call.span is not None:
+            self.call.span.answered(decoded.served, decoded.matrix.shape[1])
         return decoded
 
     def _count(self, usage: Usage | None, refused: int = 0) -> None:
@@ -389,6 +407,8 @@ class RequestState:
             self._out_of_time = True
             return False
         self._count(Usage(retries=1))
+        if self.call.span is not None:
+            self.call.span.retried(self._retries, error)
         latest = wait + retry_policy.BACKOFF_JITTER
         return True if wait == self.backoff and latest < remaining else wait
 
