@@ -10,7 +10,6 @@ import os
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -22,7 +21,7 @@ from openrouter_embeddings.errors import APIStatusError, EmbeddingsError
 from openrouter_embeddings.result import Served, Usage
 
 S = TypeVar("S", bound="Span")
-MAX_EVENTS = 128  # of a span: the default of OpenTelemetry's SDK
+MAX_WAIT = 0.1  # seconds to wait for a span to end that may have to wait for this thread
 SECONDS = [0.01 * 2**n for n in range(14)]  # the buckets that the conventions give
 TOKENS = [4**n for n in range(14)]
 _log = logging.getLogger(__name__)
@@ -50,9 +49,6 @@ def traced_job(model: str) -> Iterator[dict[str, Any]]:
 class Span:
     """A context manager around a call or a job, whose span it ends once, in the same process.
 
-    OpenTelemetry hears of the span only at its start and end: the garbage collector may close a
-    forgotten stream, and so end its span, inside any method that holds a lock.
-
     Attributes:
         results: become attributes at the end.
     """
@@ -73,6 +69,10 @@ class Span:
             start_time=self._started,
         )
         self._has_ended = False
+
+    def now(self) -> int:
+        """The time of the span, which goes on evenly even if the system's clock is set."""
+        return self._started + time.perf_counter_ns() - self._clock
 
     @contextmanager
     def current(self) -> Iterator[None]:
@@ -96,23 +96,28 @@ class Span:
         if self._has_ended or os.getpid() != self._process or sys.is_finalizing():
             return
         self._has_ended = True
-        if isinstance(error, GeneratorExit):  # the caller has left a stream
-            error = None
+        if not isinstance(error, GeneratorExit):
+            self._end(error, self.now())
+            return
+        # The caller has left a stream. The garbage collector may be what closes it, inside a
+        # method of OpenTelemetry that holds a lock: in this thread `_end` could wait forever.
         with _logged():
-            self._end(error, time.perf_counter_ns() - self._clock)
+            thread = threading.Thread(target=self._end, args=[None, self.now()])
+            thread.start()
+            thread.join(MAX_WAIT)
 
     def __del__(self) -> None:
         """End the span of an asynchronous stream whose event loop has gone."""
-        self.__exit__(None, None, None)
+        self.__exit__(None, GeneratorExit(), None)
 
-    def _end(self, error: BaseException | None, nanoseconds: int) -> None:
-        if self._span.is_recording():
+    def _end(self, error: BaseException | None, now: int) -> None:
+        with _logged():
             self._span.set_attributes(self.results.copy())  # a thread may still change it
             if error is not None:
                 self._span.set_attribute("error.type", _error_type(error))
                 failed = self._trace.Status(self._trace.StatusCode.ERROR, type(error).__name__)
                 self._span.set_status(failed)
-        self._span.end(self._started + nanoseconds)
+            self._span.end(now)
 
 
 class CallSpan(Span):
@@ -124,7 +129,6 @@ class CallSpan(Span):
     def __init__(self, options: Options, server: tuple[str, int]) -> None:
         self._usage, self._lock = Usage(), threading.Lock()
         self._providers: set[str] = set()
-        self._retries: deque[tuple[dict[str, Any], int]] = deque(maxlen=MAX_EVENTS)
         self._labels: dict[str, Any] = {
             "gen_ai.operation.name": "embeddings",
             "gen_ai.provider.name": "openrouter",
@@ -153,12 +157,12 @@ class CallSpan(Span):
         event: dict[str, Any] = {"openrouter.attempt": attempt, "error.type": _error_type(error)}
         if error.retry_after is not None:
             event["openrouter.retry_after"] = error.retry_after
-        self._retries.append((event, time.perf_counter_ns() - self._clock))
+        with _logged():
+            if not self._has_ended:  # as that of a stream that the caller has left
+                self._span.add_event("openrouter.retry", event, self.now())
 
-    def _end(self, error: BaseException | None, nanoseconds: int) -> None:
+    def _end(self, error: BaseException | None, now: int) -> None:
         usage = self._usage
-        for event, passed in self._retries.copy():
-            self._span.add_event("openrouter.retry", event, self._started + passed)
         for name in ("requests", "retries", "refused", "unanswered"):
             self.results[f"openrouter.{name}"] = getattr(usage, name)
         if usage.requests:
@@ -167,10 +171,10 @@ class CallSpan(Span):
             self.results["openrouter.cost"] = float(usage.cost)
         if self._providers:
             self.results["openrouter.providers"] = sorted(self._providers.copy())
-        with _logged():
-            super()._end(error, nanoseconds)
+        super()._end(error, now)
         if "opentelemetry.metrics" in sys.modules:
-            self._record(error, nanoseconds / 1e9)
+            with _logged():
+                self._record(error, (now - self._started) / 1e9)
 
     def _record(self, error: BaseException | None, seconds: float) -> None:
         from opentelemetry import metrics  # noqa: PLC0415 - the program has imported it
