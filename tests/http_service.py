@@ -25,6 +25,7 @@ class HTTPService(ThreadingHTTPServer):
 
     Attributes:
         opened: the number of connections so far.
+        heads: the headers of each request.
         gone: released when a connection has ended.
         together: releases the requests for the model "together" when four have arrived.
     """
@@ -34,6 +35,7 @@ class HTTPService(ThreadingHTTPServer):
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.opened = 0
+        self.heads: list[Any] = []
         self.gone = threading.Semaphore(0)
         self.together = threading.Barrier(4)
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
@@ -71,6 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         assert isinstance(self.server, HTTPService)
+        self.server.heads.append(self.headers)
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if asked["model"] == "together":
             self.server.together.wait(20)

@@ -24,6 +24,8 @@ def sync_client(client: ore.Client) -> None:
     client.embed({"content": [{"type": "text", "text": "a"}]})
     client.embed_query("a", model="m", dimensions=5, provider={"zdr": True}, deadline=None)
     client.embed_query("a", extra_body={"new": [1, None]}, provider={"max_price": {"prompt": 0.1}})
+    client.embed("a", headers={"X-OpenRouter-Title": "my app", "X-Old": None})
+    client.embed("a", headers={"X-A": 1})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
     prices: ore.ProviderPreferencesParam = {
         "max_price": {"prompt": Decimal(1)},
         "order": ("a", "b"),

@@ -246,7 +246,7 @@ class AsyncClient(BaseClient[httpx.AsyncClient]):
         self._sending.add(task)
         try:
             return await self._transport.send(
-                request.body, timeout, request.decoder(), request.may_resend
+                request.body, timeout, request.decoder(), request.may_resend, request.headers
             )
         finally:
             self._sending.discard(task)

@@ -57,7 +57,8 @@ class BaseClient(ABC, Generic[HttpClient]):
         if not isinstance(base_url, str | None):
             raise InputError(f"base_url must be a str, got {type(base_url).__name__}")
         base_url = base_url or os.environ.get("OPENROUTER_BASE_URL") or BASE_URL
-        self._default_options = merge_options(defaults, {})  # raises what would fail every call
+        self._key = key
+        self._default_options = self._checked(merge_options(defaults, {}))
         # the validated copies, which the caller cannot change later
         validated: Any = {name: getattr(self._default_options, name) for name in defaults}
         self._defaults: EmbedOptions = validated
@@ -109,7 +110,20 @@ class BaseClient(ABC, Generic[HttpClient]):
 
     def _options(self, options: EmbedOptions) -> Options:
         """The client's defaults, overridden by the options of a call."""
-        return merge_options(self._defaults, options) if options else self._default_options
+        if not options:
+            return self._default_options
+        return self._checked(merge_options(self._defaults, options))
+
+    def _checked(self, options: Options) -> Options:
+        """The options. Raises InputError if their headers would expose the API key."""
+        sent = b"\n".join(map(b": ".join, options.headers or ()))
+        if self._key.redact(sent) != sent:
+            del sent
+            raise InputError(
+                "headers must not contain the API key; the client sends it by itself, and the "
+                "option is api_key=…"
+            )
+        return options
 
     def _start_call(
         self, options: EmbedOptions, shared_budget: SharedBudget | None = None

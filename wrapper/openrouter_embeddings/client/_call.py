@@ -17,6 +17,7 @@ from openrouter_embeddings.core.batching import Batch, batched, max_reply_bytes
 from openrouter_embeddings.core.budget import Budget
 from openrouter_embeddings.core.decode import decode
 from openrouter_embeddings.core.encode import encode
+from openrouter_embeddings.core.headers import Headers
 from openrouter_embeddings.core.result_builder import ResultBuilder, check_width
 from openrouter_embeddings.core.splitting import BatchSplitter
 from openrouter_embeddings.core.streaming import StreamDecoder
@@ -235,6 +236,7 @@ class RequestState:
 
     Attributes:
         body: as JSON.
+        headers: those that the caller adds.
         as_base64: whether the body asks for base64.
         backoff: seconds, without jitter, that stamina will wait if the current attempt fails.
     """
@@ -256,6 +258,7 @@ class RequestState:
             self.as_base64 = False
             fields = {**fields, "encoding_format": "float"}
         self.body = encode(fields, piece)
+        self.headers = call.options.headers or Headers()
 
     def decoder(self) -> StreamDecoder:
         """A decoder for one response, which writes its vectors to their rows in the matrix."""

@@ -251,7 +251,11 @@ class Client(BaseClient[httpx.Client]):
                 with self._throttle.acquire(request) as timeout:
                     return request.read(
                         self._transport.send(
-                            request.body, timeout, request.decoder(), request.may_resend
+                            request.body,
+                            timeout,
+                            request.decoder(),
+                            request.may_resend,
+                            request.headers,
                         )
                     )
         raise AssertionError("stamina ends with a result or an error")

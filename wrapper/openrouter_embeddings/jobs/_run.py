@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, Unpack
 
 import numpy as np
-import orjson
 
+from openrouter_embeddings._json import dumps
 from openrouter_embeddings._version import __version__
 from openrouter_embeddings.client import Client
 from openrouter_embeddings.client.job_session import resolve_options
@@ -221,7 +221,7 @@ def _begin_or_resume(store: Store, parameters: JobParameters, rows: Source) -> N
 def _open_cache(folder: str | PathLike[str], parameters: JobParameters) -> Store:
     check_is_local(folder)
     Path(folder).mkdir(parents=True, exist_ok=True)
-    space = hashlib.blake2b(orjson.dumps(parameters.vector_space()), digest_size=8).hexdigest()
+    space = hashlib.blake2b(dumps(parameters.vector_space()), digest_size=8).hexdigest()
     return Store(Path(folder) / f"{space}.vectors", shared=True)
 
 
@@ -239,7 +239,7 @@ def _provenance(
             )
         found = dimensions
     document = shipped().document
-    digest = hashlib.blake2b(orjson.dumps(document), digest_size=8).hexdigest()
+    digest = hashlib.blake2b(dumps(document), digest_size=8).hexdigest()
     return Provenance(
         parameters=parameters,
         dimensions=found,

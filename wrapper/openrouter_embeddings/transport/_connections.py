@@ -13,7 +13,7 @@ import time
 import urllib.request
 import zlib
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -29,13 +29,16 @@ from . import _asyncio_backend
 from ._stream_state import ReusedConnectionError
 from ._sync_backend import CONNECT_TIMEOUT, Backend
 
-HEADERS = {
-    "Content-Type": "application/json",
-    "Accept": "application/json",
+HEADERS = (
+    (b"Content-Type", b"application/json"),
+    (b"Accept", b"application/json"),
     # Base64 of vectors shrinks by a quarter, for several times the CPU time of decoding them.
-    "Accept-Encoding": "identity",
-    "User-Agent": f"openrouter-embeddings/{__version__} python-httpx/{httpx.__version__}",
-}
+    (b"Accept-Encoding", b"identity"),
+    (
+        b"User-Agent",
+        f"openrouter-embeddings/{__version__} python-httpx/{httpx.__version__}".encode(),
+    ),
+)
 _TLS_FILES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 _KEEPALIVE_EXPIRY = 5.0  # seconds that a connection may be idle, as in httpx
 _INFLATED_CHUNK = 1 << 16  # bytes
@@ -64,8 +67,7 @@ class _BaseConnections(Generic[C]):
         self._key = key
         self._pool = pool
         self._url = _httpcore_url(url)
-        headers = {"Host": url.netloc.decode(), **HEADERS}
-        self._headers = [*httpx.Headers(headers).raw]
+        self._headers = [(b"Host", url.netloc), *HEADERS]
         self._lock = threading.Lock()
         self._idle: deque[tuple[float, C]] = deque()  # since when; the last one is used first
 
@@ -113,15 +115,17 @@ class _BaseConnections(Generic[C]):
             self.is_closed = True
         return self._pop_idle()
 
-    def _request(self, body: bytes, timeout: float) -> httpcore.Request:
-        headers = [
-            *self._headers,
+    def _request(
+        self, body: bytes, timeout: float, headers: Sequence[tuple[bytes, bytes]]
+    ) -> httpcore.Request:
+        sent = [
+            *(with_headers(self._headers, headers) if headers else self._headers),
             (b"Content-Length", b"%d" % len(body)),
             (b"Authorization", b"Bearer " + self._key.reveal().encode()),
         ]
         limits = {"connect": min(timeout, CONNECT_TIMEOUT), "read": timeout, "write": timeout}
         return httpcore.Request(
-            "POST", self._url, headers=headers, content=body, extensions={"timeout": limits}
+            "POST", self._url, headers=sent, content=body, extensions={"timeout": limits}
         )
 
 
@@ -135,7 +139,11 @@ class Connections(_BaseConnections[httpcore.ConnectionInterface]):
 
     @contextmanager
     def post(
-        self, body: bytes, timeout: float, confirm_resend: Callable[[], bool]
+        self,
+        body: bytes,
+        timeout: float,
+        confirm_resend: Callable[[], bool],
+        headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> Iterator[Response]:
         """Send a request on a connection that nobody else uses inside the `with` block.
 
@@ -145,7 +153,7 @@ class Connections(_BaseConnections[httpcore.ConnectionInterface]):
         connection, expired = self._acquire()
         try:
             self._close(*expired)
-            request = self._request(body, timeout)
+            request = self._request(body, timeout, headers)
             try:
                 response = connection.handle_request(request)
             except ReusedConnectionError as error:
@@ -195,6 +203,7 @@ class AsyncConnections(_BaseConnections[httpcore.AsyncConnectionInterface]):
         body: bytes,
         timeout: float,  # noqa: ASYNC109 - as Connections
         confirm_resend: Callable[[], bool],
+        headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> AsyncIterator[AsyncResponse]:
         """As `Connections.post`."""
         connection, expired = self._acquire()
@@ -202,7 +211,7 @@ class AsyncConnections(_BaseConnections[httpcore.AsyncConnectionInterface]):
         try:
             if expired:
                 await self._close(*expired)
-            request = self._request(body, timeout)
+            request = self._request(body, timeout, headers)
             try:
                 response = await connection.handle_async_request(request)
             except ReusedConnectionError as error:
@@ -238,6 +247,14 @@ class AsyncConnections(_BaseConnections[httpcore.AsyncConnectionInterface]):
         """Close all connections although their event loop is closed."""
         self._refuse_requests()
         self._backend.close_sockets()
+
+
+def with_headers(
+    own: Iterable[tuple[bytes, bytes]], callers: Sequence[tuple[bytes, bytes]]
+) -> list[tuple[bytes, bytes]]:
+    """The headers of a request; the caller's replace those of the same name."""
+    names = {name.lower() for name, _ in callers}
+    return [*(header for header in own if header[0].lower() not in names), *callers]
 
 
 def _has_trailing_data(connection: Any) -> bool:

@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import ClassVar, Generic, TypeVar
 
@@ -205,8 +205,12 @@ class Transport(_BaseTransport[httpx.Client | Connections]):
         timeout: float,
         decoder: StreamDecoder,
         confirm_resend: Callable[[], bool] = _never,
+        headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> Reply:
         """The complete response; the body of a success goes through `decoder` as it arrives.
+
+        `headers` are added to the request. Pass `core.headers.Headers`, because a traceback shows
+        their repr.
 
         If a reused connection loses a request that the service may have billed, the request is
         sent again at once only if `confirm_resend()` is True.
@@ -214,7 +218,7 @@ class Transport(_BaseTransport[httpx.Client | Connections]):
         Raises APITimeoutError, APIConnectionError or ResponseError.
         """
         self._check_usable()
-        return self._end(self._attempt(body, timeout, decoder, confirm_resend))
+        return self._end(self._attempt(body, timeout, decoder, confirm_resend, headers))
 
     def _attempt(
         self,
@@ -222,11 +226,13 @@ class Transport(_BaseTransport[httpx.Client | Connections]):
         timeout: float,
         decoder: StreamDecoder,
         confirm_resend: Callable[[], bool],
+        headers: Sequence[tuple[bytes, bytes]],
     ) -> Reply | BaseException:
         deadline = begin_attempt(timeout)
         self._threads.add(threading.get_ident())
         try:
-            with self._post(body, timeout, confirm_resend) as (status, headers, chunks):
+            with self._post(body, timeout, confirm_resend, headers) as response:
+                status, received, chunks = response
                 if status >= 400:
                     shorten_attempt(ERROR_BODY_TIMEOUT)
                     deadline = min(deadline, time.monotonic() + ERROR_BODY_TIMEOUT)
@@ -241,7 +247,7 @@ class Transport(_BaseTransport[httpx.Client | Connections]):
                     unmask(error)
                     if status < 400:
                         raise
-            return self._reply(status, headers, *receiver.end())
+            return self._reply(status, received, *receiver.end())
         except BaseException as error:  # noqa: BLE001 - `_end` raises it
             return self._outcome(error, timeout)
         finally:
@@ -249,11 +255,15 @@ class Transport(_BaseTransport[httpx.Client | Connections]):
             end_attempt()
 
     def _post(
-        self, body: bytes, timeout: float, confirm_resend: Callable[[], bool]
+        self,
+        body: bytes,
+        timeout: float,
+        confirm_resend: Callable[[], bool],
+        headers: Sequence[tuple[bytes, bytes]],
     ) -> AbstractContextManager[Response]:
         if isinstance(self._http, Connections):
-            return self._http.post(body, timeout, confirm_resend)
-        return _httpx_client.post(self._http, self._url, self._auth, body, timeout)
+            return self._http.post(body, timeout, confirm_resend, headers)
+        return _httpx_client.post(self._http, self._url, self._auth, body, timeout, headers=headers)
 
     def abort(self, threads: Iterable[int]) -> None:
         """Abort the requests of these threads; has no effect on the caller's httpx client."""
@@ -289,10 +299,11 @@ class AsyncTransport(_BaseTransport[httpx.AsyncClient | AsyncConnections]):
         timeout: float,  # noqa: ASYNC109 - as Transport
         decoder: StreamDecoder,
         confirm_resend: Callable[[], bool] = _never,
+        headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> Reply:
         """As `Transport.send`."""
         self._check_usable()
-        return self._end(await self._attempt(body, timeout, decoder, confirm_resend))
+        return self._end(await self._attempt(body, timeout, decoder, confirm_resend, headers))
 
     async def _attempt(
         self,
@@ -300,15 +311,16 @@ class AsyncTransport(_BaseTransport[httpx.AsyncClient | AsyncConnections]):
         timeout: float,  # noqa: ASYNC109 - as Transport
         decoder: StreamDecoder,
         confirm_resend: Callable[[], bool],
+        headers: Sequence[tuple[bytes, bytes]],
     ) -> Reply | BaseException:
         try:
             async with (
                 asyncio.timeout(timeout) as limit,
-                self._post(body, timeout, confirm_resend) as (status, headers, chunks),
+                self._post(body, timeout, confirm_resend, headers) as (status, received, chunks),
             ):
                 if status < 400:
                     await _feed(decoder, chunks)
-                    return self._reply(status, headers, *decoder.end())
+                    return self._reply(status, received, *decoder.end())
                 error_body = _ErrorBody()
                 now = asyncio.get_running_loop().time()
                 remaining = min((limit.when() or now) - now, ERROR_BODY_TIMEOUT)
@@ -318,16 +330,22 @@ class AsyncTransport(_BaseTransport[httpx.AsyncClient | AsyncConnections]):
                         await _feed(error_body, chunks)
                 except (*_NETWORK_ERRORS, ResponseError) as error:
                     unmask(error)
-            return self._reply(status, headers, *error_body.end())
+            return self._reply(status, received, *error_body.end())
         except BaseException as error:  # noqa: BLE001 - `_end` raises it
             return self._outcome(error, timeout)
 
     def _post(
-        self, body: bytes, timeout: float, confirm_resend: Callable[[], bool]
+        self,
+        body: bytes,
+        timeout: float,
+        confirm_resend: Callable[[], bool],
+        headers: Sequence[tuple[bytes, bytes]],
     ) -> AbstractAsyncContextManager[AsyncResponse]:
         if isinstance(self._http, AsyncConnections):
-            return self._http.post(body, timeout, confirm_resend)
-        return _httpx_client.post_async(self._http, self._url, self._auth, body, timeout)
+            return self._http.post(body, timeout, confirm_resend, headers)
+        return _httpx_client.post_async(
+            self._http, self._url, self._auth, body, timeout, headers=headers
+        )
 
     def bind(self) -> bool:
         """Belong to the running event loop; True if that required new connections.
