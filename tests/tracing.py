@@ -36,7 +36,7 @@ class Recorded:
         return self.tracers.get_tracer("program").start_as_current_span(name)
 
     @property
-    def spans(self) -> list[ReadableSpan]:
+    def spans(self) -> list[Any]:
         """The spans of this package that have ended."""
         return [s for s in self._exporter.get_finished_spans() if scope(s) != "program"]
 

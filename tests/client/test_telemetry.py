@@ -302,6 +302,54 @@ def test_a_provider_that_is_set_later_is_used(monkeypatch: pytest.MonkeyPatch) -
             assert recorded.points[TOKENS].count == 1
 
 
+@both
+@pytest.mark.parametrize("method", ["embed", "embed_stream"])
+def test_traceparent_is_sent_only_where_asked(kind: Kind, method: str, recorded: Recorded) -> None:
+    """It names the span of the call, for each request of it, and replaces the caller's own."""
+    service = Service()
+    headers = {"traceparent": "mine", "X-Mine": "yes"}
+    asked: Any = {"trace_propagation": True, "headers": headers}
+    service.run(kind, lambda c: getattr(c, method)(["a", "b"], batch_size=1))
+    service.run(kind, lambda c: getattr(c, method)(["a", "b"], batch_size=1, **asked))
+    sent = [request.headers for request in service.requests]
+    assert not any(name in sent[n] for n in (0, 1) for name in ("traceparent", "baggage"))
+    context = recorded.spans[1].context
+    for request in sent[2:]:
+        (traceparent,) = request.get_list("traceparent")
+        assert traceparent.startswith(f"00-{context.trace_id:032x}-{context.span_id:016x}-")
+    assert sent[2]["X-Mine"] == "yes"
+    assert headers == {"traceparent": "mine", "X-Mine": "yes"}
+
+
+@pytest.mark.parametrize("carried", [{"traceparent": "a\nb"}, {"authorization": "no"}, None])
+def test_a_propagator_that_fails_does_not_reach_the_caller(
+    carried: Any, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request goes out without a trace context."""
+
+    def inject(carrier: dict[str, str], *_: object) -> None:
+        carrier.update(carried)
+
+    monkeypatch.setattr("opentelemetry.propagate.inject", inject)
+    service = Service()
+    service.embed("sync", ["a"], trace_propagation=True)
+    assert "traceparent" not in service.requests[0].headers
+    assert service.requests[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+@both
+def test_without_opentelemetry_there_is_no_trace_to_propagate(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The option does no harm, but its value is checked."""
+    monkeypatch.delitem(sys.modules, "opentelemetry.trace")
+    service = Service()
+    service.embed(kind, ["a"], trace_propagation=True)
+    assert "traceparent" not in service.requests[0].headers
+    with pytest.raises(ore.InputError, match="trace_propagation: expected True or False, got 1"):
+        service.embed(kind, ["a"], trace_propagation=1)
+
+
 PROGRAM = """
 import sys
 import openrouter_embeddings as ore

@@ -17,7 +17,7 @@ from openrouter_embeddings.core.batching import Batch, batched, max_reply_bytes
 from openrouter_embeddings.core.budget import Budget
 from openrouter_embeddings.core.decode import decode
 from openrouter_embeddings.core.encode import encode
-from openrouter_embeddings.core.headers import Headers
+from openrouter_embeddings.core.headers import Headers, merge_headers
 from openrouter_embeddings.core.result_builder import ResultBuilder, check_width
 from openrouter_embeddings.core.splitting import BatchSplitter
 from openrouter_embeddings.core.streaming import StreamDecoder
@@ -196,6 +196,13 @@ class CallState:
         self.span = if_imported(lambda: CallSpan(self.options, server))
         return self.span or nullcontext()
 
+    def request_headers(self) -> Headers:
+        """What the caller adds to a request, with the trace context if the caller wants that."""
+        headers = self.options.headers or Headers()
+        if self.options.trace_propagation and self.span is not None:
+            headers = merge_headers(headers, self.span.trace_headers())
+        return headers
+
     @contextmanager
     def attaching_results(self) -> Iterator[None]:
         """Around a call: an error that ends it gets the results of the call."""
@@ -236,7 +243,7 @@ class RequestState:
 
     Attributes:
         body: as JSON.
-        headers: those that the caller adds.
+        headers: those that the caller adds, and the trace context if the caller wants that.
         as_base64: whether the body asks for base64.
         backoff: seconds, without jitter, that stamina will wait if the current attempt fails.
     """
@@ -258,7 +265,7 @@ class RequestState:
             self.as_base64 = False
             fields = {**fields, "encoding_format": "float"}
         self.body = encode(fields, piece)
-        self.headers = call.options.headers or Headers()
+        self.headers = call.request_headers()
 
     def decoder(self) -> StreamDecoder:
         """A decoder for one response, which writes its vectors to their rows in the matrix."""

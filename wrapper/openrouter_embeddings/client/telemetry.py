@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any, Self, TypeVar
 
 from openrouter_embeddings._version import __version__
+from openrouter_embeddings.core.headers import Headers, read_headers
 from openrouter_embeddings.core.options import Options
 from openrouter_embeddings.errors import APIStatusError, EmbeddingsError
 from openrouter_embeddings.result import Served, Usage
@@ -138,6 +139,16 @@ class CallSpan(Span):
         }
         super().__init__("embeddings", options.model, "CLIENT", **self._labels)
         self.results["gen_ai.request.encoding_formats"] = (options.encoding_format,)
+
+    def trace_headers(self) -> Headers:
+        """What the program's propagators add to a request."""
+        carrier: dict[str, str] = {}
+        with _logged():  # importing this fails if OTEL_PROPAGATORS names one that is missing
+            from opentelemetry import propagate  # noqa: PLC0415 - only for who asks for it
+
+            propagate.inject(carrier, self._trace.set_span_in_context(self._span))
+        headers = read_headers(carrier)
+        return headers if isinstance(headers, Headers) else Headers()
 
     def spent(self, usage: Usage) -> None:
         """Count what a request has used."""
