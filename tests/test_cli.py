@@ -261,9 +261,13 @@ def test_every_option_of_a_call_is_on_the_command_line() -> None:
     """
     others = {"local", "output", "texts", "run", "command", "parser"}
     embed = {*vars(cli.parser().parse_args(["embed", "a"]))} - others
-    assert embed == {*EmbedOptions.__annotations__} - {"on_error", "headers"}
+    assert embed == {*EmbedOptions.__annotations__} - {
+        "on_error", "headers", "trace_propagation",
+    }  # fmt: skip
     run = {*vars(cli.parser().parse_args(["run", "s.txt", "-o", "t.npy"]))}
-    assert {*EmbedOptions.__annotations__} - run == {"on_error", "headers", "deadline"}
+    assert {*EmbedOptions.__annotations__} - run == {
+        "on_error", "headers", "trace_propagation", "deadline",
+    }  # fmt: skip
     defaults = Options()
     for name in ("batch_size", "concurrency", "timeout", "max_retries", "encoding_format"):
         value = getattr(defaults, name)

@@ -88,7 +88,7 @@ class AsyncClient(BaseClient[httpx.AsyncClient, AsyncThrottle]):
                 for position, item in enumerate(items)
             ]
         )
-        with call.attaching_results():
+        with call.traced(self._transport.server), call.attaching_results():
             if isinstance(batches, Batch):
                 return await self._embed_batch(call, batches)
             feed = partial(_submit_all, batches)
@@ -191,32 +191,33 @@ class AsyncClient(BaseClient[httpx.AsyncClient, AsyncThrottle]):
             started.put_nowait(pending[-1])
             await room.acquire()
 
-        reader = asyncio.create_task(self._read(call, partial(feed, submit), started))
-        self._tasks.readers.add(reader)
-        reader.add_done_callback(self._tasks.readers.discard)
-        try:
-            while (task := await started.get()) is not None:
-                part = await task
-                room.release()
-                await asyncio.sleep(0)  # lets the reader run, even if its source never awaits
-                pending.popleft()
-                call.deliver(part)
-                yield part
-                call.check_process()
-            await reader  # raises the error of the inputs, after the parts before it
-        except EmbeddingsError as error:
-            if not call.is_forked:
-                call.end()
-                await _cancel([reader])
-                await self._wait_for_sending(pending)
-                await _cancel(pending)
-                if call.builder is None:  # a stream; `embed` attaches the results itself
-                    call.attach_results(error)
-            raise
-        finally:
-            if not call.is_forked:
-                call.end()
-                await _cancel([reader, *pending])
+        with call.traced(self._transport.server):
+            reader = asyncio.create_task(self._read(call, partial(feed, submit), started))
+            self._tasks.readers.add(reader)
+            reader.add_done_callback(self._tasks.readers.discard)
+            try:
+                while (task := await started.get()) is not None:
+                    part = await task
+                    room.release()
+                    await asyncio.sleep(0)  # lets the reader run, even if its source never awaits
+                    pending.popleft()
+                    call.deliver(part)
+                    yield part
+                    call.check_process()
+                await reader  # raises the error of the inputs, after the parts before it
+            except EmbeddingsError as error:
+                if not call.is_forked:
+                    call.end()
+                    await _cancel([reader])
+                    await self._wait_for_sending(pending)
+                    await _cancel(pending)
+                    if call.builder is None:  # a stream; `embed` attaches the results itself
+                        call.attach_results(error)
+                raise
+            finally:
+                if not call.is_forked:
+                    call.end()
+                    await _cancel([reader, *pending])
 
     async def _read(
         self, call: CallState, feed: Callable[[], Awaitable[None]], started: asyncio.Queue[Any]

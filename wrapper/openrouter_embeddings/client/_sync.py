@@ -98,7 +98,7 @@ class Client(BaseClient[httpx.Client, Throttle]):
                 for position, item in enumerate(items)
             ]
         )
-        with call.attaching_results():
+        with call.traced(self._transport.server), call.attaching_results():
             if isinstance(batches, Batch):
                 return self._embed_batch(call, batches)
             for part in self._embed_batches(call, batches):
@@ -174,7 +174,7 @@ class Client(BaseClient[httpx.Client, Throttle]):
         self._renew_after_fork()
         call.bind_to_process()
         self._register(call)
-        with call.attaching_results():
+        with call.traced(self._transport.server), call.attaching_results():
             yield from self._embed_batches(call, batches)
 
     def _embed_batches(

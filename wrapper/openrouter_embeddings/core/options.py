@@ -50,6 +50,9 @@ class EmbedOptions(TypedDict, total=False):
             without regard to case; a value of None drops the client's header. `User-Agent` replaces
             that of this package. The mapping must not have the API key, nor headers that the client
             sets itself. No repr, log, traceback or job file shows the values.
+        trace_propagation: whether requests carry the trace context of OpenTelemetry, as
+            `traceparent` and what else the program's propagators add; default: False. Spans and
+            metrics do not depend on it.
         encoding_format: how the service sends vectors: `"base64"` (default; float32, small and
             fast) or `"float"`. The result is the same.
         batch_size: maximum number of inputs per request; default 128. Large inputs make smaller
@@ -83,6 +86,7 @@ class EmbedOptions(TypedDict, total=False):
     user: str | None
     extra_body: Mapping[str, Any] | None
     headers: Mapping[str, str | None] | None
+    trace_propagation: bool
     encoding_format: EncodingFormat
     batch_size: int
     concurrency: int
@@ -104,6 +108,7 @@ class Options:
     user: str | None = None
     extra_body: Mapping[str, Any] | None = None
     headers: Headers | None = None
+    trace_propagation: bool = False
     encoding_format: EncodingFormat = "base64"
     batch_size: int = 128
     concurrency: int = 8
@@ -130,6 +135,8 @@ class Options:
             raise _invalid("encoding_format", self.encoding_format, '"base64" or "float"')
         self._copy("provider", checked_preferences)
         self._copy("extra_body", _extra_fields)
+        if not isinstance(self.trace_propagation, bool):
+            raise _invalid("trace_propagation", self.trace_propagation, "True or False")
         if self.on_error not in ("raise", "skip"):
             raise _invalid("on_error", self.on_error, '"raise" or "skip"')
         if self.budget is not None and not _is_money(self.budget):

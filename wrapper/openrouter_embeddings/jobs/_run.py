@@ -14,6 +14,7 @@ from openrouter_embeddings._json import dumps
 from openrouter_embeddings._version import __version__
 from openrouter_embeddings.client import Client
 from openrouter_embeddings.client.job_session import resolve_options
+from openrouter_embeddings.client.telemetry import traced_job
 from openrouter_embeddings.core.options import EmbedOptions, check_option_names, merge_options
 from openrouter_embeddings.errors import InputError
 from openrouter_embeddings.local.contract import shipped
@@ -122,6 +123,7 @@ def embed_file(
             only_key=only_key,
             precision=precision,
         )
+        attributes = stack.enter_context(traced_job(resolved.model))
         finished = _finished_before(path, parameters)
         retry = retry_errors and finished is not None and finished.errors > 0
         if finished and not retry and not job_file(path).exists():
@@ -157,6 +159,8 @@ def embed_file(
                 with suppress(JobError, ValueError, ArithmeticError):  # the first error is raised
                     writer.write_errors(store)
             raise
+        finally:
+            attributes |= embedding.counts()
 
         def report_rows(done: int) -> None:
             reporter.report(embedding.progress("writing", done))

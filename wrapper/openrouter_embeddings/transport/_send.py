@@ -66,6 +66,7 @@ class _BaseTransport(ABC, Generic[H]):
 
     Attributes:
         make_connections: makes the connections; None if the caller brought an httpx client.
+        server: host and port.
     """
 
     _httpx_class: ClassVar[type[httpx.Client | httpx.AsyncClient]]
@@ -92,6 +93,7 @@ class _BaseTransport(ABC, Generic[H]):
             )
         url = parse_base_url(base_url, allow_http=allow_http)
         self._url = url.copy_with(path=url.path.rstrip("/") + "/embeddings")
+        self.server = url.host, url.port or (443 if url.scheme == "https" else 80)
         # A proxy could read the key in plain http, and does not reach this machine anyway.
         self._trust_env = url.scheme == "https"
         self._ssl_context = ssl_context
