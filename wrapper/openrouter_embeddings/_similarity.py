@@ -98,4 +98,5 @@ def _cosines(vectors: Matrix, direction: NDArray[np.float64]) -> NDArray[np.floa
     exact = vectors.astype(np.float64)
     with np.errstate(invalid="ignore"):
         cosines = (exact * direction).sum(axis=1) / np.sqrt((exact * exact).sum(axis=1))
-    return np.clip(cosines, -1, 1)
+    clipped: NDArray[np.float64] = np.clip(cosines, -1, 1)
+    return clipped

@@ -344,7 +344,7 @@ class EmbeddingResult:
                 raise InputError("a value is too large for float16; normalize the vectors first")
             return half
         if precision == "int8":
-            return np.rint(_unit(self.vectors, "this result") * np.float32(127)).astype(np.int8)
+            return (_unit(self.vectors, "this result") * np.float32(127)).round().astype(np.int8)
         if precision == "ubinary":
             return np.packbits(self.vectors > 0, axis=1)
         raise InputError(f'precision is {precision!r}; use "float16", "int8" or "ubinary"')
