@@ -4,6 +4,7 @@ Where a tool shares memory, the address of the vectors shows that nothing was co
 """
 
 import importlib.util
+import re
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pytest
 
 from tests.compat.rows import Row
+from tools import ROOT
 
 # only this environment has them, with fewer types than it needs
 duckdb, faiss, lancedb = map(import_module, ("duckdb", "faiss", "lancedb"))
@@ -61,6 +63,17 @@ def families(rows: Any) -> bool:
 def test_the_result_finds_the_families(result: ore.EmbeddingResult) -> None:
     """So the tools below have something to agree with."""
     assert families(result.nearest(result, 4).rows)
+
+
+def test_the_table_in_the_guide(result: ore.EmbeddingResult) -> None:
+    """Each way to hand a result on that docs/guide.md shows gives all rows."""
+    guide = (ROOT / "docs" / "guide.md").read_text()
+    table = guide.partition("| tool | how |\n|---|---|\n")[2].partition("\n\n")[0]
+    ways = re.findall(r"`(.*?result.*?)`", table)
+    assert len(ways) == 8
+    scope = {**globals(), "result": result, "texts": ["a text"] * ROWS}
+    for way in ways:
+        assert len(eval(way, scope)) == ROWS, way
 
 
 @PYARROW.either
