@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from openrouter_embeddings import cli, jobs
+from openrouter_embeddings import cli, jobs, testing
 from openrouter_embeddings.cli._client import json_fields
 from openrouter_embeddings.jobs import _formats, _map, _search
 from openrouter_embeddings.jobs._formats import target_format
@@ -69,6 +69,18 @@ def test_the_nearest_rows_come_first(
     assert [match.score for match in found] == sorted((m.score for m in found), reverse=True)
     assert found[0].columns == ({} if name == "t.npy" else {"id": 0, "text": TEXTS[0]})
     assert jobs.search(folder / name, "a cat", k=1, client=client) == found[:1]
+
+
+def test_a_query_of_another_width_is_refused(tmp_path: Path) -> None:
+    """The service may serve another model under the name that the rows came from."""
+    target, table = tmp_path / "t.npy", pa.table({"text": ["a"]})
+    before = testing.Service(aliases={"m": "local/hash:8"})
+    run(table, target, service=before, column="text", model="m", dimensions=None)
+    with (
+        testing.Service(aliases={"m": "local/hash:5"}).client() as client,
+        pytest.raises(ore.ResponseError, match=r"^the service returned vectors of 5 dim.* of 8 "),
+    ):
+        jobs.search(target, "a", client=client)
 
 
 @given(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openrouter_embeddings._similarity import nearest
+from openrouter_embeddings.core.result_builder import check_width
 from openrouter_embeddings.errors import InputError
 
 from ._formats import target_format, vector_blocks
@@ -127,6 +128,7 @@ def search(
             extra_body=made.extra_body,
             input_type="search_query" if is_document else made.input_type,
         ).vectors
+    check_width(provenance.dimensions or None, wanted, [0])
     ((numbers, cosines),) = nearest(vector_blocks(path, provenance.dimensions), wanted, k)
     rows, scores = numbers.tolist(), cosines.tolist()
     found = target_format(path).columns(path, sorted(rows))
