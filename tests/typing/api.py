@@ -67,6 +67,24 @@ async def async_client(http: httpx.AsyncClient) -> None:
     ore.AsyncClient(http_client=httpx.Client())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
+def results(result: ore.EmbeddingResult, parts: Iterator[ore.EmbeddingResult]) -> None:
+    """What a result converts to, and what it compares itself with."""
+    assert_type(result.shape, tuple[int, int])
+    assert_type(result.tolist(), list[list[float]])
+    assert_type(result.truncate(256), ore.EmbeddingResult)
+    assert_type(result.similarity(), NDArray[np.float32])
+    result.similarity([[1.0, 2.0]])
+    rows, similarities = neighbors = result.nearest(result[0], k=5)
+    assert_type(neighbors, ore.NearestNeighbors)
+    assert_type(rows, NDArray[np.int64])
+    assert_type(similarities, NDArray[np.float32])
+    assert_type(result.quantize("float16"), NDArray[np.float16])
+    assert_type(result.quantize("int8"), NDArray[np.int8])
+    assert_type(result.quantize("ubinary"), NDArray[np.uint8])
+    result.quantize("int4")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    assert_type(ore.EmbeddingResult.concat(parts), ore.EmbeddingResult)
+
+
 def codecs() -> None:
     """Vectors and their base64 form."""
     assert_type(ore.encode_base64([1.0, 2.0]), str)
