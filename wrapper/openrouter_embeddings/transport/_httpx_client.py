@@ -5,14 +5,14 @@ import copy
 import os
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
 from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.errors import APIConnectionError, InputError, ResponseError
 
-from ._connections import HEADERS, AsyncResponse, Decompressor, Response
+from ._connections import HEADERS, AsyncResponse, Decompressor, Response, with_headers
 from ._httpx_modules import classes
 from ._sync_backend import CONNECT_TIMEOUT
 
@@ -66,7 +66,7 @@ class _BaseHTTPXClient(Protocol):
         url: str,
         *,
         content: bytes,
-        headers: Mapping[str, str],
+        headers: Sequence[tuple[bytes, bytes]],
         timeout: tuple[float, float, float, float],
     ) -> Any: ...
 
@@ -120,10 +120,16 @@ class BearerAuth:
 
 @contextmanager
 def post(
-    client: HTTPXClient, url: str, auth: BearerAuth, body: bytes, timeout: float
+    client: HTTPXClient,
+    url: str,
+    auth: BearerAuth,
+    body: bytes,
+    timeout: float,
+    *,
+    headers: Sequence[tuple[bytes, bytes]],
 ) -> Iterator[Response]:
     """Send a request; the response is closed at the end of the `with` block."""
-    request = _build_request(client, url, body, timeout)
+    request = _build_request(client, url, body, timeout, headers)
     response = _with_error_hook(client, _read_error).send(
         request, stream=True, auth=auth, follow_redirects=False
     )
@@ -138,9 +144,11 @@ async def post_async(
     auth: BearerAuth,
     body: bytes,
     timeout: float,  # noqa: ASYNC109 - as `post`
+    *,
+    headers: Sequence[tuple[bytes, bytes]],
 ) -> AsyncIterator[AsyncResponse]:
     """As `post`."""
-    request = _build_request(client, url, body, timeout)
+    request = _build_request(client, url, body, timeout, headers)
     response = await _with_error_hook(client, _read_error_async).send(
         request, stream=True, auth=auth, follow_redirects=False
     )
@@ -149,10 +157,15 @@ async def post_async(
 
 
 def _build_request(
-    client: HTTPXClient | AsyncHTTPXClient, url: str, body: bytes, timeout: float
+    client: HTTPXClient | AsyncHTTPXClient,
+    url: str,
+    body: bytes,
+    timeout: float,
+    headers: Sequence[tuple[bytes, bytes]],
 ) -> Any:
     limits = (min(timeout, CONNECT_TIMEOUT), timeout, timeout, timeout)  # the last: for the pool
-    return client.build_request("POST", url, content=body, headers=HEADERS, timeout=limits)
+    sent = with_headers(HEADERS, headers)
+    return client.build_request("POST", url, content=body, headers=sent, timeout=limits)
 
 
 def _iter_body(response: _SyncResponse) -> Iterator[bytes]:
