@@ -289,6 +289,15 @@ def test_a_failing_provider_does_not_reach_the_caller(monkeypatch: pytest.Monkey
     assert len(Service().embed("sync", ["a"])) == 1
 
 
+def test_a_provider_may_have_no_hash(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of logfire has none."""
+    for provider in (recorded.tracers, recorded.meters):
+        monkeypatch.setattr(type(provider), "__hash__", None)
+    Service().embed("sync", ["a"])
+    assert len(recorded.spans) == 1
+    assert recorded.points[TOKENS].count == 1
+
+
 def test_a_provider_that_is_set_later_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client may make calls before the program sets its providers up, or sets others."""
     use(monkeypatch, None, None)
