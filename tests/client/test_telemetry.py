@@ -282,6 +282,9 @@ def test_a_failing_provider_does_not_reach_the_caller(monkeypatch: pytest.Monkey
         use(monkeypatch, recorded.tracers, Refusing())
         assert len(Service().embed("sync", ["a"])) == 1
         assert len(recorded.spans) == 1
+        with monkeypatch.context() as patched:
+            patched.setattr("opentelemetry.context.attach", Refusing())
+            assert len(Service().embed("sync", ["a"])) == 1
     use(monkeypatch, Refusing(), Refusing())
     assert len(Service().embed("sync", ["a"])) == 1
     monkeypatch.setitem(sys.modules, "opentelemetry.trace", None)

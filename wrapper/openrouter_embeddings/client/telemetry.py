@@ -57,10 +57,9 @@ class Span:
     _has_ended = True  # until it has started
 
     def __init__(self, name: str, model: str, kind: str = "INTERNAL", **attributes: Any) -> None:
-        from opentelemetry import context, trace  # noqa: PLC0415 - the program has imported it
-
+        trace: Any = sys.modules["opentelemetry.trace"]
+        self._trace, self._context = trace, sys.modules["opentelemetry.context"]
         self.results: dict[str, Any] = {}
-        self._trace, self._context = trace, context
         self._process = os.getpid()
         self._started, self._clock = time.time_ns(), time.perf_counter_ns()
         self._span = _made_by(trace.get_tracer_provider(), _tracer).start_span(
@@ -78,7 +77,9 @@ class Span:
     @contextmanager
     def current(self) -> Iterator[None]:
         """Make the span current: spans of an HTTP client become its children."""
-        token: Any = self._context.attach(self._trace.set_span_in_context(self._span))
+        token: Any = None
+        with _logged():
+            token = self._context.attach(self._trace.set_span_in_context(self._span))
         try:
             yield
         except GeneratorExit:  # of a coroutine whose loop has gone: the context may be another
@@ -183,13 +184,13 @@ class CallSpan(Span):
         if self._providers:
             self.results["openrouter.providers"] = sorted(self._providers.copy())
         super()._end(error, now)
-        if "opentelemetry.metrics" in sys.modules:
-            with _logged():
-                self._record(error, (now - self._started) / 1e9)
+        with _logged():
+            self._record(error, (now - self._started) / 1e9)
 
     def _record(self, error: BaseException | None, seconds: float) -> None:
-        from opentelemetry import metrics  # noqa: PLC0415 - the program has imported it
-
+        metrics: Any = sys.modules.get("opentelemetry.metrics")
+        if metrics is None:
+            return
         duration, tokens, _ = _made_by(metrics.get_meter_provider(), _histograms)
         context = self._trace.set_span_in_context(self._span)  # for exemplars
         if model := self.results.get("gen_ai.response.model"):
