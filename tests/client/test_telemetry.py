@@ -282,11 +282,23 @@ def test_a_failing_provider_does_not_reach_the_caller(monkeypatch: pytest.Monkey
         use(monkeypatch, recorded.tracers, Refusing())
         assert len(Service().embed("sync", ["a"])) == 1
         assert len(recorded.spans) == 1
+        with monkeypatch.context() as patched:
+            patched.setattr("opentelemetry.context.attach", Refusing())
+            assert len(Service().embed("sync", ["a"])) == 1
     use(monkeypatch, Refusing(), Refusing())
     assert len(Service().embed("sync", ["a"])) == 1
     monkeypatch.setitem(sys.modules, "opentelemetry.trace", None)
     monkeypatch.delattr("opentelemetry.trace")
     assert len(Service().embed("sync", ["a"])) == 1
+
+
+def test_a_provider_may_have_no_hash(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of logfire has none."""
+    for provider in (recorded.tracers, recorded.meters):
+        monkeypatch.setattr(type(provider), "__hash__", None)
+    Service().embed("sync", ["a"])
+    assert len(recorded.spans) == 1
+    assert recorded.points[TOKENS].count == 1
 
 
 def test_a_provider_that_is_set_later_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
