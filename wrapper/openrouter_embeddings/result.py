@@ -37,6 +37,10 @@ class Served:
         id: the service's identifier of the response, if given.
         usage: of this response alone.
         body: the whole response except `data`, including fields outside the specification.
+        headers: a few HTTP headers of the response, with lower-case names: identifiers for support
+            (`x-generation-id`, `x-request-id`, `request-id`, `cf-ray`), the service's cache
+            (`x-openrouter-cache-status`: "HIT" or "MISS", …), rate limits (`x-ratelimit-remaining`,
+            …, `retry-after`).
     """
 
     positions: Sequence[int]
@@ -45,6 +49,7 @@ class Served:
     id: str | None
     usage: Usage
     body: Mapping[str, Any] = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class NearestNeighbors(NamedTuple):
