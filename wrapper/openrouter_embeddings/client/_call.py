@@ -106,7 +106,8 @@ class CallState:
 
     def end(self, reason: str = "") -> None:
         """Send no more requests of this call."""
-        self.end_reason = reason or self.end_reason
+        if reason:
+            self.end_reason = reason
         self.ended.set()
 
     def remaining(self) -> float:

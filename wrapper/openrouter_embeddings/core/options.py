@@ -23,7 +23,8 @@ from .validate import MAX_INT32
 EncodingFormat = Literal["base64", "float"]
 OnError = Literal["raise", "skip"]
 MAX_SECONDS = 1e6  # the operating system rejects timeouts of about 10⁹
-CLIENT_OPTIONS = ("api_key", "base_url", "http_client", "allow_http")  # besides those of a call
+# Arguments of a client besides the options of a call.
+CLIENT_OPTIONS = ("api_key", "base_url", "http_client", "allow_http", "ssl_context")
 # The request fields that options set.
 _FIELDS = ("model", "dimensions", "encoding_format", "input_type", "provider", "user")
 

@@ -15,7 +15,6 @@ import zlib
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import httpcore
@@ -28,6 +27,7 @@ from openrouter_embeddings.errors import InputError, ResponseError
 from . import _asyncio_backend
 from ._stream_state import ReusedConnectionError
 from ._sync_backend import CONNECT_TIMEOUT, Backend
+from ._tls import create_ssl_context
 
 HEADERS = (
     (b"Content-Type", b"application/json"),
@@ -39,7 +39,6 @@ HEADERS = (
         f"openrouter-embeddings/{__version__} python-httpx/{httpx.__version__}".encode(),
     ),
 )
-_TLS_FILES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 _KEEPALIVE_EXPIRY = 5.0  # seconds that a connection may be idle, as in httpx
 _INFLATED_CHUNK = 1 << 16  # bytes
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
@@ -132,8 +131,15 @@ class _BaseConnections(Generic[C]):
 class Connections(_BaseConnections[httpcore.ConnectionInterface]):
     """Connections for threads; every one keeps to `begin_attempt`, even through a proxy."""
 
-    def __init__(self, url: httpx.URL, key: Secret, *, trust_env: bool) -> None:
-        options = _pool_options(url, trust_env=trust_env)
+    def __init__(
+        self,
+        url: httpx.URL,
+        key: Secret,
+        *,
+        trust_env: bool,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        options = _pool_options(url, ssl_context, trust_env=trust_env)
         pool = httpcore.ConnectionPool(network_backend=Backend(), **options)
         super().__init__(url, key, pool, options)
 
@@ -190,8 +196,15 @@ class Connections(_BaseConnections[httpcore.ConnectionInterface]):
 class AsyncConnections(_BaseConnections[httpcore.AsyncConnectionInterface]):
     """Connections for one event loop."""
 
-    def __init__(self, url: httpx.URL, key: Secret, *, trust_env: bool) -> None:
-        options = _pool_options(url, trust_env=trust_env)
+    def __init__(
+        self,
+        url: httpx.URL,
+        key: Secret,
+        *,
+        trust_env: bool,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        options = _pool_options(url, ssl_context, trust_env=trust_env)
         self._backend = _asyncio_backend.Backend()
         pool = httpcore.AsyncConnectionPool(network_backend=self._backend, **options)
         super().__init__(url, key, pool, options)
@@ -279,11 +292,13 @@ def _origin(url: httpcore.URL) -> str:
     return f"{origin.scheme.decode()}://{origin.host.decode()}:{origin.port}"
 
 
-def _pool_options(url: httpx.URL, *, trust_env: bool) -> dict[str, Any]:
-    """Settings of httpcore's pool."""
+def _pool_options(
+    url: httpx.URL, context: ssl.SSLContext | None, *, trust_env: bool
+) -> dict[str, Any]:
+    """Settings of httpcore's pool; `context` is the caller's."""
     proxy = _proxy_for(url) if trust_env else None
-    # takes 30 ms, so all connections share one, and plain http has none
-    context = _ssl_context(trust_env=trust_env) if url.scheme == "https" else None
+    if context is None and url.scheme == "https":
+        context = create_ssl_context()  # takes 30 ms, so all connections share one
     return {
         "ssl_context": context,
         "proxy": proxy
@@ -294,25 +309,6 @@ def _pool_options(url: httpx.URL, *, trust_env: bool) -> dict[str, Any]:
             ssl_context=context if proxy.url.scheme == "https" else None,
         ),
     }
-
-
-def _ssl_context(*, trust_env: bool) -> ssl.SSLContext:
-    """The SSL context of httpx. Raises InputError with the file's name, which OpenSSL omits."""
-    try:
-        return httpx.create_ssl_context(trust_env=trust_env)
-    except OSError as error:
-        files = {name: os.environ[name] for name in _TLS_FILES if name in os.environ}
-        for name, file in files.items():
-            is_read = name != "SSLKEYLOGFILE"
-            if is_read and isinstance(error, FileNotFoundError) and not Path(file).exists():
-                raise InputError(
-                    f"{name}={file}: no such file; correct the variable, or unset it"
-                ) from None
-        named = ", ".join(f"{name}={file}" for name, file in files.items())
-        raise InputError(
-            f"TLS cannot use the files in these environment variables ({named}): {error}; "
-            "correct the variables, or unset them"
-        ) from None
 
 
 def _bypasses_proxy(url: httpx.URL, no_proxy: str) -> bool:

@@ -1,6 +1,7 @@
 """Sends one request and returns its response, for threads and for asyncio."""
 
 import asyncio
+import ssl
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -28,6 +29,7 @@ from ._httpx_client import ERROR_BODY_TIMEOUT, MAX_ERROR_BODY
 from ._log_redaction import redact_logs
 from ._signal_handlers import raised_by_handler, unmask
 from ._sync_backend import abort_attempts, begin_attempt, end_attempt, shorten_attempt
+from ._tls import check_ssl_context
 from ._url import parse_base_url
 
 _CHUNKS_PER_TURN = 256
@@ -70,8 +72,20 @@ class _BaseTransport(ABC, Generic[H]):
     _httpx_class: ClassVar[type[httpx.Client | httpx.AsyncClient]]
 
     def __init__(
-        self, base_url: str, key: Secret, client: H | None, *, allow_http: bool = False
+        self,
+        base_url: str,
+        key: Secret,
+        client: H | None,
+        *,
+        allow_http: bool = False,
+        ssl_context: ssl.SSLContext | None = None,
     ) -> None:
+        if ssl_context is not None:
+            check_ssl_context(ssl_context)
+            if client is not None:
+                raise InputError(
+                    "ssl_context has no effect on your http_client; pass it to that one as verify=…"
+                )
         if client is not None and not isinstance(client, self._httpx_class):
             raise InputError(
                 f"http_client is a {type(client).__name__}; pass an "
@@ -82,6 +96,7 @@ class _BaseTransport(ABC, Generic[H]):
         self.server = url.host, url.port or (443 if url.scheme == "https" else 80)
         # A proxy could read the key in plain http, and does not reach this machine anyway.
         self._trust_env = url.scheme == "https"
+        self._ssl_context = ssl_context
         self._key = key
         redact_logs(key)
         self._auth = _httpx_client.BearerAuth(key)
@@ -197,7 +212,9 @@ class Transport(_BaseTransport[httpx.Client | Connections]):
     _httpx_class = httpx.Client
 
     def _make(self) -> httpx.Client | Connections:
-        return Connections(self._url, self._key, trust_env=self._trust_env)
+        return Connections(
+            self._url, self._key, trust_env=self._trust_env, ssl_context=self._ssl_context
+        )
 
     def send(
         self,
@@ -275,8 +292,8 @@ class Transport(_BaseTransport[httpx.Client | Connections]):
         Requests in flight in other threads fail.
         """
         if self.make_connections is not None:
+            self._http.close()  # first: no thread starts a request after that
             abort_attempts(list(self._threads))
-            self._http.close()
 
     def _leave_parent(self) -> None:
         if isinstance(self._http, Connections):
@@ -291,7 +308,9 @@ class AsyncTransport(_BaseTransport[httpx.AsyncClient | AsyncConnections]):
     _loop: asyncio.AbstractEventLoop | None = None
 
     def _make(self) -> httpx.AsyncClient | AsyncConnections:
-        return AsyncConnections(self._url, self._key, trust_env=self._trust_env)
+        return AsyncConnections(
+            self._url, self._key, trust_env=self._trust_env, ssl_context=self._ssl_context
+        )
 
     async def send(
         self,
