@@ -37,30 +37,31 @@ class _Attempt:
     sock: socket.socket | None = None  # the one that the thread connects, reads or writes
 
 
-_current = threading.local()  # one thread sends a request and reads its response
 _lock = threading.RLock()  # the garbage collector may end a call in a thread that holds the lock
-_attempts: dict[int, _Attempt] = {}  # by thread
+# By thread, or by greenlet: gevent replaces `threading.get_ident`. A `threading.local` made before
+# gevent replaces that would be shared by all greenlets.
+_attempts: dict[int, _Attempt] = {}
 
 
 def begin_attempt(timeout: float) -> float:
     """Bound all socket operations of this thread; returns the deadline by `time.monotonic`."""
     attempt = _Attempt(time.monotonic() + timeout)
     with _lock:
-        _current.attempt = _attempts[threading.get_ident()] = attempt
+        _attempts[threading.get_ident()] = attempt
     return attempt.deadline
 
 
 def shorten_attempt(seconds: float) -> None:
     """Let this thread's attempt end no later than `seconds` from now."""
     with _lock:
-        _current.attempt.deadline = min(_current.attempt.deadline, time.monotonic() + seconds)
+        attempt = _attempts[threading.get_ident()]
+        attempt.deadline = min(attempt.deadline, time.monotonic() + seconds)
 
 
 def end_attempt() -> None:
     """Stop bounding this thread; another one may use the connection next."""
     with _lock:
         _attempts.pop(threading.get_ident(), None)
-        _current.attempt = None
 
 
 def abort_attempts(threads: Iterable[int]) -> None:
@@ -90,8 +91,7 @@ def _remaining(
     timeout: float | None, sock: socket.socket | None, *, connecting: bool = False
 ) -> float | None:
     """Seconds for the next operation on a socket. Raises if the attempt is over or aborted."""
-    attempt: _Attempt | None = getattr(_current, "attempt", None)
-    if attempt is None:
+    if (attempt := _attempts.get(threading.get_ident())) is None:
         return timeout
     with _lock:
         attempt.sock = sock
