@@ -20,7 +20,7 @@ import httpcore
 from httpcore._backends.sync import SyncStream
 
 from ._signal_handlers import unmask
-from ._stream_state import KeepAlive, ResponseTimes, WriteBuffer
+from ._stream_state import KeepAlive, ResponseTimes, WriteBuffer, extension
 
 # httpcore reads 64 KB at a time, and handling a chunk costs more than reading it. A response of
 # usual size fits into this: each further read gives the interpreter to another thread.
@@ -43,12 +43,11 @@ _lock = threading.RLock()  # the garbage collector may end a call in a thread th
 _attempts: dict[int, _Attempt] = {}
 
 
-def begin_attempt(timeout: float) -> float:
-    """Bound all socket operations of this thread; returns the deadline by `time.monotonic`."""
+def begin_attempt(timeout: float) -> None:
+    """Bound all socket operations of this thread."""
     attempt = _Attempt(time.monotonic() + timeout)
     with _lock:
         _attempts[threading.get_ident()] = attempt
-    return attempt.deadline
 
 
 def shorten_attempt(seconds: float) -> None:
@@ -56,6 +55,11 @@ def shorten_attempt(seconds: float) -> None:
     with _lock:
         attempt = _attempts[threading.get_ident()]
         attempt.deadline = min(attempt.deadline, time.monotonic() + seconds)
+
+
+def check_attempt() -> None:
+    """Raise ReadTimeout if this thread's attempt, with its `extension`, is out of time."""
+    _remaining(None, None, reading=True)
 
 
 def end_attempt() -> None:
@@ -88,7 +92,11 @@ if hasattr(os, "register_at_fork"):
 
 
 def _remaining(
-    timeout: float | None, sock: socket.socket | None, *, connecting: bool = False
+    timeout: float | None,
+    sock: socket.socket | None,
+    *,
+    connecting: bool = False,
+    reading: bool = False,
 ) -> float | None:
     """Seconds for the next operation on a socket. Raises if the attempt is over or aborted."""
     if (attempt := _attempts.get(threading.get_ident())) is None:
@@ -96,6 +104,9 @@ def _remaining(
     with _lock:
         attempt.sock = sock
         remaining = attempt.deadline - time.monotonic()
+        if reading and (extra := extension(-remaining)):
+            attempt.deadline += extra - remaining
+            remaining = extra
         if remaining <= 0:
             timed_out = httpcore.ConnectTimeout if connecting else httpcore.ReadTimeout
             raise timed_out("the attempt's time is up")
@@ -140,7 +151,7 @@ class _Stream(httpcore.NetworkStream):
         self._tls_in_tls = tls_in_tls
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        remaining = _remaining(timeout, self._socket)
+        remaining = _remaining(timeout, self._socket, reading=True)
         if self._deferred:
             raise httpcore.ReadError(str(self._deferred))
         try:
@@ -185,9 +196,9 @@ class _Stream(httpcore.NetworkStream):
         return b"".join(records)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        remaining = _remaining(timeout, self._socket)
         if not (chunks := self._buffer.add(buffer)):
             return
+        remaining = _remaining(timeout, self._socket)
         self._keep_alive.before_request(has_unread=self._has_unread())
         try:
             for data in chunks:
