@@ -165,7 +165,8 @@ lock: .venv/.ready ## write requirements/*.txt from pyproject.toml
 	  $(LOCK) $$project $$given -o $${given%.in}.txt || exit; \
 	done
 	@for given in requirements/compat/*.in; do \
-	  extras=; case $$given in *spark.in) extras="--extra spark --extra local"; esac; \
+	  extras=; case $$given in *spark.in) extras="--extra spark --extra local";; \
+	    *results.in) extras="--override requirements/compat/results.overrides"; esac; \
 	  $(LOCK) pyproject.toml $$given $$extras -o $${given%.in}.txt || exit; \
 	done
 

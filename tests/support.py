@@ -148,6 +148,14 @@ class _Blocking:
         """As `Client.embed`."""
         return self._runner.run(self._client.embed(inputs, **options))
 
+    def with_options(self, **defaults: Any) -> "_Blocking":
+        """As `Client.with_options`."""
+        return _Blocking(self._client.with_options(**defaults), self._runner)
+
+    def close(self) -> None:
+        """As `Client.close`."""
+        self._runner.run(self._client.close())
+
     def embed_stream(self, inputs: Any, **options: Any) -> Iterator[ore.EmbeddingResult]:
         """As `Client.embed_stream`."""
         parts = self._client.embed_stream(inputs, **options)

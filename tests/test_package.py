@@ -16,7 +16,7 @@ from openrouter_embeddings.transport import BASE_URL
 from tests.support import ROOT, run
 
 GENERATED = "openrouter_embeddings_api"
-HEAVY = {"numpy", "httpx", GENERATED, "PIL", "attrs", "orjson", "stamina"}
+HEAVY = {"numpy", "httpx", GENERATED, "PIL", "attrs", "msgspec", "stamina"}
 
 
 def loaded_by(code: str) -> set[str]:

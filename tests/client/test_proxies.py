@@ -116,6 +116,21 @@ def test_requests_go_through_the_proxy(kind: str, url: str, serving: Proxy) -> N
 
 
 @every
+def test_ssl_context_also_decides_about_the_proxy(
+    kind: str, url: str, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both handshakes use it: that with an https proxy, and that with the service behind it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    with proxy(authority, monkeypatch) as serving:
+        with pytest.raises(ore.APIConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
+            embed_over(kind, url, ["a"], ssl_context=context)
+        assert not serving.heads
+        authority.configure_trust(context)
+        assert len(embed_over(kind, url, ["a"], ssl_context=context)) == 1
+        assert serving.heads
+
+
+@every
 @pytest.mark.usefixtures("serving")
 def test_a_second_response_through_a_proxy_is_not_read_as_the_next(kind: str, url: str) -> None:
     """Even if the TLS layer has read it already and the socket is empty."""

@@ -25,6 +25,11 @@ class Row:
         return pytest.mark.compat(self, "sync")
 
     @property
+    def either(self) -> pytest.MarkDecorator:
+        """The decorator of a test of what both clients return."""
+        return pytest.mark.compat(self, "sync", "async")
+
+    @property
     def asynchronous(self) -> pytest.MarkDecorator:
         """The decorator of a test that tries it with `AsyncClient`."""
         return pytest.mark.compat(self, "async")

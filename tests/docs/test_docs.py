@@ -63,6 +63,7 @@ def test_the_code_of_readme_and_guide_runs(
     gc.collect()  # so that ResourceWarnings come now, while they are ignored
     output = capsys.readouterr().out
     assert "900 (100, 256)" in output
+    assert "\n['a cat sleeps', 'a kitten naps']\n" in output
     assert "\n2 384 6\n" in output
     assert "input 1: the text is empty, which every provider rejects; remove it\n(1,)\n" in output
     assert output.endswith("402 Local None None\n")

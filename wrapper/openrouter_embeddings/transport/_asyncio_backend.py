@@ -8,7 +8,6 @@ connecting needs a timeout here.
 import asyncio
 import socket
 import ssl
-import weakref
 from collections import deque
 from collections.abc import Iterable
 from types import TracebackType
@@ -16,6 +15,8 @@ from typing import Any, Self
 
 import httpcore
 from aiohappyeyeballs import start_connection
+
+from openrouter_embeddings._live_set import LiveSet
 
 from ._stream_state import KeepAlive, ResponseTimes, WriteBuffer, extension
 
@@ -231,11 +232,11 @@ class Backend(httpcore.AsyncNetworkBackend):
     def __init__(self) -> None:
         self.is_closed = False
         self.times = ResponseTimes()
-        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._sockets: LiveSet[socket.socket] = LiveSet()
 
     def close_sockets(self) -> None:
         """Close the sockets that a closed event loop has left open."""
-        for sock in [*self._sockets]:
+        for sock in self._sockets:
             sock.close()
 
     async def connect_tcp(

@@ -13,9 +13,8 @@ import time
 import urllib.request
 import zlib
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import httpcore
@@ -28,15 +27,18 @@ from openrouter_embeddings.errors import InputError, ResponseError
 from . import _asyncio_backend
 from ._stream_state import ReusedConnectionError
 from ._sync_backend import CONNECT_TIMEOUT, Backend
+from ._tls import create_ssl_context
 
-HEADERS = {
-    "Content-Type": "application/json",
-    "Accept": "application/json",
+HEADERS = (
+    (b"Content-Type", b"application/json"),
+    (b"Accept", b"application/json"),
     # Base64 of vectors shrinks by a quarter, for several times the CPU time of decoding them.
-    "Accept-Encoding": "identity",
-    "User-Agent": f"openrouter-embeddings/{__version__} python-httpx/{httpx.__version__}",
-}
-_TLS_FILES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
+    (b"Accept-Encoding", b"identity"),
+    (
+        b"User-Agent",
+        f"openrouter-embeddings/{__version__} python-httpx/{httpx.__version__}".encode(),
+    ),
+)
 _KEEPALIVE_EXPIRY = 5.0  # seconds that a connection may be idle, as in httpx
 _INFLATED_CHUNK = 1 << 16  # bytes
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
@@ -79,8 +81,7 @@ class _BaseConnections(Generic[C]):
         self._key = key
         self._pool = pool
         self._url = _httpcore_url(url)
-        headers = {"Host": url.netloc.decode(), **HEADERS}
-        self._headers = [*httpx.Headers(headers).raw]
+        self._headers = [(b"Host", url.netloc), *HEADERS]
         self._lock = threading.Lock()
         self._idle: deque[tuple[_Moment, C]] = deque()  # since when; the last one is used first
 
@@ -127,29 +128,42 @@ class _BaseConnections(Generic[C]):
             self.is_closed = True
         return self._pop_idle()
 
-    def _request(self, body: bytes, timeout: float) -> httpcore.Request:
-        headers = [
-            *self._headers,
+    def _request(
+        self, body: bytes, timeout: float, headers: Sequence[tuple[bytes, bytes]]
+    ) -> httpcore.Request:
+        sent = [
+            *(with_headers(self._headers, headers) if headers else self._headers),
             (b"Content-Length", b"%d" % len(body)),
             (b"Authorization", b"Bearer " + self._key.reveal().encode()),
         ]
         limits = {"connect": min(timeout, CONNECT_TIMEOUT), "read": timeout, "write": timeout}
         return httpcore.Request(
-            "POST", self._url, headers=headers, content=body, extensions={"timeout": limits}
+            "POST", self._url, headers=sent, content=body, extensions={"timeout": limits}
         )
 
 
 class Connections(_BaseConnections[httpcore.ConnectionInterface]):
     """Connections for threads; every one keeps to `begin_attempt`, even through a proxy."""
 
-    def __init__(self, url: httpx.URL, key: Secret, *, trust_env: bool) -> None:
-        options = _pool_options(url, trust_env=trust_env)
+    def __init__(
+        self,
+        url: httpx.URL,
+        key: Secret,
+        *,
+        trust_env: bool,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        options = _pool_options(url, ssl_context, trust_env=trust_env)
         pool = httpcore.ConnectionPool(network_backend=Backend(), **options)
         super().__init__(url, key, pool, options)
 
     @contextmanager
     def post(
-        self, body: bytes, timeout: float, confirm_resend: Callable[[], bool]
+        self,
+        body: bytes,
+        timeout: float,
+        confirm_resend: Callable[[], bool],
+        headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> Iterator[Response]:
         """Send a request on a connection that nobody else uses inside the `with` block.
 
@@ -159,7 +173,7 @@ class Connections(_BaseConnections[httpcore.ConnectionInterface]):
         connection, expired = self._acquire()
         try:
             self._close(*expired)
-            request = self._request(body, timeout)
+            request = self._request(body, timeout, headers)
             try:
                 response = connection.handle_request(request)
             except ReusedConnectionError as error:
@@ -196,8 +210,15 @@ class Connections(_BaseConnections[httpcore.ConnectionInterface]):
 class AsyncConnections(_BaseConnections[httpcore.AsyncConnectionInterface]):
     """Connections for one event loop."""
 
-    def __init__(self, url: httpx.URL, key: Secret, *, trust_env: bool) -> None:
-        options = _pool_options(url, trust_env=trust_env)
+    def __init__(
+        self,
+        url: httpx.URL,
+        key: Secret,
+        *,
+        trust_env: bool,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        options = _pool_options(url, ssl_context, trust_env=trust_env)
         self._backend = _asyncio_backend.Backend()
         pool = httpcore.AsyncConnectionPool(network_backend=self._backend, **options)
         super().__init__(url, key, pool, options)
@@ -209,6 +230,7 @@ class AsyncConnections(_BaseConnections[httpcore.AsyncConnectionInterface]):
         body: bytes,
         timeout: float,  # noqa: ASYNC109 - as Connections
         confirm_resend: Callable[[], bool],
+        headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> AsyncIterator[AsyncResponse]:
         """As `Connections.post`."""
         connection, expired = self._acquire()
@@ -216,7 +238,7 @@ class AsyncConnections(_BaseConnections[httpcore.AsyncConnectionInterface]):
         try:
             if expired:
                 await self._close(*expired)
-            request = self._request(body, timeout)
+            request = self._request(body, timeout, headers)
             try:
                 response = await connection.handle_async_request(request)
             except ReusedConnectionError as error:
@@ -254,6 +276,14 @@ class AsyncConnections(_BaseConnections[httpcore.AsyncConnectionInterface]):
         self._backend.close_sockets()
 
 
+def with_headers(
+    own: Iterable[tuple[bytes, bytes]], callers: Sequence[tuple[bytes, bytes]]
+) -> list[tuple[bytes, bytes]]:
+    """The headers of a request; the caller's replace those of the same name."""
+    names = {name.lower() for name, _ in callers}
+    return [*(header for header in own if header[0].lower() not in names), *callers]
+
+
 def _has_trailing_data(connection: Any) -> bool:
     """Whether data followed the response, which would be read as the response to the next request.
 
@@ -276,11 +306,13 @@ def _origin(url: httpcore.URL) -> str:
     return f"{origin.scheme.decode()}://{origin.host.decode()}:{origin.port}"
 
 
-def _pool_options(url: httpx.URL, *, trust_env: bool) -> dict[str, Any]:
-    """Settings of httpcore's pool."""
+def _pool_options(
+    url: httpx.URL, context: ssl.SSLContext | None, *, trust_env: bool
+) -> dict[str, Any]:
+    """Settings of httpcore's pool; `context` is the caller's."""
     proxy = _proxy_for(url) if trust_env else None
-    # takes 30 ms, so all connections share one, and plain http has none
-    context = _ssl_context(trust_env=trust_env) if url.scheme == "https" else None
+    if context is None and url.scheme == "https":
+        context = create_ssl_context()  # takes 30 ms, so all connections share one
     return {
         "ssl_context": context,
         "proxy": proxy
@@ -291,25 +323,6 @@ def _pool_options(url: httpx.URL, *, trust_env: bool) -> dict[str, Any]:
             ssl_context=context if proxy.url.scheme == "https" else None,
         ),
     }
-
-
-def _ssl_context(*, trust_env: bool) -> ssl.SSLContext:
-    """The SSL context of httpx. Raises InputError with the file's name, which OpenSSL omits."""
-    try:
-        return httpx.create_ssl_context(trust_env=trust_env)
-    except OSError as error:
-        files = {name: os.environ[name] for name in _TLS_FILES if name in os.environ}
-        for name, file in files.items():
-            is_read = name != "SSLKEYLOGFILE"
-            if is_read and isinstance(error, FileNotFoundError) and not Path(file).exists():
-                raise InputError(
-                    f"{name}={file}: no such file; correct the variable, or unset it"
-                ) from None
-        named = ", ".join(f"{name}={file}" for name, file in files.items())
-        raise InputError(
-            f"TLS cannot use the files in these environment variables ({named}): {error}; "
-            "correct the variables, or unset them"
-        ) from None
 
 
 def _bypasses_proxy(url: httpx.URL, no_proxy: str) -> bool:

@@ -5,7 +5,7 @@ import copy
 import os
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ import httpx
 from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.errors import APIConnectionError, ResponseError
 
-from ._connections import HEADERS, AsyncResponse, Decompressor, Response
+from ._connections import HEADERS, AsyncResponse, Decompressor, Response, with_headers
 from ._sync_backend import CONNECT_TIMEOUT
 
 MAX_ERROR_BODY = 1 << 20  # bytes
@@ -35,10 +35,16 @@ class BearerAuth(httpx.Auth):
 
 @contextmanager
 def post(
-    client: httpx.Client, url: httpx.URL, auth: BearerAuth, body: bytes, timeout: float
+    client: httpx.Client,
+    url: httpx.URL,
+    auth: BearerAuth,
+    body: bytes,
+    timeout: float,
+    *,
+    headers: Sequence[tuple[bytes, bytes]],
 ) -> Iterator[Response]:
     """Send a request; the response is closed at the end of the `with` block."""
-    request = _build_request(client, url, body, timeout)
+    request = _build_request(client, url, body, timeout, headers)
     response = _with_error_hook(client, _read_error).send(
         request, stream=True, auth=auth, follow_redirects=False
     )
@@ -53,9 +59,11 @@ async def post_async(
     auth: BearerAuth,
     body: bytes,
     timeout: float,  # noqa: ASYNC109 - as `post`
+    *,
+    headers: Sequence[tuple[bytes, bytes]],
 ) -> AsyncIterator[AsyncResponse]:
     """As `post`."""
-    request = _build_request(client, url, body, timeout)
+    request = _build_request(client, url, body, timeout, headers)
     response = await _with_error_hook(client, _read_error_async).send(
         request, stream=True, auth=auth, follow_redirects=False
     )
@@ -64,10 +72,15 @@ async def post_async(
 
 
 def _build_request(
-    client: httpx.Client | httpx.AsyncClient, url: httpx.URL, body: bytes, timeout: float
+    client: httpx.Client | httpx.AsyncClient,
+    url: httpx.URL,
+    body: bytes,
+    timeout: float,
+    headers: Sequence[tuple[bytes, bytes]],
 ) -> httpx.Request:
     limits = httpx.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT))
-    return client.build_request("POST", url, content=body, headers=HEADERS, timeout=limits)
+    sent = with_headers(HEADERS, headers)
+    return client.build_request("POST", url, content=body, headers=sent, timeout=limits)
 
 
 def _iter_body(response: httpx.Response) -> Iterator[bytes]:

@@ -1,10 +1,11 @@
 """Sends one request and returns its response, for threads and for asyncio."""
 
 import asyncio
+import ssl
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import ClassVar, Generic, TypeVar
 
@@ -35,6 +36,7 @@ from ._sync_backend import (
     end_attempt,
     shorten_attempt,
 )
+from ._tls import check_ssl_context
 from ._url import parse_base_url
 
 _CHUNKS_PER_TURN = 256
@@ -71,13 +73,26 @@ class _BaseTransport(ABC, Generic[H]):
 
     Attributes:
         make_connections: makes the connections; None if the caller brought an httpx client.
+        server: host and port.
     """
 
     _httpx_class: ClassVar[type[httpx.Client | httpx.AsyncClient]]
 
     def __init__(
-        self, base_url: str, key: Secret, client: H | None, *, allow_http: bool = False
+        self,
+        base_url: str,
+        key: Secret,
+        client: H | None,
+        *,
+        allow_http: bool = False,
+        ssl_context: ssl.SSLContext | None = None,
     ) -> None:
+        if ssl_context is not None:
+            check_ssl_context(ssl_context)
+            if client is not None:
+                raise InputError(
+                    "ssl_context has no effect on your http_client; pass it to that one as verify=…"
+                )
         if client is not None and not isinstance(client, self._httpx_class):
             raise InputError(
                 f"http_client is a {type(client).__name__}; pass an "
@@ -85,8 +100,10 @@ class _BaseTransport(ABC, Generic[H]):
             )
         url = parse_base_url(base_url, allow_http=allow_http)
         self._url = url.copy_with(path=url.path.rstrip("/") + "/embeddings")
+        self.server = url.host, url.port or (443 if url.scheme == "https" else 80)
         # A proxy could read the key in plain http, and does not reach this machine anyway.
         self._trust_env = url.scheme == "https"
+        self._ssl_context = ssl_context
         self._key = key
         redact_logs(key)
         self._auth = _httpx_client.BearerAuth(key)
@@ -202,7 +219,9 @@ class Transport(_BaseTransport[httpx.Client | Connections]):
     _httpx_class = httpx.Client
 
     def _make(self) -> httpx.Client | Connections:
-        return Connections(self._url, self._key, trust_env=self._trust_env)
+        return Connections(
+            self._url, self._key, trust_env=self._trust_env, ssl_context=self._ssl_context
+        )
 
     def send(
         self,
@@ -210,8 +229,12 @@ class Transport(_BaseTransport[httpx.Client | Connections]):
         timeout: float,
         decoder: StreamDecoder,
         confirm_resend: Callable[[], bool] = _never,
+        headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> Reply:
         """The complete response; the body of a success goes through `decoder` as it arrives.
+
+        `headers` are added to the request. Pass `core.headers.Headers`, because a traceback shows
+        their repr.
 
         If a reused connection loses a request that the service may have billed, the request is
         sent again at once only if `confirm_resend()` is True.
@@ -219,7 +242,7 @@ class Transport(_BaseTransport[httpx.Client | Connections]):
         Raises APITimeoutError, APIConnectionError or ResponseError.
         """
         self._check_usable()
-        return self._end(self._attempt(body, timeout, decoder, confirm_resend))
+        return self._end(self._attempt(body, timeout, decoder, confirm_resend, headers))
 
     def _attempt(
         self,
@@ -227,11 +250,13 @@ class Transport(_BaseTransport[httpx.Client | Connections]):
         timeout: float,
         decoder: StreamDecoder,
         confirm_resend: Callable[[], bool],
+        headers: Sequence[tuple[bytes, bytes]],
     ) -> Reply | BaseException:
         begin_attempt(timeout)
         self._threads.add(threading.get_ident())
         try:
-            with self._post(body, timeout, confirm_resend) as (status, headers, chunks):
+            with self._post(body, timeout, confirm_resend, headers) as response:
+                status, received, chunks = response
                 if status >= 400:
                     shorten_attempt(ERROR_BODY_TIMEOUT)
                 receiver: StreamDecoder | _ErrorBody = decoder if status < 400 else _ErrorBody()
@@ -244,7 +269,7 @@ class Transport(_BaseTransport[httpx.Client | Connections]):
                     unmask(error)
                     if status < 400:
                         raise
-            return self._reply(status, headers, *receiver.end())
+            return self._reply(status, received, *receiver.end())
         except BaseException as error:  # noqa: BLE001 - `_end` raises it
             return self._outcome(error, timeout)
         finally:
@@ -252,11 +277,15 @@ class Transport(_BaseTransport[httpx.Client | Connections]):
             end_attempt()
 
     def _post(
-        self, body: bytes, timeout: float, confirm_resend: Callable[[], bool]
+        self,
+        body: bytes,
+        timeout: float,
+        confirm_resend: Callable[[], bool],
+        headers: Sequence[tuple[bytes, bytes]],
     ) -> AbstractContextManager[Response]:
         if isinstance(self._http, Connections):
-            return self._http.post(body, timeout, confirm_resend)
-        return _httpx_client.post(self._http, self._url, self._auth, body, timeout)
+            return self._http.post(body, timeout, confirm_resend, headers)
+        return _httpx_client.post(self._http, self._url, self._auth, body, timeout, headers=headers)
 
     def abort(self, threads: Iterable[int]) -> None:
         """Abort the requests of these threads; has no effect on the caller's httpx client."""
@@ -268,8 +297,8 @@ class Transport(_BaseTransport[httpx.Client | Connections]):
         Requests in flight in other threads fail.
         """
         if self.make_connections is not None:
+            self._http.close()  # first: no thread starts a request after that
             abort_attempts(list(self._threads))
-            self._http.close()
 
     def _leave_parent(self) -> None:
         if isinstance(self._http, Connections):
@@ -284,7 +313,9 @@ class AsyncTransport(_BaseTransport[httpx.AsyncClient | AsyncConnections]):
     _loop: asyncio.AbstractEventLoop | None = None
 
     def _make(self) -> httpx.AsyncClient | AsyncConnections:
-        return AsyncConnections(self._url, self._key, trust_env=self._trust_env)
+        return AsyncConnections(
+            self._url, self._key, trust_env=self._trust_env, ssl_context=self._ssl_context
+        )
 
     async def send(
         self,
@@ -292,10 +323,11 @@ class AsyncTransport(_BaseTransport[httpx.AsyncClient | AsyncConnections]):
         timeout: float,  # noqa: ASYNC109 - as Transport
         decoder: StreamDecoder,
         confirm_resend: Callable[[], bool] = _never,
+        headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> Reply:
         """As `Transport.send`."""
         self._check_usable()
-        return self._end(await self._attempt(body, timeout, decoder, confirm_resend))
+        return self._end(await self._attempt(body, timeout, decoder, confirm_resend, headers))
 
     async def _attempt(
         self,
@@ -303,15 +335,16 @@ class AsyncTransport(_BaseTransport[httpx.AsyncClient | AsyncConnections]):
         timeout: float,  # noqa: ASYNC109 - as Transport
         decoder: StreamDecoder,
         confirm_resend: Callable[[], bool],
+        headers: Sequence[tuple[bytes, bytes]],
     ) -> Reply | BaseException:
         try:
             async with (
                 AttemptTimeout(timeout) as limit,
-                self._post(body, timeout, confirm_resend) as (status, headers, chunks),
+                self._post(body, timeout, confirm_resend, headers) as (status, received, chunks),
             ):
                 if status < 400:
                     await _feed(decoder, chunks)
-                    return self._reply(status, headers, *decoder.end())
+                    return self._reply(status, received, *decoder.end())
                 error_body = _ErrorBody()
                 # its TimeoutError would hide the status
                 remaining = min(limit.stop(), ERROR_BODY_TIMEOUT)
@@ -320,16 +353,22 @@ class AsyncTransport(_BaseTransport[httpx.AsyncClient | AsyncConnections]):
                         await _feed(error_body, chunks)
                 except (*_NETWORK_ERRORS, ResponseError) as error:
                     unmask(error)
-            return self._reply(status, headers, *error_body.end())
+            return self._reply(status, received, *error_body.end())
         except BaseException as error:  # noqa: BLE001 - `_end` raises it
             return self._outcome(error, timeout)
 
     def _post(
-        self, body: bytes, timeout: float, confirm_resend: Callable[[], bool]
+        self,
+        body: bytes,
+        timeout: float,
+        confirm_resend: Callable[[], bool],
+        headers: Sequence[tuple[bytes, bytes]],
     ) -> AbstractAsyncContextManager[AsyncResponse]:
         if isinstance(self._http, AsyncConnections):
-            return self._http.post(body, timeout, confirm_resend)
-        return _httpx_client.post_async(self._http, self._url, self._auth, body, timeout)
+            return self._http.post(body, timeout, confirm_resend, headers)
+        return _httpx_client.post_async(
+            self._http, self._url, self._auth, body, timeout, headers=headers
+        )
 
     def bind(self) -> bool:
         """Belong to the running event loop; True if that required new connections.

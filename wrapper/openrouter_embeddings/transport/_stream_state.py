@@ -1,6 +1,7 @@
 """State of one connection that the blocking and the asyncio stream both keep."""
 
 import math
+import threading
 import time
 
 import httpcore
@@ -58,7 +59,14 @@ class ResponseTimes:
         fastest: seconds from a request to the first byte of its response.
     """
 
-    fastest = math.inf
+    def __init__(self) -> None:
+        self.fastest = math.inf
+        self._lock = threading.Lock()
+
+    def add(self, seconds: float) -> None:
+        """Count a response. Any thread may call this."""
+        with self._lock:
+            self.fastest = min(seconds, self.fastest)
 
 
 class KeepAlive:
@@ -96,8 +104,7 @@ class KeepAlive:
         if self._is_waiting:
             self._is_waiting = False
             self._is_reused = True
-            elapsed = time.monotonic() - self._sent_at
-            self._times.fastest = min(elapsed, self._times.fastest)
+            self._times.add(time.monotonic() - self._sent_at)
 
     def ended(self, reason: str) -> None:
         """Note that the peer ended it. Raises ReusedConnectionError if a reused one was waiting."""
