@@ -93,6 +93,14 @@ def test_the_wrapper_names_two_classes_of_the_generated_package() -> None:
     assert named == {"ProviderPreferences", "Unset", "models"}
 
 
+def test_nothing_that_gevent_replaces_is_bound_when_a_module_is_imported() -> None:
+    """A queue or lock of before the replacement would block all greenlets at once."""
+    for path in (ROOT / "wrapper").rglob("*.py"):
+        text = path.read_text()
+        bound = r"^from (?:queue|select|signal|socket|ssl|subprocess|threading|time) import"
+        assert not re.search(rf"{bound}|threading\.local\(", text, re.MULTILINE), path
+
+
 def test_no_module_is_too_long() -> None:
     """A hand-written Python module has at most 500 lines."""
     for root in ("wrapper", "tools", "stress", "benchmarks", "tests", "examples"):

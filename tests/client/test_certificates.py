@@ -18,6 +18,7 @@ from tests.http_service import HTTPService
 from tests.socket_service import tls_context
 from tests.support import KEY, embed_over, every, run
 
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="about places on Linux")
 makers = pytest.mark.parametrize("make", [ore.Client, ore.AsyncClient])
 
 
@@ -99,12 +100,12 @@ def test_an_unusable_ssl_context_is_rejected(make: Any, wrong: Any, words: str) 
 
 @makers
 def test_ssl_context_and_http_client_exclude_each_other(make: Any) -> None:
-    """The httpx client makes its own connections."""
+    """The httpx client makes its own connections, and the stand-in needs none."""
+    with pytest.raises(TypeError, match=r"Client.local\(\) needs none: remove it"):
+        make.local(ssl_context=ssl.create_default_context())
     http: Any = httpx.Client() if make is ore.Client else httpx.AsyncClient()
     with pytest.raises(ore.InputError, match="ssl_context has no effect on your http_client"):
         make(KEY, http_client=http, ssl_context=ssl.create_default_context())
-    with pytest.raises(TypeError, match=r"Client.local\(\) needs none: remove it"):
-        make.local(ssl_context=ssl.create_default_context())
 
 
 @every
@@ -127,6 +128,7 @@ def openssl_finds(patch: pytest.MonkeyPatch, cafile: Any = None, capath: Any = N
     patch.setattr(ssl, "get_default_verify_paths", lambda: paths)
 
 
+@on_linux
 @every
 def test_truststore_finds_the_systems_certificates_if_openssl_does_not(
     kind: str, url: str, ca_file: str, monkeypatch: pytest.MonkeyPatch
@@ -139,6 +141,7 @@ def test_truststore_finds_the_systems_certificates_if_openssl_does_not(
     assert is_trusted(kind, url)
 
 
+@on_linux
 @pytest.mark.parametrize("where", ["cafile", "capath"])
 def test_on_linux_openssl_reads_the_systems_certificates_once(
     where: str, ca_file: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -150,6 +153,18 @@ def test_on_linux_openssl_reads_the_systems_certificates_once(
     for system in ("win32", "darwin"):
         monkeypatch.setattr(sys, "platform", system)
         assert type(_tls.create_ssl_context()) is truststore.SSLContext
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+def test_a_variable_comes_before_the_system_everywhere(
+    variable: str, ca_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Truststore would ignore it on Windows and macOS."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setenv(
+        variable, ca_file if variable == "SSL_CERT_FILE" else str(Path(ca_file).parent)
+    )
+    assert type(_tls.create_ssl_context()) is ssl.SSLContext
 
 
 @makers

@@ -67,6 +67,15 @@ def test_a_call_is_one_span(kind: Kind, method: str, batch_size: int, recorded: 
 
 
 @both
+def test_the_providers_of_a_call_are_in_alphabetical_order(kind: Kind, recorded: Recorded) -> None:
+    """So that equal calls have equal spans, whichever request was answered first."""
+    names = [f"provider {number}" for number in range(12)]
+    service = Service(lambda body, number: answer(body["input"], provider=names[-number]))
+    service.embed(kind, [*"abcdefghijkl"], batch_size=1)
+    assert recorded.only.attributes["openrouter.providers"] == tuple(sorted(names))
+
+
+@both
 def test_a_sampler_sees_what_is_known_at_the_start(kind: Kind) -> None:
     """The conventions name the attributes that a sampler may need."""
     seen: list[Any] = []
@@ -282,11 +291,23 @@ def test_a_failing_provider_does_not_reach_the_caller(monkeypatch: pytest.Monkey
         use(monkeypatch, recorded.tracers, Refusing())
         assert len(Service().embed("sync", ["a"])) == 1
         assert len(recorded.spans) == 1
+        with monkeypatch.context() as patched:
+            patched.setattr("opentelemetry.context.attach", Refusing())
+            assert len(Service().embed("sync", ["a"])) == 1
     use(monkeypatch, Refusing(), Refusing())
     assert len(Service().embed("sync", ["a"])) == 1
     monkeypatch.setitem(sys.modules, "opentelemetry.trace", None)
     monkeypatch.delattr("opentelemetry.trace")
     assert len(Service().embed("sync", ["a"])) == 1
+
+
+def test_a_provider_may_have_no_hash(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of logfire has none."""
+    for provider in (recorded.tracers, recorded.meters):
+        monkeypatch.setattr(type(provider), "__hash__", None)
+    Service().embed("sync", ["a"])
+    assert len(recorded.spans) == 1
+    assert recorded.points[TOKENS].count == 1
 
 
 def test_a_provider_that_is_set_later_is_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,7 +99,7 @@ def test_each_operation_gets_the_remaining_time_of_its_attempt() -> None:
     assert sent == [b"hea", b"d"]
     assert [left is not None and left <= 5 for left in seen] == [True] * 4
     assert seen[3] == 2
-    _sync_backend.begin_attempt(-1)
+    _sync_backend.begin_attempt(-0.5)
     with pytest.raises(httpcore.ReadTimeout):
         stream.read(1, 100)
 

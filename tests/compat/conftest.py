@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.compat.loopback import service  # noqa: F401 - a fixture
 from tests.compat.rows import Row
 
 _rows: dict[Row, dict[str, bool]] = {}

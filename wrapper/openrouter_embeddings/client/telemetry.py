@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any, Self, TypeVar
 
 from openrouter_embeddings._version import __version__
@@ -26,6 +25,7 @@ MAX_WAIT = 0.1  # seconds to wait for a span to end that may have to wait for th
 SECONDS = [0.01 * 2**n for n in range(14)]  # the buckets that the conventions give
 TOKENS = [4**n for n in range(14)]
 _log = logging.getLogger(__name__)
+_made: dict[Callable[[Any], Any], tuple[Any, Any]] = {}
 
 
 def if_imported(start: Callable[[], S]) -> S | None:
@@ -57,13 +57,12 @@ class Span:
     _has_ended = True  # until it has started
 
     def __init__(self, name: str, model: str, kind: str = "INTERNAL", **attributes: Any) -> None:
-        from opentelemetry import context, trace  # noqa: PLC0415 - the program has imported it
-
+        trace: Any = sys.modules["opentelemetry.trace"]
+        self._trace, self._context = trace, sys.modules["opentelemetry.context"]
         self.results: dict[str, Any] = {}
-        self._trace, self._context = trace, context
         self._process = os.getpid()
         self._started, self._clock = time.time_ns(), time.perf_counter_ns()
-        self._span = _tracer(trace.get_tracer_provider()).start_span(
+        self._span = _made_by(trace.get_tracer_provider(), _tracer).start_span(
             f"{name} {model}",
             kind=trace.SpanKind[kind],
             attributes={"gen_ai.request.model": model, **attributes},
@@ -78,7 +77,9 @@ class Span:
     @contextmanager
     def current(self) -> Iterator[None]:
         """Make the span current: spans of an HTTP client become its children."""
-        token: Any = self._context.attach(self._trace.set_span_in_context(self._span))
+        token: Any = None
+        with _logged():
+            token = self._context.attach(self._trace.set_span_in_context(self._span))
         try:
             yield
         except GeneratorExit:  # of a coroutine whose loop has gone: the context may be another
@@ -183,14 +184,14 @@ class CallSpan(Span):
         if self._providers:
             self.results["openrouter.providers"] = sorted(self._providers.copy())
         super()._end(error, now)
-        if "opentelemetry.metrics" in sys.modules:
-            with _logged():
-                self._record(error, (now - self._started) / 1e9)
+        with _logged():
+            self._record(error, (now - self._started) / 1e9)
 
     def _record(self, error: BaseException | None, seconds: float) -> None:
-        from opentelemetry import metrics  # noqa: PLC0415 - the program has imported it
-
-        duration, tokens = _histograms(metrics.get_meter_provider())
+        metrics: Any = sys.modules.get("opentelemetry.metrics")
+        if metrics is None:
+            return
+        duration, tokens, _ = _made_by(metrics.get_meter_provider(), _histograms)
         context = self._trace.set_span_in_context(self._span)  # for exemplars
         if model := self.results.get("gen_ai.response.model"):
             self._labels["gen_ai.response.model"] = model
@@ -216,18 +217,25 @@ def _logged() -> Iterator[None]:
         _log.debug("OpenTelemetry raised an error", exc_info=True)
 
 
-@lru_cache(maxsize=1)  # making one takes as long as a span
+def _made_by(provider: Any, make: Callable[[Any], Any]) -> Any:
+    """What `make` makes with a provider, kept until the program sets another one."""
+    known = _made.get(make)
+    if known is None or known[0] is not provider:  # `is`, because some cannot be hashed
+        known = _made[make] = provider, make(provider)
+    return known[1]
+
+
 def _tracer(provider: Any) -> Any:
     return provider.get_tracer("openrouter_embeddings", __version__)
 
 
-@lru_cache(maxsize=1)
-def _histograms(provider: Any) -> tuple[Any, Any]:
-    create = provider.get_meter("openrouter_embeddings", __version__).create_histogram
-    name = "gen_ai.client.embeddings"
-    return (
-        create(f"{name}.duration", "s", explicit_bucket_boundaries_advisory=SECONDS),
-        create(
-            f"{name}.operation.input_tokens", "{token}", explicit_bucket_boundaries_advisory=TOKENS
-        ),
-    )
+def _histograms(provider: Any) -> tuple[Any, Any, Any]:
+    """Duration, tokens and their meter, which logfire would forget if nobody held it."""
+    meter = provider.get_meter("openrouter_embeddings", __version__)
+
+    def histogram(name: str, unit: str, buckets: list[Any]) -> Any:
+        name = f"gen_ai.client.embeddings.{name}"
+        return meter.create_histogram(name, unit, explicit_bucket_boundaries_advisory=buckets)
+
+    duration = histogram("duration", "s", SECONDS)
+    return duration, histogram("operation.input_tokens", "{token}", TOKENS), meter

@@ -10,16 +10,50 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Iterable
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import httpcore
 from aiohappyeyeballs import start_connection
 
 from openrouter_embeddings._live_set import LiveSet
 
-from ._stream_state import KeepAlive, ResponseTimes, WriteBuffer
+from ._stream_state import KeepAlive, ResponseTimes, WriteBuffer, extension
 
 _MAX_UNREAD = 1 << 20  # bytes; reading pauses above
+
+
+class AttemptTimeout:
+    """`asyncio.timeout` with an `extension`."""
+
+    def __init__(self, seconds: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ends_at = self._loop.time() + seconds
+        self._timeout = asyncio.timeout(None)
+
+    async def __aenter__(self) -> Self:
+        await self._timeout.__aenter__()
+        self._timer = self._loop.call_at(self._ends_at, self._expire)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._timer.cancel()
+        await self._timeout.__aexit__(kind, error, trace)
+
+    def stop(self) -> float:
+        """Raise no TimeoutError any more. Returns the seconds that were left."""
+        self._timer.cancel()
+        self._timeout.reschedule(None)
+        return self._ends_at - self._loop.time()
+
+    def _expire(self) -> None:
+        now = self._loop.time()
+        self._timeout.reschedule(now + extension(now - self._ends_at))
 
 
 class _Protocol(asyncio.Protocol):

@@ -55,6 +55,21 @@ AsyncResponse: TypeAlias = tuple[int, Iterable[tuple[bytes, bytes]], AsyncIterat
 C = TypeVar("C", bound=httpcore.ConnectionInterface | httpcore.AsyncConnectionInterface)
 
 
+class _Moment:
+    """A moment, by two clocks."""
+
+    def __init__(self) -> None:
+        self._monotonic, self._wall = time.monotonic(), time.time()
+
+    def age(self) -> float:
+        """Seconds since then.
+
+        The monotonic clock stands still while a laptop sleeps or a function platform has stopped
+        the machine, and the wall clock may be set back.
+        """
+        return max(time.monotonic() - self._monotonic, time.time() - self._wall)
+
+
 class _BaseConnections(Generic[C]):
     """The idle connections, and the request that is sent on each.
 
@@ -77,14 +92,13 @@ class _BaseConnections(Generic[C]):
         self.url: httpcore.URL = _httpcore_url(url)
         self._headers = [(b"Host", url.netloc), *HEADERS]
         self._lock = threading.Lock()
-        self._idle: deque[tuple[float, C]] = deque()  # since when; the last one is used first
+        self._idle: deque[tuple[_Moment, C]] = deque()  # since when; the last one is used first
 
     def _acquire(self) -> tuple[C, list[C]]:
         """An idle or a new connection, and the expired ones, which the caller has to close.
 
         Raises InputError.
         """
-        now = time.monotonic()
         expired: list[C] = []
         with self._lock:
             if self.is_closed:
@@ -93,7 +107,7 @@ class _BaseConnections(Generic[C]):
                 raise InputError(
                     "the connections belong to another process; make a client in each process"
                 )
-            while self._idle and self._idle[0][0] < now - _KEEPALIVE_EXPIRY:
+            while self._idle and self._idle[0][0].age() > _KEEPALIVE_EXPIRY:
                 expired.append(self._idle.popleft()[1])
             connection = self._idle.pop()[1] if self._idle else self._create()
         return connection, expired
@@ -113,7 +127,7 @@ class _BaseConnections(Generic[C]):
         """Keep a connection whose response was read; False if the caller has to close it."""
         with self._lock:
             if connection.is_idle() and not self.is_closed and not _has_trailing_data(connection):
-                self._idle.append((time.monotonic(), connection))
+                self._idle.append((_Moment(), connection))
                 return True
         return False
 

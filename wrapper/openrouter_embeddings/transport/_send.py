@@ -24,12 +24,19 @@ from openrouter_embeddings.errors import (
 )
 
 from . import _httpx_client, _visible
+from ._asyncio_backend import AttemptTimeout
 from ._connections import AsyncConnections, AsyncResponse, Connections, Response
 from ._httpx_client import ERROR_BODY_TIMEOUT, MAX_ERROR_BODY, AsyncHTTPXClient, HTTPXClient
 from ._httpx_modules import classes, replaced
 from ._log_redaction import redact_logs
 from ._signal_handlers import raised_by_handler, unmask
-from ._sync_backend import abort_attempts, begin_attempt, end_attempt, shorten_attempt
+from ._sync_backend import (
+    abort_attempts,
+    begin_attempt,
+    check_attempt,
+    end_attempt,
+    shorten_attempt,
+)
 from ._tls import check_ssl_context
 from ._url import parse_base_url
 
@@ -256,21 +263,19 @@ class Transport(_BaseTransport[HTTPXClient | Connections]):
         confirm_resend: Callable[[], bool],
         headers: Sequence[tuple[bytes, bytes]],
     ) -> Reply | BaseException:
-        deadline = begin_attempt(timeout)
+        begin_attempt(timeout)
         self._threads.add(threading.get_ident())
         try:
             with self._post(body, timeout, confirm_resend, headers) as response:
                 status, received, chunks = response
                 if status >= 400:
                     shorten_attempt(ERROR_BODY_TIMEOUT)
-                    deadline = min(deadline, time.monotonic() + ERROR_BODY_TIMEOUT)
                 receiver: StreamDecoder | _ErrorBody = decoder if status < 400 else _ErrorBody()
                 try:
                     for chunk in chunks:
                         if receiver.add(chunk):
                             break
-                        if time.monotonic() > deadline:
-                            raise httpx.ReadTimeout("the response was still arriving")
+                        check_attempt()
                 except Exception as error:
                     unmask(error)
                     if status < 400 or not isinstance(error, _unreadable()):
@@ -348,16 +353,15 @@ class AsyncTransport(_BaseTransport[AsyncHTTPXClient | AsyncConnections]):
     ) -> Reply | BaseException:
         try:
             async with (
-                asyncio.timeout(timeout) as limit,
+                AttemptTimeout(timeout) as limit,
                 self._post(body, timeout, confirm_resend, headers) as (status, received, chunks),
             ):
                 if status < 400:
                     await _feed(decoder, chunks)
                     return self._reply(status, received, *decoder.end())
                 error_body = _ErrorBody()
-                now = asyncio.get_running_loop().time()
-                remaining = min((limit.when() or now) - now, ERROR_BODY_TIMEOUT)
-                limit.reschedule(None)  # its TimeoutError would hide the status
+                # its TimeoutError would hide the status
+                remaining = min(limit.stop(), ERROR_BODY_TIMEOUT)
                 try:
                     async with asyncio.timeout(remaining):
                         await _feed(error_body, chunks)

@@ -10,6 +10,15 @@ _COPY_LIMIT = 1 << 16  # bytes; a larger body is not copied to be joined to its 
 _DEAD_WITHIN = 1.0  # seconds; a connection that ends later was alive when the request was sent
 
 
+def extension(late: float) -> float:
+    """Seconds that an attempt may still read, if its timeout is noticed `late` seconds too late.
+
+    In that case the process stood still: it was stopped or frozen, or its program blocked the event
+    loop. A response may have arrived meanwhile. It is billed, so there is time to read it.
+    """
+    return 1.0 if late > 1.0 else 0.0
+
+
 class WriteBuffer:
     """Holds back the head of a request until its body follows.
 

@@ -20,7 +20,7 @@ import httpcore
 from httpcore._backends.sync import SyncStream
 
 from ._signal_handlers import unmask
-from ._stream_state import KeepAlive, ResponseTimes, WriteBuffer
+from ._stream_state import KeepAlive, ResponseTimes, WriteBuffer, extension
 
 # httpcore reads 64 KB at a time, and handling a chunk costs more than reading it. A response of
 # usual size fits into this: each further read gives the interpreter to another thread.
@@ -37,30 +37,35 @@ class _Attempt:
     sock: socket.socket | None = None  # the one that the thread connects, reads or writes
 
 
-_current = threading.local()  # one thread sends a request and reads its response
 _lock = threading.RLock()  # the garbage collector may end a call in a thread that holds the lock
-_attempts: dict[int, _Attempt] = {}  # by thread
+# By thread, or by greenlet: gevent replaces `threading.get_ident`. A `threading.local` made before
+# gevent replaces that would be shared by all greenlets.
+_attempts: dict[int, _Attempt] = {}
 
 
-def begin_attempt(timeout: float) -> float:
-    """Bound all socket operations of this thread; returns the deadline by `time.monotonic`."""
+def begin_attempt(timeout: float) -> None:
+    """Bound all socket operations of this thread."""
     attempt = _Attempt(time.monotonic() + timeout)
     with _lock:
-        _current.attempt = _attempts[threading.get_ident()] = attempt
-    return attempt.deadline
+        _attempts[threading.get_ident()] = attempt
 
 
 def shorten_attempt(seconds: float) -> None:
     """Let this thread's attempt end no later than `seconds` from now."""
     with _lock:
-        _current.attempt.deadline = min(_current.attempt.deadline, time.monotonic() + seconds)
+        attempt = _attempts[threading.get_ident()]
+        attempt.deadline = min(attempt.deadline, time.monotonic() + seconds)
+
+
+def check_attempt() -> None:
+    """Raise ReadTimeout if this thread's attempt, with its `extension`, is out of time."""
+    _remaining(None, None, reading=True)
 
 
 def end_attempt() -> None:
     """Stop bounding this thread; another one may use the connection next."""
     with _lock:
         _attempts.pop(threading.get_ident(), None)
-        _current.attempt = None
 
 
 def abort_attempts(threads: Iterable[int]) -> None:
@@ -87,15 +92,21 @@ if hasattr(os, "register_at_fork"):
 
 
 def _remaining(
-    timeout: float | None, sock: socket.socket | None, *, connecting: bool = False
+    timeout: float | None,
+    sock: socket.socket | None,
+    *,
+    connecting: bool = False,
+    reading: bool = False,
 ) -> float | None:
     """Seconds for the next operation on a socket. Raises if the attempt is over or aborted."""
-    attempt: _Attempt | None = getattr(_current, "attempt", None)
-    if attempt is None:
+    if (attempt := _attempts.get(threading.get_ident())) is None:
         return timeout
     with _lock:
         attempt.sock = sock
         remaining = attempt.deadline - time.monotonic()
+        if reading and (extra := extension(-remaining)):
+            attempt.deadline += extra - remaining
+            remaining = extra
         if remaining <= 0:
             timed_out = httpcore.ConnectTimeout if connecting else httpcore.ReadTimeout
             raise timed_out("the attempt's time is up")
@@ -140,7 +151,7 @@ class _Stream(httpcore.NetworkStream):
         self._tls_in_tls = tls_in_tls
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        remaining = _remaining(timeout, self._socket)
+        remaining = _remaining(timeout, self._socket, reading=True)
         if self._deferred:
             raise httpcore.ReadError(str(self._deferred))
         try:
@@ -185,9 +196,9 @@ class _Stream(httpcore.NetworkStream):
         return b"".join(records)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        remaining = _remaining(timeout, self._socket)
         if not (chunks := self._buffer.add(buffer)):
             return
+        remaining = _remaining(timeout, self._socket)
         self._keep_alive.before_request(has_unread=self._has_unread())
         try:
             for data in chunks:
