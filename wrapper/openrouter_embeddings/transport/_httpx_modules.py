@@ -49,7 +49,7 @@ def replaced(client_class: str) -> ModuleType | None:
     for module in _imported(httpx, "httpx2"):
         for owner, name in _REPLACEABLE[client_class]:
             found = getattr(module, owner, None)
-            if not isinstance(found, type):  # another thread is importing the module
+            if not isinstance(found, type):  # a mock, or the module is still being imported
                 continue
             method = getattr(found, name, None)
             if method is not None and (
