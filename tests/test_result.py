@@ -400,6 +400,6 @@ def test_a_strip_has_the_colour_of_each_sign() -> None:
 def test_notebooks_show_what_is_missing() -> None:
     """Inputs without a vector, and that the service named no cost and no provider."""
     seen, _ = shown(made(np.ones((2, 2)), missing=[1, 2]))
-    assert seen.startswith("EmbeddingResult 2 × 2 float32, no vector for inputs 1-2m · 0 tokens · ")
+    assert seen.startswith("EmbeddingResult 2 × 2 float32 (missing inputs: 1-2)m · 0 tokens · ")
     assert "cost unknown" in seen
     assert "served by" not in seen

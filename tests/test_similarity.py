@@ -23,6 +23,7 @@ def check(matrix: Any, query: Any, k: int, rows: list[int], scores: list[float])
     wanted = {n: cosine(one, query) for n, one in enumerate(matrix) if not np.isnan(one).any()}
     assert len(rows) == len({*rows}) == min(k, len(wanted))
     assert scores == sorted(scores, reverse=True)
+    assert all(-1 <= score <= 1 for score in scores)
     assert scores == pytest.approx([wanted[row] for row in rows], abs=1e-12)
     assert scores == pytest.approx(sorted(wanted.values(), reverse=True)[:k], abs=1e-12)
     for at, row in enumerate(rows):

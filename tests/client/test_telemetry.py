@@ -67,6 +67,15 @@ def test_a_call_is_one_span(kind: Kind, method: str, batch_size: int, recorded: 
 
 
 @both
+def test_the_providers_of_a_call_are_in_alphabetical_order(kind: Kind, recorded: Recorded) -> None:
+    """So that equal calls have equal spans, whichever request was answered first."""
+    names = [f"provider {number}" for number in range(12)]
+    service = Service(lambda body, number: answer(body["input"], provider=names[-number]))
+    service.embed(kind, [*"abcdefghijkl"], batch_size=1)
+    assert recorded.only.attributes["openrouter.providers"] == tuple(sorted(names))
+
+
+@both
 def test_a_sampler_sees_what_is_known_at_the_start(kind: Kind) -> None:
     """The conventions name the attributes that a sampler may need."""
     seen: list[Any] = []

@@ -151,6 +151,22 @@ def test_the_code_in_performance_md_runs(monkeypatch: pytest.MonkeyPatch) -> Non
         assert len(asyncio.run(scope["main"]())) == 2
 
 
+def test_the_code_in_telemetry_md_prints_the_span_on_the_page() -> None:
+    """All but IDs, times and versions is as shown, and the page explains every attribute."""
+    page = (ROOT / "docs" / "telemetry.md").read_text()
+    (code,), (shown,) = blocks("python", page), blocks("json", page)
+    printed, _ = json.JSONDecoder().raw_decode(run(sys.executable, "-c", code))
+    assert without_ids(json.dumps(printed)) == without_ids(json.dumps(json.loads(shown)))
+    (event,) = printed["events"]
+    for name in (*printed["attributes"], *event["attributes"]):
+        assert re.search(rf"`({re.escape(name)}|\.{name.rsplit('.', 1)[-1]})`", page), name
+
+
+def without_ids(printed: str) -> str:
+    """What a console exporter prints, without IDs, times and versions."""
+    return re.sub(r'"[\dTZ:.-]{5,}"|0x[0-9a-f]+|"[0-9a-f-]{36}"', "…", printed)
+
+
 @pytest.mark.parametrize(
     ("figures", "tables"), [("performance.json", report), ("performance-corpus.json", corpus)]
 )

@@ -28,9 +28,17 @@ def result_html(
     usage: Usage,
     model: str,
     providers: tuple[str, ...],
-    missing: str | None,
+    missing: str,
 ) -> str:
-    """One block of HTML. Names, which come from a server, are escaped."""
+    """One block of HTML. Names, which come from a server, are escaped.
+
+    Args:
+        vectors: shape (rows, dimensions).
+        usage: its tokens and cost are shown.
+        model: the model's name.
+        providers: the providers' names.
+        missing: the positions of inputs without a row; may be empty.
+    """
     rows, width = vectors.shape
     facts = [
         model,
@@ -38,10 +46,11 @@ def result_html(
         f"{usage.prompt_tokens:,} token{'' if usage.prompt_tokens == 1 else 's'}",
         "cost unknown" if usage.cost is None else f"${usage.cost:f}",
     ]
-    lost = f", no vector for {escape(missing)}" if missing else ""
+    lost = f" (missing inputs: {escape(missing)})" if missing else ""
     return (
         f"<div><div><b>EmbeddingResult</b> {rows:,} × {width:,} float32{lost}</div>"
-        f"<div>{escape(' · '.join(fact for fact in facts if fact))}</div>{_strips(vectors)}</div>"
+        '<div style="overflow-wrap:anywhere">'
+        f"{escape(' · '.join(fact for fact in facts if fact))}</div>{_strips(vectors)}</div>"
     )
 
 

@@ -220,7 +220,7 @@ class EmbeddingResult:
         this to try several widths, or to keep the full vectors as well.
 
         Args:
-            dimensions: from 1 to the width of the vectors. The width itself only normalizes.
+            dimensions: from 1 to the width of the vectors. The width itself only normalises.
 
         Returns:
             A result with new float32 vectors of length 1, in all else equal.
@@ -346,7 +346,7 @@ class EmbeddingResult:
             with np.errstate(over="ignore"):
                 half = self.vectors.astype(np.float16)
             if not np.isfinite(half).all():
-                raise InputError("a value is too large for float16; normalize the vectors first")
+                raise InputError("a value is too large for float16; normalise the vectors first")
             return half
         if precision == "int8":
             return (_unit(self.vectors, "this result") * np.float32(127)).round().astype(np.int8)
@@ -368,7 +368,7 @@ class EmbeddingResult:
         """What notebooks show: the same with providers, and the first values as strips."""
         from ._result_html import result_html
 
-        missing = f"inputs {format_positions(self.missing)}" if self.missing else None
+        missing = format_positions(self.missing)
         return result_html(self.vectors, self.usage, self.model, self.providers, missing)
 
 

@@ -389,6 +389,8 @@ def _text(value: Any) -> str | None:
     """A string without control characters and lone surrogates, truncated; None for no string."""
     if not isinstance(value, str) or not value:
         return None
+    if len(value) <= _MAX_MESSAGE and value.isascii() and value.isprintable():  # ten times as fast
+        return value
     return _truncate(_CONTROL.sub("�", value[: 2 * _MAX_MESSAGE]), _MAX_MESSAGE)
 
 
