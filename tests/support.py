@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -17,7 +17,6 @@ import httpx
 import numpy as np
 import openrouter_embeddings as ore
 import pytest
-import uvloop
 from hypothesis import strategies as st
 from openrouter_embeddings import cli, testing
 from stamina import instrumentation
@@ -30,7 +29,13 @@ KINDS: tuple[Kind, ...] = ("sync", "async")
 HASH = ("--local", "--model", "local/hash", "--dimensions", "4")  # of `orembed`
 LARGE, MUCH = 5_000_000, 1_200_000  # characters of a large request and of its response
 both = pytest.mark.parametrize("kind", KINDS)  # the blocking client and the asyncio client
-every = pytest.mark.parametrize("kind", [*KINDS, "uvloop"])  # uvloop: asyncio in that event loop
+# uvloop: asyncio in that event loop, which Windows has not
+LOOPS = [asyncio.new_event_loop]
+with suppress(ImportError):
+    import uvloop
+
+    LOOPS.append(uvloop.new_event_loop)
+every = pytest.mark.parametrize("kind", [*KINDS, "uvloop"][: len(LOOPS) + 1])
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)  # that UTF-8 can encode
 
@@ -166,7 +171,7 @@ def _blocking(client: ore.Client | ore.AsyncClient, kind: str) -> Iterator[Any]:
         with client:
             yield client
         return
-    factory = uvloop.new_event_loop if kind == "uvloop" else None
+    factory = LOOPS[-1] if kind == "uvloop" else None
     with asyncio.Runner(loop_factory=factory) as runner:
         try:
             yield _Blocking(client, runner)
