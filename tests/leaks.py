@@ -34,4 +34,4 @@ def shown(error: BaseException) -> str:
 
 def _plain(value: Any) -> bool:
     module = type(value).__module__.partition(".")[0]
-    return hasattr(value, "__dict__") and module in {"openrouter_embeddings", "httpx", "httpcore"}
+    return hasattr(value, "__dict__") and module.startswith(("openrouter", "httpx", "httpcore"))

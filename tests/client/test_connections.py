@@ -22,6 +22,8 @@ from stress.servers import served
 from tests.http_service import HTTPService
 from tests.support import KEY, MODEL, Kind, answer, both, client_over, expected
 
+pytestmark = pytest.mark.usefixtures("sometimes_traced")
+
 
 def embed_each(
     kind: Kind, url: str, *calls: dict[str, Any], after_each: Callable[[], object] = int
@@ -270,7 +272,8 @@ def test_a_connection_closed_as_it_is_acquired_is_a_connection_error(
     def not_available(*_: Any) -> None:
         raise httpcore.ConnectionNotAvailable
 
-    monkeypatch.setattr(_connections._BaseConnections, "_request", not_available)
+    monkeypatch.setattr(httpcore.HTTPConnection, "handle_request", not_available)
+    monkeypatch.setattr(httpcore.AsyncHTTPConnection, "handle_async_request", not_available)
     with pytest.raises(ore.APIConnectionError, match="cannot connect to") as raised:
         embed_each(kind, counting.url, {})
     assert not raised.value.maybe_billed

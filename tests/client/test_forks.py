@@ -18,7 +18,10 @@ from openrouter_embeddings.client import _base
 from tests.http_service import HTTPService
 from tests.support import KEY, Kind, Service, both, expected, held_by_another, in_a_fork, in_threads
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+pytestmark = [
+    pytest.mark.usefixtures("sometimes_traced"),
+    pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
+]
 MANY: Any = {"batch_size": 1, "concurrency": 2}
 
 
@@ -143,15 +146,17 @@ def test_a_client_works_in_multiprocessing(*, used: bool) -> None:
 
 
 @both
-def test_a_client_made_in_a_fork_rejects_an_http_client_used_by_the_parent(kind: Kind) -> None:
+def test_a_client_made_in_a_fork_rejects_an_http_client_used_by_the_parent(
+    kind: Kind, http: Any
+) -> None:
     """On one connection, each process would read the other's responses."""
-    transport = httpx.MockTransport(Service().handle)
-    http, ahttp = httpx.Client(transport=transport), httpx.AsyncClient(transport=transport)
+    transport = Service().transport()
+    client, aclient = http.Client(transport=transport), http.AsyncClient(transport=transport)
 
     def embed() -> ore.EmbeddingResult:
         if kind == "sync":
-            return ore.Client(KEY, model="m", http_client=http).embed("a")
-        return asyncio.run(ore.AsyncClient(KEY, model="m", http_client=ahttp).embed("a"))
+            return ore.Client(KEY, model="m", http_client=client).embed("a")
+        return asyncio.run(ore.AsyncClient(KEY, model="m", http_client=aclient).embed("a"))
 
     def refused() -> bool:
         with pytest.raises(ore.APIConnectionError, match="make it and the client after the fork"):

@@ -16,7 +16,9 @@ import trustme
 from openrouter_embeddings.transport import _connections
 
 from tests.socket_service import tls_context
-from tests.support import KEY, LARGE, embed_over, every, expected
+from tests.support import KEY, LARGE, embed_over, every, everywhere, expected
+
+pytestmark = pytest.mark.usefixtures("sometimes_traced")
 
 # many small requests, and one whose response arrives in many pieces
 TEXTS = [*("x" * (n % 900 + 1) for n in range(64)), "x" * LARGE]
@@ -103,7 +105,7 @@ def serving(
         yield started
 
 
-@every
+@everywhere
 def test_requests_go_through_the_proxy(kind: str, url: str, serving: Proxy) -> None:
     """The proxy gets its password and never the key, which travels in TLS, or TLS in TLS."""
     assert np.array_equal(embed_over(kind, url, TEXTS).vectors, expected(TEXTS))
@@ -139,7 +141,7 @@ def test_a_second_response_through_a_proxy_is_not_read_as_the_next(kind: str, ur
     assert np.array_equal(result.vectors, expected(texts))
 
 
-@every
+@everywhere
 @pytest.mark.usefixtures("trusted")
 def test_no_proxy_bypasses_the_proxy(kind: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """NO_PROXY may list the host, or the host with its port."""

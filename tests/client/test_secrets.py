@@ -17,12 +17,13 @@ from openrouter_embeddings.transport import _asyncio_backend, _sync_backend
 from tests.http_service import HTTPService
 from tests.leaks import shown
 from tests.socket_service import responding
-from tests.support import KEY, Kind, Service, answer, both, embed_over
+from tests.support import KEY, Kind, Service, answer, both, embed_over, everywhere
 
 ECHO = {"error": {"code": 401, "message": f"bad key {KEY}", "metadata": {"raw": f"key {KEY}"}}}
 
 
 @both
+@pytest.mark.usefixtures("http")
 @pytest.mark.parametrize(
     "failure",
     [
@@ -45,9 +46,10 @@ def test_no_error_shows_the_key(kind: Kind, failure: Any) -> None:
     assert KEY not in text
 
 
-@both
+@everywhere
+@pytest.mark.usefixtures("sometimes_traced")
 @pytest.mark.parametrize("answers", [b"", b"HTTP/1.1 200 OK\r\n\r\n{", b"junk\r\n\r\n"])
-def test_a_broken_connection_does_not_show_the_key(kind: Kind, answers: bytes) -> None:
+def test_a_broken_connection_does_not_show_the_key(kind: str, answers: bytes) -> None:
     """Frames of httpx hold the headers, so the error's traceback does not include them."""
     with (
         responding(answers) as url,
@@ -118,6 +120,7 @@ def test_a_client_does_not_show_its_key(make: Any) -> None:
 
 
 @both
+@pytest.mark.usefixtures("http")
 def test_no_log_record_shows_the_key(kind: Kind, caplog: pytest.LogCaptureFixture) -> None:
     """No logger shows the key, even at the lowest level; retries and httpx are included."""
     with caplog.at_level(1):
@@ -129,9 +132,10 @@ def test_no_log_record_shows_the_key(kind: Kind, caplog: pytest.LogCaptureFixtur
     assert KEY not in caplog.text
 
 
-@both
+@everywhere
+@pytest.mark.usefixtures("sometimes_traced")
 def test_no_log_record_shows_a_key_that_a_header_echoes(
-    kind: Kind, counting: HTTPService, caplog: pytest.LogCaptureFixture
+    kind: str, counting: HTTPService, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Httpcore logs every response header."""
     with caplog.at_level(logging.DEBUG):
@@ -181,6 +185,7 @@ class _Interrupt(BaseException):
 
 
 @both
+@pytest.mark.usefixtures("sometimes_traced")
 @pytest.mark.parametrize("failure", [TypeError("odd"), _Interrupt("cut"), asyncio.CancelledError()])
 def test_an_unexpected_error_does_not_show_the_key(
     kind: Kind, failure: BaseException, monkeypatch: pytest.MonkeyPatch
@@ -217,7 +222,8 @@ def test_an_unexpected_error_does_not_show_the_key(
     assert KEY not in shown(failure)
 
 
-@both
+@everywhere
+@pytest.mark.usefixtures("sometimes_traced")
 @pytest.mark.parametrize(
     "head",
     [
@@ -226,7 +232,7 @@ def test_an_unexpected_error_does_not_show_the_key(
         f"HTTP/1.1 200 OK\r\nX-Echo: {KEY}\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx",
     ],
 )
-def test_an_error_after_an_echoing_header_does_not_show_the_key(kind: Kind, head: str) -> None:
+def test_an_error_after_an_echoing_header_does_not_show_the_key(kind: str, head: str) -> None:
     """Neither the message nor the locals of the traceback have the key."""
     with responding(head.encode()) as url, pytest.raises(ore.EmbeddingsError) as caught:
         embed_over(kind, url, ["a"])
@@ -250,7 +256,8 @@ def test_loggers_of_httpx_and_http2_do_not_show_the_key() -> None:
 
     handler = Kept()
     kept = ore.Client(KEY, base_url="http://127.0.0.1:9/v1")
-    for name in ("httpx", "httpcore.http2", "hpack.hpack"):
+    names = ("httpx", "httpcore.http2", "httpx2", "httpcore2.connection", "hpack.hpack")
+    for name in names:
         logger = logging.getLogger(name)
         logger.addHandler(handler)
         try:
@@ -259,5 +266,5 @@ def test_loggers_of_httpx_and_http2_do_not_show_the_key() -> None:
         finally:
             logger.removeHandler(handler)
     kept.close()
-    assert [record.getMessage() for record in records[::2]] == ["the reason was Bad [API key]"] * 3
-    assert [record.args for record in records[1::2]] == [(200,)] * 3
+    assert [record.getMessage() for record in records[::2]] == ["the reason was Bad [API key]"] * 5
+    assert [record.args for record in records[1::2]] == [(200,)] * 5

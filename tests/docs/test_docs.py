@@ -68,17 +68,6 @@ def test_the_code_of_readme_and_guide_runs(
     assert output.endswith("402 Local None None\n")
 
 
-def test_the_code_in_reliability_md_prints_what_the_page_shows(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """The example of tests prints its output, and the script loads."""
-    page = (ROOT / "docs" / "reliability.md").read_text()
-    code, output, script = blocks("(?:python|toml|)", page)
-    exec(compile(code, "reliability.md", "exec"), {})
-    assert capsys.readouterr().out == output
-    assert len(Faults.from_toml(script).faults) == 3
-
-
 def test_make_compat_runs_all_code_in_deployment_md() -> None:
     """Each section with code is named in a test of tests/compat, which runs it."""
     page = (ROOT / "docs" / "deployment.md").read_text()

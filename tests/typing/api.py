@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, assert_type
 
 import httpx
+import httpx2
 import numpy as np
+import openai
 import openrouter_embeddings as ore
 from numpy.typing import NDArray
 
@@ -65,6 +67,19 @@ async def async_client(http: httpx.AsyncClient) -> None:
     ore.Client(ssl_context=ssl.create_default_context())
     ore.Client(ssl_context="ca.pem")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     ore.AsyncClient(http_client=httpx.Client())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def http_clients() -> None:
+    """httpx, httpx2, and the name that stands for an httpx client of our own."""
+    ore.Client(http_client=httpx.Client())
+    ore.Client(http_client=httpx2.Client())
+    ore.Client(http_client=openai.DefaultHttpx2Client())
+    ore.Client(http_client="httpx")
+    ore.AsyncClient(http_client=httpx2.AsyncClient())
+    ore.AsyncClient(http_client="httpx")
+    ore.Client(http_client="aiohttp")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ore.Client(http_client=httpx2.AsyncClient())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ore.AsyncClient(http_client=httpx2.Client())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def results(result: ore.EmbeddingResult, parts: Iterator[ore.EmbeddingResult]) -> None:

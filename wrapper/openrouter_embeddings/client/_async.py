@@ -5,9 +5,8 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from functools import partial
-from typing import Any, Self, TypeAlias, Unpack, cast
+from typing import Any, Literal, Self, TypeAlias, Unpack, cast
 
-import httpx
 import stamina
 
 from openrouter_embeddings._secret import Secret
@@ -25,7 +24,7 @@ from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.inputs import Content, EmbedInput, EmbedInputs, Loaded
 from openrouter_embeddings.media import load_content
 from openrouter_embeddings.result import EmbeddingResult
-from openrouter_embeddings.transport import AsyncTransport
+from openrouter_embeddings.transport import AsyncHTTPXClient, AsyncTransport
 
 from . import _base, _clock
 from ._base import BaseClient, Shared, with_input_type
@@ -57,7 +56,7 @@ class _Tasks:
         self.closing = asyncio.Event()
 
 
-class AsyncClient(BaseClient[httpx.AsyncClient, AsyncThrottle]):
+class AsyncClient(BaseClient[AsyncHTTPXClient, AsyncThrottle]):
     """The client for asyncio: the methods and options of `Client`, awaited.
 
     It serves one event loop at a time, of asyncio or uvloop, and moves to a new loop when the last
@@ -65,7 +64,7 @@ class AsyncClient(BaseClient[httpx.AsyncClient, AsyncThrottle]):
     InputError.
 
     The arguments and errors are those of `Client`, except that `http_client` is your own
-    `httpx.AsyncClient`.
+    `httpx.AsyncClient` or `httpx2.AsyncClient`.
     """
 
     _transport: AsyncTransport
@@ -154,7 +153,11 @@ class AsyncClient(BaseClient[httpx.AsyncClient, AsyncThrottle]):
         await self.close()
 
     def _connect(
-        self, base_url: str, key: Secret, http_client: httpx.AsyncClient | None, **security: Any
+        self,
+        base_url: str,
+        key: Secret,
+        http_client: AsyncHTTPXClient | Literal["httpx"] | None,
+        **security: Any,
     ) -> None:
         self._transport = AsyncTransport(base_url, key, http_client, **security)
         self._shared = Shared(AsyncThrottle(self._default_options.concurrency))

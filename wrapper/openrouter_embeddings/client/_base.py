@@ -6,7 +6,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, NoReturn, Self, TypeVar, Unpack
+from typing import Any, Generic, Literal, NoReturn, Self, TypeVar, Unpack
 
 from openrouter_embeddings._live_set import LiveSet
 from openrouter_embeddings._secret import Secret
@@ -28,7 +28,7 @@ GRACE_PERIOD = 5.0
 LOCAL_URL = "http://127.0.0.1/api/v1"  # never connected to: the in-process transport answers
 LOCAL_KEY = "local"
 LOCAL_MODEL = "local/minilm"
-HttpClient = TypeVar("HttpClient")  # the caller's: httpx.Client or httpx.AsyncClient
+HttpClient = TypeVar("HttpClient")  # the caller's: HTTPXClient or AsyncHTTPXClient
 AnyThrottle = TypeVar("AnyThrottle", Throttle, AsyncThrottle)
 
 
@@ -66,7 +66,7 @@ class BaseClient(ABC, Generic[HttpClient, AnyThrottle]):
         api_key: str | None = None,
         *,
         base_url: str | None = None,
-        http_client: HttpClient | None = None,
+        http_client: HttpClient | Literal["httpx"] | None = None,
         allow_http: bool = False,
         ssl_context: ssl.SSLContext | None = None,
         **defaults: Unpack[EmbedOptions],
@@ -90,7 +90,11 @@ class BaseClient(ABC, Generic[HttpClient, AnyThrottle]):
 
     @abstractmethod
     def _connect(
-        self, base_url: str, key: Secret, http_client: HttpClient | None, **security: Any
+        self,
+        base_url: str,
+        key: Secret,
+        http_client: HttpClient | Literal["httpx"] | None,
+        **security: Any,
     ) -> None:
         """Make the transport, and what the client shares with those of `with_options`.
 

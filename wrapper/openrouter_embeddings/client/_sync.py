@@ -5,9 +5,8 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any, Self, Unpack
+from typing import Any, Literal, Self, Unpack
 
-import httpx
 import stamina
 
 from openrouter_embeddings._secret import Secret
@@ -19,7 +18,7 @@ from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.inputs import EmbedInput, EmbedInputs
 from openrouter_embeddings.media import load_content
 from openrouter_embeddings.result import EmbeddingResult
-from openrouter_embeddings.transport import Transport
+from openrouter_embeddings.transport import HTTPXClient, Transport
 
 from . import _base, _clock
 from ._base import BaseClient, Shared, with_input_type
@@ -31,7 +30,7 @@ MAX_READ_TIME = 0.01  # seconds to read more inputs while a finished part waits
 _END: Any = object()
 
 
-class Client(BaseClient[httpx.Client, Throttle]):
+class Client(BaseClient[HTTPXClient, Throttle]):
     """A blocking client for OpenRouter's embeddings API.
 
     It embeds text, tokens, images, audio, video and files. Threads can share one client. After a
@@ -41,9 +40,12 @@ class Client(BaseClient[httpx.Client, Throttle]):
     Args:
         api_key: default: the environment variable OPENROUTER_API_KEY.
         base_url: default: the environment variable OPENROUTER_BASE_URL, or else OpenRouter's URL.
-        http_client: your own `httpx.Client`, for proxies, TLS settings or instrumentation. You
-            close it yourself. Each request overrides its timeouts and authentication. A forked
-            process can use it only if no client of this package has used it before the fork.
+        http_client: your own `httpx.Client` or `httpx2.Client`, for proxies, TLS settings or
+            instrumentation. You close it yourself. Each request overrides its timeouts and
+            authentication. A forked process can use it only if no client of this package has used
+            it before the fork. With `"httpx"`, the client sends every request through an httpx
+            client of its own. Without it, the client does so only while a tool that mocks, records
+            or traces requests has replaced methods of httpx or httpx2.
         allow_http: send the API key over plain HTTP to another machine. Use it only in a network
             that you trust.
         ssl_context: your own TLS settings, such as the certificate authority of your company or a
@@ -163,7 +165,11 @@ class Client(BaseClient[httpx.Client, Throttle]):
         self.close()
 
     def _connect(
-        self, base_url: str, key: Secret, http_client: httpx.Client | None, **security: Any
+        self,
+        base_url: str,
+        key: Secret,
+        http_client: HTTPXClient | Literal["httpx"] | None,
+        **security: Any,
     ) -> None:
         self._transport = Transport(base_url, key, http_client, **security)
         self._shared = Shared(Throttle(self._default_options.concurrency))

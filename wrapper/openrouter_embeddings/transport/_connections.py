@@ -14,7 +14,13 @@ import urllib.request
 import zlib
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    aclosing,
+    asynccontextmanager,
+    contextmanager,
+)
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import httpcore
@@ -71,6 +77,9 @@ class _BaseConnections(Generic[C]):
         url, key: of every request.
         pool: httpcore's, which only creates the connections.
         options: that pool's settings.
+
+    Attributes:
+        url: of every request.
     """
 
     def __init__(self, url: httpx.URL, key: Secret, pool: Any, options: dict[str, Any]) -> None:
@@ -80,7 +89,7 @@ class _BaseConnections(Generic[C]):
         self.via_proxy: str = "" if proxy is None else f" through the proxy {_origin(proxy.url)}"
         self._key = key
         self._pool = pool
-        self._url = _httpcore_url(url)
+        self.url: httpcore.URL = _httpcore_url(url)
         self._headers = [(b"Host", url.netloc), *HEADERS]
         self._lock = threading.Lock()
         self._idle: deque[tuple[_Moment, C]] = deque()  # since when; the last one is used first
@@ -104,7 +113,7 @@ class _BaseConnections(Generic[C]):
         return connection, expired
 
     def _create(self) -> C:
-        connection: C = self._pool.create_connection(self._url.origin)
+        connection: C = self._pool.create_connection(self.url.origin)
         return connection
 
     def _pop_idle(self) -> list[C]:
@@ -138,7 +147,7 @@ class _BaseConnections(Generic[C]):
         ]
         limits = {"connect": min(timeout, CONNECT_TIMEOUT), "read": timeout, "write": timeout}
         return httpcore.Request(
-            "POST", self._url, headers=sent, content=body, extensions={"timeout": limits}
+            "POST", self.url, headers=sent, content=body, extensions={"timeout": limits}
         )
 
 
@@ -157,13 +166,22 @@ class Connections(_BaseConnections[httpcore.ConnectionInterface]):
         pool = httpcore.ConnectionPool(network_backend=Backend(), **options)
         super().__init__(url, key, pool, options)
 
-    @contextmanager
     def post(
         self,
         body: bytes,
         timeout: float,
         confirm_resend: Callable[[], bool],
         headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> AbstractContextManager[Response]:
+        """Send a request as `exchange` does; the body of its response is decompressed."""
+        return self.exchange(self._request(body, timeout, headers), confirm_resend, _iter_body)
+
+    @contextmanager
+    def exchange(
+        self,
+        request: httpcore.Request,
+        confirm_resend: Callable[[], bool],
+        iter_body: Callable[[httpcore.Response], Iterator[bytes]],
     ) -> Iterator[Response]:
         """Send a request on a connection that nobody else uses inside the `with` block.
 
@@ -173,7 +191,6 @@ class Connections(_BaseConnections[httpcore.ConnectionInterface]):
         connection, expired = self._acquire()
         try:
             self._close(*expired)
-            request = self._request(body, timeout, headers)
             try:
                 response = connection.handle_request(request)
             except ReusedConnectionError as error:
@@ -182,7 +199,7 @@ class Connections(_BaseConnections[httpcore.ConnectionInterface]):
                     raise
                 connection = self._create()
                 response = connection.handle_request(request)
-            yield response.status, response.headers, _iter_body(response)
+            yield response.status, response.headers, iter_body(response)
             response.close()
         except BaseException:  # its state is unknown, so nobody may use it again
             self._close(connection)
@@ -224,21 +241,30 @@ class AsyncConnections(_BaseConnections[httpcore.AsyncConnectionInterface]):
         super().__init__(url, key, pool, options)
         self._open: set[httpcore.AsyncConnectionInterface] = set()
 
-    @asynccontextmanager
-    async def post(
+    def post(
         self,
         body: bytes,
-        timeout: float,  # noqa: ASYNC109 - as Connections
+        timeout: float,
         confirm_resend: Callable[[], bool],
         headers: Sequence[tuple[bytes, bytes]] = (),
-    ) -> AsyncIterator[AsyncResponse]:
+    ) -> AbstractAsyncContextManager[AsyncResponse]:
         """As `Connections.post`."""
+        request = self._request(body, timeout, headers)
+        return self.exchange(request, confirm_resend, _iter_body_async)
+
+    @asynccontextmanager
+    async def exchange(
+        self,
+        request: httpcore.Request,
+        confirm_resend: Callable[[], bool],
+        iter_body: Callable[[httpcore.Response], AsyncGenerator[bytes]],
+    ) -> AsyncIterator[AsyncResponse]:
+        """As `Connections.exchange`."""
         connection, expired = self._acquire()
         self._open.add(connection)
         try:
             if expired:
                 await self._close(*expired)
-            request = self._request(body, timeout, headers)
             try:
                 response = await connection.handle_async_request(request)
             except ReusedConnectionError as error:
@@ -248,7 +274,7 @@ class AsyncConnections(_BaseConnections[httpcore.AsyncConnectionInterface]):
                 connection = self._create()
                 self._open.add(connection)
                 response = await connection.handle_async_request(request)
-            async with aclosing(_iter_body_async(response)) as chunks:
+            async with aclosing(iter_body(response)) as chunks:
                 yield response.status, response.headers, chunks
             await response.aclose()
         except BaseException:  # its state is unknown, so nobody may use it again

@@ -1,4 +1,4 @@
-"""Keeps the API key out of the logs of httpx and httpcore.
+"""Keeps the API key out of the logs of httpx, httpcore and their successors.
 
 They log the headers and the reason phrase of a response, and a server may echo the key there.
 """
@@ -26,5 +26,6 @@ def _redact(record: logging.LogRecord) -> bool:
 
 
 _NAMES = ("connection", "http11", "http2", "proxy", "socks")
-for _name in (*(f"httpcore.{name}" for name in _NAMES), "httpx", "hpack.hpack", "hpack.table"):
+_PARTS = [f"{core}.{name}" for core in ("httpcore", "httpcore2") for name in _NAMES]
+for _name in (*_PARTS, "httpx", "httpx2", "hpack.hpack", "hpack.table"):
     logging.getLogger(_name).addFilter(_redact)
