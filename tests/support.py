@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partialmethod
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -19,7 +19,6 @@ import httpx2
 import numpy as np
 import openrouter_embeddings as ore
 import pytest
-import uvloop
 from hypothesis import strategies as st
 from openrouter_embeddings import cli, testing
 from stamina import instrumentation
@@ -32,10 +31,16 @@ KINDS: tuple[Kind, ...] = ("sync", "async")
 HASH = ("--local", "--model", "local/hash", "--dimensions", "4")  # of `orembed`
 LARGE, MUCH = 5_000_000, 1_200_000  # characters of a large request and of its response
 both = pytest.mark.parametrize("kind", KINDS)  # the blocking client and the asyncio client
-EVERY = (*KINDS, "uvloop")  # uvloop: asyncio in that event loop
+# uvloop: asyncio in that event loop, which Windows has not
+LOOPS = [asyncio.new_event_loop]
+with suppress(ImportError):
+    import uvloop
+
+    LOOPS.append(uvloop.new_event_loop)
+EVERY = [*KINDS, "uvloop"][: len(LOOPS) + 1]
 every = pytest.mark.parametrize("kind", EVERY)
 # Over the connections of the caller's client
-OVER_HTTPX = tuple(f"{kind} {module}" for kind in KINDS for module in ("httpx", "httpx2"))
+OVER_HTTPX = [f"{kind} {module}" for kind in KINDS for module in ("httpx", "httpx2")]
 everywhere = pytest.mark.parametrize("kind", [*EVERY, *OVER_HTTPX])
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)  # that UTF-8 can encode
@@ -192,7 +197,7 @@ def _blocking(client: ore.Client | ore.AsyncClient, kind: str, http: Any = None)
         with client, http or nullcontext():
             yield client
         return
-    factory = uvloop.new_event_loop if kind == "uvloop" else None
+    factory = LOOPS[-1] if kind == "uvloop" else None
     with asyncio.Runner(loop_factory=factory) as runner:
         try:
             yield _Blocking(client, runner)

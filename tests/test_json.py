@@ -87,6 +87,14 @@ def test_nesting_without_end_is_refused(opening: bytes) -> None:
     in_threads(1, read)
 
 
+def test_nesting_without_end_is_not_written() -> None:
+    """A value that contains itself raises a ValueError, as with the standard library."""
+    value: list[Any] = []
+    value.append(value)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        dumps(value)
+
+
 def test_a_large_integer_is_exact_or_refused() -> None:
     """Integers have up to 4,300 digits, the most that Python prints."""
     assert loads(b"9" * 4300) == int("9" * 4300)

@@ -10,10 +10,9 @@ import httpcore
 import numpy as np
 import openrouter_embeddings as ore
 import pytest
-import uvloop
 from openrouter_embeddings.transport import _asyncio_backend, _sync_backend
 
-from tests.support import KEY, LARGE, MUCH, embed_over, everywhere, expected
+from tests.support import KEY, LARGE, LOOPS, MUCH, embed_over, everywhere, expected
 
 pytestmark = pytest.mark.usefixtures("sometimes_traced")
 
@@ -77,7 +76,7 @@ async def test_a_handshake_without_a_transport_is_a_connect_error() -> None:
     await listener.wait_closed()
 
 
-@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("forged", [b"HTTP/1.1 200 OK\r\n\r\n", b""])
 def test_data_before_the_handshake_is_a_connect_error(
     loop: Callable[[], asyncio.AbstractEventLoop], forged: bytes

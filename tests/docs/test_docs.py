@@ -4,7 +4,6 @@ import asyncio
 import gc
 import itertools
 import json
-import os
 import re
 import shlex
 import sys
@@ -25,7 +24,7 @@ from openrouter_embeddings.local.servers.in_process import LocalTransport
 from benchmarks import corpus, report
 from stress.servers import served
 from tests.newest import newest
-from tests.support import KEY, PNG, ROOT, in_a_fork, run
+from tests.support import KEY, PNG, ROOT, run
 from tools import helptexts
 
 README = (ROOT / "README.md").read_text()
@@ -69,18 +68,15 @@ def test_the_code_of_readme_and_guide_runs(
     assert output.endswith("402 Local None None\n")
 
 
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_the_application_in_reliability_md_works_in_a_fork() -> None:
-    """Gunicorn forks after it has loaded the application."""
-    (app,) = blocks("python", (ROOT / "docs" / "reliability.md").read_text())
-    scope: dict[str, Any] = {}
-    exec(compile(app, "reliability.md", "exec"), scope)
-
-    def serves() -> bool:
-        (body,) = scope["app"]({}, lambda *_: None)
-        return bool(body == f"process {os.getpid()}: (2, 256)\n".encode())
-
-    assert in_a_fork(serves) == 0
+def test_make_compat_runs_all_code_in_deployment_md() -> None:
+    """Each section with code is named in a test of tests/compat, which runs it."""
+    page = (ROOT / "docs" / "deployment.md").read_text()
+    tests = "".join(path.read_text() for path in (ROOT / "tests" / "compat").rglob("with_*.py"))
+    sections = re.findall(r"^## (.*)\n((?:(?!## ).*\n)*)", page, re.MULTILINE)
+    headings = [heading for heading, text in sections if blocks("python", text)]
+    assert len(headings) == 7
+    for heading in headings:
+        assert re.search(rf'(blocks|write)\([^)]*"{heading}"', tests), heading
 
 
 def test_the_job_in_the_readme_can_be_run_again(

@@ -4,7 +4,7 @@ msgspec is as fast as orjson in what takes time here, and has wheels for free-th
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -22,7 +22,8 @@ def dumps(
 
     Raises:
         TypeError: JSON has no such type.
-        ValueError: a text contains a lone surrogate.
+        ValueError: a text contains a lone surrogate, or the value is nested too deeply for Python's
+            stack.
     """
 
     def other(value: Any) -> Any:
@@ -33,7 +34,11 @@ def dumps(
             return default(value)
         raise TypeError(f"JSON has no type for {type(value).__name__}")
 
-    return msgspec.json.encode(value, enc_hook=other, order="deterministic" if sort_keys else None)
+    order: Literal["deterministic"] | None = "deterministic" if sort_keys else None
+    try:
+        return msgspec.json.encode(value, enc_hook=other, order=order)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 # msgspec takes str, int and float, but not their subclasses, of which numpy.str_ is one.

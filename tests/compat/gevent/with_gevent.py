@@ -118,6 +118,22 @@ def test_killing_a_greenlet_aborts_its_requests(
     assert run(order + KILLED, service, tmp_path) == f"{ends} (6, 4)\n"
 
 
+LEFT = """
+parts = client.embed_stream((f"{number}" for number in range(20)), model="m")
+next(parts)
+workers = parts.gi_frame.f_locals  # referred to until the end
+"""
+
+
+@ROW.sync
+@pytest.mark.parametrize("order", ORDERS[:2], ids=["first", "after the import"])
+def test_a_stream_that_is_left_at_the_end_of_the_program_is_silent(
+    service: Service, tmp_path: Path, order: str
+) -> None:
+    """The last garbage collection may find its threads and its queue."""
+    assert run(order + LEFT, service, tmp_path) == ""
+
+
 def test_the_page_runs(service: Service, tmp_path: Path) -> None:
     """The program of the page, as it is."""
     (code,) = blocks("gevent")

@@ -16,7 +16,9 @@ from tests.compat.loopback import Service, vector
 from tests.compat.programs import wait_until, write
 from tests.compat.rows import Row
 
-ROW = Row("AWS Lambda: frozen, then continued", "nothing to do; `deadline` from the context", "")
+ROW = Row(
+    "AWS Lambda: frozen, then continued", "`deadline` from the context; tried with SIGSTOP", ""
+)
 both = pytest.mark.parametrize(
     "kind",
     [pytest.param("sync", marks=ROW.sync), pytest.param("async", marks=ROW.asynchronous)],

@@ -23,6 +23,14 @@ async def tick():
         await asyncio.sleep(0.05)
 ticking = asyncio.create_task(tick())
 """
+# the threads of a call end soon after it
+ENDED = """
+import asyncio, threading
+threads = [t for t in threading.enumerate() if t.name == "openrouter-embeddings"]
+for thread in threads:
+    thread.join(20)
+[thread for thread in threads if thread.is_alive()]
+"""
 
 
 class Notebook:
@@ -103,7 +111,6 @@ def test_interrupting_a_cell_aborts_its_requests(
         notebook.run(f"{call}({texts}, model='held', batch_size=1)")
     interrupting.join()
     assert notebook.run(f"({call}(['a', 'b'], batch_size=1)).vectors.shape") == "(2, 4)"
-    threads = "[t for t in threading.enumerate() if t.name == 'openrouter-embeddings']"
-    assert notebook.run(f"import asyncio, threading; {threads}") == "[]"
+    assert notebook.run(ENDED) == "[]"
     tasks = "len([t for t in asyncio.all_tasks() if 'embed' in repr(t.get_coro())])"
     assert notebook.run(tasks) == "0"

@@ -102,7 +102,10 @@ class _BaseTransport(ABC, Generic[H]):
             _httpx_client.check_class(client, self._client_class)
         url = parse_base_url(base_url, allow_http=allow_http)
         self._url = url.copy_with(path=url.path.rstrip("/") + "/embeddings")
-        self.server = url.host, url.port or (443 if url.scheme == "https" else 80)
+        self.server: tuple[str, int] = (
+            url.host,
+            url.port or (443 if url.scheme == "https" else 80),
+        )
         # A proxy could read the key in plain http, and does not reach this machine anyway.
         self._trust_env = url.scheme == "https"
         self._ssl_context = ssl_context
