@@ -16,7 +16,7 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-import orjson
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from openrouter_embeddings.adapters.ray import Embed
@@ -69,7 +69,7 @@ def measured(url: str, path: Path, target: Path, width: int) -> Row:
             writer.write_table(batch)
     cpu = time.process_time() - started
     size = vectors.BATCH
-    sent = len(orjson.dumps({"input": texts(size)})) / size
+    sent = len(msgspec.json.encode({"input": texts(size)})) / size
     received = len(server.http_response(0, size, width, "base64")) / size
     return Row(cpu / ROWS, sent, received, target.stat().st_size / ROWS)
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-import orjson
+import msgspec
 
 from .vectors import matrix, variant
 
@@ -41,7 +41,7 @@ def http_response(which: int, rows: int, width: int, encoding: str) -> bytes:
         }
         for row, vector in enumerate(vectors)
     ]
-    body = orjson.dumps(
+    body = msgspec.json.encode(
         {
             "object": "list",
             "data": data,
@@ -59,7 +59,7 @@ def respond(body: bytes) -> bytes:
     """The answer to a request body."""
     if len(body) > _LARGE:
         return http_response(0, body.count(b'"image_url":'), 1536, "base64")
-    request = orjson.loads(body)
+    request = msgspec.json.decode(body)
     inputs = request["input"]
     inputs = [inputs] if isinstance(inputs, str) else inputs
     which = variant(inputs[0]) if isinstance(inputs[0], str) else 0

@@ -255,12 +255,19 @@ def test_every_json_object_can_be_given_whole_or_in_pairs(wanted: dict[str, Any]
 
 
 def test_every_option_of_a_call_is_on_the_command_line() -> None:
-    """`embed` and `run` have all options that make sense there; --help states their defaults."""
+    """`embed` and `run` have all options that make sense there; --help states their defaults.
+
+    There is no `--header`, because every user of a machine can read the values in a command line.
+    """
     others = {"local", "output", "texts", "run", "command", "parser"}
     embed = {*vars(cli.parser().parse_args(["embed", "a"]))} - others
-    assert embed == {*EmbedOptions.__annotations__} - {"on_error"}
+    assert embed == {*EmbedOptions.__annotations__} - {
+        "on_error", "headers", "trace_propagation",
+    }  # fmt: skip
     run = {*vars(cli.parser().parse_args(["run", "s.txt", "-o", "t.npy"]))}
-    assert {*EmbedOptions.__annotations__} - run == {"on_error", "deadline"}
+    assert {*EmbedOptions.__annotations__} - run == {
+        "on_error", "headers", "trace_propagation", "deadline",
+    }  # fmt: skip
     defaults = Options()
     for name in ("batch_size", "concurrency", "timeout", "max_retries", "encoding_format"):
         value = getattr(defaults, name)

@@ -24,6 +24,8 @@ from tests.http_service import HTTPService
 from tests.socket_service import responding
 from tests.support import KEY, Kind, Service, both, embed_over, expected, held_by_another, in_a_fork
 
+pytestmark = pytest.mark.usefixtures("sometimes_traced")
+
 
 @both
 def test_a_second_response_is_not_read_as_that_of_the_next_request(

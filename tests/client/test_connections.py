@@ -21,6 +21,8 @@ from stress.servers import served
 from tests.http_service import HTTPService
 from tests.support import KEY, MODEL, Kind, answer, both, client_over, expected
 
+pytestmark = pytest.mark.usefixtures("sometimes_traced")
+
 
 def embed_each(
     kind: Kind, url: str, *calls: dict[str, Any], after_each: Callable[[], object] = int
@@ -113,7 +115,7 @@ def test_a_closed_pool_refuses_a_request() -> None:
     """A thread may be about to send one when another closes the client."""
     connections = pool()
     connections.close()
-    with pytest.raises(ore.InputError, match="closed"), connections.post(b"", 1, bool, len):
+    with pytest.raises(ore.InputError, match="closed"), connections.post(b"", 1, bool, (), len):
         raise AssertionError
 
 
@@ -266,8 +268,8 @@ async def test_a_cancel_while_expired_connections_are_closed_leaks_none(
 def test_head_and_body_of_a_small_request_are_sent_together() -> None:
     """One packet wakes the service once; a large body is not copied for that."""
     small, large = b"{}", bytes(2 << 20)
-    (request,) = pool()._request(small)
-    head, body = pool()._request(large)
+    (request,) = pool()._request(small, ())
+    head, body = pool()._request(large, ())
     assert body is large
     assert head.replace(b"2097152", b"2") + small == request
     assert request.startswith(b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\n")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import h11
 import httpcore
 import pytest
-from openrouter_embeddings.transport._response_reader import ResponseReader
+from openrouter_embeddings.transport._response_reader import ResponseReader, encode_request
 
 OK = b"HTTP/1.1 200 OK\r\n"
 BODY = b'{"data": []}'
@@ -86,7 +86,7 @@ def test_a_response_is_read_wherever_its_pieces_end(raw: bytes) -> None:
         assert reader.is_plain == (raw in PLAIN)
         assert reader.can_reuse == (raw not in CLOSING)
         assert reader.status == (201 if b"201" in raw else 200)
-        assert (b"x-folded", b"a b") in reader.headers or b"Folded" not in raw
+        assert (b"X-Folded", b"a b") in reader.headers or b"Folded" not in raw
 
 
 @pytest.mark.parametrize("raw", [*PLAIN, *REUSABLE])
@@ -125,7 +125,9 @@ def test_a_head_without_end_is_a_protocol_error() -> None:
 def test_the_response_to_connect_has_no_plain_body() -> None:
     """The tunnel begins after its head."""
     request = h11.Request(method="CONNECT", target="a:1", headers=[("Host", "a:1")])
-    reader = ResponseReader(None, request)
+    connection, encoded = encode_request(request)
+    assert encoded == b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"
+    reader = ResponseReader(None, connection)
     reader.receive(memoryview(OK + b"Content-Length: 0\r\n\r\n"))
     assert (reader.status, reader.reason, reader.has_surplus) == (200, b"OK", False)
     reader.receive(memoryview(b"x"))

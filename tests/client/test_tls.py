@@ -11,14 +11,15 @@ import httpcore
 import numpy as np
 import openrouter_embeddings as ore
 import pytest
-import uvloop
 from openrouter_embeddings.transport import _asyncio_backend, _sync_backend
 from openrouter_embeddings.transport._response_reader import ResponseReader
 
-from tests.support import KEY, LARGE, MUCH, embed_over, every, expected
+from tests.support import KEY, LARGE, LOOPS, MUCH, embed_over, everywhere, expected
+
+pytestmark = pytest.mark.usefixtures("sometimes_traced")
 
 
-@every
+@everywhere
 @pytest.mark.usefixtures("trusted")
 def test_embed_works_over_tls(kind: str, url: str) -> None:
     """Many requests share several connections, which are reused and closed without a warning."""
@@ -26,14 +27,14 @@ def test_embed_works_over_tls(kind: str, url: str) -> None:
     assert np.array_equal(embed_over(kind, url, texts).vectors, expected(texts))
 
 
-@every
+@everywhere
 def test_an_untrusted_certificate_is_a_connection_error(kind: str, url: str) -> None:
     """The client refuses it before it sends the key."""
     with pytest.raises(ore.APIConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
         embed_over(kind, url, ["a"])
 
 
-@every
+@everywhere
 @pytest.mark.usefixtures("trusted")
 def test_a_certificate_for_another_host_is_a_connection_error(kind: str, url: str) -> None:
     """Even if a trusted authority signed it."""
@@ -41,7 +42,7 @@ def test_a_certificate_for_another_host_is_a_connection_error(kind: str, url: st
         embed_over(kind, url.replace("localhost", "127.0.0.1"), ["a"])
 
 
-@every
+@everywhere
 @pytest.mark.usefixtures("trusted")
 def test_concurrent_requests_use_separate_connections(kind: str, url: str) -> None:
     """The service responds only when four requests have arrived, again and again."""
@@ -50,7 +51,7 @@ def test_concurrent_requests_use_separate_connections(kind: str, url: str) -> No
     assert np.array_equal(result.vectors, expected(texts))
 
 
-@every
+@everywhere
 @pytest.mark.usefixtures("trusted")
 def test_large_requests_and_responses_arrive(kind: str, url: str) -> None:
     """Both are larger than any buffer on the way."""
@@ -77,7 +78,7 @@ async def test_a_handshake_without_a_transport_is_a_connect_error() -> None:
     await listener.wait_closed()
 
 
-@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("forged", [b"HTTP/1.1 200 OK\r\n\r\n", b""])
 def test_data_before_the_handshake_is_a_connect_error(
     loop: Callable[[], asyncio.AbstractEventLoop], forged: bytes

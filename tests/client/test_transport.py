@@ -24,10 +24,15 @@ from tests.socket_service import (
     response_to,
     socket_service,
 )
-from tests.support import KEY, MODEL, Kind, Service, answer, both, embed_over, ended, every
+from tests.support import KEY, MODEL, Kind, Service, answer, both, embed_over, ended, everywhere
 
 RIGHT = response_to(["a"])
-raising_for_status = httpx.Response.raise_for_status
+pytestmark = pytest.mark.usefixtures("sometimes_traced")
+
+
+def raising_for_status(response: Any) -> None:
+    """A hook for responses."""
+    response.raise_for_status()
 
 
 def drip(connection: socket.socket, text: bytes) -> bool:
@@ -71,6 +76,8 @@ def test_each_wait_gets_the_remaining_time_of_its_attempt(monkeypatch: pytest.Mo
 
     def is_ready(_: Any, seconds: float, *, writing: bool) -> bool:
         seen.append(seconds)
+        if len(seen) > 1:
+            _sync_backend.shorten_attempt(-0.5)
         return writing
 
     monkeypatch.setattr(_sync_backend, "_is_ready", is_ready)
@@ -88,7 +95,6 @@ def test_each_wait_gets_the_remaining_time_of_its_attempt(monkeypatch: pytest.Mo
         assert seen[0] == 2
         assert 2 < seen[1] <= 5
         there.sendall(RIGHT)
-        _sync_backend.begin_attempt(-1)
         with pytest.raises(httpcore.ReadTimeout):
             stream.receive(reader)
         _sync_backend.begin_attempt(5)
@@ -98,6 +104,7 @@ def test_each_wait_gets_the_remaining_time_of_its_attempt(monkeypatch: pytest.Mo
 
 
 @both
+@pytest.mark.usefixtures("http")
 def test_httpx_gets_the_timeouts_of_the_attempt(kind: Kind) -> None:
     """Connecting gets 15 seconds at most; reads and writes get the timeout of the attempt."""
     service = Service()
@@ -127,7 +134,7 @@ def test_system_errors_become_connection_errors(kind: Kind, failure: Exception) 
         Service(lambda *_: failure).embed(kind, ["a"], max_retries=0)
 
 
-@every
+@everywhere
 def test_an_impossible_host_name_is_not_billed(kind: str) -> None:
     """The name lookup raises a UnicodeError, so nothing was sent."""
     with pytest.raises(ore.APIConnectionError, match="cannot connect to") as caught:
@@ -158,20 +165,21 @@ def embed_with_hook(kind: Kind, event: str, hook: Any, **options: Any) -> ore.Em
 
     async def run() -> ore.EmbeddingResult:
         hooks = {event: [async_hook]}
-        async with httpx.AsyncClient(transport=transport, event_hooks=hooks) as http:
+        async with Service.http.AsyncClient(transport=transport, event_hooks=hooks) as http:
             result = await ore.AsyncClient(KEY, http_client=http, **options).embed("a")
             assert http.event_hooks[event] == [async_hook]
             return result
 
     if kind == "async":
         return asyncio.run(run())
-    with httpx.Client(transport=transport, event_hooks={event: [hook]}) as http:
+    with Service.http.Client(transport=transport, event_hooks={event: [hook]}) as http:
         result = ore.Client(KEY, http_client=http, **options).embed("a")
         assert http.event_hooks[event] == [hook]
         return result
 
 
 @both
+@pytest.mark.usefixtures("http")
 def test_a_hook_that_raises_for_status_does_not_hide_the_error(kind: Kind) -> None:
     """The error keeps its type and message, although httpx has closed the response by then."""
     body = b'{"error": {"code": 401, "message": "No auth credentials found"}}'
@@ -183,6 +191,7 @@ def test_a_hook_that_raises_for_status_does_not_hide_the_error(kind: Kind) -> No
 
 
 @both
+@pytest.mark.usefixtures("http")
 def test_a_hook_that_raises_for_status_does_not_affect_a_success(kind: Kind) -> None:
     """The response is read as it arrives."""
     with responding(RIGHT, hold=True) as url:
@@ -190,6 +199,7 @@ def test_a_hook_that_raises_for_status_does_not_affect_a_success(kind: Kind) -> 
 
 
 @both
+@pytest.mark.usefixtures("http")
 @pytest.mark.parametrize(
     ("body", "more"),
     [(b"x" * (3 << 20), b""), (gzip.compress(b"x"), b"Content-Encoding: gzip\r\n")],
@@ -208,6 +218,7 @@ def test_a_hook_does_not_lift_the_bounds_of_an_error_body(
 
 
 @both
+@pytest.mark.usefixtures("http")
 def test_the_client_falls_back_to_floats_although_a_hook_raised(kind: Kind) -> None:
     """A 400 response that names base64 switches the encoding, with or without hooks."""
 
@@ -217,7 +228,7 @@ def test_the_client_falls_back_to_floats_although_a_hook_raised(kind: Kind) -> N
         return answer(body["input"])
 
     service = Service(script)
-    transport = httpx.MockTransport(service.handle)
+    transport = service.transport()
     embed_with_hook(kind, "response", raising_for_status, transport=transport)
     assert [body["encoding_format"] for body in service.bodies] == ["base64", "float"]
 
@@ -225,13 +236,13 @@ def test_the_client_falls_back_to_floats_although_a_hook_raised(kind: Kind) -> N
 @both
 @pytest.mark.parametrize("status", [401, 429])
 def test_an_http_error_of_a_hooks_own_request_is_a_connection_error(
-    kind: Kind, status: int
+    kind: Kind, status: int, http: Any
 ) -> None:
     """A 401 or 429 from a token service blames no API key and slows no model down."""
-    token_request = httpx.Request("POST", "https://tokens.example/new")
+    token_request = http.Request("POST", "https://tokens.example/new")
 
-    def hook(_: httpx.Request) -> None:
-        httpx.Response(status, request=token_request).raise_for_status()
+    def hook(_: Any) -> None:
+        http.Response(status, request=token_request).raise_for_status()
 
     with pytest.raises(ore.APIConnectionError, match=f"{status}.*tokens.example"):
         embed_with_hook(kind, "request", hook)

@@ -79,6 +79,30 @@ def test_a_response_without_a_cost_stops_the_call() -> None:
     assert "no cost" in budget.reason
 
 
+def test_a_response_from_the_services_cache_shows_no_price() -> None:
+    """It reports no tokens and no cost; what came before it is charged when a price is known."""
+    budget = Budget(Decimal(1))
+    budget.begin(20)
+    budget.end(20, maybe_billed=True)
+    budget.begin(10)
+    budget.spend(usage(0, "0"))
+    budget.end(10, maybe_billed=False)
+    assert budget.needs_price
+    budget.begin(10)
+    assert budget.verdict(1) == "wait"
+    budget.spend(usage(10, "0.1"))
+    budget.spend(usage(0, "0"))
+    assert (budget.price, budget.spent) == (Decimal("0.01"), Decimal("0.3"))
+
+
+def test_a_response_of_a_free_model_shows_a_price_of_zero() -> None:
+    """Unlike one from the cache it reports tokens, so the next requests need not wait for it."""
+    budget = Budget(Decimal(1))
+    budget.begin(10)
+    budget.spend(usage(10, "0"))
+    assert budget.verdict(10**9) == "go"
+
+
 def test_a_budget_of_zero_allows_no_request() -> None:
     """Not even the first request starts."""
     assert Budget(Decimal(0)).verdict(1) == "stop"

@@ -11,8 +11,8 @@ from typing import Any
 
 import httpx
 import openrouter_embeddings as ore
-import orjson
 import pytest
+from openrouter_embeddings._json import dumps
 from openrouter_embeddings.local.fault_kinds import FAULT_KINDS, Bucket
 from openrouter_embeddings.local.faults import Fault, Faults
 from openrouter_embeddings.local.respond import MAX_BODY, MAX_INPUTS, respond
@@ -29,7 +29,7 @@ HEADERS = {"authorization": "Bearer k"}
 
 def body(*texts: str, **fields: Any) -> bytes:
     """The body of a request."""
-    return orjson.dumps({"model": "local/hash", "input": texts, "dimensions": 4, **fields})
+    return dumps({"model": "local/hash", "input": texts, "dimensions": 4, **fields})
 
 
 def play(faults: Faults, request: bytes, now: float = 0.0) -> tuple[int, Any]:
@@ -230,7 +230,7 @@ def test_our_client_splits_a_batch_that_the_stand_in_refuses() -> None:
 def test_a_limit_passes_input_that_is_nested_too_deeply(kind: str) -> None:
     """The request gets the 400 that it would get without the limit."""
     nested = b"[" * 1000 + b"]" * 1000
-    request = orjson.dumps({"model": "local/hash", "input": [0]}).replace(b"[0]", nested)
+    request = dumps({"model": "local/hash", "input": [0]}).replace(b"[0]", nested)
     faults = Faults([Fault(kind, at_most=5, text="poison")])
     status, answer = play(faults, request)
     assert (status, answer["error"]["code"]) == (400, 400)

@@ -104,6 +104,7 @@ class JumpingClock(_clock.Clock):
 
     def __init__(self) -> None:
         self._now = 0.0
+        self._lock = threading.Lock()
         self.waited: list[float] = []
 
     def now(self) -> float:
@@ -119,8 +120,9 @@ class JumpingClock(_clock.Clock):
         self._jump(seconds)
 
     def _jump(self, seconds: float) -> None:
-        self.waited.append(seconds)
-        self._now += seconds
+        with self._lock:
+            self.waited.append(seconds)
+            self._now += seconds
 
 
 @contextmanager

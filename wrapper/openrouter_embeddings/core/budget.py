@@ -16,7 +16,8 @@ class Budget:
     """Credits of a call or a job: spent, possibly spent, and reserved for requests in flight.
 
     The highest price per token seen so far counts. Until a response shows a price, only one request
-    of one input is in flight.
+    of one input is in flight. A response from the service's cache shows none: it reports no tokens
+    and no cost.
 
     Attributes:
         total: the most that the call may cost.
@@ -70,6 +71,8 @@ class Budget:
         """Count the cost of a response, including one that fails validation."""
         if usage.cost is None:
             self.cost_missing = self.cost_missing or usage.requests > 0
+            return
+        if not (usage.cost or usage.total_tokens):
             return
         self.spent = EXACT.add(self.spent, usage.cost)
         price = EXACT.divide(usage.cost, Decimal(max(usage.total_tokens, 1)))

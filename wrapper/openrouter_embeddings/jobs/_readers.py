@@ -7,9 +7,8 @@ from codecs import getincrementaldecoder
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from openrouter_embeddings._extras import need
+from openrouter_embeddings._json import loads
 from openrouter_embeddings.errors import InputError
 
 from ._arrow import cast_plain, is_utf8, merged_schema, plain_schema, unsigned_schema, wide_type
@@ -313,8 +312,8 @@ def _lines(paths: list[Path]) -> Iterator[tuple[Path, int, list[bytes]]]:
 
 def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
-        found = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
+        found = loads(line)
+    except ValueError as error:
         raise InputError(f"{path}, line {number}, is not JSON: {error}") from None
     if not isinstance(found, dict):
         raise InputError(f"{path}, line {number}, is not a JSON object; write one object per line")

@@ -8,14 +8,49 @@ nothing here has a timeout.
 import asyncio
 import socket
 import ssl
-import weakref
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import httpcore
 from aiohappyeyeballs import start_connection
 
+from openrouter_embeddings._live_set import LiveSet
+
 from ._response_reader import ResponseReader
-from ._stream_state import READ_SIZE, KeepAlive, ResponseTimes
+from ._stream_state import READ_SIZE, KeepAlive, ResponseTimes, extension
+
+
+class AttemptTimeout:
+    """`asyncio.timeout` with an `extension`."""
+
+    def __init__(self, seconds: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ends_at = self._loop.time() + seconds
+        self._timeout = asyncio.timeout(None)
+
+    async def __aenter__(self) -> Self:
+        await self._timeout.__aenter__()
+        self._timer = self._loop.call_at(self._ends_at, self._expire)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._timer.cancel()
+        await self._timeout.__aexit__(kind, error, trace)
+
+    def stop(self) -> float:
+        """Raise no TimeoutError any more. Returns the seconds that were left."""
+        self._timer.cancel()
+        self._timeout.reschedule(None)
+        return self._ends_at - self._loop.time()
+
+    def _expire(self) -> None:
+        now = self._loop.time()
+        self._timeout.reschedule(now + extension(now - self._ends_at))
 
 
 class _Protocol(asyncio.BufferedProtocol):
@@ -228,11 +263,11 @@ class Backend:
         self.is_closed = False
         self.times = ResponseTimes()
         self.buffer = memoryview(bytearray(READ_SIZE))
-        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._sockets: LiveSet[socket.socket] = LiveSet()
 
     def close_sockets(self) -> None:
         """Close the sockets that a closed event loop has left open."""
-        for sock in [*self._sockets]:
+        for sock in self._sockets:
             sock.close()
 
     async def connect_tcp(self, host: str, port: int) -> Stream:

@@ -1,8 +1,8 @@
 """Pools of connections, one per concurrent request, in place of an httpx client.
 
 httpx and httpcore take two thirds of the time of a small request, for redirects, cookies, hooks and
-other things that this API does not need, and copy a large response five times. A caller who needs
-them passes an httpx client.
+other things that this API does not need, and copy a large response several times. A caller who
+needs them passes an httpx client.
 """
 
 import asyncio
@@ -14,9 +14,14 @@ import time
 import urllib.request
 import zlib
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
-from pathlib import Path
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    aclosing,
+    asynccontextmanager,
+    contextmanager,
+)
 from typing import Generic, TypeAlias, TypeVar
 
 import h11
@@ -28,27 +33,45 @@ from openrouter_embeddings._version import __version__
 from openrouter_embeddings.errors import InputError, ResponseError
 
 from . import _asyncio_backend
-from ._response_reader import ResponseReader
+from ._response_reader import ResponseReader, encode_request
 from ._stream_state import ReusedConnectionError
 from ._sync_backend import CONNECT_TIMEOUT, Backend, Stream
+from ._tls import create_ssl_context
 
-HEADERS = {
-    "Content-Type": "application/json",
-    "Accept": "application/json",
+HEADERS = (
+    (b"Content-Type", b"application/json"),
+    (b"Accept", b"application/json"),
     # Base64 of vectors shrinks by a quarter, for several times the CPU time of decoding them.
-    "Accept-Encoding": "identity",
-    "User-Agent": f"openrouter-embeddings/{__version__} python-httpx/{httpx.__version__}",
-}
-_TLS_FILES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
+    (b"Accept-Encoding", b"identity"),
+    (
+        b"User-Agent",
+        f"openrouter-embeddings/{__version__} python-httpx/{httpx.__version__}".encode(),
+    ),
+)
 _KEEPALIVE_EXPIRY = 5.0  # seconds that a connection may be idle, as in httpx
 _COPY_LIMIT = 1 << 16  # bytes
 _INFLATED_CHUNK = 1 << 16  # bytes
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
-# status, headers, and the body, which is read from the connection as it is iterated
+# status, headers and body; the body is read from the connection as it is iterated
 Response: TypeAlias = tuple[int, Iterable[tuple[bytes, bytes]], Iterator[bytes]]
 AsyncResponse: TypeAlias = tuple[int, Iterable[tuple[bytes, bytes]], AsyncIterator[bytes]]
 S = TypeVar("S", Stream, _asyncio_backend.Stream)
+
+
+class _Moment:
+    """A moment, by two clocks."""
+
+    def __init__(self) -> None:
+        self._monotonic, self._wall = time.monotonic(), time.time()
+
+    def age(self) -> float:
+        """Seconds since then.
+
+        The monotonic clock stands still while a laptop sleeps or a function platform has stopped
+        the machine, and the wall clock may be set back.
+        """
+        return max(time.monotonic() - self._monotonic, time.time() - self._wall)
 
 
 class _BaseConnections(Generic[S]):
@@ -56,30 +79,40 @@ class _BaseConnections(Generic[S]):
 
     Args:
         url, key: of every request.
-        trust_env: whether the proxy and the certificates in the environment count.
+        trust_env: whether the environment's proxy counts.
+        ssl_context: the caller's.
+
+    Attributes:
+        url: of every request.
     """
 
-    def __init__(self, url: httpx.URL, key: Secret, *, trust_env: bool) -> None:
+    def __init__(
+        self,
+        url: httpx.URL,
+        key: Secret,
+        *,
+        trust_env: bool,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
         self.is_closed: bool = False
         self._process = os.getpid()
         self._proxy = _proxy_for(url) if trust_env else None
-        # takes 30 ms, so all connections share one, and plain http has none
-        self._context = _ssl_context(trust_env=trust_env) if url.scheme == "https" else None
-        if self._context is not None:
-            self._context.set_alpn_protocols(["http/1.1"])
         self.via_proxy: str = f" through the proxy {_origin(self._proxy)}" if self._proxy else ""
+        self._context: ssl.SSLContext | None = None
+        if url.scheme == "https":
+            self._context = ssl_context or create_ssl_context()  # takes 30 ms: one for all
+            self._context.set_alpn_protocols(["http/1.1"])
         self._key = key
-        self._url = url
-        self._headers = [*httpx.Headers({"Host": url.netloc.decode(), **HEADERS}).raw]
+        self.url: httpx.URL = url
+        self._headers = [(b"Host", url.netloc), *HEADERS]
         self._lock = threading.Lock()
-        self._idle: deque[tuple[float, S]] = deque()  # since when; the last one is used first
+        self._idle: deque[tuple[_Moment, S]] = deque()  # since when; the last one is used first
 
     def _acquire(self) -> tuple[S | None, list[S]]:
         """An idle connection, if any, and the expired ones, which the caller has to close.
 
         Raises InputError.
         """
-        now = time.monotonic()
         expired: list[S] = []
         with self._lock:
             if self.is_closed:
@@ -88,7 +121,7 @@ class _BaseConnections(Generic[S]):
                 raise InputError(
                     "the connections belong to another process; make a client in each process"
                 )
-            while self._idle and self._idle[0][0] < now - _KEEPALIVE_EXPIRY:
+            while self._idle and self._idle[0][0].age() > _KEEPALIVE_EXPIRY:
                 expired.append(self._idle.popleft()[1])
             return self._idle.pop()[1] if self._idle else None, expired
 
@@ -103,7 +136,7 @@ class _BaseConnections(Generic[S]):
         """Keep a connection whose response was read; False if the caller has to close it."""
         with self._lock:
             if reader.can_reuse and not self.is_closed:
-                self._idle.append((time.monotonic(), stream))
+                self._idle.append((_Moment(), stream))
                 return True
         return False
 
@@ -113,65 +146,85 @@ class _BaseConnections(Generic[S]):
             self.is_closed = True
         return self._pop_idle()
 
-    def _request(self, body: bytes) -> tuple[bytes, ...]:
-        """A request, in one part unless copying the body would take longer than another packet."""
-        headers = [
-            *self._headers,
+    def _request(self, body: bytes, headers: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, ...]:
+        """A request; a large body is not copied to be sent together with its head."""
+        sent = [
+            *(with_headers(self._headers, headers) if headers else self._headers),
             (b"Content-Length", b"%d" % len(body)),
             (b"Authorization", b"Bearer " + self._key.reveal().encode()),
         ]
-        lines = [b"%b: %b\r\n" % header for header in headers]
-        head = b"POST %b HTTP/1.1\r\n%b\r\n" % (self._url.raw_path, b"".join(lines))
+        lines = b"".join([b"%b: %b\r\n" % header for header in sent])
+        head = b"POST %b HTTP/1.1\r\n%b\r\n" % (self.url.raw_path, lines)
         return (head + body,) if len(body) < _COPY_LIMIT else (head, body)
 
-    def _tunnel_request(self, proxy: httpx.Proxy) -> h11.Request:
+    def _tunnel(self, proxy: httpx.Proxy) -> tuple[h11.Connection, bytes]:
         """The request for a tunnel through the proxy."""
-        host, port = _address(self._url)
+        host, port = _address(self.url)
         target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         headers = [(b"Host", target.encode()), (b"Accept", b"*/*"), *proxy.headers.raw]
         if proxy.raw_auth:
             password = base64.b64encode(b":".join(proxy.raw_auth))
             headers.append((b"Proxy-Authorization", b"Basic " + password))
-        return h11.Request(method="CONNECT", target=target, headers=headers)
+        return encode_request(h11.Request(method="CONNECT", target=target, headers=headers))
 
 
 class Connections(_BaseConnections[Stream]):
     """Connections for threads; every one keeps to `begin_attempt`, even through a proxy."""
 
-    def __init__(self, url: httpx.URL, key: Secret, *, trust_env: bool) -> None:
-        super().__init__(url, key, trust_env=trust_env)
+    def __init__(
+        self,
+        url: httpx.URL,
+        key: Secret,
+        *,
+        trust_env: bool,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        super().__init__(url, key, trust_env=trust_env, ssl_context=ssl_context)
         self._backend = Backend()
 
-    @contextmanager
     def post(
         self,
         body: bytes,
         timeout: float,
         confirm_resend: Callable[[], bool],
+        headers: Sequence[tuple[bytes, bytes]],
         take: Callable[[memoryview], object],
+    ) -> AbstractContextManager[Response]:
+        """Send a request as `exchange` does.
+
+        The chunks of the response are decompressed. A plain body goes to `take` as they are
+        iterated, and there are none.
+        """
+        request, reader = self._request(body, headers), ResponseReader(take)
+        return self.exchange(request, reader, timeout, confirm_resend, _decompressed)
+
+    @contextmanager
+    def exchange(
+        self,
+        request: Sequence[bytes],
+        reader: ResponseReader,
+        timeout: float,
+        confirm_resend: Callable[[], bool],
+        iter_body: Callable[[Stream, ResponseReader], Iterator[bytes]],
     ) -> Iterator[Response]:
         """Send a request on a connection that nobody else uses inside the `with` block.
-
-        A plain body goes to `take` as it is iterated, which then yields nothing.
 
         If a reused connection turns out to be dead, this sends the request again at once on a new
         one. If the service may have read it, `confirm_resend` has to return True first.
         """
         stream, expired = self._acquire()
-        reader = ResponseReader(take)
         try:
             self._close(*expired)
-            request = self._request(body)
             try:
                 stream = stream or self._connect(timeout)
-                _exchange(stream, reader, request)
+                _send(stream, request, reader)
             except ReusedConnectionError as error:
                 self._close(stream, *self._pop_idle())  # the others may also be dead
                 if not error.was_dead or (error.maybe_billed and not confirm_resend()):
                     raise
                 stream = self._connect(timeout)
-                _exchange(stream, reader, request)
-            yield reader.status, reader.headers, _iter_body(stream, reader)
+                _send(stream, request, reader)
+            yield reader.status, reader.headers, iter_body(stream, reader)
         except BaseException:  # its state is unknown, so nobody may use it again
             self._close(stream)
             raise
@@ -181,16 +234,16 @@ class Connections(_BaseConnections[Stream]):
     def _connect(self, timeout: float) -> Stream:
         """A new connection, through the proxy if there is one."""
         seconds, proxy, context = min(timeout, CONNECT_TIMEOUT), self._proxy, self._context
-        stream = self._backend.connect_tcp(*_address(proxy.url if proxy else self._url), seconds)
+        stream = self._backend.connect_tcp(*_address(proxy.url if proxy else self.url), seconds)
         try:
             if proxy and context:
                 if proxy.url.scheme == "https":
                     stream.start_tls(context, proxy.url.host)
-                request = self._tunnel_request(proxy)
-                with _tunnelling(request) as reader:
-                    _exchange(stream, reader, (_head(request),))
+                connection, request = self._tunnel(proxy)
+                with _tunnelling(connection) as reader:
+                    _send(stream, [request], reader)
             if context:
-                stream.start_tls(context, _address(self._url)[0])
+                stream.start_tls(context, _address(self.url)[0])
         except BaseException:
             stream.close()
             raise
@@ -218,36 +271,54 @@ class Connections(_BaseConnections[Stream]):
 class AsyncConnections(_BaseConnections[_asyncio_backend.Stream]):
     """Connections for one event loop."""
 
-    def __init__(self, url: httpx.URL, key: Secret, *, trust_env: bool) -> None:
-        super().__init__(url, key, trust_env=trust_env)
+    def __init__(
+        self,
+        url: httpx.URL,
+        key: Secret,
+        *,
+        trust_env: bool,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        super().__init__(url, key, trust_env=trust_env, ssl_context=ssl_context)
         self._backend = _asyncio_backend.Backend()
         self._open: set[_asyncio_backend.Stream] = set()
 
-    @asynccontextmanager
-    async def post(
+    def post(
         self,
         body: bytes,
+        timeout: float,
+        confirm_resend: Callable[[], bool],
+        headers: Sequence[tuple[bytes, bytes]],
+        take: Callable[[memoryview], object],
+    ) -> AbstractAsyncContextManager[AsyncResponse]:
+        """As `Connections.post`; but a plain body goes to `take` as soon as it arrives."""
+        request, reader = self._request(body, headers), ResponseReader(take)
+        return self.exchange(request, reader, timeout, confirm_resend, _decompressed_async)
+
+    @asynccontextmanager
+    async def exchange(
+        self,
+        request: Sequence[bytes],
+        reader: ResponseReader,
         timeout: float,  # noqa: ASYNC109 - as Connections
         confirm_resend: Callable[[], bool],
-        take: Callable[[memoryview], object],
+        iter_body: Callable[[_asyncio_backend.Stream, ResponseReader], AsyncGenerator[bytes]],
     ) -> AsyncIterator[AsyncResponse]:
-        """As `Connections.post`; a plain body goes to `take` as soon as it arrives."""
+        """As `Connections.exchange`."""
         stream, expired = self._acquire()
-        reader = ResponseReader(take)
         try:
             if expired:
                 await self._close(*expired)
-            request = self._request(body)
             try:
                 stream = stream or await self._connect(timeout)
-                await _exchange_async(stream, reader, request)
+                await _send_async(stream, request, reader)
             except ReusedConnectionError as error:
                 await self._close(stream, *self._pop_idle())  # the others may also be dead
                 if not error.was_dead or (error.maybe_billed and not confirm_resend()):
                     raise
                 stream = await self._connect(timeout)
-                await _exchange_async(stream, reader, request)
-            async with aclosing(_iter_body_async(stream, reader)) as chunks:
+                await _send_async(stream, request, reader)
+            async with aclosing(iter_body(stream, reader)) as chunks:
                 yield reader.status, reader.headers, chunks
             stream.release()
         except BaseException:  # its state is unknown, so nobody may use it again
@@ -262,17 +333,17 @@ class AsyncConnections(_BaseConnections[_asyncio_backend.Stream]):
         stream: _asyncio_backend.Stream | None = None
         try:
             async with asyncio.timeout(min(timeout, CONNECT_TIMEOUT)):
-                address = _address(proxy.url if proxy else self._url)
+                address = _address(proxy.url if proxy else self.url)
                 stream = await self._backend.connect_tcp(*address)
                 self._open.add(stream)
                 if proxy and context:
                     if proxy.url.scheme == "https":
                         await stream.start_tls(context, proxy.url.host)
-                    request = self._tunnel_request(proxy)
-                    with _tunnelling(request) as reader:
-                        await _exchange_async(stream, reader, (_head(request),))
+                    connection, request = self._tunnel(proxy)
+                    with _tunnelling(connection) as reader:
+                        await _send_async(stream, [request], reader)
                 if context:
-                    await stream.start_tls(context, _address(self._url)[0])
+                    await stream.start_tls(context, _address(self.url)[0])
         except BaseException as error:
             await self._close(stream)
             if isinstance(error, TimeoutError):
@@ -301,26 +372,26 @@ class AsyncConnections(_BaseConnections[_asyncio_backend.Stream]):
         self._backend.close_sockets()
 
 
-def _exchange(stream: Stream, reader: ResponseReader, request: Iterable[bytes]) -> None:
+def _send(stream: Stream, request: Iterable[bytes], reader: ResponseReader) -> None:
     """Send a request, and receive the head of its response."""
     stream.send(*request)
     while not reader.status:
         stream.receive(reader)
 
 
-async def _exchange_async(
-    stream: _asyncio_backend.Stream, reader: ResponseReader, request: Iterable[bytes]
+async def _send_async(
+    stream: _asyncio_backend.Stream, request: Iterable[bytes], reader: ResponseReader
 ) -> None:
-    """As `_exchange`."""
+    """As `_send`."""
     await stream.send(reader, *request)
     while not reader.status:
         await stream.receive(reader)
 
 
 @contextmanager
-def _tunnelling(request: h11.Request) -> Iterator[ResponseReader]:
-    """Read the response to a request for a tunnel. Raises ProxyError unless that is open."""
-    reader = ResponseReader(None, request)
+def _tunnelling(connection: h11.Connection) -> Iterator[ResponseReader]:
+    """Read the response to a request for a tunnel. Raises ProxyError unless it opens one."""
+    reader = ResponseReader(None, connection)
     try:
         yield reader
     except (httpcore.ReadError, httpcore.RemoteProtocolError, h11.RemoteProtocolError) as error:
@@ -331,8 +402,12 @@ def _tunnelling(request: h11.Request) -> Iterator[ResponseReader]:
         raise httpcore.ProxyError("data arrived before the TLS handshake")
 
 
-def _head(request: h11.Request) -> bytes:
-    return h11.Connection(h11.CLIENT).send(request)
+def with_headers(
+    own: Iterable[tuple[bytes, bytes]], callers: Sequence[tuple[bytes, bytes]]
+) -> list[tuple[bytes, bytes]]:
+    """The headers of a request; the caller's replace those of the same name."""
+    names = {name.lower() for name, _ in callers}
+    return [*(header for header in own if header[0].lower() not in names), *callers]
 
 
 def _address(url: httpx.URL) -> tuple[str, int]:
@@ -343,25 +418,6 @@ def _origin(proxy: httpx.Proxy) -> str:
     """Scheme, host and port, without a user name and password."""
     host, port = _address(proxy.url)
     return f"{proxy.url.scheme}://{host}:{port}"
-
-
-def _ssl_context(*, trust_env: bool) -> ssl.SSLContext:
-    """The SSL context of httpx. Raises InputError with the file's name, which OpenSSL omits."""
-    try:
-        return httpx.create_ssl_context(trust_env=trust_env)
-    except OSError as error:
-        files = {name: os.environ[name] for name in _TLS_FILES if name in os.environ}
-        for name, file in files.items():
-            is_read = name != "SSLKEYLOGFILE"
-            if is_read and isinstance(error, FileNotFoundError) and not Path(file).exists():
-                raise InputError(
-                    f"{name}={file}: no such file; correct the variable, or unset it"
-                ) from None
-        named = ", ".join(f"{name}={file}" for name, file in files.items())
-        raise InputError(
-            f"TLS cannot use the files in these environment variables ({named}): {error}; "
-            "correct the variables, or unset them"
-        ) from None
 
 
 def _bypasses_proxy(url: httpx.URL, no_proxy: str) -> bool:
@@ -429,26 +485,37 @@ class Decompressor:
             raise httpcore.RemoteProtocolError("the compressed body is incomplete")
 
 
-def _iter_body(stream: Stream, reader: ResponseReader) -> Iterator[bytes]:
-    decompressor = Decompressor(reader.headers)
-    while True:
+def iter_chunks(stream: Stream, reader: ResponseReader) -> Iterator[bytes]:
+    """The body as it is sent, unless it is plain."""
+    while not reader.is_complete:
+        yield from reader.chunks()
+        if not reader.is_complete:
+            stream.receive(reader)
+
+
+async def iter_chunks_async(
+    stream: _asyncio_backend.Stream, reader: ResponseReader
+) -> AsyncGenerator[bytes]:
+    """As `iter_chunks`."""
+    while not reader.is_complete:
         for chunk in reader.chunks():
-            yield from decompressor.add(chunk)
-        if reader.is_complete:
-            break
-        stream.receive(reader)
+            yield chunk
+        if not reader.is_complete:
+            await stream.receive(reader)
+
+
+def _decompressed(stream: Stream, reader: ResponseReader) -> Iterator[bytes]:
+    decompressor = Decompressor(reader.headers)
+    for chunk in iter_chunks(stream, reader):
+        yield from decompressor.add(chunk)
     decompressor.end()
 
 
-async def _iter_body_async(
+async def _decompressed_async(
     stream: _asyncio_backend.Stream, reader: ResponseReader
 ) -> AsyncGenerator[bytes]:
     decompressor = Decompressor(reader.headers)
-    while True:
-        for chunk in reader.chunks():
-            for piece in decompressor.add(chunk):
-                yield piece
-        if reader.is_complete:
-            break
-        await stream.receive(reader)
+    async for chunk in iter_chunks_async(stream, reader):
+        for piece in decompressor.add(chunk):
+            yield piece
     decompressor.end()

@@ -21,27 +21,25 @@ class ResponseReader:
 
     Args:
         take: gets each piece of a plain body; the piece is valid only until it returns.
-        request: what is responded to.
+        connection: of h11, which knows the request; None for a POST.
 
     Attributes:
         status: 0 until the head has arrived.
         reason: the reason phrase.
-        headers: with lower-case names.
+        headers: names and values.
         is_plain: whether the body is plain.
         is_complete: the whole body has arrived.
     """
 
     def __init__(
-        self, take: Callable[[memoryview], object] | None, request: h11.Request = _POST
+        self, take: Callable[[memoryview], object] | None, connection: h11.Connection | None = None
     ) -> None:
         self.status = 0
         self.reason = b""
         self.headers: Iterable[tuple[bytes, bytes]] = ()
         self.is_plain = self.is_complete = False
         self._take = take
-        self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
-        self._h11.send(request)
-        self._h11.send(h11.EndOfMessage())
+        self._h11 = connection or encode_request(_POST)[0]
         self._length = self._missing = 0  # bytes of a plain body, and those that have not arrived
         self._has_surplus = False
 
@@ -96,7 +94,7 @@ class ResponseReader:
         if not isinstance(event, h11.Response):  # NEED_DATA, or an informational response
             return
         self.status, self.reason = event.status_code, bytes(event.reason)
-        self.headers = [*event.headers]
+        self.headers = event.headers.raw_items()
         length = None if self._take is None else _plain_length(event)
         if length is not None:
             self.is_plain, self._length, self._missing = True, length, length
@@ -109,6 +107,16 @@ class ResponseReader:
         if body and self._take is not None:
             self._take(body)
         self.is_complete = not self._missing
+
+
+def encode_request(request: h11.Request, content: bytes = b"") -> tuple[h11.Connection, bytes]:
+    """The bytes of a request, and what reads its response. Raises LocalProtocolError."""
+    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
+    parts = [connection.send(request)]
+    if content:
+        parts.append(connection.send(h11.Data(data=content)))
+    parts.append(connection.send(h11.EndOfMessage()))
+    return connection, b"".join(parts)
 
 
 def _plain_length(head: h11.Response) -> int | None:

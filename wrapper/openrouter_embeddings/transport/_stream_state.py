@@ -1,6 +1,7 @@
 """State of one connection that the blocking and the asyncio stream both keep."""
 
 import math
+import threading
 import time
 from collections.abc import Callable
 
@@ -8,6 +9,15 @@ import httpcore
 
 READ_SIZE = 1 << 18  # bytes
 _DEAD_WITHIN = 1.0  # seconds; a connection that ends later was alive when the request was sent
+
+
+def extension(late: float) -> float:
+    """Seconds that an attempt may still read, if its timeout is noticed `late` seconds too late.
+
+    In that case the process stood still: it was stopped or frozen, or its program blocked the event
+    loop. A response may have arrived meanwhile. It is billed, so there is time to read it.
+    """
+    return 1.0 if late > 1.0 else 0.0
 
 
 class ReusedConnectionError(httpcore.ReadError):
@@ -31,7 +41,14 @@ class ResponseTimes:
         fastest: seconds from a request to the first byte of its response.
     """
 
-    fastest = math.inf
+    def __init__(self) -> None:
+        self.fastest = math.inf
+        self._lock = threading.Lock()
+
+    def add(self, seconds: float) -> None:
+        """Count a response. Any thread may call this."""
+        with self._lock:
+            self.fastest = min(seconds, self.fastest)
 
 
 class KeepAlive:
@@ -72,8 +89,7 @@ class KeepAlive:
         if self.is_waiting:
             self.is_waiting = False
             self._is_reused = True
-            elapsed = time.monotonic() - self._sent_at
-            self._times.fastest = min(elapsed, self._times.fastest)
+            self._times.add(time.monotonic() - self._sent_at)
 
     def ended(self, reason: str) -> None:
         """Note that the peer ended it. Raises ReusedConnectionError if a reused one was waiting."""

@@ -19,7 +19,7 @@ import httpcore
 
 from ._response_reader import ResponseReader
 from ._signal_handlers import unmask
-from ._stream_state import READ_SIZE, KeepAlive, ResponseTimes
+from ._stream_state import READ_SIZE, KeepAlive, ResponseTimes, extension
 
 _TLS_RECORD = 1 << 14
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -35,30 +35,35 @@ class _Attempt:
     sock: socket.socket | None = None  # the one that the thread connects, reads or writes
 
 
-_current = threading.local()  # one thread sends a request and reads its response
 _lock = threading.RLock()  # the garbage collector may end a call in a thread that holds the lock
-_attempts: dict[int, _Attempt] = {}  # by thread
+# By thread, or by greenlet: gevent replaces `threading.get_ident`. A `threading.local` made before
+# gevent replaces that would be shared by all greenlets.
+_attempts: dict[int, _Attempt] = {}
 
 
-def begin_attempt(timeout: float) -> float:
-    """Bound all socket operations of this thread; returns the deadline by `time.monotonic`."""
+def begin_attempt(timeout: float) -> None:
+    """Bound all socket operations of this thread."""
     attempt = _Attempt(time.monotonic() + timeout)
     with _lock:
-        _current.attempt = _attempts[threading.get_ident()] = attempt
-    return attempt.deadline
+        _attempts[threading.get_ident()] = attempt
 
 
 def shorten_attempt(seconds: float) -> None:
     """Let this thread's attempt end no later than `seconds` from now."""
     with _lock:
-        _current.attempt.deadline = min(_current.attempt.deadline, time.monotonic() + seconds)
+        attempt = _attempts[threading.get_ident()]
+        attempt.deadline = min(attempt.deadline, time.monotonic() + seconds)
+
+
+def check_attempt() -> None:
+    """Raise ReadTimeout if this thread's attempt, with its `extension`, is out of time."""
+    _remaining(None, None, reading=True)
 
 
 def end_attempt() -> None:
     """Stop bounding this thread; another one may use the connection next."""
     with _lock:
         _attempts.pop(threading.get_ident(), None)
-        _current.attempt = None
 
 
 def abort_attempts(threads: Iterable[int]) -> None:
@@ -85,15 +90,21 @@ if hasattr(os, "register_at_fork"):
 
 
 def _remaining(
-    timeout: float | None, sock: socket.socket | None, *, connecting: bool = False
+    timeout: float | None,
+    sock: socket.socket | None,
+    *,
+    connecting: bool = False,
+    reading: bool = False,
 ) -> float | None:
     """Seconds for the next operation on a socket. Raises if the attempt is over or aborted."""
-    attempt: _Attempt | None = getattr(_current, "attempt", None)
-    if attempt is None:
+    if (attempt := _attempts.get(threading.get_ident())) is None:
         return timeout
     with _lock:
         attempt.sock = sock
         remaining = attempt.deadline - time.monotonic()
+        if reading and (extra := extension(-remaining)):
+            attempt.deadline += extra - remaining
+            remaining = extra
         if remaining <= 0:
             timed_out = httpcore.ConnectTimeout if connecting else httpcore.ReadTimeout
             raise timed_out("the attempt's time is up")
@@ -206,7 +217,7 @@ class Stream:
 
     def send(self, *parts: bytes) -> None:
         """Send a request; the service may respond without having read all of it."""
-        self._remaining()
+        self._limit(reading=False)
         self._keep_alive.before_request(self._has_unread)
         try:
             for part in parts:
@@ -218,7 +229,7 @@ class Stream:
 
     def receive(self, response: ResponseReader) -> None:
         """Wait for data or for the end, and pass it to the response."""
-        self._remaining()
+        self._limit(reading=True)
         try:
             if self._keep_alive.is_waiting:
                 self._wait()  # instead of trying in vain
@@ -270,7 +281,7 @@ class Stream:
         return True
 
     def _ended(self, reason: str) -> None:
-        self._remaining()  # raises if we ended it ourselves
+        self._limit(reading=False)  # raises if we ended it ourselves
         self._keep_alive.ended(reason)
 
     def _when_ready(self, operation: Callable[..., T], *arguments: Any, writing: bool = False) -> T:
@@ -283,14 +294,19 @@ class Stream:
 
     def _wait(self, *, writing: bool = False) -> None:
         """Wait until the socket is ready. Raises ReadTimeout or ConnectTimeout."""
-        if not _is_ready(self._socket, self._remaining(), writing=writing):
-            connecting = self._connect_timeout is not None
-            timed_out = httpcore.ConnectTimeout if connecting else httpcore.ReadTimeout
-            raise timed_out("the attempt's time is up")
+        while not _is_ready(self._socket, self._limit(reading=not writing), writing=writing):
+            if self._connect_timeout is not None:
+                raise httpcore.ConnectTimeout("the time for connecting is up")
 
-    def _remaining(self) -> float | None:
-        timeout = self._connect_timeout
-        return _remaining(timeout, self._shut_down, connecting=timeout is not None)
+    def _limit(self, *, reading: bool) -> float | None:
+        """Seconds for the next operation. Raises ReadTimeout or ConnectTimeout, or if aborted."""
+        connecting = self._connect_timeout is not None
+        return _remaining(
+            self._connect_timeout,
+            self._shut_down,
+            connecting=connecting,
+            reading=reading and not connecting,
+        )
 
 
 class Backend:
