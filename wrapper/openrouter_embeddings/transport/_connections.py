@@ -6,12 +6,10 @@ needs them passes an httpx client.
 """
 
 import asyncio
-import base64
 import os
 import ssl
 import threading
 import time
-import urllib.request
 import zlib
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -24,7 +22,6 @@ from contextlib import (
 )
 from typing import Generic, TypeAlias, TypeVar
 
-import h11
 import httpcore
 import httpx
 
@@ -33,7 +30,8 @@ from openrouter_embeddings._version import __version__
 from openrouter_embeddings.errors import InputError, ResponseError
 
 from . import _asyncio_backend
-from ._response_reader import ResponseReader, encode_request
+from ._proxy import address, origin, proxy_for, tunnel_request, tunnelling
+from ._response_reader import ResponseReader
 from ._stream_state import ReusedConnectionError
 from ._sync_backend import CONNECT_TIMEOUT, Backend, Stream
 from ._tls import create_ssl_context
@@ -96,8 +94,8 @@ class _BaseConnections(Generic[S]):
     ) -> None:
         self.is_closed: bool = False
         self._process = os.getpid()
-        self._proxy = _proxy_for(url) if trust_env else None
-        self.via_proxy: str = f" through the proxy {_origin(self._proxy)}" if self._proxy else ""
+        self._proxy = proxy_for(url) if trust_env else None
+        self.via_proxy: str = f" through the proxy {origin(self._proxy)}" if self._proxy else ""
         self._context: ssl.SSLContext | None = None
         if url.scheme == "https":
             self._context = ssl_context or create_ssl_context()  # takes 30 ms: one for all
@@ -156,16 +154,6 @@ class _BaseConnections(Generic[S]):
         lines = b"".join([b"%b: %b\r\n" % header for header in sent])
         head = b"POST %b HTTP/1.1\r\n%b\r\n" % (self.url.raw_path, lines)
         return (head + body,) if len(body) < _COPY_LIMIT else (head, body)
-
-    def _tunnel(self, proxy: httpx.Proxy) -> tuple[h11.Connection, bytes]:
-        """The request for a tunnel through the proxy."""
-        host, port = _address(self.url)
-        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        headers = [(b"Host", target.encode()), (b"Accept", b"*/*"), *proxy.headers.raw]
-        if proxy.raw_auth:
-            password = base64.b64encode(b":".join(proxy.raw_auth))
-            headers.append((b"Proxy-Authorization", b"Basic " + password))
-        return encode_request(h11.Request(method="CONNECT", target=target, headers=headers))
 
 
 class Connections(_BaseConnections[Stream]):
@@ -234,16 +222,16 @@ class Connections(_BaseConnections[Stream]):
     def _connect(self, timeout: float) -> Stream:
         """A new connection, through the proxy if there is one."""
         seconds, proxy, context = min(timeout, CONNECT_TIMEOUT), self._proxy, self._context
-        stream = self._backend.connect_tcp(*_address(proxy.url if proxy else self.url), seconds)
+        stream = self._backend.connect_tcp(*address(proxy.url if proxy else self.url), seconds)
         try:
             if proxy and context:
                 if proxy.url.scheme == "https":
                     stream.start_tls(context, proxy.url.host)
-                connection, request = self._tunnel(proxy)
-                with _tunnelling(connection) as reader:
+                connection, request = tunnel_request(proxy, self.url)
+                with tunnelling(connection) as reader:
                     _send(stream, [request], reader)
             if context:
-                stream.start_tls(context, _address(self.url)[0])
+                stream.start_tls(context, address(self.url)[0])
         except BaseException:
             stream.close()
             raise
@@ -333,17 +321,16 @@ class AsyncConnections(_BaseConnections[_asyncio_backend.Stream]):
         stream: _asyncio_backend.Stream | None = None
         try:
             async with asyncio.timeout(min(timeout, CONNECT_TIMEOUT)):
-                address = _address(proxy.url if proxy else self.url)
-                stream = await self._backend.connect_tcp(*address)
+                stream = await self._backend.connect_tcp(*address(proxy.url if proxy else self.url))
                 self._open.add(stream)
                 if proxy and context:
                     if proxy.url.scheme == "https":
                         await stream.start_tls(context, proxy.url.host)
-                    connection, request = self._tunnel(proxy)
-                    with _tunnelling(connection) as reader:
+                    connection, request = tunnel_request(proxy, self.url)
+                    with tunnelling(connection) as reader:
                         await _send_async(stream, [request], reader)
                 if context:
-                    await stream.start_tls(context, _address(self.url)[0])
+                    await stream.start_tls(context, address(self.url)[0])
         except BaseException as error:
             await self._close(stream)
             if isinstance(error, TimeoutError):
@@ -388,66 +375,12 @@ async def _send_async(
         await stream.receive(reader)
 
 
-@contextmanager
-def _tunnelling(connection: h11.Connection) -> Iterator[ResponseReader]:
-    """Read the response to a request for a tunnel. Raises ProxyError unless it opens one."""
-    reader = ResponseReader(None, connection)
-    try:
-        yield reader
-    except (httpcore.ReadError, httpcore.RemoteProtocolError, h11.RemoteProtocolError) as error:
-        raise httpcore.ProxyError(str(error)) from error
-    if not 200 <= reader.status <= 299:
-        raise httpcore.ProxyError(f"{reader.status} {reader.reason.decode(errors='replace')}")
-    if reader.has_surplus:
-        raise httpcore.ProxyError("data arrived before the TLS handshake")
-
-
 def with_headers(
     own: Iterable[tuple[bytes, bytes]], callers: Sequence[tuple[bytes, bytes]]
 ) -> list[tuple[bytes, bytes]]:
     """The headers of a request; the caller's replace those of the same name."""
     names = {name.lower() for name, _ in callers}
     return [*(header for header in own if header[0].lower() not in names), *callers]
-
-
-def _address(url: httpx.URL) -> tuple[str, int]:
-    return url.raw_host.decode(), url.port or {"http": 80, "https": 443}[url.scheme]
-
-
-def _origin(proxy: httpx.Proxy) -> str:
-    """Scheme, host and port, without a user name and password."""
-    host, port = _address(proxy.url)
-    return f"{proxy.url.scheme}://{host}:{port}"
-
-
-def _bypasses_proxy(url: httpx.URL, no_proxy: str) -> bool:
-    """Whether NO_PROXY lists the host, the host with its port, or `*`."""
-    host = f"[{url.host}]" if ":" in url.host else url.host
-    port = url.port or {"http": 80, "https": 443}[url.scheme]
-    bypass = urllib.request.proxy_bypass
-    is_all = "*" in map(str.strip, no_proxy.split(","))  # urllib knows `*` only when it is alone
-    return bool(is_all or bypass(url.host) or bypass(f"{host}:{port}"))
-
-
-def _proxy_for(url: httpx.URL) -> httpx.Proxy | None:
-    """The environment's proxy for this URL, if any. Raises InputError."""
-    proxies = urllib.request.getproxies()
-    address = proxies.get(url.scheme) or proxies.get("all")
-    if not address or _bypasses_proxy(url, proxies.get("no", "")):
-        return None
-    try:
-        proxy = httpx.Proxy(address if "://" in address else f"http://{address}")
-    except (ValueError, httpx.InvalidURL):  # does not show the address, which may hold a password
-        raise InputError(
-            "the proxy in the environment (HTTPS_PROXY or ALL_PROXY) is not a usable URL; "
-            "set it to something like http://proxy.example:3128"
-        ) from None
-    if proxy.url.scheme.startswith("socks"):
-        raise InputError(
-            "the environment names a SOCKS proxy, which this client does not support itself; run "
-            "pip install 'httpx[socks]', and pass http_client=httpx.Client()"
-        )
-    return proxy
 
 
 class Decompressor:
