@@ -87,6 +87,14 @@ def test_nesting_without_end_is_refused(opening: bytes) -> None:
     in_threads(1, read)
 
 
+def test_a_value_that_contains_itself_is_refused() -> None:
+    """As a value that is nested too deeply."""
+    endless: list[Any] = []
+    endless.append(endless)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        dumps(endless)
+
+
 def test_a_large_integer_is_exact_or_refused() -> None:
     """Integers have up to 4,300 digits, the most that Python prints."""
     assert loads(b"9" * 4300) == int("9" * 4300)
