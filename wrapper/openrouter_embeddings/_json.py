@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import msgspec
 
+_TOO_DEEP = "it is nested too deeply"
+
 
 def dumps(
     value: Any, *, default: Callable[[Any], Any] | None = None, sort_keys: bool = False
@@ -34,11 +36,11 @@ def dumps(
             return default(value)
         raise TypeError(f"JSON has no type for {type(value).__name__}")
 
-    order: Literal["deterministic"] | None = "deterministic" if sort_keys else None
+    order: Any = "deterministic" if sort_keys else None
     try:
         return msgspec.json.encode(value, enc_hook=other, order=order)
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        raise ValueError(_TOO_DEEP) from None
 
 
 # msgspec takes str, int and float, but not their subclasses, of which numpy.str_ is one.
@@ -60,7 +62,7 @@ def loads(text: bytes | str) -> Any:
     try:
         return msgspec.json.decode(text)
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        raise ValueError(_TOO_DEEP) from None
 
 
 def fragment(text: bytes) -> Any:
