@@ -4,7 +4,7 @@ msgspec is as fast as orjson in what takes time here, and has wheels for free-th
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
