@@ -127,7 +127,7 @@ def deep(tmp_path: Path) -> Path:
 def test_deep_nesting_is_found_before_anything_is_sent(tmp_path: Path, deep: Path) -> None:
     """Pyarrow could write it to Parquet but not read it."""
     service = Service()
-    with pytest.raises(ore.InputError, match=r"nested|limit"):
+    with pytest.raises(ore.InputError, match="Parquet cannot hold the column"):
         run(deep, tmp_path / "t.parquet", service=service, column="text")
     assert service.faults.requests == 0
 
