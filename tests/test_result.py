@@ -255,7 +255,8 @@ def test_arrow_takes_the_rows_without_a_copy() -> None:
         assert array.to_pylist() == result.tolist()
         assert array.flatten().buffers()[1].address == result.vectors.ctypes.data
     assert pa.array(result, pa.list_(pa.float32())).to_pylist() == result.tolist()
-    assert pl.Series(result).dtype == pl.Array(pl.Float32, 3)
+    series = pl.Series(result)
+    assert (series.name, series.dtype) == ("embedding", pl.Array(pl.Float32, 3))
     assert pd.DataFrame.from_arrow(result)["embedding"].map(list).tolist() == result.tolist()
 
 

@@ -192,12 +192,15 @@ class EmbeddingResult:
         return vectors
 
     def __arrow_c_array__(self, requested_schema: Any = None) -> tuple[Any, Any]:
-        """The rows as an Arrow array of type fixed_size_list<float>, without a copy.
+        """The rows as an Arrow array of type fixed_size_list<float>, named `embedding`; no copy.
 
         Raises:
             ImportError: pyarrow, which makes it, is missing.
         """
-        schema, array = self._arrow().__arrow_c_array__(requested_schema)
+        rows = self._arrow()
+        schema, array = rows.__arrow_c_array__(requested_schema)
+        if requested_schema is None:  # an array has no name, the field of a schema has one
+            schema = need("pyarrow", "arrow").field("embedding", rows.type).__arrow_c_schema__()
         return schema, array
 
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
