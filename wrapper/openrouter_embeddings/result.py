@@ -111,7 +111,7 @@ class EmbeddingResult:
 
         parts = tuple(parts)
         if not parts or not all(isinstance(part, EmbeddingResult) for part in parts):
-            raise InputError("concat takes a list of results, at least one")
+            raise InputError("concat takes a list of results, at least one, as in concat([a, b])")
         models = sorted({part.requested_model for part in parts})
         widths = sorted({part.shape[1] for part in parts if len(part)})
         if len(models) > 1:
@@ -355,6 +355,8 @@ class EmbeddingResult:
             return (_unit(self.vectors, "this result") * np.float32(127)).round().astype(np.int8)
         if precision == "ubinary":
             return np.packbits(self.vectors > 0, axis=1)
+        if precision == "binary":
+            raise InputError("precision is 'binary'; did you mean \"ubinary\"?")
         raise InputError(f'precision is {precision!r}; use "float16", "int8" or "ubinary"')
 
     def __repr__(self) -> str:
