@@ -78,6 +78,16 @@ def test_an_unknown_value_is_an_error(words: str) -> None:
     assert "`make` lists the values" in done.stdout
 
 
+def test_an_unknown_environment_is_an_error_that_lists_them() -> None:
+    """So does docs/compatibility.md."""
+    done = ended("make", "--no-print-directory", "compat", "ONLY=x")
+    assert done.returncode == 2
+    names = {path.stem for path in (ROOT / "requirements" / "compat").glob("*.txt")}
+    assert done.stdout == f"ONLY=x does not exist; use one of: {' '.join(sorted(names))}\n"
+    page = (ROOT / "docs" / "compatibility.md").read_text()
+    assert all(f"`{name}`" in page for name in names)
+
+
 def test_stress_runs_every_kind_by_default() -> None:
     """Without KIND=, `make stress` runs each module of stress/ that is a command."""
     kinds = re.findall(r"-m stress\.(\w+)", commands("stress"))

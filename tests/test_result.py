@@ -223,6 +223,8 @@ def test_values_that_a_precision_cannot_hold_are_refused() -> None:
         made([[0, 0]]).quantize("int8")
     with pytest.raises(ore.InputError, match=r"^precision is 'int4'; use "):
         made(TWO).quantize("int4")  # type: ignore[call-overload]
+    with pytest.raises(ore.InputError, match=r"^precision is 'binary'; did you mean \"ubinary\"\?"):
+        made(TWO).quantize("binary")  # type: ignore[call-overload]
 
 
 def test_a_result_without_rows_converts_to_arrays_without_rows() -> None:
@@ -255,7 +257,8 @@ def test_arrow_takes_the_rows_without_a_copy() -> None:
         assert array.to_pylist() == result.tolist()
         assert array.flatten().buffers()[1].address == result.vectors.ctypes.data
     assert pa.array(result, pa.list_(pa.float32())).to_pylist() == result.tolist()
-    assert pl.Series(result).dtype == pl.Array(pl.Float32, 3)
+    series = pl.Series(result)
+    assert (series.name, series.dtype) == ("embedding", pl.Array(pl.Float32, 3))
     assert pd.DataFrame.from_arrow(result)["embedding"].map(list).tolist() == result.tolist()
 
 
@@ -336,7 +339,7 @@ def test_later_parts_of_a_stream_keep_their_positions() -> None:
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ([], "^concat takes a list of results, at least one$"),
+        ([], r"^concat takes a list of results, at least one, as in concat\(\[a, b\]\)$"),
         (made(TWO), "^concat takes a list of results"),
         ([TWO], "^concat takes a list of results"),
         ([made(TWO), made(np.ones((1, 3)))], r"different dimensions cannot .*: \[2, 3\]$"),

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import openrouter_embeddings as ore
 import pytest
-from openrouter_embeddings.core.options import EmbedOptions, Options
+from openrouter_embeddings.core.options import CLIENT_OPTIONS, EmbedOptions, Options
 from openrouter_embeddings.local.faults import Faults
 from openrouter_embeddings.local.models import MODELS
 from openrouter_embeddings.local.models.hash import HashModel
@@ -126,6 +126,13 @@ def test_the_table_of_options_has_the_defaults() -> None:
     assert f"time-out | {default.max_retries} |" in GUIDE
     for name in EmbedOptions.__annotations__:
         assert f"`{name}`" in GUIDE, name
+
+
+def test_the_table_of_arguments_has_those_of_a_client() -> None:
+    """The guide has a row for each of them, in the order of the code."""
+    table = GUIDE.partition("| argument | what it is | default |\n|---|---|---|\n")[2]
+    rows = table.partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` ", rows, re.MULTILINE) == [*CLIENT_OPTIONS]
 
 
 def test_the_code_in_performance_md_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,11 @@ OnError = Literal["raise", "skip"]
 MAX_SECONDS = 1e6  # the operating system rejects timeouts of about 10⁹
 # Arguments of a client besides the options of a call.
 CLIENT_OPTIONS = ("api_key", "base_url", "http_client", "allow_http", "ssl_context")
+# Arguments of other clients, and what to use instead.
+_ELSEWHERE = {
+    "verify": "for certificates of your own, pass ssl_context=… to the client",
+    "proxy": "set HTTPS_PROXY, or pass http_client=… to the client",
+}
 # The request fields that options set.
 _FIELDS = ("model", "dimensions", "encoding_format", "input_type", "provider", "user")
 
@@ -218,10 +223,12 @@ def check_option_names(
     for name in options:
         if name not in known:
             options.clear()
-            if local and name in CLIENT_OPTIONS:
+            if local and (name in CLIENT_OPTIONS or name in _ELSEWHERE):
                 hint = "Client.local() needs none: remove it"
             elif name in CLIENT_OPTIONS:
                 hint = f"pass it to the client: Client({name}=…)"
+            elif name in _ELSEWHERE:
+                hint = _ELSEWHERE[name]
             elif near := get_close_matches(name, known, 1):
                 hint = f"did you mean {near[0]!r}?"
             else:
