@@ -284,3 +284,33 @@ def test_no_method_of_httpx_or_httpx2_counts_as_replaced() -> None:
         for module in (httpx, httpx2):
             assert all(hasattr(getattr(module, owner), name) for owner, name in names)
     assert _httpx_modules.replaced("Client") is _httpx_modules.replaced("AsyncClient") is None
+
+
+@both
+@pytest.mark.parametrize("how", ["a with block", "close"])
+def test_a_tool_may_close_the_transport_that_it_has_used(
+    kind: Kind, how: str, counting: HTTPService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our connections stay open: the next request uses the same one."""
+    original: Any = httpx.HTTPTransport.handle_request
+    original_async: Any = httpx.AsyncHTTPTransport.handle_async_request
+
+    def closing(self: Any, request: Any) -> Any:
+        if how == "close":
+            self.close()
+            return original(self, request)
+        with self:
+            return original(self, request)
+
+    async def closing_async(self: Any, request: Any) -> Any:
+        if how == "close":
+            await self.aclose()
+            return await original_async(self, request)
+        async with self:
+            return await original_async(self, request)
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", closing)
+    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", closing_async)
+    with client_over(kind, counting.url) as client:
+        assert [len(client.embed(text)) for text in "ab"] == [1, 1]
+    assert counting.opened == 1
