@@ -88,6 +88,7 @@ def test_ssl_context_can_have_a_client_certificate(
     [
         ("ca.pem", "ssl_context: expected an ssl.SSLContext, got str"),
         (False, "ssl_context: expected an ssl.SSLContext, got bool"),
+        (ssl.SSLContext, "ssl_context: expected an ssl.SSLContext, got type"),
         (ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), "ssl_context is one for servers"),
     ],
 )
@@ -176,6 +177,20 @@ def test_inject_into_ssl_still_holds(make: Any, context: str) -> None:
         assert type(_tls.create_ssl_context()) is truststore.SSLContext
         given = ssl.create_default_context() if context == "made before" else None
         assert repr(make(KEY, ssl_context=given)) == repr(make(KEY))
+    finally:
+        truststore.extract_from_ssl()
+
+
+def test_a_context_made_before_inject_into_ssl_works_without_asyncio(
+    url: str, context: ssl.SSLContext
+) -> None:
+    """It is no instance of the class that ssl.SSLContext is then, as asyncio requires."""
+    truststore.inject_into_ssl()
+    try:
+        assert not isinstance(context, ssl.SSLContext)
+        assert is_trusted("sync", url, ssl_context=context)
+        with pytest.raises(ore.InputError, match="make it after that"):
+            ore.AsyncClient(KEY, ssl_context=context)
     finally:
         truststore.extract_from_ssl()
 

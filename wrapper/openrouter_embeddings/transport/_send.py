@@ -68,6 +68,14 @@ def _was_not_sent(error: Exception) -> bool:
     return isinstance(error, classes(*names))
 
 
+def _is_untrusted(error: BaseException | None) -> bool:
+    """Whether the certificate is one that nobody trusts, rather than one for another host."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        # as in `raised_by_handler`: any other context may be what the caller is handling
+        error = error.__cause__ or (error.__context__ if error.__suppress_context__ else None)
+    return error is not None and "mismatch" not in str(error)
+
+
 def _never() -> bool:
     return False
 
@@ -93,7 +101,7 @@ class _BaseTransport(ABC, Generic[H]):
     ) -> None:
         own = client is None or client == "httpx"
         if ssl_context is not None:
-            check_ssl_context(ssl_context)
+            check_ssl_context(ssl_context, for_asyncio=self._client_class == "AsyncClient")
             if not own:
                 raise InputError(
                     "ssl_context has no effect on your http_client; pass it to that one as verify=…"
@@ -193,9 +201,14 @@ class _BaseTransport(ABC, Generic[H]):
         host = f"{self._url.scheme}://{self._url.netloc.decode()}"
         if _was_not_sent(error):
             proxy = getattr(self._http, "via_proxy", "")  # an httpx client does not tell
-            return APIConnectionError(
-                f"cannot connect to {host}{proxy} ({reason}); check base_url and the network"
-            )
+            advice = "check base_url and the network"
+            if _is_untrusted(error):
+                parameter = "ssl_context=" if self.make_connections else "verify= to http_client"
+                advice = (
+                    f"pass {parameter}, or set SSL_CERT_FILE, to trust the certificate of your "
+                    "proxy or server"
+                )
+            return APIConnectionError(f"cannot connect to {host}{proxy} ({reason}); {advice}")
         failure: APIConnectionError
         if isinstance(error, (*classes("TimeoutException"), TimeoutError)):
             failure = APITimeoutError(
