@@ -1,5 +1,6 @@
 """Which certificates a client trusts: `ssl_context`, the environment, the system, certifi."""
 
+import os
 import ssl
 import sys
 from pathlib import Path
@@ -166,6 +167,21 @@ def test_a_variable_comes_before_the_system_everywhere(
         variable, ca_file if variable == "SSL_CERT_FILE" else str(Path(ca_file).parent)
     )
     assert type(_tls.create_ssl_context()) is ssl.SSLContext
+
+
+@makers
+def test_a_missing_ssl_cert_dir_is_an_input_error(
+    make: Any, ca_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of several directories is enough; with SSL_CERT_FILE, the variable has no effect."""
+    monkeypatch.setenv("SSL_CERT_DIR", "/nonexistent")
+    with pytest.raises(ore.InputError, match="SSL_CERT_DIR=/nonexistent: no such directory"):
+        make(KEY)
+    monkeypatch.setenv("SSL_CERT_DIR", os.pathsep.join(["/nonexistent", str(Path(ca_file).parent)]))
+    make(KEY)
+    monkeypatch.setenv("SSL_CERT_DIR", "/nonexistent")
+    monkeypatch.setenv("SSL_CERT_FILE", ca_file)
+    make(KEY)
 
 
 @makers

@@ -35,6 +35,11 @@ def create_ssl_context() -> ssl.SSLContext:
 
     Raises InputError with the name of an unusable file, which OpenSSL omits.
     """
+    folders = "" if os.environ.get("SSL_CERT_FILE") else os.environ.get("SSL_CERT_DIR", "")
+    if folders and not any(Path(folder).is_dir() for folder in folders.split(os.pathsep)):
+        raise InputError(  # OpenSSL would trust nothing then, and say nothing
+            f"SSL_CERT_DIR={folders}: no such directory; correct the variable, or unset it"
+        )
     try:
         is_set = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")
         return (None if is_set else _system_context()) or httpx.create_ssl_context()
