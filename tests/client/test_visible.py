@@ -274,8 +274,41 @@ def test_another_librarys_client_is_an_input_error_that_names_its_module() -> No
     assert caught.value.message == (
         "http_client is an httpx2.AsyncClient; Client takes an httpx.Client or httpx2.Client"
     )
-    with pytest.raises(ore.InputError, match=r"^http_client is a str; Async"):
-        ore.AsyncClient(KEY, http_client="aiohttp")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("make", "wrong", "words"),
+    [
+        (
+            ore.AsyncClient,
+            "aiohttp",
+            "http_client is 'aiohttp'; the only text it can be is \"httpx\"",
+        ),
+        (ore.Client, "HTTPX", "http_client is 'HTTPX'; the only text it can be is \"httpx\""),
+        (
+            ore.Client,
+            httpx.Client,
+            "http_client is the class httpx.Client; call it: httpx.Client()",
+        ),
+        (
+            ore.AsyncClient,
+            httpx2.AsyncClient,
+            "http_client is the class httpx2.AsyncClient; call it: httpx2.AsyncClient()",
+        ),
+        (
+            ore.Client,
+            httpx.AsyncClient,
+            "http_client is a type; Client takes an httpx.Client or httpx2.Client",
+        ),
+    ],
+)
+def test_an_http_client_that_is_no_object_is_an_input_error(
+    make: Any, wrong: Any, words: str
+) -> None:
+    """The error says what to write instead."""
+    with pytest.raises(ore.InputError) as caught:
+        make(KEY, http_client=wrong)
+    assert caught.value.message == words
 
 
 def test_no_method_of_httpx_or_httpx2_counts_as_replaced() -> None:
