@@ -282,9 +282,9 @@ def test_another_librarys_client_is_an_input_error_that_names_its_module() -> No
         (
             ore.AsyncClient,
             "aiohttp",
-            "http_client is 'aiohttp'; the only text it can be is \"httpx\"",
+            'http_client is a text other than "httpx", the only one it can be',
         ),
-        (ore.Client, "HTTPX", "http_client is 'HTTPX'; the only text it can be is \"httpx\""),
+        (ore.Client, "HTTPX", 'http_client is a text other than "httpx", the only one it can be'),
         (
             ore.Client,
             httpx.Client,
