@@ -135,7 +135,7 @@ def test_a_service_that_reads_slowly_does_not_extend_the_attempt(
         with pytest.raises(httpcore.ReadTimeout):
             _sync_backend._Stream(stream)._send_all(memoryview(b"abcdef"), 60)
     finally:
-        _sync_backend.end_attempt()
+        _sync_backend.end_attempt(None)
     assert limits == [3, 2, 1]
 
 
@@ -155,7 +155,7 @@ def test_tls_in_tls_ends_at_the_deadline() -> None:
             with pytest.raises(httpcore.ReadTimeout):
                 _sync_backend._Stream(stream, tls_in_tls=True).read(1)
         finally:
-            _sync_backend.end_attempt()
+            _sync_backend.end_attempt(None)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -172,7 +172,7 @@ def test_a_forked_child_does_not_abort_the_parents_requests() -> None:
 
     with held_by_another(_sync_backend._lock):
         status = in_a_fork(is_unaffected)
-    _sync_backend.end_attempt()
+    _sync_backend.end_attempt(None)
     assert status == 0
     assert time.monotonic() > 0
 

@@ -213,7 +213,7 @@ class Client(BaseClient[HTTPXClient, Throttle]):
             raise
         finally:
             if self._end_call(call, workers) and pending:  # the caller stopped before the last part
-                self._abort(workers)
+                self._abort(call, workers)
 
     def _end_call(self, call: CallState, workers: Workers[EmbeddingResult]) -> bool:
         """End a call: send no more requests and wake the threads that wait to send one.
@@ -228,8 +228,8 @@ class Client(BaseClient[HTTPXClient, Throttle]):
         self._throttle.wake_all()
         return True
 
-    def _abort(self, workers: Workers[EmbeddingResult]) -> None:
-        self._transport.abort(workers.join(0))
+    def _abort(self, call: CallState, workers: Workers[EmbeddingResult]) -> None:
+        self._transport.abort(call)
         if not self._throttle.is_locked_by_this_thread():  # the workers need the lock to end
             workers.join(_base.GRACE_PERIOD)
 
@@ -266,6 +266,7 @@ class Client(BaseClient[HTTPXClient, Throttle]):
                             request.decoder(),
                             request.may_resend,
                             request.headers,
+                            owner=request.call,
                         )
                     )
         raise AssertionError("stamina ends with a result or an error")
