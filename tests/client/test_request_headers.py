@@ -4,6 +4,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -278,5 +279,5 @@ def test_a_missing_extra_does_not_show_the_value_of_a_header(
 def test_an_embedder_with_a_budget_does_not_show_the_value_of_a_header() -> None:
     """The adapters reject a budget, with no value in the frames."""
     with pytest.raises(ore.InputError, match="budget") as caught:
-        ray.Embed(workers=1, column="a", budget=1, headers={"X-Gateway": SECRET})
+        ray.Embed(workers=1, column="a", budget=Decimal(1), headers={"X-Gateway": SECRET})
     assert SECRET not in shown(caught.value)
