@@ -216,9 +216,11 @@ def test_quantized_rows_agree_with_a_plain_reference(matrix: Any) -> None:
 
 
 def test_values_that_a_precision_cannot_hold_are_refused() -> None:
-    """Nothing becomes infinite in silence."""
+    """Nothing becomes infinite or zero in silence."""
     with pytest.raises(ore.InputError, match=r"^a value is too large for float16"):
         made([[1e5, 1]]).quantize("float16")
+    with pytest.raises(ore.InputError, match=r"^a row is too small for float16"):
+        made([[1, 1], [1e-9, 0]]).quantize("float16")
     with pytest.raises(ore.InputError, match=r"^row 0 of this result is zero or not finite"):
         made([[0, 0]]).quantize("int8")
     with pytest.raises(ore.InputError, match=r"^precision is 'int4'; use "):
@@ -350,6 +352,12 @@ def test_parts_that_make_no_result_are_refused(parts: Any, message: str) -> None
     """The error says what differs."""
     with pytest.raises(ore.InputError, match=message):
         ore.EmbeddingResult.concat(parts)
+
+
+def test_values_that_are_not_finite_are_shown_as_nothing() -> None:
+    """The other values keep their colours, and numpy warns of nothing."""
+    finite = made([[1, -1, 0, 0]])._repr_html_()
+    assert made([[1, -1, np.nan, np.inf]])._repr_html_() == finite
 
 
 EVIL = "</div><script>alert(1)</script>&lt;\"'"

@@ -150,8 +150,10 @@ def test_the_code_in_performance_md_runs(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_code_in_telemetry_md_prints_the_span_on_the_page() -> None:
     """All but IDs, times and versions is as shown, and the page explains every attribute."""
     page = (ROOT / "docs" / "telemetry.md").read_text()
-    (code,), (shown,) = blocks("python", page), blocks("json", page)
-    printed, _ = json.JSONDecoder().raw_decode(run(sys.executable, "-c", code))
+    (code, metrics), (shown,) = blocks("python", page), blocks("json", page)
+    output = run(sys.executable, "-c", f"{metrics}\n{code}")
+    printed, end = json.JSONDecoder().raw_decode(output)
+    assert "gen_ai.client.embeddings.operation.input_tokens" in output[end:]
     assert without_ids(json.dumps(printed)) == without_ids(json.dumps(json.loads(shown)))
     (event,) = printed["events"]
     for name in (*printed["attributes"], *event["attributes"]):

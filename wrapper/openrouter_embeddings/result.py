@@ -340,16 +340,18 @@ class EmbeddingResult:
             (rows, ceil(dimensions / 8)).
 
         Raises:
-            InputError: another precision, a value too large for float16, or, for "int8", a row
-                that is zero or not finite.
+            InputError: another precision; for "float16", a value that is too large or a row that
+                would become zero; for "int8", a row that is zero or not finite.
         """
         import numpy as np
 
         if precision == "float16":
-            with np.errstate(over="ignore"):
+            with np.errstate(over="ignore", under="ignore"):
                 half = self.vectors.astype(np.float16)
             if not np.isfinite(half).all():
                 raise InputError("a value is too large for float16; normalise the vectors first")
+            if (half.any(axis=1) != self.vectors.any(axis=1)).any():
+                raise InputError("a row is too small for float16; normalise the vectors first")
             return half
         if precision == "int8":
             return (_unit(self.vectors, "this result") * np.float32(127)).round().astype(np.int8)

@@ -12,7 +12,7 @@ import stamina
 from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.core.batching import Batch, Batcher
 from openrouter_embeddings.core.decode import Decoded
-from openrouter_embeddings.core.options import EmbedOptions
+from openrouter_embeddings.core.options import EmbedOptions, check_option_names
 from openrouter_embeddings.core.validate import InputValidator, validate_inputs, validate_stream
 from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.inputs import EmbedInput, EmbedInputs
@@ -67,6 +67,7 @@ class Client(BaseClient[HTTPXClient, Throttle]):
         `local/visual` embeds images, `local/hash` every kind of input that the API contract in this
         package allows. Requires the extra `local`.
         """
+        check_option_names(defaults, local=True)
         from openrouter_embeddings.local.servers.in_process import http_client  # noqa: PLC0415 - behind an extra
 
         return cls._local(http_client, defaults)

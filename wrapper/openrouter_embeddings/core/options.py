@@ -78,8 +78,8 @@ class EmbedOptions(TypedDict, total=False):
         budget: the most the call may cost, in credits (US dollars), as a Decimal; default: no
             limit. Before each request the client estimates its cost (one token per byte, at the
             highest price per token seen in the call) and sends it only if the budget covers it, so
-            a call may end below its budget. Only the first billed input, sent alone to learn the
-            price, can exceed it.
+            a call may end below its budget. Only the first billed request can exceed it: until a
+            response has a cost, requests go one at a time, at first with one input each.
 
     Pass None to drop a default of the client, for options that accept None.
     """
