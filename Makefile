@@ -136,9 +136,13 @@ contract-% stress-% bench-%:
 	@touch $@
 
 # Spark needs Java and 450 MB, so it is tried only where ONLY= names it
-COMPAT := $(or $(ONLY),$(filter-out spark,$(basename $(notdir $(wildcard requirements/compat/*.txt)))))
+IN_COMPAT := $(sort $(basename $(notdir $(wildcard requirements/compat/*.txt))))
+COMPAT := $(or $(ONLY),$(filter-out spark,$(IN_COMPAT)))
+$(patsubst %,.venv/compat/%/.ready,$(filter-out $(IN_COMPAT),$(COMPAT))):
+	@echo "ONLY=$(@:.venv/compat/%/.ready=%) does not exist; use one of: $(IN_COMPAT)"; exit 2
+
 .PHONY: compat
-compat: .venv/.ready $(COMPAT:%=.venv/compat/%/.ready) ## try it in other tools and places: ONLY=NAME (spark needs Java)
+compat: $(COMPAT:%=.venv/compat/%/.ready) .venv/.ready ## try it in other tools and places: ONLY=NAME (spark needs Java)
 	@$(BIN)/python -m tests.compat $(if $(ONLY),--only) $(COMPAT)
 
 ##@ Housekeeping

@@ -60,9 +60,13 @@ class HTTPService(ThreadingHTTPServer):
         """An error status to respond with; None for vectors."""
         return None
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Begin to serve one connection; only the thread that accepts them calls this."""
+        self.opened += 1
+        super().process_request(request, client_address)
+
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Serve one connection."""
-        self.opened += 1
         super().process_request_thread(request, client_address)
         self.gone.release()
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import string
 import subprocess
 import sys
@@ -205,6 +206,15 @@ def test_a_directory_cannot_be_the_output(tmp_path: Path) -> None:
     done = orembed("embed", "--local", "--output", tmp_path / "d.npy", "a")
     assert done.returncode == 2
     assert "is a directory" in done.stderr
+
+
+def test_a_used_port_is_an_error_that_says_how_to_get_a_free_one() -> None:
+    """Another server may have the default port of `serve`."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        done = orembed("serve", "--port", str(listener.getsockname()[1]))
+    assert done.returncode == 1
+    assert "in use" in done.stderr
+    assert "; --port 0 takes a free one" in done.stderr
 
 
 def test_an_invalid_script_of_faults_is_a_usage_error(tmp_path: Path) -> None:

@@ -87,12 +87,12 @@ def test_nesting_without_end_is_refused(opening: bytes) -> None:
     in_threads(1, read)
 
 
-def test_nesting_without_end_is_not_written() -> None:
-    """A value that contains itself raises a ValueError, as with the standard library."""
-    value: list[Any] = []
-    value.append(value)
+def test_a_value_that_contains_itself_is_refused() -> None:
+    """As a value that is nested too deeply."""
+    endless: list[Any] = []
+    endless.append(endless)
     with pytest.raises(ValueError, match="nested too deeply"):
-        dumps(value)
+        dumps(endless)
 
 
 def test_a_large_integer_is_exact_or_refused() -> None:

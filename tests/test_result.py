@@ -216,13 +216,17 @@ def test_quantized_rows_agree_with_a_plain_reference(matrix: Any) -> None:
 
 
 def test_values_that_a_precision_cannot_hold_are_refused() -> None:
-    """Nothing becomes infinite in silence."""
+    """Nothing becomes infinite or zero in silence."""
     with pytest.raises(ore.InputError, match=r"^a value is too large for float16"):
         made([[1e5, 1]]).quantize("float16")
+    with pytest.raises(ore.InputError, match=r"^a row is too small for float16"):
+        made([[1, 1], [1e-9, 0]]).quantize("float16")
     with pytest.raises(ore.InputError, match=r"^row 0 of this result is zero or not finite"):
         made([[0, 0]]).quantize("int8")
     with pytest.raises(ore.InputError, match=r"^precision is 'int4'; use "):
         made(TWO).quantize("int4")  # type: ignore[call-overload]
+    with pytest.raises(ore.InputError, match=r"^precision is 'binary'; did you mean \"ubinary\"\?"):
+        made(TWO).quantize("binary")  # type: ignore[call-overload]
 
 
 def test_a_result_without_rows_converts_to_arrays_without_rows() -> None:
@@ -255,7 +259,8 @@ def test_arrow_takes_the_rows_without_a_copy() -> None:
         assert array.to_pylist() == result.tolist()
         assert array.flatten().buffers()[1].address == result.vectors.ctypes.data
     assert pa.array(result, pa.list_(pa.float32())).to_pylist() == result.tolist()
-    assert pl.Series(result).dtype == pl.Array(pl.Float32, 3)
+    series = pl.Series(result)
+    assert (series.name, series.dtype) == ("embedding", pl.Array(pl.Float32, 3))
     assert pd.DataFrame.from_arrow(result)["embedding"].map(list).tolist() == result.tolist()
 
 
@@ -336,7 +341,7 @@ def test_later_parts_of_a_stream_keep_their_positions() -> None:
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ([], "^concat takes a list of results, at least one$"),
+        ([], r"^concat takes a list of results, at least one, as in concat\(\[a, b\]\)$"),
         (made(TWO), "^concat takes a list of results"),
         ([TWO], "^concat takes a list of results"),
         ([made(TWO), made(np.ones((1, 3)))], r"different dimensions cannot .*: \[2, 3\]$"),
@@ -347,6 +352,12 @@ def test_parts_that_make_no_result_are_refused(parts: Any, message: str) -> None
     """The error says what differs."""
     with pytest.raises(ore.InputError, match=message):
         ore.EmbeddingResult.concat(parts)
+
+
+def test_values_that_are_not_finite_are_shown_as_nothing() -> None:
+    """The other values keep their colours, and numpy warns of nothing."""
+    finite = made([[1, -1, 0, 0]])._repr_html_()
+    assert made([[1, -1, np.nan, np.inf]])._repr_html_() == finite
 
 
 EVIL = "</div><script>alert(1)</script>&lt;\"'"

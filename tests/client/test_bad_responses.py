@@ -146,7 +146,7 @@ def test_a_service_that_reads_slowly_does_not_extend_the_attempt(
         with pytest.raises(httpcore.ReadTimeout):
             stream.send(b"abcdef")
     finally:
-        _sync_backend.end_attempt()
+        _sync_backend.end_attempt(None)
     assert limits == [3, 2, 1]
 
 
@@ -164,7 +164,7 @@ def test_a_forked_child_does_not_abort_the_parents_requests() -> None:
 
     with held_by_another(_sync_backend._lock):
         status = in_a_fork(is_unaffected)
-    _sync_backend.end_attempt()
+    _sync_backend.end_attempt(None)
     assert status == 0
     assert time.monotonic() > 0
 

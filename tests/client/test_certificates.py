@@ -1,5 +1,6 @@
 """Which certificates a client trusts: `ssl_context`, the environment, the system, certifi."""
 
+import os
 import ssl
 import sys
 from pathlib import Path
@@ -88,6 +89,7 @@ def test_ssl_context_can_have_a_client_certificate(
     [
         ("ca.pem", "ssl_context: expected an ssl.SSLContext, got str"),
         (False, "ssl_context: expected an ssl.SSLContext, got bool"),
+        (ssl.SSLContext, "ssl_context: expected an ssl.SSLContext, got type"),
         (ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), "ssl_context is one for servers"),
     ],
 )
@@ -168,6 +170,21 @@ def test_a_variable_comes_before_the_system_everywhere(
 
 
 @makers
+def test_a_missing_ssl_cert_dir_is_an_input_error(
+    make: Any, ca_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of several directories is enough; with SSL_CERT_FILE, the variable has no effect."""
+    monkeypatch.setenv("SSL_CERT_DIR", "/nonexistent")
+    with pytest.raises(ore.InputError, match="SSL_CERT_DIR=/nonexistent: no such directory"):
+        make(KEY)
+    monkeypatch.setenv("SSL_CERT_DIR", os.pathsep.join(["/nonexistent", str(Path(ca_file).parent)]))
+    make(KEY)
+    monkeypatch.setenv("SSL_CERT_DIR", "/nonexistent")
+    monkeypatch.setenv("SSL_CERT_FILE", ca_file)
+    make(KEY)
+
+
+@makers
 @pytest.mark.parametrize("context", ["made before", "made by the client"])
 def test_inject_into_ssl_still_holds(make: Any, context: str) -> None:
     """A program that calls truststore.inject_into_ssl() gets truststore's contexts."""
@@ -176,6 +193,20 @@ def test_inject_into_ssl_still_holds(make: Any, context: str) -> None:
         assert type(_tls.create_ssl_context()) is truststore.SSLContext
         given = ssl.create_default_context() if context == "made before" else None
         assert repr(make(KEY, ssl_context=given)) == repr(make(KEY))
+    finally:
+        truststore.extract_from_ssl()
+
+
+def test_a_context_made_before_inject_into_ssl_works_without_asyncio(
+    url: str, context: ssl.SSLContext
+) -> None:
+    """It is no instance of the class that ssl.SSLContext is then, as asyncio requires."""
+    truststore.inject_into_ssl()
+    try:
+        assert not isinstance(context, ssl.SSLContext)
+        assert is_trusted("sync", url, ssl_context=context)
+        with pytest.raises(ore.InputError, match="make it after that"):
+            ore.AsyncClient(KEY, ssl_context=context)
     finally:
         truststore.extract_from_ssl()
 

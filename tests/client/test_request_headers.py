@@ -2,6 +2,9 @@
 
 import asyncio
 import logging
+import sys
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ import httpx
 import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings import jobs, testing
+from openrouter_embeddings.adapters import ray
 from openrouter_embeddings.transport import _connections
 
 from tests.http_service import HTTPService
@@ -207,4 +211,72 @@ def test_a_job_does_not_show_the_value_of_a_bad_header(use: Any) -> None:
     """The locals of `embed_file` and `estimate` have no value either."""
     with pytest.raises(ore.InputError, match="must not have 'Host'") as caught:
         use("s.txt", "t.npy", headers={"X-Gateway": SECRET, "Host": "a"})
+    assert SECRET not in shown(caught.value)
+
+
+class _Unreadable(Mapping[str, str]):
+    def __getitem__(self, name: str) -> str:
+        raise RuntimeError(SECRET)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["X-Gateway"])
+
+    def __len__(self) -> int:
+        return 1
+
+    def __repr__(self) -> str:
+        return SECRET
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda wrong: ore.Client(KEY, **wrong),
+        lambda wrong: ore.Client(KEY).with_options(**wrong),
+        lambda wrong: ore.Client(KEY).embed("a", **wrong),
+        lambda wrong: jobs.embed_file("s.txt", "t.npy", **wrong),
+        lambda wrong: jobs.estimate("s.txt", **wrong),
+    ],
+)
+def test_headers_that_cannot_be_read_are_named_without_values(use: Any) -> None:
+    """A mapping of the caller's own may raise, and its values appear nowhere."""
+    with pytest.raises(ore.InputError, match="headers: RuntimeError while reading a _Un") as caught:
+        use({"headers": _Unreadable()})
+    assert SECRET not in shown(caught.value)
+
+
+@both
+@pytest.mark.parametrize("method", ["embed", "embed_stream"])
+def test_a_closed_client_does_not_show_the_value_of_a_header(kind: Kind, method: str) -> None:
+    """The error comes before any request, and its frames have no value."""
+    with client_of(testing.Service(), kind) as client:
+        client.close()
+        with pytest.raises(ore.InputError, match="client is closed") as caught:
+            list(getattr(client, method)(["a"], headers={"X-Gateway": SECRET}))
+    assert SECRET not in shown(caught.value)
+
+
+def test_a_job_that_cannot_begin_does_not_show_the_value_of_a_header(tmp_path: Path) -> None:
+    """The target is checked before anything else of the job."""
+    for target in ("t.xyz", tmp_path / "missing" / "t.npy"):
+        with pytest.raises((ore.InputError, jobs.JobError)) as caught:
+            jobs.embed_file("s.txt", target, headers={"X-Gateway": SECRET})
+        assert SECRET not in shown(caught.value)
+
+
+@pytest.mark.parametrize("make", [ore.Client, ore.AsyncClient])
+def test_a_missing_extra_does_not_show_the_value_of_a_header(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`Client.local` checks its options before it imports the stand-in."""
+    monkeypatch.setitem(sys.modules, "openrouter_embeddings.local.servers.in_process", None)
+    with pytest.raises(ImportError) as caught:
+        make.local(headers={"X-Gateway": SECRET})
+    assert SECRET not in shown(caught.value)
+
+
+def test_an_embedder_with_a_budget_does_not_show_the_value_of_a_header() -> None:
+    """The adapters reject a budget, with no value in the frames."""
+    with pytest.raises(ore.InputError, match="budget") as caught:
+        ray.Embed(workers=1, column="a", budget=Decimal(1), headers={"X-Gateway": SECRET})
     assert SECRET not in shown(caught.value)

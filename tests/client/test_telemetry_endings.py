@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import openrouter_embeddings as ore
 import pytest
+from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import StatusCode
 
@@ -169,6 +170,29 @@ def test_a_call_whose_event_loop_goes_away_ends_its_span(
     assert "Failed to detach context" not in caplog.text
 
 
+@pytest.mark.filterwarnings("ignore")  # about what the coroutine leaves behind
+async def test_a_coroutine_that_is_closed_by_hand_leaves_no_current_span(
+    recorded: Recorded, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its caller's context is as before, and the span has ended."""
+
+    async def never(request: httpx.Request) -> httpx.Response:
+        return await asyncio.Future()
+
+    async with (
+        httpx.AsyncClient(transport=httpx.MockTransport(never)) as http,
+        ore.AsyncClient(KEY, http_client=http, model=MODEL) as client,
+    ):
+        call = client.embed("a")
+        call.send(None)
+        inside = trace.get_current_span()
+        call.close()
+    assert inside.get_span_context().is_valid
+    assert trace.get_current_span() is trace.INVALID_SPAN
+    assert len(recorded.spans) == 1
+    assert "Failed to detach context" not in caplog.text
+
+
 async def test_a_cancelled_call_has_failed(recorded: Recorded) -> None:
     """OpenTelemetry's own instrumentations of GenAI clients count a cancellation as a failure."""
     sent = asyncio.Event()
@@ -197,9 +221,11 @@ def test_a_stream_that_is_collected_while_opentelemetry_holds_a_lock(recorded: R
     """The collector may run in any method of a processor; its span ends when the lock is free."""
     lock, ended = threading.Lock(), threading.Semaphore(0)
     acquired: list[bool] = []
+    daemon: list[bool] = []  # others take a lock of `threading`, which may be held as well
 
     class Locking(SpanProcessor):
         def on_end(self, span: Any) -> None:
+            daemon.append(threading.current_thread().daemon)
             acquired.append(lock.acquire(timeout=30))
             lock.release()
             ended.release()
@@ -214,7 +240,7 @@ def test_a_stream_that_is_collected_while_opentelemetry_holds_a_lock(recorded: R
             del cycle
             gc.collect()
         assert ended.acquire(timeout=30)
-    assert acquired == [True]
+    assert acquired == daemon == [True]
     assert len(recorded.spans) == 1
 
 

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import httpcore
 import httpx
 import openrouter_embeddings as ore
 import pytest
@@ -13,12 +14,13 @@ from openrouter_embeddings.client._call import CallState
 from openrouter_embeddings.core.splitting import Limit, ModelLimits
 from openrouter_embeddings.core.streaming import StreamDecoder
 from openrouter_embeddings.testing import JumpingClock
-from openrouter_embeddings.transport import Transport, _send
+from openrouter_embeddings.transport import Transport, _send, _sync_backend
 from openrouter_embeddings.transport._stream_state import ResponseTimes
 from openrouter_embeddings.transport._sync_backend import abort_attempts
 
 from tests.http_service import HTTPService
-from tests.support import KEY, Service, answer, in_threads
+from tests.socket_service import SocketService, correct_response, response_to, socket_service
+from tests.support import KEY, Service, answer, in_threads, worker_threads
 
 
 class WatchedLock:
@@ -149,10 +151,87 @@ def test_no_request_begins_while_the_transport_closes(
             transport.send(b"{}", 5.0, StreamDecoder(1, 1 << 20, lambda _: None))
         refused.append(True)
 
-    def abort(threads: Any) -> None:
-        abort_attempts(threads)
+    def abort(owner: object) -> None:
+        abort_attempts(owner)
         in_threads(1, send)
 
     monkeypatch.setattr(_send, "abort_attempts", abort)
     transport.close()
     assert refused
+
+
+def test_leaving_a_stream_ends_no_request_of_another_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even in a thread that has got the number of a thread that the stream had."""
+    left, aborted, arrived = threading.Event(), threading.Event(), threading.Semaphore(0)
+    results: list[ore.EmbeddingResult] = []
+    waits = {response_to(["bb"]): left, response_to(["ccc"]): aborted}
+
+    def respond(_: SocketService, connection: Any) -> None:
+        while response := correct_response(connection):
+            if response == response_to(["ccc"]):
+                arrived.release()
+            if response in waits:
+                waits[response].wait(20)
+            connection.sendall(response)
+
+    def late(self: Transport, owner: Any) -> None:
+        before = worker_threads()
+        left.set()
+        for thread in before:
+            thread.join(20)
+        others = threading.Thread(target=in_threads, args=[6, embed])
+        others.start()
+        for _ in range(6):
+            assert arrived.acquire(timeout=20)
+        abort(self, owner)
+        aborted.set()
+        others.join(20)
+
+    def embed() -> None:
+        results.append(client.embed("ccc"))
+
+    abort = Transport.abort
+    monkeypatch.setattr(Transport, "abort", late)
+    with socket_service(respond) as service:
+        client = ore.Client(KEY, base_url=service.url, model="m", max_retries=0)
+        with client:
+            parts = client.embed_stream(["a", *["bb"] * 5], batch_size=1, concurrency=4)
+            next(parts)
+            parts.close()  # type: ignore[attr-defined] # pyright: ignore[reportAttributeAccessIssue]
+    assert len(results) == 6
+
+
+def test_a_call_inside_a_request_leaves_the_request_as_it_was() -> None:
+    """A hook, a signal handler or the garbage collector may embed in the same thread."""
+    inner = Service()
+
+    def script(body: dict[str, Any], number: int) -> Any:
+        assert len(inner.embed("sync", ["inner"])) == 1
+        return answer(body["input"]) if number else (lambda: httpx.Response(429, json={}))
+
+    assert len(Service(script).embed("sync", ["outer"], max_retries=1)) == 1
+
+
+def test_an_interrupted_attempt_keeps_its_deadline_and_can_be_aborted() -> None:
+    """The one inside it has its own."""
+    outer, inner = object(), object()
+    _sync_backend.begin_attempt(60, outer)
+    interrupted = _sync_backend.current_attempt()
+    try:
+        _sync_backend.begin_attempt(0, inner)
+        with pytest.raises(httpcore.ReadTimeout):
+            _sync_backend.check_attempt()
+        _sync_backend.end_attempt(interrupted)
+        _sync_backend.check_attempt()
+        _sync_backend.begin_attempt(60, inner)
+        abort_attempts(outer)
+        _sync_backend.check_attempt()
+        abort_attempts(inner)
+        with pytest.raises(httpcore.ReadError):
+            _sync_backend.check_attempt()
+        _sync_backend.end_attempt(interrupted)
+        with pytest.raises(httpcore.ReadError):
+            _sync_backend.check_attempt()
+    finally:
+        _sync_backend.end_attempt(None)
+    assert _sync_backend.current_attempt() is None

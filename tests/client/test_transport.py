@@ -99,7 +99,7 @@ def test_each_wait_gets_the_remaining_time_of_its_attempt(monkeypatch: pytest.Mo
             stream.receive(reader)
         _sync_backend.begin_attempt(5)
         stream.receive(reader)
-        _sync_backend.end_attempt()
+        _sync_backend.end_attempt(None)
     assert reader.is_complete
 
 

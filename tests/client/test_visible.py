@@ -274,8 +274,41 @@ def test_another_librarys_client_is_an_input_error_that_names_its_module() -> No
     assert caught.value.message == (
         "http_client is an httpx2.AsyncClient; Client takes an httpx.Client or httpx2.Client"
     )
-    with pytest.raises(ore.InputError, match=r"^http_client is a str; Async"):
-        ore.AsyncClient(KEY, http_client="aiohttp")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("make", "wrong", "words"),
+    [
+        (
+            ore.AsyncClient,
+            "aiohttp",
+            'http_client is a text other than "httpx", the only one it can be',
+        ),
+        (ore.Client, "HTTPX", 'http_client is a text other than "httpx", the only one it can be'),
+        (
+            ore.Client,
+            httpx.Client,
+            "http_client is the class httpx.Client; call it: httpx.Client()",
+        ),
+        (
+            ore.AsyncClient,
+            httpx2.AsyncClient,
+            "http_client is the class httpx2.AsyncClient; call it: httpx2.AsyncClient()",
+        ),
+        (
+            ore.Client,
+            httpx.AsyncClient,
+            "http_client is a type; Client takes an httpx.Client or httpx2.Client",
+        ),
+    ],
+)
+def test_an_http_client_that_is_no_object_is_an_input_error(
+    make: Any, wrong: Any, words: str
+) -> None:
+    """The error says what to write instead."""
+    with pytest.raises(ore.InputError) as caught:
+        make(KEY, http_client=wrong)
+    assert caught.value.message == words
 
 
 def test_no_method_of_httpx_or_httpx2_counts_as_replaced() -> None:
@@ -284,3 +317,33 @@ def test_no_method_of_httpx_or_httpx2_counts_as_replaced() -> None:
         for module in (httpx, httpx2):
             assert all(hasattr(getattr(module, owner), name) for owner, name in names)
     assert _httpx_modules.replaced("Client") is _httpx_modules.replaced("AsyncClient") is None
+
+
+@both
+@pytest.mark.parametrize("how", ["a with block", "close"])
+def test_a_tool_may_close_the_transport_that_it_has_used(
+    kind: Kind, how: str, counting: HTTPService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our connections stay open: the next request uses the same one."""
+    original: Any = httpx.HTTPTransport.handle_request
+    original_async: Any = httpx.AsyncHTTPTransport.handle_async_request
+
+    def closing(self: Any, request: Any) -> Any:
+        if how == "close":
+            self.close()
+            return original(self, request)
+        with self:
+            return original(self, request)
+
+    async def closing_async(self: Any, request: Any) -> Any:
+        if how == "close":
+            await self.aclose()
+            return await original_async(self, request)
+        async with self:
+            return await original_async(self, request)
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", closing)
+    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", closing_async)
+    with client_over(kind, counting.url) as client:
+        assert [len(client.embed(text)) for text in "ab"] == [1, 1]
+    assert counting.opened == 1

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import openrouter_embeddings as ore
 import pytest
-from openrouter_embeddings.core.options import EmbedOptions, Options
+from openrouter_embeddings.core.options import CLIENT_OPTIONS, EmbedOptions, Options
 from openrouter_embeddings.local.faults import Faults
 from openrouter_embeddings.local.models import MODELS
 from openrouter_embeddings.local.models.hash import HashModel
@@ -128,6 +128,13 @@ def test_the_table_of_options_has_the_defaults() -> None:
         assert f"`{name}`" in GUIDE, name
 
 
+def test_the_table_of_arguments_has_those_of_a_client() -> None:
+    """The guide has a row for each of them, in the order of the code."""
+    table = GUIDE.partition("| argument | what it is | default |\n|---|---|---|\n")[2]
+    rows = table.partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` ", rows, re.MULTILINE) == [*CLIENT_OPTIONS]
+
+
 def test_the_code_in_performance_md_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The example of another transport under httpx makes two requests over a socket."""
     (code,) = blocks("python", (ROOT / "docs" / "performance.md").read_text())
@@ -143,8 +150,10 @@ def test_the_code_in_performance_md_runs(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_code_in_telemetry_md_prints_the_span_on_the_page() -> None:
     """All but IDs, times and versions is as shown, and the page explains every attribute."""
     page = (ROOT / "docs" / "telemetry.md").read_text()
-    (code,), (shown,) = blocks("python", page), blocks("json", page)
-    printed, _ = json.JSONDecoder().raw_decode(run(sys.executable, "-c", code))
+    (code, metrics), (shown,) = blocks("python", page), blocks("json", page)
+    output = run(sys.executable, "-c", f"{metrics}\n{code}")
+    printed, end = json.JSONDecoder().raw_decode(output)
+    assert "gen_ai.client.embeddings.operation.input_tokens" in output[end:]
     assert without_ids(json.dumps(printed)) == without_ids(json.dumps(json.loads(shown)))
     (event,) = printed["events"]
     for name in (*printed["attributes"], *event["attributes"]):

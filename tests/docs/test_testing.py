@@ -13,8 +13,9 @@ from tests.support import run
 
 def test_the_fixtures_and_tests_of_the_page_pass(tmp_path: Path) -> None:
     """In a folder of their own, without a key."""
-    write_examples(tmp_path, "search.py", "conftest.py", "test_search.py", "test_faults.py")
-    assert "3 passed" in run(sys.executable, "-m", "pytest", "-W", "error", cwd=tmp_path)
+    tests = ("test_search.py", "test_named_model.py", "test_faults.py")
+    write_examples(tmp_path, "search.py", "conftest.py", *tests)
+    assert "4 passed" in run(sys.executable, "-m", "pytest", "-W", "error", cwd=tmp_path)
 
 
 def test_the_code_without_pytest_prints_what_the_page_shows(

@@ -208,6 +208,23 @@ def test_the_fixture_makes_services(embeddings_service: Callable[..., Service]) 
     assert service.faults.requests == 2
 
 
+@pytest.mark.parametrize(
+    ("faults", "contract", "words"),
+    [
+        (["status"], None, "expected a Fault, got str; give each Fault as an argument of its own"),
+        ([{"kind": "status"}], None, "expected a Fault, got dict"),
+        ([[Fault("status")]], None, r"expected a Fault, got list; .*: Service\(\*faults\)"),
+        ([], "openapi.yaml", "contract: expected a dict, got str"),
+    ],
+)
+def test_a_service_checks_the_types_of_its_arguments(
+    faults: list[Any], contract: Any, words: str
+) -> None:
+    """A wrong one raises when the service is made, not at its first request."""
+    with pytest.raises(TypeError, match=words):
+        Service(*faults, contract=contract)
+
+
 def test_the_stand_in_limits_the_size_of_requests() -> None:
     """Too many bytes or inputs get a 413 or 400, and no error echoes a long request."""
     many = respond(body(*["a"] * (MAX_INPUTS + 1)), HEADERS)

@@ -4,9 +4,11 @@ msgspec is as fast as orjson in what takes time here, and has wheels for free-th
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
+
+_TOO_DEEP = "it is nested too deeply"
 
 
 def dumps(
@@ -34,11 +36,11 @@ def dumps(
             return default(value)
         raise TypeError(f"JSON has no type for {type(value).__name__}")
 
-    order: Literal["deterministic"] | None = "deterministic" if sort_keys else None
+    order: Any = "deterministic" if sort_keys else None
     try:
         return msgspec.json.encode(value, enc_hook=other, order=order)
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        raise ValueError(_TOO_DEEP) from None
 
 
 # msgspec takes str, int and float, but not their subclasses, of which numpy.str_ is one.
@@ -60,7 +62,7 @@ def loads(text: bytes | str) -> Any:
     try:
         return msgspec.json.decode(text)
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        raise ValueError(_TOO_DEEP) from None
 
 
 def fragment(text: bytes) -> Any:

@@ -55,7 +55,7 @@ def result_html(
 
 
 def _strips(vectors: NDArray[np.float32]) -> str:
-    shown = vectors[:_ROWS, :_COLUMNS].astype(np.float64)
+    shown = np.nan_to_num(vectors[:_ROWS, :_COLUMNS].astype(np.float64), posinf=0, neginf=0)
     rows, columns = shown.shape
     if not shown.size:
         return ""

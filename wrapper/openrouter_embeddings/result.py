@@ -111,7 +111,7 @@ class EmbeddingResult:
 
         parts = tuple(parts)
         if not parts or not all(isinstance(part, EmbeddingResult) for part in parts):
-            raise InputError("concat takes a list of results, at least one")
+            raise InputError("concat takes a list of results, at least one, as in concat([a, b])")
         models = sorted({part.requested_model for part in parts})
         widths = sorted({part.shape[1] for part in parts if len(part)})
         if len(models) > 1:
@@ -192,12 +192,15 @@ class EmbeddingResult:
         return vectors
 
     def __arrow_c_array__(self, requested_schema: Any = None) -> tuple[Any, Any]:
-        """The rows as an Arrow array of type fixed_size_list<float>, without a copy.
+        """The rows as an Arrow array of type fixed_size_list<float>, named `embedding`; no copy.
 
         Raises:
             ImportError: pyarrow, which makes it, is missing.
         """
-        schema, array = self._arrow().__arrow_c_array__(requested_schema)
+        rows = self._arrow()
+        schema, array = rows.__arrow_c_array__(requested_schema)
+        if requested_schema is None:  # an array has no name, the field of a schema has one
+            schema = need("pyarrow", "arrow").field("embedding", rows.type).__arrow_c_schema__()
         return schema, array
 
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
@@ -337,21 +340,25 @@ class EmbeddingResult:
             (rows, ceil(dimensions / 8)).
 
         Raises:
-            InputError: another precision, a value too large for float16, or, for "int8", a row
-                that is zero or not finite.
+            InputError: another precision; for "float16", a value that is too large or a row that
+                would become zero; for "int8", a row that is zero or not finite.
         """
         import numpy as np
 
         if precision == "float16":
-            with np.errstate(over="ignore"):
+            with np.errstate(over="ignore", under="ignore"):
                 half = self.vectors.astype(np.float16)
             if not np.isfinite(half).all():
                 raise InputError("a value is too large for float16; normalise the vectors first")
+            if (half.any(axis=1) != self.vectors.any(axis=1)).any():
+                raise InputError("a row is too small for float16; normalise the vectors first")
             return half
         if precision == "int8":
             return (_unit(self.vectors, "this result") * np.float32(127)).round().astype(np.int8)
         if precision == "ubinary":
             return np.packbits(self.vectors > 0, axis=1)
+        if precision == "binary":
+            raise InputError("precision is 'binary'; did you mean \"ubinary\"?")
         raise InputError(f'precision is {precision!r}; use "float16", "int8" or "ubinary"')
 
     def __repr__(self) -> str:

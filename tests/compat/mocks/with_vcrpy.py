@@ -21,18 +21,20 @@ RECORDING = Row("pytest-recording", how="the same, in the fixture `vcr_config`")
 )
 @pytest.mark.parametrize("filtered", [True, False])
 def test_a_cassette_is_recorded_and_replayed(kind: str, tmp_path: Path, *, filtered: bool) -> None:
-    """429 and 200 are recorded; the second time there is no service."""
+    """429 and 200 are recorded, with the headers; the second time there is no service."""
     cassette = tmp_path / "cassette.yaml"
-    recorder = vcr.VCR(filter_headers=["authorization"] if filtered else [])
+    recorder = vcr.VCR(filter_headers=["authorization", "x-my-gateway"] if filtered else [])
+    password = {"X-My-Gateway": "gateway-password"}
     with no_waiting():
         with LoopbackService(429) as service, recorder.use_cassette(str(cassette)):
-            (recorded,) = embed(kind, service.url, ["a", "bb"])
+            (recorded,) = embed(kind, service.url, ["a", "bb"], headers=password)
         assert len(service.texts) == 2
         with recorder.use_cassette(str(cassette), record_mode="none") as tape:
             (replayed,) = embed(kind, service.url, ["a", "bb"])
         assert tape.play_count == 2
     assert recorded.usage.retries == replayed.usage.retries == 1
-    assert (KEY in cassette.read_text()) is not filtered  # so docs/testing.md warns of it
+    for secret in (KEY, *password.values()):  # docs/testing.md warns of both
+        assert (secret in cassette.read_text()) is not filtered
     check_own_connections(kind)
 
 

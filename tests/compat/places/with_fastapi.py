@@ -162,7 +162,7 @@ def test_a_client_of_the_module_works_in_every_test_client(
 def test_the_page_works_in_a_test_client_again_and_again(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its lifespan makes and closes the clients each time."""
+    """Its lifespan makes and closes the clients each time; what a user gets wrong is a 422."""
     for name in ("OPENROUTER_BASE_URL", "OPENROUTER_API_KEY"):
         monkeypatch.setenv(name, service.environment[name])
     scope: dict[str, Any] = {}
@@ -172,6 +172,9 @@ def test_the_page_works_in_a_test_client_again_and_again(
         with make(scope["app"]) as browser:
             for path in ("/sync", "/async"):
                 assert browser.post(path, json=["a"]).json() == [vector("a")]
+                refused = browser.post(path, json=["a", ""])
+                assert refused.status_code == 422
+                assert refused.json()["detail"].startswith("input 1: the text is empty")
 
 
 @closed_loops

@@ -43,7 +43,7 @@ loop = asyncio.new_event_loop()
 asynchronous = ore.AsyncClient(model="m", timeout=client._defaults["timeout"])
 
 def handler(event, context):
-    deadline = context.get_remaining_time_in_millis() / 1000 - 2
+    deadline = max(0.1, context.get_remaining_time_in_millis() / 1000 - 2)
     result = loop.run_until_complete(asynchronous.embed(event["texts"], deadline=deadline))
     return result.vectors.tolist()
 """

@@ -70,8 +70,10 @@ def test_the_table_in_the_guide(result: ore.EmbeddingResult) -> None:
     guide = (ROOT / "docs" / "guide.md").read_text()
     table = guide.partition("| tool | how |\n|---|---|\n")[2].partition("\n\n")[0]
     ways = re.findall(r"`(.*?result.*?)`", table)
-    assert len(ways) == 8
-    scope = {**globals(), "result": result, "texts": ["a text"] * ROWS}
+    assert len(ways) == 9
+    texts = ["a text"] * ROWS
+    df = pl.DataFrame({"text": texts})
+    scope = {**globals(), "result": result, "texts": texts, "df": df}
     for way in ways:
         assert len(eval(way, scope)) == ROWS, way
 
@@ -88,14 +90,25 @@ def test_pyarrow(result: ore.EmbeddingResult) -> None:
 
 @POLARS.either
 def test_polars(result: ore.EmbeddingResult) -> None:
-    """A series, and a column of a frame."""
+    """A series, which has a name, and a column of a frame."""
     kind = pl.Array(pl.Float32, result.shape[1])
     series: Any = pl.from_arrow(result)
-    frame = pl.DataFrame({"id": range(ROWS), "embedding": result})
-    for column in (series, frame["embedding"]):
+    frame = pl.DataFrame({"id": range(ROWS), "vector": result})
+    added = frame.with_columns(pl.Series(result))
+    for column in (series, frame["vector"], added["embedding"]):
         assert column.dtype == kind
         assert shares(result, column.to_arrow())
         assert column.to_list() == result.tolist()
+
+
+@POLARS.either
+def test_polars_without_the_rows_that_were_skipped() -> None:
+    """`mask` filters the frame of the texts, so that both have equally many rows."""
+    result = ore.EmbeddingResult(np.eye(2, dtype=np.float32), ore.Usage(), "m", (), missing=(1,))
+    frame = pl.DataFrame({"text": ["a", "refused", "b"]}).filter(result.mask)
+    frame = frame.with_columns(pl.Series(result).alias("vector"))
+    assert frame["text"].to_list() == ["a", "b"]
+    assert frame["vector"].to_list() == result.tolist()
 
 
 @PANDAS.either

@@ -12,7 +12,7 @@ import stamina
 from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.core.batching import Batch, Batcher
 from openrouter_embeddings.core.decode import Decoded
-from openrouter_embeddings.core.options import EmbedOptions
+from openrouter_embeddings.core.options import EmbedOptions, check_option_names
 from openrouter_embeddings.core.validate import (
     InputValidator,
     Item,
@@ -71,6 +71,7 @@ class AsyncClient(BaseClient[AsyncHTTPXClient, AsyncThrottle]):
     @classmethod
     def local(cls, **defaults: Unpack[EmbedOptions]) -> Self:
         """A client of the stand-in, which runs in this process; see `Client.local`."""
+        check_option_names(defaults, local=True)
         from openrouter_embeddings.local.servers.in_process import async_http_client  # noqa: PLC0415 - behind an extra
 
         return cls._local(async_http_client, defaults)

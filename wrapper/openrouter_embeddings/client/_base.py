@@ -107,7 +107,6 @@ class BaseClient(ABC, Generic[HttpClient, AnyThrottle]):
 
         `make` returns an httpx client for that; a forked process calls it again.
         """
-        check_option_names(defaults, local=True)
         model = defaults.get("model") or LOCAL_MODEL
         defaults["model"] = model
         client = cls(LOCAL_KEY, base_url=LOCAL_URL, http_client=make(), **defaults)
@@ -186,6 +185,7 @@ class BaseClient(ABC, Generic[HttpClient, AnyThrottle]):
     def _start_call(
         self, options: EmbedOptions, shared_budget: SharedBudget | None = None
     ) -> CallState:
+        check_option_names(options)  # first: an error below must not show the caller's headers
         if self._shared.is_closed:
             raise InputError("the client is closed; make a new one")
         self._renew_after_fork()

@@ -12,7 +12,7 @@ import stamina
 from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.core.batching import Batch, Batcher
 from openrouter_embeddings.core.decode import Decoded
-from openrouter_embeddings.core.options import EmbedOptions
+from openrouter_embeddings.core.options import EmbedOptions, check_option_names
 from openrouter_embeddings.core.validate import InputValidator, validate_inputs, validate_stream
 from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.inputs import EmbedInput, EmbedInputs
@@ -67,6 +67,7 @@ class Client(BaseClient[HTTPXClient, Throttle]):
         `local/visual` embeds images, `local/hash` every kind of input that the API contract in this
         package allows. Requires the extra `local`.
         """
+        check_option_names(defaults, local=True)
         from openrouter_embeddings.local.servers.in_process import http_client  # noqa: PLC0415 - behind an extra
 
         return cls._local(http_client, defaults)
@@ -213,7 +214,7 @@ class Client(BaseClient[HTTPXClient, Throttle]):
             raise
         finally:
             if self._end_call(call, workers) and pending:  # the caller stopped before the last part
-                self._abort(workers)
+                self._abort(call, workers)
 
     def _end_call(self, call: CallState, workers: Workers[EmbeddingResult]) -> bool:
         """End a call: send no more requests and wake the threads that wait to send one.
@@ -228,8 +229,8 @@ class Client(BaseClient[HTTPXClient, Throttle]):
         self._throttle.wake_all()
         return True
 
-    def _abort(self, workers: Workers[EmbeddingResult]) -> None:
-        self._transport.abort(workers.join(0))
+    def _abort(self, call: CallState, workers: Workers[EmbeddingResult]) -> None:
+        self._transport.abort(call)
         if not self._throttle.is_locked_by_this_thread():  # the workers need the lock to end
             workers.join(_base.GRACE_PERIOD)
 
@@ -273,7 +274,12 @@ class Client(BaseClient[HTTPXClient, Throttle]):
         with self._throttle.acquire(request) as timeout:
             return request.read(
                 self._transport.send(
-                    request.body, timeout, request.decoder(), request.may_resend, request.headers
+                    request.body,
+                    timeout,
+                    request.decoder(),
+                    request.may_resend,
+                    request.headers,
+                    owner=request.call,
                 )
             )
 

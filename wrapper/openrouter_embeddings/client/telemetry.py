@@ -82,8 +82,9 @@ class Span:
             token = self._context.attach(self._trace.set_span_in_context(self._span))
         try:
             yield
-        except GeneratorExit:  # of a coroutine whose loop has gone: the context may be another
-            token = None
+        except GeneratorExit:
+            if self._trace.get_current_span() is not self._span:
+                token = None  # the coroutine is collected in another context
             raise
         finally:
             if token is not None:
@@ -104,7 +105,8 @@ class Span:
         # The caller has left a stream. The garbage collector may be what closes it, inside a
         # method of OpenTelemetry that holds a lock: in this thread `_end` could wait forever.
         with _logged():
-            thread = threading.Thread(target=self._end, args=[None, self.now()])
+            # A daemon, because others take a lock of `threading` that may be held, too.
+            thread = threading.Thread(target=self._end, args=[None, self.now()], daemon=True)
             thread.start()
             thread.join(MAX_WAIT)
 

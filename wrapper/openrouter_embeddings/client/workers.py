@@ -87,20 +87,18 @@ class Workers(Generic[T]):
         if not sys.is_finalizing():  # a queue of gevent raises an error then
             self.stop()
 
-    def join(self, seconds: float | None = None) -> list[int]:
-        """Wait until the threads have ended, at most `seconds`. Returns the IDs of the others.
+    def join(self, seconds: float | None = None) -> None:
+        """Wait until the threads have ended, at most `seconds`.
 
-        Returns an empty list while the interpreter exits: from Python 3.13, daemon threads are
-        frozen by then.
+        Does nothing while the interpreter exits: from Python 3.13, daemon threads are frozen then.
         """
         if sys.is_finalizing():
-            return []
+            return
         ends_at = None if seconds is None else time.monotonic() + seconds
         for thread in self._threads:
             # a worker may run this as the garbage collector; a thread may never have started
             if thread is not threading.current_thread() and thread.is_alive():
                 thread.join(None if ends_at is None else max(0.0, ends_at - time.monotonic()))
-        return [t.ident for t in self._threads if t.is_alive() and t.ident is not None]
 
 
 def _run(work: queue.SimpleQueue[_Work | None], ended: queue.SimpleQueue[None]) -> None:

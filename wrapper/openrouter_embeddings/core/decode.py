@@ -233,8 +233,8 @@ def _served(payload: dict[str, Any], reply: Reply, positions: Sequence[int]) -> 
     """The response without its vectors. Missing and malformed fields are ignored."""
     headers = _shown_headers(reply)
     usage = _usage(payload.get("usage"))
-    if usage.cost is None and headers.get("x-openrouter-cache-status") == "HIT":
-        usage = replace(usage, cost=Decimal(0))  # the service does not bill what it had cached
+    if not usage.cost and headers.get("x-openrouter-cache-status") == "HIT":
+        usage = Usage(cost=Decimal(0), requests=1)  # the tokens may be those of the first answer
     return Served(
         positions=positions,
         model=_text(payload.get("model")),

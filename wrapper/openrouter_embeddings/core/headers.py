@@ -46,6 +46,11 @@ def read_headers(given: Any) -> Headers | str:
         return given
     if not isinstance(given, Mapping):
         return f"headers: expected a mapping of names to values, got {type(given).__name__}"
+    kind = type(given).__name__
+    try:
+        given = dict(given)
+    except Exception as error:  # noqa: BLE001 - the caller's class may raise anything
+        return f"headers: {type(error).__name__} while reading a {kind}"
     found: dict[str, tuple[bytes, bytes]] = {}
     for name, value in given.items():
         if problem := _problem(name, value):

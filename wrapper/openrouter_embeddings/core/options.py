@@ -25,6 +25,11 @@ OnError = Literal["raise", "skip"]
 MAX_SECONDS = 1e6  # the operating system rejects timeouts of about 10⁹
 # Arguments of a client besides the options of a call.
 CLIENT_OPTIONS = ("api_key", "base_url", "http_client", "allow_http", "ssl_context")
+# Arguments of other clients, and what to use instead.
+_ELSEWHERE = {
+    "verify": "for certificates of your own, pass ssl_context=… to the client",
+    "proxy": "set HTTPS_PROXY, or pass http_client=… to the client",
+}
 # The request fields that options set.
 _FIELDS = ("model", "dimensions", "encoding_format", "input_type", "provider", "user")
 
@@ -73,8 +78,8 @@ class EmbedOptions(TypedDict, total=False):
         budget: the most the call may cost, in credits (US dollars), as a Decimal; default: no
             limit. Before each request the client estimates its cost (one token per byte, at the
             highest price per token seen in the call) and sends it only if the budget covers it, so
-            a call may end below its budget. Only the first billed input, sent alone to learn the
-            price, can exceed it.
+            a call may end below its budget. Only the first billed request can exceed it: until a
+            response has a cost, requests go one at a time, at first with one input each.
 
     Pass None to drop a default of the client, for options that accept None.
     """
@@ -218,10 +223,12 @@ def check_option_names(
     for name in options:
         if name not in known:
             options.clear()
-            if local and name in CLIENT_OPTIONS:
+            if local and (name in CLIENT_OPTIONS or name in _ELSEWHERE):
                 hint = "Client.local() needs none: remove it"
             elif name in CLIENT_OPTIONS:
                 hint = f"pass it to the client: Client({name}=…)"
+            elif name in _ELSEWHERE:
+                hint = _ELSEWHERE[name]
             elif near := get_close_matches(name, known, 1):
                 hint = f"did you mean {near[0]!r}?"
             else:

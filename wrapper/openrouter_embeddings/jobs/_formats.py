@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import sys
 from bisect import bisect_left
 from contextlib import suppress
 from itertools import islice
@@ -111,6 +112,8 @@ class Target:
         os.fsync(self._file.fileno())
         self._file.close()
         self._part.replace(self.path)
+        if sys.platform == "win32":  # cannot open a folder
+            return
         folder = os.open(self.path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)  # saves the new name

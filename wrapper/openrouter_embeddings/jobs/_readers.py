@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from codecs import getincrementaldecoder
 from contextlib import contextmanager
@@ -310,11 +311,23 @@ def _lines(paths: list[Path]) -> Iterator[tuple[Path, int, list[bytes]]]:
                 first += len(lines)
 
 
+def _has_lone_surrogate(line: bytes) -> bool:
+    """Whether Python's reader accepts the line, whose text UTF-8 cannot express."""
+    try:
+        json.dumps(json.loads(line), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    except (ValueError, RecursionError):
+        pass
+    return False
+
+
 def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         found = loads(line)
     except ValueError as error:
-        raise InputError(f"{path}, line {number}, is not JSON: {error}") from None
+        reason = "a text has half of a surrogate pair" if _has_lone_surrogate(line) else error
+        raise InputError(f"{path}, line {number}, is not JSON: {reason}") from None
     if not isinstance(found, dict):
         raise InputError(f"{path}, line {number}, is not a JSON object; write one object per line")
     return found

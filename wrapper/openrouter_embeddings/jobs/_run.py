@@ -106,6 +106,7 @@ def embed_file(
         KeyboardInterrupt: after the responses to requests in flight have been saved.
         ImportError: the extra `jobs` is not installed.
     """
+    check_option_names(options, own=embed_file.__kwdefaults__)
     path = Path(target)
     target_format(path)  # an invalid target is found before the source is read
     _check_options(precision, max_errors, options)
@@ -173,7 +174,6 @@ def embed_file(
 
 
 def _check_options(precision: str, max_errors: int | None, options: EmbedOptions) -> None:
-    check_option_names(options, own=embed_file.__kwdefaults__)
     if precision not in ("float32", "float16"):
         raise InputError(f'precision is {precision!r}; use "float32" or "float16"')
     if max_errors is not None and max_errors < 0:

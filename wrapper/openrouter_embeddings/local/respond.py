@@ -86,7 +86,11 @@ def _embed(request: dict[str, Any], models: Mapping[str, Model]) -> Embedded:
     model = models.get(request["model"])
     if model is None:
         known = ", ".join(sorted(models))
-        raise Refusal(404, f"No endpoints found for {request['model'][:80]}. Models here: {known}")
+        raise Refusal(
+            404,
+            f"No endpoints found for {request['model'][:80]}. Models here: {known}. To use another "
+            "name, give the stand-in an alias",
+        )
     dimensions = request.get("dimensions")
     if dimensions is not None and dimensions not in model.dimensions:
         what = f"{dimensions} is not supported by {model.name}; use {range_text(model.dimensions)}"

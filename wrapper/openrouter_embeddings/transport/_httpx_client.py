@@ -97,6 +97,11 @@ class AsyncHTTPXClient(_BaseHTTPXClient, Protocol):
 def check_class(client: object, client_class: str) -> None:
     """Raise InputError unless this is a `client_class` of httpx or httpx2."""
     if not isinstance(client, classes(client_class)):
+        if isinstance(client, str):
+            raise InputError('http_client is a text other than "httpx", the only one it can be')
+        if isinstance(client, type) and issubclass(client, classes(client_class)):
+            full = f"{client.__module__.partition('.')[0]}.{client.__qualname__}"
+            raise InputError(f"http_client is the class {full}; call it: {full}()")
         module, name = type(client).__module__.partition(".")[0], type(client).__qualname__
         full = name if module == "builtins" else f"{module}.{name}"
         article = "an" if full.startswith(("httpx", *"aeiou")) else "a"

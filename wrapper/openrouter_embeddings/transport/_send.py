@@ -2,7 +2,6 @@
 
 import asyncio
 import ssl
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -35,6 +34,7 @@ from ._sync_backend import (
     abort_attempts,
     begin_attempt,
     check_attempt,
+    current_attempt,
     end_attempt,
     shorten_attempt,
 )
@@ -70,6 +70,14 @@ def _was_not_sent(error: Exception) -> bool:
     return isinstance(error, classes(*names))
 
 
+def _is_untrusted(error: BaseException | None) -> bool:
+    """Whether the certificate is one that nobody trusts, rather than one for another host."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        # as in `raised_by_handler`: any other context may be what the caller is handling
+        error = error.__cause__ or (error.__context__ if error.__suppress_context__ else None)
+    return error is not None and "mismatch" not in str(error)
+
+
 def _never() -> bool:
     return False
 
@@ -95,7 +103,7 @@ class _BaseTransport(ABC, Generic[H]):
     ) -> None:
         own = client is None or client == "httpx"
         if ssl_context is not None:
-            check_ssl_context(ssl_context)
+            check_ssl_context(ssl_context, for_asyncio=self._client_class == "AsyncClient")
             if not own:
                 raise InputError(
                     "ssl_context has no effect on your http_client; pass it to that one as verify=…"
@@ -118,7 +126,6 @@ class _BaseTransport(ABC, Generic[H]):
         self.make_connections: Callable[[], H] | None = self._make if own else None
         given: Any = client
         self._http: H = self._make() if own else given
-        self._threads: set[int] = set()  # those that block in a request
 
     @abstractmethod
     def _make(self) -> H:
@@ -196,9 +203,14 @@ class _BaseTransport(ABC, Generic[H]):
         host = f"{self._url.scheme}://{self._url.netloc.decode()}"
         if _was_not_sent(error):
             proxy = getattr(self._http, "via_proxy", "")  # an httpx client does not tell
-            return APIConnectionError(
-                f"cannot connect to {host}{proxy} ({reason}); check base_url and the network"
-            )
+            advice = "check base_url and the network"
+            if _is_untrusted(error):
+                parameter = "ssl_context=" if self.make_connections else "verify= to http_client"
+                advice = (
+                    f"pass {parameter}, or set SSL_CERT_FILE, to trust the certificate of your "
+                    "proxy or server"
+                )
+            return APIConnectionError(f"cannot connect to {host}{proxy} ({reason}); {advice}")
         failure: APIConnectionError
         if isinstance(error, (*classes("TimeoutException"), TimeoutError)):
             failure = APITimeoutError(
@@ -246,11 +258,13 @@ class Transport(_BaseTransport[HTTPXClient | Connections]):
         decoder: StreamDecoder,
         confirm_resend: Callable[[], bool] = _never,
         headers: Sequence[tuple[bytes, bytes]] = (),
+        *,
+        owner: object = None,
     ) -> Reply:
         """The complete response; the body of a success goes through `decoder` as it arrives.
 
         `headers` are added to the request. Pass `core.headers.Headers`, because a traceback shows
-        their repr.
+        their repr. `abort(owner)` ends the request.
 
         If a reused connection loses a request that the service may have billed, the request is
         sent again at once only if `confirm_resend()` is True.
@@ -258,7 +272,12 @@ class Transport(_BaseTransport[HTTPXClient | Connections]):
         Raises APITimeoutError, APIConnectionError or ResponseError.
         """
         self._check_usable()
-        return self._end(self._attempt(body, timeout, decoder, confirm_resend, headers))
+        outer = current_attempt()
+        try:
+            begin_attempt(timeout, self, owner)
+            return self._end(self._attempt(body, timeout, decoder, confirm_resend, headers))
+        finally:
+            end_attempt(outer)
 
     def _attempt(
         self,
@@ -268,8 +287,6 @@ class Transport(_BaseTransport[HTTPXClient | Connections]):
         confirm_resend: Callable[[], bool],
         headers: Sequence[tuple[bytes, bytes]],
     ) -> Reply | BaseException:
-        begin_attempt(timeout)
-        self._threads.add(threading.get_ident())
         try:
             with self._post(body, timeout, confirm_resend, headers, decoder) as response:
                 status, received, chunks = response
@@ -288,9 +305,6 @@ class Transport(_BaseTransport[HTTPXClient | Connections]):
             return self._reply(status, received, *receiver.end())
         except BaseException as error:  # noqa: BLE001 - `_end` raises it
             return self._outcome(error, timeout)
-        finally:
-            self._threads.discard(threading.get_ident())
-            end_attempt()
 
     def _post(
         self,
@@ -307,9 +321,9 @@ class Transport(_BaseTransport[HTTPXClient | Connections]):
             http = _visible.client(module, http, confirm_resend)
         return _httpx_client.post(http, str(self._url), self._auth, body, timeout, headers=headers)
 
-    def abort(self, threads: Iterable[int]) -> None:
-        """Abort the requests of these threads; has no effect on the caller's httpx client."""
-        abort_attempts(threads)
+    def abort(self, owner: object) -> None:
+        """Abort the requests of this owner; has no effect on the caller's httpx client."""
+        abort_attempts(owner)
 
     def close(self) -> None:
         """Close the connections, unless the caller brought the httpx client.
@@ -318,12 +332,11 @@ class Transport(_BaseTransport[HTTPXClient | Connections]):
         """
         if self.make_connections is not None:
             self._http.close()  # first: no thread starts a request after that
-            abort_attempts(list(self._threads))
+            abort_attempts(self)
 
     def _leave_parent(self) -> None:
         if isinstance(self._http, Connections):
             self._http.close_inherited()
-        self._threads = set()
 
 
 class AsyncTransport(_BaseTransport[AsyncHTTPXClient | AsyncConnections]):

@@ -10,7 +10,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -28,11 +28,22 @@ _ADDRESS_TIMEOUT = 2.0  # seconds for one address of a host that has more
 T = TypeVar("T")
 
 
-@dataclass
+@dataclass(eq=False)
 class _Attempt:
     deadline: float
+    owners: tuple[object, ...]
+    outer: "_Attempt | None"  # which a signal handler, a hook or the garbage collector interrupts
     is_aborted: bool = False
     sock: socket.socket | None = None  # the one that the thread connects, reads or writes
+
+    def abort(self) -> None:
+        """Make what it reads or writes fail at once."""
+        with _lock:
+            self.is_aborted = True
+            if self.sock is not None:
+                with suppress(OSError):  # it may just have been closed
+                    # SSLSocket.shutdown would send what remains unencrypted
+                    socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
 
 
 _lock = threading.RLock()  # the garbage collector may end a call in a thread that holds the lock
@@ -41,9 +52,18 @@ _lock = threading.RLock()  # the garbage collector may end a call in a thread th
 _attempts: dict[int, _Attempt] = {}
 
 
-def begin_attempt(timeout: float) -> None:
-    """Bound all socket operations of this thread."""
-    attempt = _Attempt(time.monotonic() + timeout)
+def current_attempt() -> _Attempt | None:
+    """The attempt that this thread is in, if any."""
+    return _attempts.get(threading.get_ident())
+
+
+def begin_attempt(timeout: float, *owners: object) -> None:
+    """Bound all socket operations of this thread, until `end_attempt`.
+
+    `abort_attempts` with one of the owners ends it. Threads would not do as owners: the next thread
+    gets the number of one that has ended.
+    """
+    attempt = _Attempt(time.monotonic() + timeout, owners, current_attempt())
     with _lock:
         _attempts[threading.get_ident()] = attempt
 
@@ -51,8 +71,8 @@ def begin_attempt(timeout: float) -> None:
 def shorten_attempt(seconds: float) -> None:
     """Let this thread's attempt end no later than `seconds` from now."""
     with _lock:
-        attempt = _attempts[threading.get_ident()]
-        attempt.deadline = min(attempt.deadline, time.monotonic() + seconds)
+        if attempt := current_attempt():  # none in a process that was forked during the attempt
+            attempt.deadline = min(attempt.deadline, time.monotonic() + seconds)
 
 
 def check_attempt() -> None:
@@ -60,22 +80,24 @@ def check_attempt() -> None:
     _remaining(None, None, reading=True)
 
 
-def end_attempt() -> None:
-    """Stop bounding this thread; another one may use the connection next."""
+def end_attempt(outer: _Attempt | None) -> None:
+    """Go back to the attempt that this thread was in before `begin_attempt`. Safe to repeat."""
     with _lock:
-        _attempts.pop(threading.get_ident(), None)
+        if outer is None:
+            _attempts.pop(threading.get_ident(), None)
+        else:
+            _attempts[threading.get_ident()] = outer
 
 
-def abort_attempts(threads: Iterable[int]) -> None:
-    """Make what these threads read or write fail at once."""
-    for thread in threads:
-        with _lock:
-            if attempt := _attempts.get(thread):
-                attempt.is_aborted = True
-                if attempt.sock is not None:
-                    with suppress(OSError):  # it may just have been closed
-                        # SSLSocket.shutdown would send what remains unencrypted
-                        socket.socket.shutdown(attempt.sock, socket.SHUT_RDWR)
+def abort_attempts(owner: object) -> None:
+    """Abort all attempts of this owner."""
+    with _lock:
+        for current in [*_attempts.values()]:
+            attempt: _Attempt | None = current
+            while attempt is not None:
+                if any(one is owner for one in attempt.owners):
+                    attempt.abort()
+                attempt = attempt.outer
 
 
 def _reset_after_fork() -> None:
@@ -97,7 +119,7 @@ def _remaining(
     reading: bool = False,
 ) -> float | None:
     """Seconds for the next operation on a socket. Raises if the attempt is over or aborted."""
-    if (attempt := _attempts.get(threading.get_ident())) is None:
+    if (attempt := current_attempt()) is None:
         return timeout
     with _lock:
         attempt.sock = sock

@@ -13,10 +13,16 @@ from openrouter_embeddings.errors import InputError
 _TLS_FILES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 
 
-def check_ssl_context(context: Any) -> None:
+def check_ssl_context(context: Any, *, for_asyncio: bool) -> None:
     """Raise InputError if this cannot secure the connections of a client."""
-    if not isinstance(context, ssl.SSLContext):
+    # not isinstance: truststore.inject_into_ssl() replaces ssl.SSLContext by a class of its own
+    if not hasattr(type(context), "wrap_bio"):
         raise InputError(f"ssl_context: expected an ssl.SSLContext, got {type(context).__name__}")
+    if for_asyncio and not isinstance(context, ssl.SSLContext):  # asyncio requires that
+        raise InputError(
+            "ssl_context was made before truststore.inject_into_ssl(), so asyncio would refuse it; "
+            "make it after that"
+        )
     if context.protocol == ssl.PROTOCOL_TLS_SERVER:
         raise InputError("ssl_context is one for servers; make it by ssl.create_default_context()")
 
@@ -29,6 +35,11 @@ def create_ssl_context() -> ssl.SSLContext:
 
     Raises InputError with the name of an unusable file, which OpenSSL omits.
     """
+    folders = "" if os.environ.get("SSL_CERT_FILE") else os.environ.get("SSL_CERT_DIR", "")
+    if folders and not any(Path(folder).is_dir() for folder in folders.split(os.pathsep)):
+        raise InputError(  # OpenSSL would trust nothing then, and say nothing
+            f"SSL_CERT_DIR={folders}: no such directory; correct the variable, or unset it"
+        )
     try:
         is_set = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")
         return (None if is_set else _system_context()) or httpx.create_ssl_context()

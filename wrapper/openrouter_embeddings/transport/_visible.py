@@ -46,7 +46,10 @@ def _transport(transport_class: Any, pool: object) -> Any:
 
 
 class _Pool:
-    """What a transport uses of httpcore's pool, or of httpcore2's."""
+    """What a transport uses of httpcore's pool, or of httpcore2's.
+
+    A tool may close its transport. Our connections stay open then, because they are the client's.
+    """
 
     def __init__(self, connections: Connections, confirm_resend: Callable[[], bool]) -> None:
         self._connections, self._confirm_resend = connections, confirm_resend
@@ -58,6 +61,12 @@ class _Pool:
         )
         status, headers, chunks = exchange.__enter__()
         return httpcore.Response(status, headers=[*headers], content=_Body(chunks, exchange))
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class _AsyncPool:
@@ -73,6 +82,12 @@ class _AsyncPool:
         )
         status, headers, chunks = await exchange.__aenter__()
         return httpcore.Response(status, headers=[*headers], content=_AsyncBody(chunks, exchange))
+
+    async def __aenter__(self) -> None: ...
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    async def aclose(self) -> None: ...
 
 
 class _Body:
