@@ -162,12 +162,19 @@ def test_no_request_begins_while_the_transport_closes(
 
 def test_leaving_a_stream_ends_no_request_of_another_call(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even in a thread that has got the number of a thread that the stream had."""
-    left, aborted, arrived = threading.Event(), threading.Event(), threading.Semaphore(0)
+    started, left, aborted = threading.Event(), threading.Event(), threading.Event()
+    arrived = threading.Semaphore(0)
     results: list[ore.EmbeddingResult] = []
-    waits = {response_to(["bb"]): left, response_to(["ccc"]): aborted}
+    waits = {
+        response_to(["a"]): started,  # so that the stream has a request in flight when it is left
+        response_to(["bb"]): left,
+        response_to(["ccc"]): aborted,
+    }
 
     def respond(_: SocketService, connection: Any) -> None:
         while response := correct_response(connection):
+            if response == response_to(["bb"]):
+                started.set()
             if response == response_to(["ccc"]):
                 arrived.release()
             if response in waits:
