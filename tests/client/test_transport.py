@@ -389,6 +389,20 @@ def test_asyncio_pauses_reading_until_the_task_has_taken_the_data() -> None:
     assert protocol.ended
 
 
+def test_asyncio_reads_nothing_into_a_response_that_was_given_up() -> None:
+    """Its rows may be in a result by then; TLS may still have data when the connection closes."""
+    backend, reader = _asyncio_backend.Backend(), ResponseReader(len)
+    transport, protocol = _FakeTransport(), _asyncio_backend._Protocol(backend)
+    protocol.connection_made(transport)
+    protocol.response = reader
+    here, there = socket.socketpair()
+    with here, there:
+        _asyncio_backend.Stream(protocol, backend, here).close()
+    protocol.get_buffer(-1)[: len(RIGHT)] = RIGHT
+    protocol.buffer_updated(len(RIGHT))
+    assert not reader.status
+
+
 async def test_asyncio_waits_while_the_write_buffer_is_full() -> None:
     """A write waits until asyncio resumes writing or the connection ends."""
     here, there = socket.socketpair()

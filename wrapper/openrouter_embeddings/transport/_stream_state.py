@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import httpcore
 
-READ_SIZE = 1 << 18  # bytes
+READ_SIZE = 1 << 18  # bytes; it stays in the processor's cache, with the decoder's copies
 _DEAD_WITHIN = 1.0  # seconds; a connection that ends later was alive when the request was sent
 
 

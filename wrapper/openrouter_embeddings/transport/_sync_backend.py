@@ -174,23 +174,23 @@ class _TLSInTLS:
         self.fileno, self.close = outer.fileno, outer.close
 
     def do_handshake(self) -> None:
-        self._receive(self._tls.do_handshake)
+        self._run(self._tls.do_handshake)
         self._flush()
 
     def recv(self, size: int) -> bytes:
-        return self._receive(lambda: self._tls.read(size))
+        return self._run(lambda: self._tls.read(size))
 
     def recv_into(self, buffer: memoryview) -> int:
-        return self._receive(lambda: int(self._tls.read(len(buffer), buffer)))
+        return self._run(lambda: int(self._tls.read(len(buffer), buffer)))
 
     def send(self, data: memoryview) -> int:
         """Raises SSLWantWriteError if the same data has to be passed again."""
-        self._written = self._written or self._tls.write(data[:_TLS_RECORD])
+        self._written = self._written or self._run(lambda: self._tls.write(data[:_TLS_RECORD]))
         self._flush()
         written, self._written = self._written, 0
         return written
 
-    def _receive(self, operation: Callable[[], T]) -> T:
+    def _run(self, operation: Callable[[], T]) -> T:
         while True:
             try:
                 return operation()
@@ -269,14 +269,16 @@ class Stream:
 
     def _receive_available(self, response: ResponseReader) -> int:
         """Pass what has arrived to the response; 0 at the end. Raises one of `_WOULD_BLOCK`."""
-        buffers = self._backend.buffers
-        buffer = buffers.pop() if buffers else memoryview(bytearray(READ_SIZE))
+        try:
+            buffer = self._backend.buffers.pop()
+        except IndexError:  # other threads have them all
+            buffer = memoryview(bytearray(READ_SIZE))
         try:
             if size := self._fill(buffer):
                 self._keep_alive.received()
                 response.receive(buffer[:size])
         finally:
-            buffers.append(buffer)
+            self._backend.buffers.append(buffer)
         return size
 
     def _fill(self, buffer: memoryview) -> int:
