@@ -65,7 +65,7 @@ def tunnelling(connection: h11.Connection) -> Iterator[ResponseReader]:
         raise httpcore.ProxyError(str(error)) from error
     if not 200 <= reader.status <= 299:
         raise httpcore.ProxyError(f"{reader.status} {reader.reason.decode(errors='replace')}")
-    if False:
+    if reader.has_surplus:
         raise httpcore.ProxyError("data arrived before the TLS handshake")
 
 
