@@ -170,15 +170,16 @@ def test_leaving_a_stream_ends_no_request_of_another_call(monkeypatch: pytest.Mo
         response_to(["bb"]): left,
         response_to(["ccc"]): aborted,
     }
+    announces: dict[bytes, Callable[[], object]] = {
+        response_to(["a"]): list,
+        response_to(["bb"]): started.set,
+        response_to(["ccc"]): arrived.release,
+    }
 
     def respond(_: SocketService, connection: Any) -> None:
         while response := correct_response(connection):
-            if response == response_to(["bb"]):
-                started.set()
-            if response == response_to(["ccc"]):
-                arrived.release()
-            if response in waits:
-                waits[response].wait(20)
+            announces[response]()
+            waits[response].wait(20)
             connection.sendall(response)
 
     def late(self: Transport, owner: Any) -> None:
