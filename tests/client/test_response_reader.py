@@ -116,6 +116,13 @@ def test_a_response_that_ends_early_is_a_protocol_error(raw: bytes) -> None:
             read([raw[:end]], ended=True)
 
 
+def test_a_head_is_read_though_nothing_follows_it() -> None:
+    """An informational response before it may end in the same piece."""
+    for parts in pieces(b"HTTP/1.1 100 Continue\r\n\r\n" + OK + b"Content-Length: 0\r\n\r\n"):
+        reader, body = read(parts)
+        assert (reader.status, reader.is_complete, body) == (200, True, b"")
+
+
 def test_a_head_without_end_is_a_protocol_error() -> None:
     """H11 holds at most 100 KB of it."""
     with pytest.raises(h11.RemoteProtocolError, match="too long"):

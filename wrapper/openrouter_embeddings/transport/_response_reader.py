@@ -91,7 +91,9 @@ class ResponseReader:
 
     def _parse_head(self) -> None:
         event = self._h11.next_event()
-        if not isinstance(event, h11.Response):  # NEED_DATA, or an informational response
+        while isinstance(event, h11.InformationalResponse):
+            event = self._h11.next_event()
+        if not isinstance(event, h11.Response):  # NEED_DATA
             return
         self.status, self.reason = event.status_code, bytes(event.reason)
         self.headers = event.headers.raw_items()
