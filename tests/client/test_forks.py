@@ -14,6 +14,7 @@ import numpy as np
 import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings.client import _base
+from openrouter_embeddings.core.streaming import StreamDecoder
 
 from tests.http_service import HTTPService
 from tests.support import KEY, Kind, Service, both, expected, held_by_another, in_a_fork, in_threads
@@ -317,4 +318,4 @@ def test_connections_of_another_process_are_not_used(
     client = ore.Client(KEY, base_url=counting.url, model="m")
     monkeypatch.setattr(os, "getpid", lambda: 1)
     with pytest.raises(ore.InputError, match="another process"):
-        client._transport.send(b"{}", 5, None)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        client._transport.send(b"{}", 5, StreamDecoder(1, 9))

@@ -13,7 +13,7 @@ import numpy as np
 import openrouter_embeddings as ore
 import pytest
 import trustme
-from openrouter_embeddings.transport import _connections
+from openrouter_embeddings.transport import _proxy
 
 from tests.socket_service import tls_context
 from tests.support import KEY, LARGE, embed_over, every, everywhere, expected
@@ -173,7 +173,7 @@ def test_no_proxy_matches_hosts_domains_and_ports(
     """An entry with a port matches only that port, which may be the default one."""
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     monkeypatch.setenv("NO_PROXY", f"example.org, {no_proxy}")
-    assert (_connections._proxy_for(httpx.URL(address)) is not None) == is_proxied
+    assert (_proxy.proxy_for(httpx.URL(address)) is not None) == is_proxied
 
 
 @every

@@ -163,12 +163,11 @@ def test_no_error_shows_the_value_of_a_header(
 def test_no_log_record_of_own_connections_shows_the_value_of_a_header(
     kind: Kind, counting: HTTPService, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Httpcore logs every step of a request, and an error has no frame with the headers."""
+    """Nothing logs a request of theirs, and an error has no frame with the headers."""
     with caplog.at_level(logging.DEBUG):
         embed_over(kind, counting.url, ["a"], headers={"X-Gateway": SECRET})
         with pytest.raises(ore.ResponseError) as caught:
             embed_over(kind, counting.url, ["a"], model="half ", headers={"X-Gateway": SECRET})
-    assert "send_request_headers" in caplog.text
     assert SECRET not in caplog.text
     assert SECRET not in shown(caught.value)
 

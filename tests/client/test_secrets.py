@@ -137,9 +137,20 @@ def test_no_log_record_shows_the_key(kind: Kind, caplog: pytest.LogCaptureFixtur
 def test_no_log_record_shows_a_key_that_a_header_echoes(
     kind: str, counting: HTTPService, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Httpcore logs every response header."""
+    """Httpcore, under the caller's httpx client, logs every response header."""
+
+    async def run() -> None:
+        async with httpx.AsyncClient() as http:
+            await ore.AsyncClient(KEY, base_url=counting.url, http_client=http).embed(
+                "a", model="echo"
+            )
+
     with caplog.at_level(logging.DEBUG):
-        embed_over(kind, counting.url, ["a"], model="echo")
+        if kind == "async":
+            asyncio.run(run())
+        else:
+            with httpx.Client() as http:
+                ore.Client(KEY, base_url=counting.url, http_client=http).embed("a", model="echo")
     assert "X-Echo" in caplog.text
     assert "[API key]" in caplog.text
     assert KEY not in caplog.text

@@ -15,6 +15,7 @@ import numpy as np
 import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings.transport import _asyncio_backend, _sync_backend
+from openrouter_embeddings.transport._response_reader import ResponseReader
 
 from tests.socket_service import (
     SocketService,
@@ -69,39 +70,37 @@ def test_a_slow_response_times_out_although_each_byte_is_in_time(kind: Kind, par
     assert not complete.get(timeout=20)
 
 
-def test_each_operation_gets_the_remaining_time_of_its_attempt() -> None:
-    """Reads and writes get it as their timeout, and a read after the deadline fails at once."""
-    seen: list[float | None] = []
-    sent: list[bytes] = []
+def test_each_wait_gets_the_remaining_time_of_its_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While connecting it is shorter; after the deadline nothing is waited for or read."""
+    seen: list[float] = []
 
-    class Socket:
-        def settimeout(self, left: float | None) -> None:
-            seen.append(left)
+    def is_ready(_: Any, seconds: float, *, writing: bool) -> bool:
+        seen.append(seconds)
+        if len(seen) > 1:
+            _sync_backend.shorten_attempt(-0.5)
+        return writing
 
-        def send(self, data: memoryview) -> int:
-            sent.append(bytes(data[:3]))
-            return len(sent[-1])
-
-    class Fake(httpcore.NetworkStream):
-        def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-            seen.append(timeout)
-            return b""[:max_bytes]
-
-        def get_extra_info(self, info: str) -> Any:
-            return Socket() if info == "socket" else None
-
-    stream = _sync_backend._Stream(Fake())
-    _sync_backend.begin_attempt(5)
-    stream.read(1, 100)
-    stream.write(b"head", None)
-    stream.write(b"", None)
-    stream.read(1, 2)
-    assert sent == [b"hea", b"d"]
-    assert [left is not None and left <= 5 for left in seen] == [True] * 4
-    assert seen[3] == 2
-    _sync_backend.begin_attempt(-0.5)
-    with pytest.raises(httpcore.ReadTimeout):
-        stream.read(1, 100)
+    monkeypatch.setattr(_sync_backend, "_is_ready", is_ready)
+    here, there = socket.socketpair()
+    with here, there:
+        stream = _sync_backend.Stream(here, _sync_backend.Backend(), 2)
+        reader = ResponseReader(len)
+        _sync_backend.begin_attempt(5)
+        stream.send(b"x")
+        with pytest.raises(httpcore.ConnectTimeout):
+            stream.receive(reader)
+        stream.connected()
+        with pytest.raises(httpcore.ReadTimeout):
+            stream.receive(reader)
+        assert seen[0] == 2
+        assert 2 < seen[1] <= 5
+        there.sendall(RIGHT)
+        with pytest.raises(httpcore.ReadTimeout):
+            stream.receive(reader)
+        _sync_backend.begin_attempt(5)
+        stream.receive(reader)
+        _sync_backend.end_attempt(None)
+    assert reader.is_complete
 
 
 @both
@@ -359,43 +358,72 @@ class _FakeTransport(asyncio.Transport):
     def write(self, data: Any) -> None:
         self.calls.append("write")
 
+    def abort(self) -> None:
+        self.calls.append("abort")
 
-def test_asyncio_pauses_reading_above_one_megabyte() -> None:
-    """It resumes reading when the unread data is taken."""
-    transport, protocol = _FakeTransport(), _asyncio_backend._Protocol()
+
+def test_asyncio_pauses_reading_until_the_task_has_taken_the_data() -> None:
+    """A plain body is decoded as it arrives; h11 would hold any amount of another one."""
+    backend = _asyncio_backend.Backend()
+    transport, protocol = _FakeTransport(), _asyncio_backend._Protocol(backend)
     protocol.connection_made(transport)
-    protocol.data_received(b"x" * 1_000_000)
+
+    def arrive(data: bytes) -> None:
+        protocol.get_buffer(-1)[: len(data)] = data
+        protocol.buffer_updated(len(data))
+
+    protocol.response = ResponseReader(len)
+    arrive(RIGHT[:-1])
+    arrive(RIGHT[-1:])
+    assert protocol.response.is_complete
     assert transport.calls == []
-    protocol.data_received(b"x" * 100_000)
-    protocol.data_received(b"x")
+    protocol.response = ResponseReader(len)
+    arrive(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    arrive(b"1\r\na\r\n")
     assert transport.calls == ["pause"]
-    assert len(protocol.take()) == 1_100_001
+    assert [*protocol.response.chunks()] == [b"a"]
+    protocol.release()
     assert transport.calls == ["pause", "resume"]
+    arrive(b"x")
+    assert transport.calls == ["pause", "resume", "abort"]
+    assert protocol.ended
+
+
+def test_asyncio_reads_nothing_into_a_response_that_was_given_up() -> None:
+    """Its rows may be in a result by then; TLS may still have data when the connection closes."""
+    backend, reader = _asyncio_backend.Backend(), ResponseReader(len)
+    transport, protocol = _FakeTransport(), _asyncio_backend._Protocol(backend)
+    protocol.connection_made(transport)
+    protocol.response = reader
+    here, there = socket.socketpair()
+    with here, there:
+        _asyncio_backend.Stream(protocol, backend, here).close()
+    protocol.get_buffer(-1)[: len(RIGHT)] = RIGHT
+    protocol.buffer_updated(len(RIGHT))
+    assert not reader.status
 
 
 async def test_asyncio_waits_while_the_write_buffer_is_full() -> None:
     """A write waits until asyncio resumes writing or the connection ends."""
     here, there = socket.socketpair()
     here.setblocking(False)
-    transport, protocol = _FakeTransport(), _asyncio_backend._Protocol()
+    backend, reader = _asyncio_backend.Backend(), ResponseReader(len)
+    transport, protocol = _FakeTransport(), _asyncio_backend._Protocol(backend)
     protocol.connection_made(transport)
     with here, there:
-        stream = _asyncio_backend._Stream(transport, protocol, _asyncio_backend.Backend(), here)
-        await stream.write(b"head")
+        stream = _asyncio_backend.Stream(protocol, backend, here)
         protocol.pause_writing()
-        writing = asyncio.create_task(stream.write(b"a"))
+        writing = asyncio.create_task(stream.send(reader, b"head", b"a"))
         await asyncio.sleep(0)
         assert not writing.done()
         protocol.resume_writing()
         await writing
-        await stream.write(b"head")
         protocol.pause_writing()
-        writing = asyncio.create_task(stream.write(b"b"))
+        writing = asyncio.create_task(stream.send(reader, b"b"))
         await asyncio.sleep(0)
         protocol.connection_lost(None)
         await writing
-        assert transport.calls == ["write", "write"]
-        await stream.write(b"head")
-        with pytest.raises(httpcore.WriteError):
-            await stream.write(b"c")
-        assert await stream.read(1) == b""
+        await stream.send(reader, b"c")
+        assert transport.calls == ["write"] * 3
+        with pytest.raises(httpcore.RemoteProtocolError, match="without a response"):
+            await stream.receive(reader)

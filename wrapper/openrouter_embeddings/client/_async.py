@@ -19,7 +19,6 @@ from openrouter_embeddings.core.validate import (
     validate_inputs,
     validate_stream,
 )
-from openrouter_embeddings.core.wire import Reply
 from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.inputs import Content, EmbedInput, EmbedInputs, Loaded
 from openrouter_embeddings.media import load_content
@@ -250,24 +249,32 @@ class AsyncClient(BaseClient[AsyncHTTPXClient, AsyncThrottle]):
         return splitter.result()
 
     async def _attempt(self, request: RequestState) -> Decoded:
-        throttle = self._bind_to_loop()
+        failed: list[EmbeddingsError] = []
+        try:
+            return await self._send(request)
+        except EmbeddingsError as error:
+            failed.append(error)
+        # stamina comes in now: entering it takes a tenth of the time of a small request
         async for attempt in stamina.retry_context(**request.retry_options):
             sleep_with(attempt, partial(_clock.clock.wait_async, self._tasks.closing))
             with attempt:
                 request.backoff = attempt.next_wait
-                async with throttle.acquire(request) as timeout:
-                    return request.read(await self._send(request, timeout))
+                if failed:
+                    raise failed.pop()
+                return await self._send(request)
         raise AssertionError("stamina ends with a result or an error")
 
-    async def _send(self, request: RequestState, timeout: float) -> Reply:  # noqa: ASYNC109
+    async def _send(self, request: RequestState) -> Decoded:
         task = cast("asyncio.Task[EmbeddingResult]", asyncio.current_task())
-        self._tasks.sending.add(task)
-        try:
-            return await self._transport.send(
-                request.body, timeout, request.decoder(), request.may_resend, request.headers
-            )
-        finally:
-            self._tasks.sending.discard(task)
+        async with self._bind_to_loop().acquire(request) as timeout:
+            self._tasks.sending.add(task)
+            try:
+                reply = await self._transport.send(
+                    request.body, timeout, request.decoder(), request.may_resend, request.headers
+                )
+            finally:
+                self._tasks.sending.discard(task)
+            return request.read(reply)
 
     async def _wait_for_sending(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
         """Give the tasks whose request is in flight some time to finish."""

@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from types import ModuleType
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
+import h11
 import httpx
 
 from openrouter_embeddings._secret import Secret
@@ -49,7 +50,8 @@ def _network_errors() -> tuple[type[Exception], ...]:
     return (
         *classes("HTTPError", "StreamError", "NetworkError", "ProtocolError", "ProxyError"),
         *classes("TimeoutException"),
-        *classes("ConnectionNotAvailable"),  # another thread closed it just after it was acquired
+        *classes("ConnectionNotAvailable"),  # another thread closed the caller's httpx client
+        h11.ProtocolError,
         OSError,  # includes TimeoutError, from the caller's httpx transport
         UnicodeError,  # from the name lookup; a UnicodeDecodeError comes from the caller's hooks
     )
@@ -286,7 +288,7 @@ class Transport(_BaseTransport[HTTPXClient | Connections]):
         headers: Sequence[tuple[bytes, bytes]],
     ) -> Reply | BaseException:
         try:
-            with self._post(body, timeout, confirm_resend, headers) as response:
+            with self._post(body, timeout, confirm_resend, headers, decoder) as response:
                 status, received, chunks = response
                 if status >= 400:
                     shorten_attempt(ERROR_BODY_TIMEOUT)
@@ -310,11 +312,12 @@ class Transport(_BaseTransport[HTTPXClient | Connections]):
         timeout: float,
         confirm_resend: Callable[[], bool],
         headers: Sequence[tuple[bytes, bytes]],
+        decoder: StreamDecoder,
     ) -> AbstractContextManager[Response]:
         http = self._http
         if isinstance(http, Connections):
             if (module := self._required_module()) is None:
-                return http.post(body, timeout, confirm_resend, headers)
+                return http.post(body, timeout, confirm_resend, headers, decoder.add)
             http = _visible.client(module, http, confirm_resend)
         return _httpx_client.post(http, str(self._url), self._auth, body, timeout, headers=headers)
 
@@ -370,8 +373,9 @@ class AsyncTransport(_BaseTransport[AsyncHTTPXClient | AsyncConnections]):
         try:
             async with (
                 AttemptTimeout(timeout) as limit,
-                self._post(body, timeout, confirm_resend, headers) as (status, received, chunks),
+                self._post(body, timeout, confirm_resend, headers, decoder) as response,
             ):
+                status, received, chunks = response
                 if status < 400:
                     await _feed(decoder, chunks)
                     return self._reply(status, received, *decoder.end())
@@ -395,11 +399,12 @@ class AsyncTransport(_BaseTransport[AsyncHTTPXClient | AsyncConnections]):
         timeout: float,
         confirm_resend: Callable[[], bool],
         headers: Sequence[tuple[bytes, bytes]],
+        decoder: StreamDecoder,
     ) -> AbstractAsyncContextManager[AsyncResponse]:
         http = self._http
         if isinstance(http, AsyncConnections):
             if (module := self._required_module()) is None:
-                return http.post(body, timeout, confirm_resend, headers)
+                return http.post(body, timeout, confirm_resend, headers, decoder.add)
             http = _visible.async_client(module, http, confirm_resend)
         return _httpx_client.post_async(
             http, str(self._url), self._auth, body, timeout, headers=headers

@@ -5,17 +5,19 @@ and through its transport. In that transport, our connections take the place of 
 time-outs, proxies, TLS, forks and the end of a call are the same as without the tool.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from types import ModuleType
 from typing import Any
 
+import h11
 import httpcore
 
 from openrouter_embeddings.errors import InputError
 
-from ._connections import AsyncConnections, Connections
+from ._connections import AsyncConnections, Connections, iter_chunks, iter_chunks_async
 from ._httpx_client import AsyncHTTPXClient, HTTPXClient
+from ._response_reader import ResponseReader, encode_request
 
 
 def client(
@@ -55,7 +57,7 @@ class _Pool:
     def handle_request(self, request: Any) -> httpcore.Response:
         content = b"".join(request.stream)
         exchange = self._connections.exchange(
-            _request(self._connections, request, content), self._confirm_resend, _raw
+            *_encoded(self._connections, request, content), self._confirm_resend, iter_chunks
         )
         status, headers, chunks = exchange.__enter__()
         return httpcore.Response(status, headers=[*headers], content=_Body(chunks, exchange))
@@ -76,7 +78,7 @@ class _AsyncPool:
     async def handle_async_request(self, request: Any) -> httpcore.Response:
         content = b"".join([chunk async for chunk in request.stream])
         exchange = self._connections.exchange(
-            _request(self._connections, request, content), self._confirm_resend, _raw_async
+            *_encoded(self._connections, request, content), self._confirm_resend, iter_chunks_async
         )
         status, headers, chunks = await exchange.__aenter__()
         return httpcore.Response(status, headers=[*headers], content=_AsyncBody(chunks, exchange))
@@ -116,34 +118,21 @@ class _AsyncBody:
         await self._exchange.__aexit__(None, None, None)
 
 
-def _request(
+def _encoded(
     connections: Connections | AsyncConnections, request: Any, content: bytes
-) -> httpcore.Request:
-    """The request as httpcore's own. Raises InputError if it leads to another host."""
-    url = httpcore.URL(
-        scheme=request.url.scheme,
-        host=request.url.host,
-        port=request.url.port,
-        target=request.url.target,
-    )
-    if url.origin != connections.url.origin:
+) -> tuple[tuple[bytes], ResponseReader, float]:
+    """The request's bytes, the reader of its response, and the seconds that connecting may take.
+
+    Raises InputError if it leads to another host.
+    """
+    ours, url = connections.url, request.url
+    if (url.scheme, url.host, url.port) != (ours.raw_scheme, ours.raw_host, ours.port):
+        address = b"%b://%b%b" % (url.scheme, url.host, b":%d" % url.port if url.port else b"")
         raise InputError(
             "a tool that replaces methods of httpx has redirected the request to "
-            f"{url.origin}; to allow that, pass an httpx client as http_client"
+            f"{address.decode()}; to allow that, pass an httpx client as http_client"
         )
-    return httpcore.Request(
-        request.method,
-        url,
-        headers=request.headers,
-        content=content,
-        extensions=request.extensions,
-    )
-
-
-def _raw(response: httpcore.Response) -> Iterator[bytes]:
-    yield from response.stream  # type: ignore[misc]
-
-
-async def _raw_async(response: httpcore.Response) -> AsyncGenerator[bytes]:
-    async for chunk in response.stream:  # type: ignore[union-attr]
-        yield chunk
+    sent = h11.Request(method=request.method, target=url.target, headers=request.headers)
+    connection, encoded = encode_request(sent, content)
+    seconds: float = request.extensions["timeout"]["connect"]
+    return (encoded,), ResponseReader(None, connection), seconds
