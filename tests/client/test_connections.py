@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import threading
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -16,6 +17,7 @@ import pytest
 from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.local.faults import Faults
 from openrouter_embeddings.transport import _asyncio_backend, _connections
+from openrouter_embeddings.transport._response_reader import ResponseReader
 
 from stress.servers import served
 from tests.http_service import HTTPService
@@ -303,3 +305,27 @@ def test_an_address_of_an_unsupported_family_is_skipped(monkeypatch: pytest.Monk
             with pytest.raises(ore.APIConnectionError, match="cannot connect") as raised:
                 client.embed("a")
             assert raised.value.usage is None
+
+
+def test_a_call_may_interrupt_another_that_takes_or_returns_a_connection(
+    counting: HTTPService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal handler or a finalizer may run anywhere; the interrupted call holds a lock there."""
+    client = ore.Client(KEY, base_url=counting.url, model="m")
+    interrupted: list[Any] = []
+    can_reuse: Any = ResponseReader.can_reuse
+
+    def interrupt(reader: ResponseReader) -> bool:
+        if not interrupted:
+            interrupted.append(None)
+            interrupted.append(client.embed("b").vectors)
+        found: bool = can_reuse.fget(reader)
+        return found
+
+    monkeypatch.setattr(ResponseReader, "can_reuse", property(interrupt))
+    thread = threading.Thread(target=client.embed, args=["a"], daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert np.array_equal(interrupted[1], expected(["b"]))
+    client.close()

@@ -34,6 +34,42 @@ def test_a_client_retries_in_a_second_loop() -> None:
 
 
 @closed
+def test_only_one_of_two_loops_takes_over_a_client(
+    counting: HTTPService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if the second begins while the first makes its connections, which takes a while."""
+    client = ore.AsyncClient(KEY, base_url=counting.url, model="m")
+    asyncio.run(client.embed("a"))
+    transport: Any = client._transport
+    make, begun = transport.make_connections, threading.Event()
+    errors: list[Exception] = []
+
+    def compete() -> None:
+        try:
+            asyncio.run(client.embed("b"))
+        except ore.InputError as error:
+            errors.append(error)
+
+    def slow() -> Any:
+        if not begun.is_set():
+            begun.set()
+            other.start()
+            other.join(0.2)  # it would have succeeded by then
+        return make()
+
+    other = threading.Thread(target=compete)
+    monkeypatch.setattr(transport, "make_connections", slow)
+
+    async def embed() -> None:
+        await client.embed("c")
+        await asyncio.to_thread(other.join)
+
+    asyncio.run(embed())
+    assert len(errors) == 1
+    asyncio.run(client.close())
+
+
+@closed
 def test_retry_after_holds_in_a_second_loop(clock: JumpingClock) -> None:
     """A Retry-After also holds for a program that runs a new event loop for each call."""
     with served(Faults([Fault("status", status=429, retry_after=30, requests=[0])])) as url:

@@ -124,9 +124,16 @@ def test_a_head_is_read_though_nothing_follows_it() -> None:
 
 
 def test_a_head_without_end_is_a_protocol_error() -> None:
-    """H11 holds at most 100 KB of it."""
-    with pytest.raises(h11.RemoteProtocolError, match="too long"):
-        read([OK, b"X: " + b"x" * 50_000, b"x" * 60_000])
+    """It has at most 100 KB."""
+    with pytest.raises(httpcore.RemoteProtocolError, match="too long"):
+        read([OK, b"X: " + b"x" * 50_000, b"x" * 40_000, b"x" * 13_000])
+
+
+@pytest.mark.parametrize("line", [b"X: x\r\n", b"\r\nHTTP/1.1 100 Continue\r\n"])
+def test_a_long_head_is_a_protocol_error_before_it_is_parsed(line: bytes) -> None:
+    """All heads before a body have 100 KB together; parsing more of them would take long."""
+    with pytest.raises(httpcore.RemoteProtocolError, match="too long"):
+        read([OK.replace(b"200", b"100") + line * 20_000])
 
 
 def test_the_response_to_connect_has_no_plain_body() -> None:

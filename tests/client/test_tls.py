@@ -3,18 +3,30 @@
 import asyncio
 import socket
 import ssl
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpcore
+import httpx
 import numpy as np
 import openrouter_embeddings as ore
 import pytest
+import trustme
 from openrouter_embeddings.transport import _asyncio_backend, _sync_backend
 from openrouter_embeddings.transport._response_reader import ResponseReader
 
-from tests.support import KEY, LARGE, LOOPS, MUCH, embed_over, everywhere, expected
+from tests.socket_service import SocketService, correct_response, response_to, socket_service
+from tests.support import (
+    KEY,
+    LARGE,
+    LOOPS,
+    MUCH,
+    embed_over,
+    everywhere,
+    expected,
+)
 
 pytestmark = pytest.mark.usefixtures("sometimes_traced")
 
@@ -236,3 +248,69 @@ def test_an_unusable_tls_file_is_an_input_error_that_names_it(
     with pytest.raises(ore.InputError, match=words) as caught:
         make(KEY)
     assert f"{variable}={tmp_path / file}" in str(caught.value)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.usefixtures("trusted")
+def test_a_response_that_nobody_asked_for_is_never_the_next_one(
+    loop: Any, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, *, secure: bool
+) -> None:
+    """It arrives while a tool, which sees responses before the client, waits for something."""
+    may_go_on, has_sent = threading.Event(), threading.Event()
+
+    def serve(service: SocketService, connection: Any) -> None:
+        response = correct_response(connection)
+        if service.opened == 1:
+            connection.sendall(response)
+            may_go_on.wait()
+            connection.sendall(response_to(["unasked"]))
+            has_sent.set()
+        else:
+            connection.sendall(response)
+        correct_response(connection)
+
+    send = httpx.AsyncClient.send
+
+    async def slow(self: httpx.AsyncClient, request: httpx.Request, **options: Any) -> Any:
+        response = await send(self, request, **options)
+        may_go_on.set()
+        has_sent.wait()
+        for _ in range(99):  # turns in which the event loop reads all that has arrived
+            await asyncio.sleep(0)
+        return response
+
+    monkeypatch.setattr(httpx.AsyncClient, "send", slow)
+
+    async def embed_twice(url: str) -> None:
+        async with ore.AsyncClient(KEY, base_url=url, model="m") as client:
+            for text in ("first", "second"):
+                assert np.array_equal((await client.embed([text])).vectors, expected([text]))
+
+    with (
+        socket_service(serve, authority if secure else None) as service,
+        asyncio.Runner(loop_factory=loop) as runner,
+    ):
+        runner.run(embed_twice(service.url))
+        assert service.opened == 2
+
+
+@pytest.mark.parametrize("kind", ["asyncio", "uvloop"][: len(LOOPS)])
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.usefixtures("trusted")
+def test_a_large_response_arrives_though_the_service_closes_after_it(
+    kind: str, authority: trustme.CA, *, chunked: bool
+) -> None:
+    """In chunks, or up to the end of the connection."""
+
+    def serve(_: SocketService, connection: Any) -> None:
+        body = correct_response(connection).partition(b"\r\n\r\n")[2] + b" " * 1_000_000
+        head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n"
+        if chunked:
+            head += b"Transfer-Encoding: chunked\r\n"
+            pieces = [body[start : start + 4096] for start in range(0, len(body), 4096)]
+            body = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in [*pieces, b""])
+        connection.sendall(head + b"\r\n" + body)
+
+    with socket_service(serve, authority) as service:
+        assert np.array_equal(embed_over(kind, service.url, ["a"]).vectors, expected(["a"]))

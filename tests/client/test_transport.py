@@ -362,8 +362,11 @@ class _FakeTransport(asyncio.Transport):
         self.calls.append("abort")
 
 
-def test_asyncio_pauses_reading_until_the_task_has_taken_the_data() -> None:
+async def test_asyncio_pauses_reading_until_the_task_has_taken_the_data(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A plain body is decoded as it arrives; h11 would hold any amount of another one."""
+    monkeypatch.setattr(_asyncio_backend, "_MAX_UNREAD", 60)
     backend = _asyncio_backend.Backend()
     transport, protocol = _FakeTransport(), _asyncio_backend._Protocol(backend)
     protocol.connection_made(transport)
@@ -379,14 +382,37 @@ def test_asyncio_pauses_reading_until_the_task_has_taken_the_data() -> None:
     assert transport.calls == []
     protocol.response = ResponseReader(len)
     arrive(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    assert await protocol.wait_for_news()
+    arrive(b"1\r\na\r\n" * 10)
+    assert transport.calls == []
     arrive(b"1\r\na\r\n")
     assert transport.calls == ["pause"]
-    assert [*protocol.response.chunks()] == [b"a"]
-    protocol.release()
+    assert await protocol.wait_for_news()
+    assert b"".join(protocol.response.chunks()) == b"a" * 11
+    waiting = asyncio.create_task(protocol.wait_for_news())
+    await asyncio.sleep(0)
     assert transport.calls == ["pause", "resume"]
+    arrive(b"0\r\n\r\n")
+    assert await waiting
+    assert protocol.release()
     arrive(b"x")
     assert transport.calls == ["pause", "resume", "abort"]
     assert protocol.ended
+
+
+def test_asyncio_reuses_no_connection_on_which_reading_is_paused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """TLS may hold a second response, which nobody could see."""
+    monkeypatch.setattr(_asyncio_backend, "_MAX_UNREAD", 0)
+    transport, protocol = _FakeTransport(), _asyncio_backend._Protocol(_asyncio_backend.Backend())
+    protocol.connection_made(transport)
+    protocol.response = ResponseReader(None)
+    protocol.get_buffer(-1)[: len(RIGHT)] = RIGHT
+    protocol.buffer_updated(len(RIGHT))
+    assert b"".join(protocol.response.chunks())
+    assert protocol.response.can_reuse
+    assert not protocol.release()
 
 
 def test_asyncio_reads_nothing_into_a_response_that_was_given_up() -> None:

@@ -19,6 +19,8 @@ from openrouter_embeddings._live_set import LiveSet
 from ._response_reader import ResponseReader
 from ._stream_state import READ_SIZE, KeepAlive, ResponseTimes, extension
 
+_MAX_UNREAD = 1 << 23  # bytes of a body that h11 reads; reading pauses above
+
 
 class AttemptTimeout:
     """`asyncio.timeout` with an `extension`."""
@@ -73,6 +75,7 @@ class _Protocol(asyncio.BufferedProtocol):
         self._buffer = backend.buffer
         self._error: BaseException | None = None  # that the response raised
         self._has_news = self._is_paused = False
+        self._unread = 0  # bytes
         self._may_write = True
         self._waiter: asyncio.Future[None] | None = None
 
@@ -92,8 +95,9 @@ class _Protocol(asyncio.BufferedProtocol):
         except BaseException as error:  # noqa: BLE001 - `wait_for_news` raises it
             self._error, self.response = error, None
         else:
-            if not self.response.is_plain:
-                self._pause()  # h11 holds the data until the task takes it
+            if not self.response.is_plain:  # h11 holds the data until the task takes it
+                self._unread += nbytes
+                self._pause()
             elif not self.response.is_complete:
                 return
         self._has_news = True
@@ -129,7 +133,7 @@ class _Protocol(asyncio.BufferedProtocol):
             self._resume()
         while not self._has_news and not self.ended:
             await self._wait()
-        has_news, self._has_news = self._has_news, False
+        has_news, self._has_news, self._unread = self._has_news, False, 0
         if self._error is not None:
             error, self._error = self._error, None
             try:
@@ -143,13 +147,17 @@ class _Protocol(asyncio.BufferedProtocol):
         while not self._may_write and not self.ended:
             await self._wait()
 
-    def release(self) -> None:
-        """Expect nothing until the next request."""
-        self.response, self._has_news = None, False
-        self._resume()
+    def release(self) -> bool:
+        """Expect nothing until the next request; False if none may follow.
+
+        While reading is paused, the layers below may hold data that `Stream.has_unread` cannot see,
+        and that the next request would take for its response.
+        """
+        self.response, self._has_news, self._unread = None, False, 0
+        return not self._is_paused
 
     def _pause(self) -> None:
-        if self.transport is not None and not self._is_paused:
+        if self.transport is not None and not self._is_paused and self._unread > _MAX_UNREAD:
             self._is_paused = True
             self.transport.pause_reading()
 
@@ -188,7 +196,7 @@ class Stream:
             transport = await asyncio.get_running_loop().start_tls(
                 before.transport, protocol, context, server_hostname=server_hostname
             )
-        except OSError as error:
+        except (OSError, TypeError) as error:  # TypeError: TLS in TLS fails, Python 3.11 and 3.12
             raise httpcore.ConnectError(str(error)) from error
         finally:
             if transport is None:
@@ -227,9 +235,12 @@ class Stream:
             raise httpcore.ReadError(reason)
         response.end()
 
-    def release(self) -> None:
-        """Note that the response is complete; whatever else arrives ends the connection."""
-        self._protocol.release()
+    def release(self) -> bool:
+        """Note that the response is complete; whatever else arrives ends the connection.
+
+        False if the connection may not be used again.
+        """
+        return self._protocol.release()
 
     def close(self) -> None:
         self._protocol.abort()

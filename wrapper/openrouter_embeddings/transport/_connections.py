@@ -103,7 +103,7 @@ class _BaseConnections(Generic[S]):
         self._key = key
         self.url: httpx.URL = url
         self._headers = [(b"Host", url.netloc), *HEADERS]
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may interrupt a call, and call
         self._idle: deque[tuple[_Moment, S]] = deque()  # since when; the last one is used first
 
     def _acquire(self) -> tuple[S | None, list[S]]:
@@ -308,11 +308,11 @@ class AsyncConnections(_BaseConnections[_asyncio_backend.Stream]):
                 await _send_async(stream, request, reader)
             async with aclosing(iter_body(stream, reader)) as chunks:
                 yield reader.status, reader.headers, chunks
-            stream.release()
+            may_reuse = stream.release()
         except BaseException:  # its state is unknown, so nobody may use it again
             await self._close(stream)
             raise
-        if not self._release(stream, reader):
+        if not (may_reuse and self._release(stream, reader)):
             await self._close(stream)
 
     async def _connect(self, timeout: float) -> _asyncio_backend.Stream:  # noqa: ASYNC109

@@ -40,6 +40,7 @@ class ResponseReader:
         self.is_plain = self.is_complete = False
         self._take = take
         self._h11 = connection or encode_request(_POST)[0]
+        self._head = 0  # bytes before the body, those of informational responses included
         self._length = self._missing = 0  # bytes of a plain body, and those that have not arrived
         self._has_surplus = False
 
@@ -48,6 +49,9 @@ class ResponseReader:
         while data and not self.status:
             blank_line = _BLANK_LINE.search(data)
             end = blank_line.end() if blank_line else len(data)
+            self._head += end
+            if self._head > _MAX_HEAD:
+                raise httpcore.RemoteProtocolError("the head of the response is too long")
             self._h11.receive_data(bytes(data[:end]))
             data = data[end:]
             self._parse_head()

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -126,6 +127,7 @@ class _BaseTransport(ABC, Generic[H]):
         self.make_connections: Callable[[], H] | None = self._make if own else None
         given: Any = client
         self._http: H = self._make() if own else given
+        self._binding = threading.RLock()  # taken to bind it to an event loop
 
     @abstractmethod
     def _make(self) -> H:
@@ -423,8 +425,13 @@ class AsyncTransport(_BaseTransport[AsyncHTTPXClient | AsyncConnections]):
             ) from None
         if self._loop is loop:
             return False
-        before, self._loop = self._loop, self._loop or loop
+        with self._binding:
+            return self._bind(loop)
+
+    def _bind(self, loop: asyncio.AbstractEventLoop) -> bool:
+        before = self._loop
         if before is None:
+            self._loop = loop
             return False
         if self.make_connections is None or not before.is_closed():
             raise InputError(
@@ -439,6 +446,7 @@ class AsyncTransport(_BaseTransport[AsyncHTTPXClient | AsyncConnections]):
     def _leave_parent(self) -> None:
         # not closed: that would remove them from the epoll that both processes share
         self._parents, self._loop = self._http, None
+        self._binding = threading.RLock()  # a thread of the parent may hold the old one
 
     @property
     def loop_is_closed(self) -> bool:

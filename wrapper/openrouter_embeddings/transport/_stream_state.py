@@ -43,7 +43,7 @@ class ResponseTimes:
 
     def __init__(self) -> None:
         self.fastest = math.inf
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may interrupt a call, and call
 
     def add(self, seconds: float) -> None:
         """Count a response. Any thread may call this."""

@@ -290,7 +290,7 @@ class Stream:
                 size += more
         except _WOULD_BLOCK:
             pass
-        except OSError as error:  # the next call raises it again
+        except OSError as error:  # the next call raises it again, or ends
             unmask(error)
         return size
 
