@@ -8,6 +8,7 @@ from contextlib import suppress
 from decimal import Decimal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from openrouter_embeddings.client import Client
 from openrouter_embeddings.client.job_session import JobSession, resolve_options
@@ -66,14 +67,15 @@ class Embedding:
         self._pending: dict[Future[EmbeddingResult], list[Row]] = {}
         # how many rows wait for each input that has neither a vector nor a refusal
         self._unsettled: dict[bytes, int] = {}
-        self._uncached: dict[bytes, bytes] = {}  # new vectors that the cache does not have yet
+        # new vectors that the cache does not have yet, with the digests of their inputs
+        self._uncached: list[tuple[list[bytes], NDArray[np.float32]]] = []
         self._rows = self._errors = 0
         self._has_submitted = False
         self.earlier = 0
         self.usage = Usage()
         self.reused: int = store.fact("reused") or 0
         self._unusable: set[bytes] = set()  # never sent; the next run may be able to read them
-        self._refused = store.count("refused")
+        self._refused = store.count_refused()
         self.embedded = store.kept - self.reused
 
     @property
@@ -85,11 +87,6 @@ class Embedding:
     def damaged(self) -> int:
         """Saved vectors that failed their checksum, in all runs of the job."""
         return self._store.fact("damaged") or 0
-
-    @property
-    def unchecked(self) -> int:
-        """Vectors without a checksum, including those from the cache."""
-        return self._store.unchecked + (self._store.fact("unchecked_reused") or 0)
 
     @property
     def had_only_empty_rows(self) -> bool:
@@ -190,14 +187,19 @@ class Embedding:
 
     def _reuse(self, cache: Store, new: dict[bytes, Row]) -> None:
         """Copy vectors from the cache to the store, and take their inputs out of `new`."""
-        found = cache.vectors([*new])
-        self._keep_vectors(found, cached=True)
-        for name in _SERVED_BY if found else ():
-            _add_names(self._store, name, cache.fact(name) or [])
-        for name, count in (("damaged", cache.damaged), ("unchecked_reused", cache.unchecked)):
-            if count:
-                self._store.set_fact(name, count + (self._store.fact(name) or 0))
-        cache.damaged = cache.unchecked = 0
+        digests = [*new]
+        vectors, mask = cache.vectors(digests)
+        found = [digests[at] for at in np.flatnonzero(mask)]
+        if found:
+            self._keep_vectors(found, vectors[mask])
+            self.reused += len(found)
+            self._store.set_fact("reused", self.reused)
+            for name in _SERVED_BY:
+                _add_names(self._store, name, cache.fact(name) or [])
+        if cache.damaged:
+            self._store.set_fact("damaged", cache.damaged + (self._store.fact("damaged") or 0))
+            cache.damaged = 0
+        self._store.commit()  # until then, their digests take more memory
         for digest in found:
             del new[digest]
 
@@ -248,11 +250,12 @@ class Embedding:
         failures = [failure for future in done if (failure := self._take(future)) is not None]
         self._store.commit()
         if self._cache and self._uncached:  # a short transaction, for other jobs wait for it
-            self._cache.add(self._uncached.items())
+            for digests, vectors in self._uncached:
+                self._cache.add(digests, vectors)
             for name in _SERVED_BY:
                 _add_names(self._cache, name, self._store.fact(name) or [])
             self._cache.commit()
-            self._uncached = {}
+            self._uncached = []
         return failures
 
     def _take(self, future: Future[EmbeddingResult]) -> BaseException | None:
@@ -289,23 +292,17 @@ class Embedding:
 
     def _keep(self, rows: list[Row], result: EmbeddingResult) -> None:
         digests = [rows[position].digest for position in np.flatnonzero(result.mask)]
-        vectors = dict(zip(digests, map(bytes, result.vectors), strict=True))
-        self._keep_vectors(vectors)
-        if self._cache:
-            self._uncached |= vectors
+        if digests:
+            self._keep_vectors(digests, result.vectors)
+            self.embedded += len(digests)
+            if self._cache:
+                self._uncached.append((digests, result.vectors))
         self._refuse({rows[p].digest: error.message for p, error in result.errors.items()})
         _add_names(self._store, "models", [one.model for one in result.served if one.model])
         _add_names(self._store, "providers", result.providers)
 
-    def _keep_vectors(self, vectors: dict[bytes, bytes], *, cached: bool = False) -> None:
-        if not vectors:
-            return
-        width, *others = {len(vector) // 4 for vector in vectors.values()}
-        if others:
-            raise JobError(
-                f"the cache holds vectors of {width} and of {others[0]} dimensions for the same "
-                "options; use another cache directory"
-            )
+    def _keep_vectors(self, digests: list[bytes], vectors: NDArray[np.float32]) -> None:
+        width = vectors.shape[1]
         known = self._store.fact("dimensions")
         if known is None:
             self._store.set_fact("dimensions", width)
@@ -315,14 +312,9 @@ class Embedding:
                 "vector space; set dimensions, or choose a single provider, so that all vectors "
                 "of the target are comparable"
             )
-        self._store.add(vectors.items())
-        for digest in vectors:
+        self._store.add(digests, vectors)
+        for digest in digests:
             self._unsettled.pop(digest, None)
-        if cached:
-            self.reused += len(vectors)
-            self._store.set_fact("reused", self.reused)
-        else:
-            self.embedded += len(vectors)
 
     def _refuse(self, reasons: dict[bytes, str]) -> None:
         self._store.refuse(reasons.items())

@@ -94,7 +94,7 @@ class TargetWriter:
         rows = 0
         with _errors_file(self._path) as file:
             for batch in self._source.batches(self._reader.rows, self._read_columns):
-                found = [*self._reader.read(batch)]
+                found = self._reader.read(batch)
                 file.writelines(self._errors(store, batch, found, rows))
                 rows += len(found)
 
@@ -113,7 +113,7 @@ class TargetWriter:
         try:
             with _errors_file(self._path) as file:
                 for batch in self._batches():
-                    found = [*self._reader.read(batch)]
+                    found = self._reader.read(batch)
                     lines = self._errors(store, batch, found, rows)
                     errors += len(lines)
                     file.writelines(lines)
@@ -181,8 +181,5 @@ def _errors_file(target: Path) -> Iterator[BinaryIO]:
 
 def _vectors(store: Store, found: list[Row], dimensions: int) -> tuple[Any, Any]:
     """The vectors of some rows, zeros where there is none, and a mask of those that have one."""
-    vectors = store.vectors([*{row.digest for row in found}])
-    blank = bytes(4 * dimensions)
-    mask = np.array([row.digest in vectors for row in found], np.bool_)
-    whole = bytearray(b"".join([vectors.get(row.digest, blank) for row in found]))
-    return np.frombuffer(whole, "<f4").reshape(len(found), dimensions), mask
+    matrix, mask = store.vectors([row.digest for row in found])
+    return (matrix if mask.any() else np.zeros((len(found), dimensions), np.float32)), mask
