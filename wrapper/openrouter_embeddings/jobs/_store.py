@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 _MAX_VARIABLES = 500  # in a statement, which every build of SQLite supports
 _ROW_BITS = 10  # of a place; the higher bits are the id of the block
-_MAX_ROWS = 1024  # of a block
+_MAX_ROWS = 1 << _ROW_BITS  # of a block
 _PAGE_BYTES = 16_384  # vectors fill whole pages, so large ones need fewer writes
 _LOCK_TIMEOUT = 60.0  # seconds to wait for other processes that use the same cache
 
@@ -346,7 +346,7 @@ class Store:
         bounds = [0, *(np.flatnonzero(np.diff(blocks)) + 1).tolist(), len(order)]
         for start, end in pairwise(bounds if len(order) else []):
             at = order[start:end]
-            rows = places[at] & (_MAX_ROWS - 1)
+            rows = places[at] & ((1 << _ROW_BITS) - 1)
             records = self._records(int(blocks[start]), int(rows[0]), int(rows[-1]) + 1)
             rows -= rows[0]
             if records is None:
