@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from ._blocks import checksum, intact_records
+from ._blocks import intact_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -49,7 +50,8 @@ def is_damage(error: sqlite3.Error) -> bool:
 
 def checksum_of(key: bytes, value: bytes) -> bytes:
     """The checksum of a row with a key and a value."""
-    return checksum(len(key).to_bytes(8, "little") + key + value).to_bytes(8, "little")
+    contents = len(key).to_bytes(8, "little") + key + value
+    return hashlib.blake2b(contents, digest_size=8).digest()
 
 
 def is_intact(key: Any, value: Any, found: Any) -> bool:
