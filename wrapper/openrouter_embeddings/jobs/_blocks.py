@@ -71,4 +71,6 @@ def _checksums(records: Records) -> NDArray[np.uint64]:
     """
     contents = records.view(np.uint8).reshape(len(records), -1)[:, _CHECKSUM_BYTES:]
     crcs = np.fromiter(map(zlib.crc32, contents), np.uint64, len(contents))
-    return crcs << 32 | contents.view("<u4").sum(axis=1, dtype=np.uint32)
+    sums = contents.view("<u4").sum(axis=1, dtype=np.uint32)
+    found: NDArray[np.uint64] = (crcs << np.uint64(32)) | sums
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +17,7 @@ from ._arrow import InvalidText, check_has_column, is_utf8, python_values
 from ._spec import InputSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import NoReturn
 
     import pyarrow as pa
@@ -41,6 +42,64 @@ class Row(NamedTuple):
     value: EmbedInput | None
     reason: str = ""
     size: int = 0
+
+
+@dataclass(slots=True)
+class Inputs:
+    """The inputs of some rows. Iterate over it to get each as a `Row`.
+
+    In lists, because the garbage collector would visit an object for each row again and again.
+
+    Attributes:
+        digests: as in `Row`.
+        values: as in `Row`.
+        sizes: as in `Row`.
+        reasons: why rows cannot be embedded, by position.
+    """
+
+    digests: list[bytes] = field(default_factory=list)
+    values: list[EmbedInput | None] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    reasons: dict[int, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.digests)
+
+    def __iter__(self) -> Iterator[Row]:
+        for at, row in enumerate(zip(self.digests, self.values, self.sizes, strict=True)):
+            digest, value, size = row
+            yield Row(digest, value, self.reasons.get(at, ""), size)
+
+    def add(self, row: Row) -> None:
+        """Add a row."""
+        if row.value is None:
+            self.reasons[len(self)] = row.reason
+        self.digests.append(row.digest)
+        self.values.append(row.value)
+        self.sizes.append(row.size)
+
+    def add_text(self, text: str) -> None:
+        """Add a row with a text that is not empty."""
+        encoded = text.encode()
+        size = len(encoded)
+        state = _TEXT.copy()
+        state.update(size.to_bytes(8, "little") + encoded)
+        self.digests.append(state.digest())
+        self.values.append(text)
+        self.sizes.append(size)
+
+    def append_some(self, others: Inputs, positions: Iterable[int]) -> None:
+        """Add those of other rows that have an input, at these positions."""
+        for at in positions:
+            self.digests.append(others.digests[at])
+            self.values.append(others.values[at])
+            self.sizes.append(others.sizes[at])
+
+    def pop_first(self, count: int) -> Inputs:
+        """Remove so many rows, all with an input, from the beginning, and return them."""
+        first = Inputs(self.digests[:count], self.values[:count], self.sizes[:count])
+        del self.digests[:count], self.values[:count], self.sizes[:count]
+        return first
 
 
 class Reader:
@@ -162,12 +221,19 @@ class Reader:
             "enclose the name of a column in a pair of braces"
         )
 
-    def read(self, batch: Any) -> list[Row]:
+    def read(self, batch: Any) -> Inputs:
         """The input of every row of a batch."""
+        found = Inputs()
         if self.spec.column and not self.spec.images:
-            values = self._values(batch.column(self.spec.column))
-            return [_row(one) if type(one) is str else _other_row(one) for one in values]
-        return [*self._combined(batch)]
+            for value in self._values(batch.column(self.spec.column)):
+                if value and type(value) is str:
+                    found.add_text(value)
+                else:
+                    found.add(_row_of(value))
+        else:
+            for row in self._combined(batch):
+                found.add(row)
+        return found
 
     def _combined(self, batch: Any) -> Iterator[Row]:
         """The inputs that consist of several columns."""
@@ -233,8 +299,8 @@ def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else "" if value is None else str(value)
 
 
-def _other_row(value: Any) -> Row:
-    """The row of a value that is not a text."""
+def _row_of(value: Any) -> Row:
+    """The row of a value in a column."""
     text = _as_text(value)
     if isinstance(value, InvalidText):
         return _invalid_row(text)
@@ -247,13 +313,10 @@ def _invalid_row(text: str) -> Row:
 
 def _row(text: str, nothing: str = "empty") -> Row:
     encoded = text.encode()
-    size = len(encoded)
-    state = _TEXT.copy()
-    state.update(size.to_bytes(8, "little") + encoded)
-    digest = state.digest()
-    if not size:
+    digest = _digest(b"text", encoded)
+    if not text:
         return Row(digest, None, f"the text is {nothing}")
-    return Row(digest, text, "", size)
+    return Row(digest, text, "", len(encoded))
 
 
 def _with_length(part: bytes) -> bytes:
