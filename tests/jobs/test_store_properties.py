@@ -198,3 +198,42 @@ def test_a_vector_that_is_damaged_in_a_cache_is_replaced(tmp_path: Path) -> None
         found, mask = store.vectors(DIGESTS[:3])
         assert np.array_equal(found[0], matrix([0], version=9)[0])
         assert store.damaged == 0
+
+
+def test_a_record_of_another_input_is_damage(tmp_path: Path) -> None:
+    """If a cache's list of digests is damaged: no input gets the vector of another."""
+    path = tmp_path / "store"
+    with closing(Store(path, shared=True)) as store:
+        store.add(DIGESTS[:3], matrix([0, 1, 2]))
+        store.commit()
+    one, other = DIGESTS[:2]
+    contents = path.read_bytes().replace(one + other, other + one)
+    path.write_bytes(contents)
+    with closing(Store(path, shared=True)) as store:
+        _, mask = store.vectors(DIGESTS[:3])
+        assert (mask.tolist(), store.damaged) == ([False, False, True], 2)
+
+
+def test_a_block_whose_addition_was_interrupted_is_added_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C may come when SQLite has the block and the store does not know it yet."""
+    path = tmp_path / "store"
+    places = _store._places
+
+    def interrupted(*_: object) -> dict[bytes, int]:
+        monkeypatch.setattr(_store, "_places", places)
+        raise KeyboardInterrupt
+
+    with closing(Store(path)) as store:
+        store.add(DIGESTS[:2], matrix([0, 1]))
+        monkeypatch.setattr(_store, "_places", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            store.add(DIGESTS[2:4], matrix([2, 3]))
+        store.add(DIGESTS[2:4], matrix([2, 3]))
+        store.commit()
+    with closing(Store(path)) as store:
+        found, mask = store.vectors(DIGESTS[:5])
+        assert mask.tolist() == [True] * 4 + [False]
+        assert np.array_equal(found[:4], matrix([0, 1, 2, 3]))
+        assert (store.kept, store.damaged) == (4, 0)
