@@ -126,6 +126,17 @@ def test_damage_in_a_cache_is_repaired(tmp_path: Path, harm: Callable[..., None]
     assert (report.damaged, billed(service)) == (0, {})
 
 
+def test_a_lost_list_of_inputs_in_a_cache_is_reported(tmp_path: Path) -> None:
+    """The cache knows how many vectors it had, although it does not know whose these were."""
+    options: Any = {"cache": tmp_path / "cache", "dimensions": LONG, "column": "text"}
+    run(TABLE, tmp_path / "a.npy", **options)
+    (cache,) = (tmp_path / "cache").iterdir()
+    blank(cache, b"".join(digest for digest, _ in rows_of(cache)[:2]))
+    report, service = run(TABLE, tmp_path / "b.npy", **options)
+    assert report.damaged == sum(billed(service).values()) >= OPTIONS["batch_size"]
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
+
+
 def test_a_page_of_zeros_costs_only_its_block(tmp_path: Path) -> None:
     """The vectors of other responses are kept."""
     job = stopped(TABLE, tmp_path / "t.npy", at=2, column="text", dimensions=LONG)

@@ -165,20 +165,13 @@ class Store:
 
     def _repair(self) -> None:
         """Replace the tables by tables of their intact rows."""
-        if self._shared:
-            facts = self._read_facts()
-            before = 0
-            with suppress(sqlite3.DatabaseError):  # if a page cannot be read
-                query = "SELECT sum(length(inputs)) FROM blocks"
-                before = (self._database.execute(query).fetchone()[0] or 0) // DIGEST_BYTES
-        else:
-            facts = self._facts
-            before = facts.get("kept") or 0
+        facts = self._read_facts() if self._shared else self._facts
         ending, left = copy_intact(self._database)
-        lost = max(0, before - left)
+        lost = max(0, (facts.get("kept") or 0) - left)
         self.damaged += lost
+        facts["kept"] = left
         if not self._shared:
-            facts |= {"kept": left, "damaged": (facts.get("damaged") or 0) + lost}
+            facts["damaged"] = (facts.get("damaged") or 0) + lost
         replace_tables(self._database, ending, facts)
         self._index, self._last_block = Index(), 0
 
@@ -265,11 +258,13 @@ class Store:
             self._added = {}
 
     def _commit(self) -> None:
-        if not self._shared:
-            if self.kept != (self.fact("kept") or 0):
-                self.set_fact("kept", self.kept)
-            if self._changed:
-                write_facts(self._database, self._facts, self._changed)
+        if self._shared:
+            if new := self._added.keys() - self._lost:
+                self.set_fact("kept", (self.fact("kept") or 0) + len(new))
+        elif self.kept != (self.fact("kept") or 0):
+            self.set_fact("kept", self.kept)
+        if self._changed:
+            write_facts(self._database, self._facts, self._changed)
         self._database.commit()
         self._changed = set()
 
