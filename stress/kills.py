@@ -31,7 +31,7 @@ from openrouter_embeddings.testing import Service
 from stress.report import record
 from stress.servers import served
 
-PAGE_SIZE = 4096  # SQLite's
+PAGE_SIZE = 16_384  # of SQLite in these files
 BATCH, CONCURRENCY, WIDTH = 64, 8, 32
 # Only faults that bill nothing: a lost answer would be billed again without any kill.
 SCRIPT = [

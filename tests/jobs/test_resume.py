@@ -287,4 +287,4 @@ def test_responses_are_saved_when_another_has_a_wrong_length(
     (name,) = (tmp_path / "cache").glob("*.vectors")
     for path in (tmp_path / "t.npy.job", name):
         with closing(Store(path)) as store:
-            assert store.count("vectors") == 3
+            assert store.kept == 3

@@ -1,7 +1,5 @@
 """`retry_errors` sends the inputs of rows without a vector again."""
 
-import sqlite3
-from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -102,16 +100,16 @@ def test_a_retry_that_is_killed_while_copying_pays_nothing_twice(
 ) -> None:
     """The next run does not pay for vectors that the target has."""
     run(ROWS, tmp_path / "t.npy", POISON, column="text")
-    embedded, times = Store.embedded, count()
+    add, times = Store.add, count()
 
     def killed(store: Store, *arguments: Any, **_: Any) -> Any:
         if when == "within" and not next(times):
-            return embedded(store, *arguments)
+            return add(store, *arguments)
         raise KeyboardInterrupt
 
     steps: dict[str, tuple[Any, str]] = {
         "before": (_run, "_copy_vectors"),
-        "within": (Store, "embedded"),  # when one vector is there
+        "within": (Store, "add"),  # when one vector is there
         "after": (Embedding, "run"),
     }
     monkeypatch.setattr(_run, "_COPIED_ROWS", 1)
@@ -198,9 +196,10 @@ def test_a_retry_restores_damaged_vectors_from_the_target(tmp_path: Path) -> Non
     run(ROWS, target, POISON, column="text")
     with pytest.raises(jobs.JobError, match="max_errors"):
         run(ROWS, target, POISON, column="text", retry_errors=True, max_errors=1)
-    with closing(sqlite3.connect(job_file(target))) as database:
-        database.execute("UPDATE vectors SET vector = zeroblob(32) WHERE rowid = 1")
-        database.commit()
+    job = job_file(target)
+    contents = bytearray(job.read_bytes())
+    contents[contents.index(bytes(vectors(["a"])[0]))] ^= 1
+    job.write_bytes(contents)
     report, service = run(ROWS, target, column="text", retry_errors=True)
     assert billed(service) == {'"poison b"': 1, '"poison d"': 1}
     assert (report.errors, report.damaged) == (1, 1)

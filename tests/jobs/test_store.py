@@ -9,23 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 from openrouter_embeddings import jobs
+from openrouter_embeddings.jobs._blocks import parse
+from openrouter_embeddings.jobs._spec import job_file
 from openrouter_embeddings.jobs._store import Store
 from openrouter_embeddings.jobs._write import TargetWriter
 
 from stress import kills
-from tests.job_support import TABLE, TEXTS, billed, run, stopped, vectors
+from tests.job_support import OPTIONS, TABLE, TEXTS, billed, run, stopped, vectors
 from tests.support import orembed
 
 PAGE = kills.PAGE_SIZE
 LONG = 512  # dimensions; a row fills half a page
-_OLD_TABLES = """
-CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE vectors (input BLOB PRIMARY KEY, vector BLOB NOT NULL);
-CREATE TABLE refused (input BLOB PRIMARY KEY, reason TEXT NOT NULL);
-INSERT INTO facts SELECT name, value FROM new.facts WHERE name NOT IN ('checksum', 'kept');
-INSERT INTO vectors SELECT input, vector FROM new.vectors;
-INSERT INTO refused SELECT input, reason FROM new.refused;
-"""
+_EARLIER_TABLES = (
+    "vectors (input BLOB PRIMARY KEY, vector BLOB NOT NULL)",
+    "vectors (input BLOB PRIMARY KEY, vector BLOB NOT NULL, checksum BLOB)",
+)
 
 
 def change(path: Path, statement: str) -> None:
@@ -51,10 +49,16 @@ def blank(path: Path, what: bytes) -> None:
     path.write_bytes(contents)
 
 
-def rows_of(path: Path, table: str = "vectors") -> list[tuple[bytes, bytes]]:
-    """Everything in a table, in the order it came."""
+def rows_of(path: Path) -> list[tuple[bytes, bytes]]:
+    """All digests and vectors, in the order they came."""
     with closing(sqlite3.connect(path)) as database:
-        return [row[:2] for row in database.execute(f"SELECT * FROM {table} ORDER BY rowid")]
+        blocks = database.execute("SELECT inputs, records FROM blocks ORDER BY id").fetchall()
+    found: list[tuple[bytes, bytes]] = []
+    for inputs, contents in blocks:
+        records = parse(contents, len(inputs) // 16)
+        assert records is not None
+        found += [(bytes(one["input"]), bytes(one["vector"])) for one in records]
+    return found
 
 
 def test_a_flipped_bit_in_a_job_file_is_repaired(tmp_path: Path) -> None:
@@ -82,25 +86,27 @@ def test_a_vector_under_another_key_is_damage(tmp_path: Path) -> None:
     """Although it is intact: the checksum covers key and vector."""
     job = stopped(TABLE, tmp_path / "t.npy", at=2, column="text")
     (one, _), (other, _) = rows_of(job)[:2]
-    for key, new in ((one, b"x"), (other, one), (b"x", other)):
-        change(job, f"UPDATE vectors SET input = x'{new.hex()}' WHERE input = x'{key.hex()}'")
+    contents = job.read_bytes()
+    assert (contents.count(one), contents.count(other)) == (2, 2)  # in `inputs` and in `records`
+    contents = contents.replace(one, b"x" * 16).replace(other, one).replace(b"x" * 16, other)
+    job.write_bytes(contents)
     report, _ = run(TABLE, tmp_path / "t.npy", column="text")
     assert np.array_equal(np.load(tmp_path / "t.npy"), vectors(TEXTS))
     assert report.damaged == 2
 
 
 def test_a_damaged_key_is_counted(tmp_path: Path) -> None:
-    """In the table, or in the index, where its row is still intact."""
+    """In the record; the digests beside the records are repaired from these."""
     job = stopped(TABLE, tmp_path / "t.npy", at=2, column="text")
     (key, _) = rows_of(job)[5]
     contents = bytearray(job.read_bytes())
-    for at in (contents.index(key), contents.rindex(key)):
+    for at, damaged in ((contents.index(key), 0), (contents.rindex(key), 1)):
         contents[at + 15] ^= 1
         job.write_bytes(contents)
         contents[at + 15] ^= 1
         report, service = run(TABLE, tmp_path / "t.npy", column="text")
         assert np.array_equal(np.load(tmp_path / "t.npy"), vectors(TEXTS))
-        assert sum(billed(service).values()) == 48 + report.damaged
+        assert (report.damaged, sum(billed(service).values())) == (damaged, 48 + damaged)
         assert (report.embedded, report.duplicates) == (80, 20)
         (tmp_path / "t.npy").unlink()
 
@@ -111,7 +117,8 @@ def test_damage_in_a_cache_is_repaired(tmp_path: Path, harm: Callable[..., None]
     options: Any = {"cache": tmp_path / "cache", "dimensions": LONG, "column": "text"}
     run(TABLE, tmp_path / "a.npy", **options)
     (cache,) = (tmp_path / "cache").iterdir()
-    harm(cache, rows_of(cache)[40][1])
+    contents = cache.read_bytes()
+    harm(cache, next(vector for _, vector in rows_of(cache)[30:] if vector in contents))
     report, service = run(TABLE, tmp_path / "b.npy", **options)
     assert report.damaged == sum(billed(service).values()) > 0
     assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
@@ -119,13 +126,25 @@ def test_damage_in_a_cache_is_repaired(tmp_path: Path, harm: Callable[..., None]
     assert (report.damaged, billed(service)) == (0, {})
 
 
-def test_a_page_of_zeros_costs_only_its_vectors(tmp_path: Path) -> None:
-    """The other vectors are kept."""
+def test_a_lost_list_of_inputs_in_a_cache_is_reported(tmp_path: Path) -> None:
+    """The cache knows how many vectors it had, although it does not know whose these were."""
+    options: Any = {"cache": tmp_path / "cache", "dimensions": LONG, "column": "text"}
+    run(TABLE, tmp_path / "a.npy", **options)
+    (cache,) = (tmp_path / "cache").iterdir()
+    blank(cache, b"".join(digest for digest, _ in rows_of(cache)[:2]))
+    report, service = run(TABLE, tmp_path / "b.npy", **options)
+    assert report.damaged == sum(billed(service).values()) >= OPTIONS["batch_size"]
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
+
+
+def test_a_page_of_zeros_costs_only_its_block(tmp_path: Path) -> None:
+    """The vectors of other responses are kept."""
     job = stopped(TABLE, tmp_path / "t.npy", at=2, column="text", dimensions=LONG)
-    blank(job, rows_of(job)[20][1])
+    contents = job.read_bytes()
+    blank(job, next(vector for _, vector in rows_of(job)[17:] if vector in contents))
     report, service = run(TABLE, tmp_path / "t.npy", column="text", dimensions=LONG)
     assert np.array_equal(np.load(tmp_path / "t.npy"), vectors(TEXTS, dimensions=LONG))
-    assert 0 < report.damaged < 5
+    assert report.damaged == OPTIONS["batch_size"]
     assert sum(billed(service).values()) == 48 + report.damaged
 
 
@@ -155,7 +174,8 @@ def test_damage_during_a_job_is_an_error(tmp_path: Path, monkeypatch: pytest.Mon
     """No target is written; the same command again repairs it."""
 
     def harmed(writer: TargetWriter, store: Store, *arguments: Any) -> Any:
-        store._database.execute("UPDATE vectors SET vector = zeroblob(32) WHERE rowid = 7")
+        with store._database.blobopen("blocks", "records", 1) as blob:
+            blob[100] ^= 1
         store._database.commit()
         return write(writer, store, *arguments)
 
@@ -173,102 +193,104 @@ def test_damage_during_a_job_is_an_error(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_page_lost_during_a_job_is_an_error(tmp_path: Path) -> None:
     """The message does not claim that everything is safe."""
     path = tmp_path / "t.npy.job"
-    found = {bytes([n]) * 16: bytes([n]) * 4 * LONG for n in range(1, 100)}
+    digests = [b"%16d" % n for n in range(1, 100)]
+    matrix = np.repeat(np.arange(1, 100, dtype=np.float32)[:, None], LONG, axis=1)
     with closing(Store(path)) as store:
-        store.add(found.items())
+        for start in range(0, 99, 33):
+            store.add(digests[start : start + 33], matrix[start : start + 33])
         store.commit()
     with closing(Store(path)) as store:
         store._database.execute("PRAGMA cache_size = 0")
-        blank(path, bytes([40]) * 4 * LONG)
+        blank(path, bytes(matrix[40]))
         with pytest.raises(jobs.JobError, match=r"has been damaged .*; run the same command again"):
-            store.vectors([*found])
+            store.vectors(digests)
     with closing(Store(path)) as store:
-        left = store.vectors([*found])
-        assert store.kept == len(left) == 99 - store.damaged > 90
-        assert left.items() < found.items()
+        found, mask = store.vectors(digests)
+        assert (store.kept, store.damaged) == (66, 33)
+        assert np.array_equal(np.flatnonzero(~mask), range(33, 66))
+        assert np.array_equal(found[mask], matrix[mask])
 
 
 def test_a_rollback_on_a_full_disk_is_not_damage(tmp_path: Path) -> None:
     """The next run finds what was saved before, and reports no damage."""
     path = tmp_path / "t.npy.job"
 
-    def vectors_from(first: int, count: int) -> list[tuple[bytes, bytes]]:
-        return [(b"%16d" % n, bytes(2000)) for n in range(first, first + count)]
+    def add(store: Store, first: int, count: int) -> None:
+        digests = [b"%16d" % n for n in range(first, first + count)]
+        store.add(digests, np.ones((count, LONG), np.float32))
 
     with closing(Store(path)) as store:
-        store.add(vectors_from(0, 10))
+        add(store, 0, 10)
         store.commit()
         store._database.execute("PRAGMA cache_size = 5")
         store._database.execute("PRAGMA max_page_count = 40")
-        store.add(vectors_from(10, 10))
+        add(store, 10, 10)
         with pytest.raises(jobs.JobError, match="full; everything saved before is safe"):
-            store.add(vectors_from(20, 200))
+            add(store, 20, 400)
         store.commit()
         kept = store.kept
     with closing(Store(path)) as store:
         assert (store.kept, store.damaged) == (kept, 0)
-        assert kept == store.count("vectors") >= 10
+        assert kept >= 10
 
 
 def test_vectors_that_are_added_twice_count_once(tmp_path: Path) -> None:
     """A response may be saved again after Ctrl-C; the next run reports no damage."""
     path = tmp_path / "t.npy.job"
     with closing(Store(path)) as store:
-        for vectors_of_a_request in ([(b"a", bytes(4))], [(b"a", bytes(4)), (b"b", bytes(4))]):
-            store.add(vectors_of_a_request)
+        for digests in ([b"a" * 16], [b"a" * 16, b"b" * 16]):
+            store.add(digests, np.ones((len(digests), 1), np.float32))
         store.commit()
         assert store.kept == 2
+    assert [digest for digest, _ in rows_of(path)] == [b"a" * 16, b"b" * 16]
     with closing(Store(path)) as store:
         assert (store.kept, store.damaged) == (2, 0)
 
 
-def old(path: Path) -> None:
-    """The same file as an edition without checksums has made it."""
-    path.replace(path.with_suffix(".new"))
-    with closing(sqlite3.connect(path)) as database:
-        database.execute("ATTACH ? AS new", [str(path.with_suffix(".new"))])
-        database.executescript(_OLD_TABLES)
-    path.with_suffix(".new").unlink()
+@pytest.mark.parametrize("table", _EARLIER_TABLES)
+def test_files_of_earlier_versions_are_refused(tmp_path: Path, table: str) -> None:
+    """The error says what to do, and the file stays as it is."""
+    target, cache = tmp_path / "t.npy", tmp_path / "cache"
+    run(TABLE, tmp_path / "other.npy", column="text", cache=cache)
+    (kept,) = cache.iterdir()
+    for path, words in (
+        (job_file(target), "the job file .*; finish the job with that version, or remove the file"),
+        (kept, "the cache .*; use another cache directory, or remove the file"),
+    ):
+        path.unlink(missing_ok=True)
+        change(path, f"CREATE TABLE {table}")
+        change(path, "PRAGMA journal_mode = WAL")
+        before = path.read_bytes()
+        with pytest.raises(jobs.JobError, match=f"an earlier version of this package made {words}"):
+            run(TABLE, target, column="text", cache=cache)
+        assert path.read_bytes() == before
+        path.unlink()
 
 
-def test_files_without_checksums_are_resumed(tmp_path: Path) -> None:
-    """The report counts vectors without a checksum; new ones are checked."""
-    job = stopped(TABLE, tmp_path / "t.npy", at=2, column="text")
-    old(job)
-    report, service = run(TABLE, tmp_path / "t.npy", column="text", cache=tmp_path / "cache")
-    assert (report.unchecked, report.damaged, sum(billed(service).values())) == (32, 0, 48)
-    assert np.array_equal(np.load(tmp_path / "t.npy"), vectors(TEXTS))
-    (cache,) = (tmp_path / "cache").iterdir()
-    old(cache)
-    report, service = run(TABLE, tmp_path / "u.npy", column="text", cache=tmp_path / "cache")
-    assert (report.unchecked, report.reused, sum(billed(service).values())) == (48, 48, 32)
-    flip(cache, rows_of(cache)[-1][1])
-    report, service = run(TABLE, tmp_path / "v.npy", column="text", cache=tmp_path / "cache")
-    assert (report.damaged, sum(billed(service).values())) == (1, 1)
-
-
-def test_a_missing_vector_is_damage(tmp_path: Path) -> None:
+def test_a_missing_block_is_damage(tmp_path: Path) -> None:
     """The job file knows how many vectors it had."""
     job = stopped(TABLE, tmp_path / "t.npy", at=2, column="text")
-    change(job, "DELETE FROM vectors WHERE rowid = 4")
+    change(job, "DELETE FROM blocks WHERE id = 2")
     report, service = run(TABLE, tmp_path / "t.npy", column="text")
-    assert (report.damaged, sum(billed(service).values())) == (1, 48 + 1)
+    assert (report.damaged, sum(billed(service).values())) == (16, 48 + 16)
     assert np.array_equal(np.load(tmp_path / "t.npy"), vectors(TEXTS))
 
 
-def test_a_missing_checksum_is_damage(tmp_path: Path) -> None:
-    """In a file that had checksums from the beginning."""
+@pytest.mark.parametrize("column", ["inputs", "records"])
+def test_a_block_of_another_size_is_damage(tmp_path: Path, column: str) -> None:
+    """Its vectors are embedded again."""
     job = stopped(TABLE, tmp_path / "t.npy", at=2, column="text")
-    change(job, "UPDATE vectors SET checksum = NULL WHERE rowid = 3")
-    report, _ = run(TABLE, tmp_path / "t.npy", column="text")
-    assert (report.damaged, report.unchecked) == (1, 0)
+    change(job, f"UPDATE blocks SET {column} = substr({column}, 1, 33) WHERE id = 2")
+    report, service = run(TABLE, tmp_path / "t.npy", column="text")
+    assert (report.damaged, sum(billed(service).values())) == (16, 48 + 16)
+    assert np.array_equal(np.load(tmp_path / "t.npy"), vectors(TEXTS))
 
 
 def test_a_renamed_table_is_an_error(tmp_path: Path) -> None:
     """Otherwise all of it would be paid for again."""
     job = stopped(TABLE, tmp_path / "t.npy", at=2, column="text")
-    change(job, "ALTER TABLE vectors RENAME TO vectorz")
-    with pytest.raises(jobs.JobError, match="it has table vectorz"):
+    change(job, "ALTER TABLE blocks RENAME TO blockz")
+    with pytest.raises(jobs.JobError, match="it has table blockz"):
         run(TABLE, tmp_path / "t.npy", column="text")
 
 

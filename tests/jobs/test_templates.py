@@ -12,6 +12,7 @@ import pyarrow.csv
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openrouter_embeddings.jobs._rows import Reader
 from openrouter_embeddings.jobs._sources import open_source
 from openrouter_embeddings.jobs._spec import InputSpec
 
@@ -105,6 +106,19 @@ def test_a_template_over_empty_columns_is_an_empty_text() -> None:
     """The template's own text is not worth a vector; zero and spaces are values."""
     table = pa.table({"a": [None, "", "x", None], "b": pa.array([None, None, None, 0])})
     assert texts(table, template="{a}: {b}") == [None, None, "x: ", ": 0"]
+
+
+@given(st.lists(st.none() | st.text(max_size=3) | st.binary(max_size=3)))
+def test_a_column_is_read_like_a_template_of_it(values: list[Any]) -> None:
+    """Also nulls and texts that are not UTF-8; only the reason for a null differs."""
+    encoded = [value.encode() if isinstance(value, str) else value for value in values]
+    column = pa.array(encoded, pa.binary()).view(pa.string())  # which does not check them
+    batch = pa.record_batch([column], ["a"])
+    by_column, by_template = (
+        [row._replace(reason="") for row in Reader(batch.schema, None, spec).read(batch)]
+        for spec in (InputSpec("a"), InputSpec(template="{a}"))
+    )
+    assert by_column == by_template
 
 
 def test_an_image_without_text_is_embedded_alone() -> None:

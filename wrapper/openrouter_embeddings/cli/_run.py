@@ -192,9 +192,6 @@ def _print_report(report: JobReport, args: argparse.Namespace) -> None:
     if report.damaged:
         vectors = "1 vector was" if report.damaged == 1 else f"{report.damaged:,} vectors were"
         print(f"{vectors} damaged on disk; this run embedded the inputs again", file=sys.stderr)
-    if report.unchecked:
-        what = "vectors come from an earlier version that stored no checksums; they may be damaged"
-        print(f"{report.unchecked:,} {what}", file=sys.stderr)
     if report.errors_file:
         rows = "1 row has" if report.errors == 1 else f"{report.errors:,} rows have"
         hint = "to send refused inputs again, use --retry-errors"

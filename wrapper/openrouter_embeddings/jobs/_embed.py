@@ -8,6 +8,7 @@ from contextlib import suppress
 from decimal import Decimal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from openrouter_embeddings.client import Client
 from openrouter_embeddings.client.job_session import JobSession, resolve_options
@@ -19,7 +20,7 @@ from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.result import EmbeddingResult, Usage
 
 from ._progress import INTERVAL, Progress, ProgressReporter
-from ._rows import EMPTY_INPUTS, Row
+from ._rows import EMPTY_INPUTS, Inputs
 from ._spec import JobError
 from ._store import Store
 
@@ -63,17 +64,18 @@ class Embedding:
         self._reporter = reporter
         self._stage = "embedding"
         self._max_errors = max_errors
-        self._pending: dict[Future[EmbeddingResult], list[Row]] = {}
+        self._pending: dict[Future[EmbeddingResult], Inputs] = {}
         # how many rows wait for each input that has neither a vector nor a refusal
         self._unsettled: dict[bytes, int] = {}
-        self._uncached: dict[bytes, bytes] = {}  # new vectors that the cache does not have yet
+        # new vectors that the cache does not have yet, with the digests of their inputs
+        self._uncached: list[tuple[list[bytes], NDArray[np.float32]]] = []
         self._rows = self._errors = 0
         self._has_submitted = False
         self.earlier = 0
         self.usage = Usage()
         self.reused: int = store.fact("reused") or 0
         self._unusable: set[bytes] = set()  # never sent; the next run may be able to read them
-        self._refused = store.count("refused")
+        self._refused = store.count_refused()
         self.embedded = store.kept - self.reused
 
     @property
@@ -85,11 +87,6 @@ class Embedding:
     def damaged(self) -> int:
         """Saved vectors that failed their checksum, in all runs of the job."""
         return self._store.fact("damaged") or 0
-
-    @property
-    def unchecked(self) -> int:
-        """Vectors without a checksum, including those from the cache."""
-        return self._store.unchecked + (self._store.fact("unchecked_reused") or 0)
 
     @property
     def had_only_empty_rows(self) -> bool:
@@ -123,7 +120,7 @@ class Embedding:
     def _report(self) -> None:
         self._reporter.report(self.progress(self._stage, self._settled))
 
-    def run(self, batches: Iterator[list[Row]]) -> None:
+    def run(self, batches: Iterable[Inputs]) -> None:
         """Embed until every input of these rows has a vector or is refused.
 
         Raises JobError if too many rows cannot be embedded, or a vector has another length.
@@ -143,40 +140,39 @@ class Embedding:
                 self._drain()
                 raise
 
-    def _new_inputs(self, batches: Iterator[list[Row]]) -> Iterator[list[Row]]:
-        """Inputs without a vector, in lists that fit into one request."""
-        waiting: list[Row] = []
+    def _new_inputs(self, batches: Iterable[Inputs]) -> Iterator[Inputs]:
+        """Inputs without a vector, as many at a time as fit into one request."""
+        waiting = Inputs()
         for rows in batches:
-            waiting += self._unknown(rows)
+            waiting.append_some(rows, self._unknown(rows))
             self._rows += len(rows)
             if not self._has_submitted:
                 self.earlier = self._settled
             self._report()
             while (count := self._request_size(waiting)) < len(waiting):
-                yield waiting[:count]
-                del waiting[:count]
-        if waiting:
+                yield waiting.pop_first(count)
+        if len(waiting):
             yield waiting
 
-    def _request_size(self, waiting: list[Row]) -> int:
+    def _request_size(self, waiting: Inputs) -> int:
         """How many inputs make a request that the client does not split: it is saved as a whole."""
         size = 0
-        for count, row in enumerate(waiting[: self._batch_size]):
-            size += row.size
-            limit = MAX_TEXT_BYTES if isinstance(row.value, str) else MAX_JOB_IMAGE_BYTES
-            if count and size > limit:
+        for count in range(min(self._batch_size, len(waiting))):
+            size += waiting.sizes[count]
+            is_text = isinstance(waiting.values[count], str)
+            if count and size > (MAX_TEXT_BYTES if is_text else MAX_JOB_IMAGE_BYTES):
                 return count
         return self._batch_size
 
-    def _unknown(self, rows: list[Row]) -> list[Row]:
-        """One row for each input that has neither a vector nor a refusal, and is not in flight."""
-        times = Counter(row.digest for row in rows)
+    def _unknown(self, rows: Inputs) -> list[int]:
+        """A row for each input that has neither a vector nor a refusal, and is not in flight."""
+        times = Counter(rows.digests)
         for digest in self._unsettled.keys() & times:
             self._unsettled[digest] += times.pop(digest)
-        new = {row.digest: row for row in rows if row.digest in times}
+        new = {digest: at for at, digest in enumerate(rows.digests) if digest in times}
         for digest in self._store.embedded([*new]):
             del new[digest]
-        unusable = {digest for digest, row in new.items() if row.value is None}
+        unusable = {rows.digests[at] for at in rows.reasons} & new.keys()
         self._unusable |= unusable
         without = unusable | self._store.reasons([*new]).keys()
         self._errors += sum(times[digest] for digest in without)
@@ -188,27 +184,32 @@ class Embedding:
         self._unsettled |= {digest: times[digest] for digest in new}
         return [*new.values()]
 
-    def _reuse(self, cache: Store, new: dict[bytes, Row]) -> None:
+    def _reuse(self, cache: Store, new: dict[bytes, int]) -> None:
         """Copy vectors from the cache to the store, and take their inputs out of `new`."""
-        found = cache.vectors([*new])
-        self._keep_vectors(found, cached=True)
-        for name in _SERVED_BY if found else ():
-            _add_names(self._store, name, cache.fact(name) or [])
-        for name, count in (("damaged", cache.damaged), ("unchecked_reused", cache.unchecked)):
-            if count:
-                self._store.set_fact(name, count + (self._store.fact(name) or 0))
-        cache.damaged = cache.unchecked = 0
+        digests = [*new]
+        vectors, mask = cache.vectors(digests)
+        found = [digests[at] for at in np.flatnonzero(mask)]
+        if found:
+            self._keep_vectors(found, vectors[mask])
+            self.reused += len(found)
+            self._store.set_fact("reused", self.reused)
+            for name in _SERVED_BY:
+                _add_names(self._store, name, cache.fact(name) or [])
+        if cache.damaged:
+            self._store.set_fact("damaged", cache.damaged + (self._store.fact("damaged") or 0))
+            cache.damaged = 0
+        self._store.commit()  # until then, their digests take more memory
         for digest in found:
             del new[digest]
 
-    def _submit(self, rows: list[Row]) -> None:
+    def _submit(self, rows: Inputs) -> None:
         self._has_submitted = True
         while len(self._pending) >= self._max_pending:
             self._collect()
         future: WorkerFuture[EmbeddingResult] = WorkerFuture()
         try:  # Ctrl-C may come at any time; a request that has begun stays in `_pending`
             self._pending[future] = rows
-            self._session.submit(future, [row.value for row in rows])
+            self._session.submit(future, rows.values)
         except BaseException:
             if future.cancel():
                 self._pending.pop(future, None)
@@ -248,11 +249,12 @@ class Embedding:
         failures = [failure for future in done if (failure := self._take(future)) is not None]
         self._store.commit()
         if self._cache and self._uncached:  # a short transaction, for other jobs wait for it
-            self._cache.add(self._uncached.items())
+            for digests, vectors in self._uncached:
+                self._cache.add(digests, vectors)
             for name in _SERVED_BY:
                 _add_names(self._cache, name, self._store.fact(name) or [])
             self._cache.commit()
-            self._uncached = {}
+            self._uncached = []
         return failures
 
     def _take(self, future: Future[EmbeddingResult]) -> BaseException | None:
@@ -287,25 +289,19 @@ class Embedding:
             if budget.price is not None:
                 self._store.set_fact("price", str(budget.price))
 
-    def _keep(self, rows: list[Row], result: EmbeddingResult) -> None:
-        digests = [rows[position].digest for position in np.flatnonzero(result.mask)]
-        vectors = dict(zip(digests, map(bytes, result.vectors), strict=True))
-        self._keep_vectors(vectors)
-        if self._cache:
-            self._uncached |= vectors
-        self._refuse({rows[p].digest: error.message for p, error in result.errors.items()})
+    def _keep(self, rows: Inputs, result: EmbeddingResult) -> None:
+        digests = [rows.digests[position] for position in np.flatnonzero(result.mask)]
+        if digests:
+            self._keep_vectors(digests, result.vectors)
+            self.embedded += len(digests)
+            if self._cache:
+                self._uncached.append((digests, result.vectors))
+        self._refuse({rows.digests[p]: error.message for p, error in result.errors.items()})
         _add_names(self._store, "models", [one.model for one in result.served if one.model])
         _add_names(self._store, "providers", result.providers)
 
-    def _keep_vectors(self, vectors: dict[bytes, bytes], *, cached: bool = False) -> None:
-        if not vectors:
-            return
-        width, *others = {len(vector) // 4 for vector in vectors.values()}
-        if others:
-            raise JobError(
-                f"the cache holds vectors of {width} and of {others[0]} dimensions for the same "
-                "options; use another cache directory"
-            )
+    def _keep_vectors(self, digests: list[bytes], vectors: NDArray[np.float32]) -> None:
+        width = vectors.shape[1]
         known = self._store.fact("dimensions")
         if known is None:
             self._store.set_fact("dimensions", width)
@@ -315,14 +311,9 @@ class Embedding:
                 "vector space; set dimensions, or choose a single provider, so that all vectors "
                 "of the target are comparable"
             )
-        self._store.add(vectors.items())
-        for digest in vectors:
+        self._store.add(digests, vectors)
+        for digest in digests:
             self._unsettled.pop(digest, None)
-        if cached:
-            self.reused += len(vectors)
-            self._store.set_fact("reused", self.reused)
-        else:
-            self.embedded += len(vectors)
 
     def _refuse(self, reasons: dict[bytes, str]) -> None:
         self._store.refuse(reasons.items())

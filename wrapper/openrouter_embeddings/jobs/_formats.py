@@ -153,6 +153,7 @@ class ParquetTarget(Target):
             schema,
             compression={**dict.fromkeys(others, "zstd"), f"{COLUMN}.list.element": "none"},
             use_dictionary=others,
+            write_statistics=others,  # the least and the greatest number of all vectors help nobody
         )
 
     @staticmethod

@@ -58,8 +58,6 @@ class JobReport:
         errors_file: None if every row has a vector.
         damaged: vectors in `TARGET.job` or the cache that failed their checksum. The job embedded
             the inputs that the target needs again, and paid for them again.
-        unchecked: vectors of the target that an earlier version of this package saved without a
-            checksum, so that damage to them cannot be detected.
         usage: tokens, cost and requests of this run.
         seconds: how long this run took.
         models: the models as the service named them.
@@ -75,7 +73,6 @@ class JobReport:
     errors: int
     errors_file: Path | None
     damaged: int
-    unchecked: int
     usage: Usage
     seconds: float
     models: tuple[str, ...]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from openrouter_embeddings._extras import need
 from openrouter_embeddings.errors import InputError
@@ -17,7 +17,7 @@ from ._arrow import InvalidText, check_has_column, is_utf8, python_values
 from ._spec import InputSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import NoReturn
 
     import pyarrow as pa
@@ -28,8 +28,7 @@ _DOUBLED = str.maketrans({"{": "{{", "}": "}}"})
 _URLS = ("http://", "https://", "data:")
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """The input of one row.
 
     Attributes:
@@ -43,6 +42,64 @@ class Row:
     value: EmbedInput | None
     reason: str = ""
     size: int = 0
+
+
+@dataclass(slots=True)
+class Inputs:
+    """The inputs of some rows. Iterate over it to get each as a `Row`.
+
+    In lists, because the garbage collector would visit an object for each row again and again.
+
+    Attributes:
+        digests: as in `Row`.
+        values: as in `Row`.
+        sizes: as in `Row`.
+        reasons: why rows cannot be embedded, by position.
+    """
+
+    digests: list[bytes] = field(default_factory=list)
+    values: list[EmbedInput | None] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    reasons: dict[int, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.digests)
+
+    def __iter__(self) -> Iterator[Row]:
+        for at, row in enumerate(zip(self.digests, self.values, self.sizes, strict=True)):
+            digest, value, size = row
+            yield Row(digest, value, self.reasons.get(at, ""), size)
+
+    def add(self, row: Row) -> None:
+        """Add a row."""
+        if row.value is None:
+            self.reasons[len(self)] = row.reason
+        self.digests.append(row.digest)
+        self.values.append(row.value)
+        self.sizes.append(row.size)
+
+    def add_text(self, text: str) -> None:
+        """Add a row with a text that is not empty."""
+        encoded = text.encode()
+        size = len(encoded)
+        state = _TEXT.copy()
+        state.update(size.to_bytes(8, "little") + encoded)
+        self.digests.append(state.digest())
+        self.values.append(text)
+        self.sizes.append(size)
+
+    def append_some(self, others: Inputs, positions: Iterable[int]) -> None:
+        """Add those of other rows that have an input, at these positions."""
+        for at in positions:
+            self.digests.append(others.digests[at])
+            self.values.append(others.values[at])
+            self.sizes.append(others.sizes[at])
+
+    def pop_first(self, count: int) -> Inputs:
+        """Remove so many rows, all with an input, from the beginning, and return them."""
+        first = Inputs(self.digests[:count], self.values[:count], self.sizes[:count])
+        del self.digests[:count], self.values[:count], self.sizes[:count]
+        return first
 
 
 class Reader:
@@ -164,8 +221,22 @@ class Reader:
             "enclose the name of a column in a pair of braces"
         )
 
-    def read(self, batch: Any) -> Iterator[Row]:
+    def read(self, batch: Any) -> Inputs:
         """The input of every row of a batch."""
+        found = Inputs()
+        if self.spec.column and not self.spec.images:
+            for value in self._values(batch.column(self.spec.column)):
+                if value and type(value) is str:
+                    found.add_text(value)
+                else:
+                    found.add(_row_of(value))
+        else:
+            for row in self._combined(batch):
+                found.add(row)
+        return found
+
+    def _combined(self, batch: Any) -> Iterator[Row]:
+        """The inputs that consist of several columns."""
         names = [name for _, name in self._parts if name is not None]
         columns = [
             (before, None if name is None else self._values(batch.column(name)))
@@ -178,7 +249,7 @@ class Reader:
             if names and all(value is None or value == "" for _, value in found):
                 text = ""  # the template's own text alone is not worth a vector
             if any(isinstance(value, InvalidText) for _, value in found):
-                yield Row(_digest(b"no text", text.encode()), None, "the text is not UTF-8")
+                yield _invalid_row(text)
             elif pictures is None:
                 is_null = bool(names) and all(value is None for _, value in found)
                 yield _row(text, "null" if is_null else "empty")
@@ -228,21 +299,36 @@ def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else "" if value is None else str(value)
 
 
+def _row_of(value: Any) -> Row:
+    """The row of a value in a column."""
+    text = _as_text(value)
+    if isinstance(value, InvalidText):
+        return _invalid_row(text)
+    return _row(text, "null" if value is None else "empty")
+
+
+def _invalid_row(text: str) -> Row:
+    return Row(_digest(b"no text", text.encode()), None, "the text is not UTF-8")
+
+
 def _row(text: str, nothing: str = "empty") -> Row:
     encoded = text.encode()
     digest = _digest(b"text", encoded)
-    return (
-        Row(digest, text, "", len(encoded)) if text else Row(digest, None, f"the text is {nothing}")
-    )
+    if not text:
+        return Row(digest, None, f"the text is {nothing}")
+    return Row(digest, text, "", len(encoded))
+
+
+def _with_length(part: bytes) -> bytes:
+    return len(part).to_bytes(8, "little") + part
 
 
 def _digest(*parts: bytes) -> bytes:
-    digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "little"))
-        digest.update(part)
-    return digest.digest()
+    return hashlib.blake2b(b"".join(map(_with_length, parts)), digest_size=16).digest()
 
+
+# the state of `_digest` after the kind of a text, which takes less time than a new one for each row
+_TEXT = hashlib.blake2b(_with_length(b"text"), digest_size=16)
 
 # the inputs of empty rows, in contrast to rows that cannot be read
 EMPTY_INPUTS = frozenset([_row("").digest, _digest(b"unreadable", repr(None).encode())])

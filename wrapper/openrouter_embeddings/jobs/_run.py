@@ -39,7 +39,7 @@ from ._spec import (
 from ._store import Store
 from ._write import TargetWriter
 
-_COPIED_ROWS = 8192  # of a target, copied to the store in one transaction
+_COPIED_ROWS = 1024  # of a target, copied to the store in one transaction
 _COPYING = "taking over"  # the fact that is set while a target is copied
 
 
@@ -153,7 +153,7 @@ def embed_file(
         )
         try:
             batches = rows.batches(reader.rows, reader.columns)
-            embedding.run([*reader.read(batch)] for batch in batches)
+            embedding.run(reader.read(batch) for batch in batches)
             provenance = _provenance(path, parameters, store, embedding, dimensions)
         except JobError:
             if embedding.refused and not finished:  # a finished target keeps its errors file
@@ -263,7 +263,6 @@ def _report(
         errors=provenance.errors,
         errors_file=errors_file(path) if provenance.errors else None,
         damaged=embedding.damaged if embedding else 0,
-        unchecked=embedding.unchecked if embedding else 0,
         usage=embedding.usage if embedding else Usage(),
         seconds=seconds,
         models=tuple(provenance.models),
@@ -296,20 +295,27 @@ def _copy_vectors(
     store.commit()
     # The image of a row may have changed since. Where it equals an image without a vector, the
     # old vector must not become that image's vector.
-    lacking = {row.digest for row, vector in _rows(path, finished, source, reader) if not vector}
-    found = (one for one in _rows(path, finished, source, reader) if one[0].digest not in lacking)
-    while some := {row.digest: vector for row, vector in islice(found, _COPIED_ROWS) if vector}:
+    lacking = {
+        row.digest for row, vector in _rows(path, finished, source, reader) if vector is None
+    }
+    found = (
+        (row.digest, vector)
+        for row, vector in _rows(path, finished, source, reader)
+        if vector is not None and row.digest not in lacking
+    )
+    while some := dict(islice(found, _COPIED_ROWS)):
         for digest in store.embedded([*some]):
             del some[digest]
-        store.add(some.items())
-        store.commit()
+        if some:
+            store.add([*some], np.stack([*some.values()]))
+            store.commit()
     store.set_fact(_COPYING, None)
     store.commit()
 
 
 def _rows(
     path: Path, finished: Provenance, source: Source, reader: Reader
-) -> Iterator[tuple[Row, bytes | None]]:
+) -> Iterator[tuple[Row, Any]]:
     """The rows of the source, each with its vector in the target."""
     rows = (
         row for batch in source.batches(reader.rows, reader.columns) for row in reader.read(batch)
@@ -326,7 +332,7 @@ def _rows(
                     f"row {number} has a vector in {path}, but its image cannot be read again: "
                     f"{row.reason}; restore the image, or run without retry_errors"
                 )
-            yield row, bytes(vector) if has_vector else None
+            yield row, vector if has_vector else None
             number += 1
             without += not has_vector
     if finished.dimensions and (number, without) != (finished.rows, finished.errors):

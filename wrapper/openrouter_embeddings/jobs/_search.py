@@ -75,9 +75,9 @@ def _unfinished(job: Path) -> dict[str, Any]:
             "rows": store.fact("rows"),
             "files": store.fact("files"),
             **{name: store.fact(name) for name in ("dimensions", "models", "providers")},
-            "embedded": store.count("vectors") - reused,
+            "embedded": store.kept - reused,
             "reused": reused,
-            "refused": store.count("refused"),
+            "refused": store.count_refused(),
             "spent": f"{store.spent:f}",
         }
 

@@ -1,78 +1,64 @@
 """The SQLite file that keeps the vectors of a job; a cache is such a file that jobs share."""
 
-import hashlib
-import json
-import os
+from __future__ import annotations
+
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from decimal import Decimal
 from functools import partial
-from pathlib import Path
-from typing import Any, TypeVar
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import stamina
 
+from ._blocks import intact, intact_records, pack, parse
+from ._index import DIGEST_BYTES, Index
 from ._spec import JobError, JobLockedError
+from ._tables import (
+    EarlierVersionError,
+    UnknownTableError,
+    checksum_of,
+    copy_intact,
+    create_tables,
+    has_sound_pages,
+    insert,
+    is_damage,
+    is_intact,
+    read_facts,
+    read_table,
+    replace_tables,
+    write_facts,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from openrouter_embeddings.result import Matrix
+
+    from ._blocks import Records
 
 T = TypeVar("T")
 
 _MAX_VARIABLES = 500  # in a statement, which every build of SQLite supports
-_COLUMNS = {
-    "facts": "name TEXT PRIMARY KEY, value TEXT NOT NULL",
-    "vectors": "input BLOB PRIMARY KEY, vector BLOB NOT NULL, checksum BLOB",
-    "refused": "input BLOB PRIMARY KEY, reason TEXT NOT NULL, checksum BLOB",
-}
-_OWN_PREFIXES = ("damaged_", "repaired_", "mended_", "sqlite_autoindex_")  # repairs, indexes
-_CHECKED = {"vectors": "vector", "refused": "reason"}
-_LOG_PAGES = 16_384  # 64 MB
+_ROW_BITS = 10  # of a place; the higher bits are the id of the block
+_MAX_ROWS = 1 << _ROW_BITS  # of a block
+_PAGE_BYTES = 16_384  # vectors fill whole pages, so large ones need fewer writes
 _LOCK_TIMEOUT = 60.0  # seconds to wait for other processes that use the same cache
-_MISSES = 100_000  # after so many unreadable row numbers in succession, there are no more rows
-# Errors of SQLite that damage to the file causes, and not the disk or another process.
-_DAMAGE = {
-    sqlite3.SQLITE_CORRUPT,
-    sqlite3.SQLITE_NOTADB,
-    sqlite3.SQLITE_ERROR,
-    sqlite3.SQLITE_TOOBIG,
-    sqlite3.SQLITE_CONSTRAINT,
-}
 
 
 def _is_locked(error: Exception) -> bool:
     return "locked" in str(error)
 
 
-def _is_damage(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE
-
-
-def _checksum(*parts: bytes) -> bytes:
-    """64 bits of BLAKE2b.
-
-    A CRC of 32 bits finds every flipped bit, but would accept one wrong row in four billion.
-    BLAKE2b takes 6 µs for a vector of 1,536 dimensions.
-    """
-    digest = hashlib.blake2b(digest_size=8)
-    for part in parts:
-        digest.update(part)
-    return digest.digest()
-
-
-def _checksum_of(facts: Mapping[bytes, bytes]) -> bytes:
-    """The checksum of all facts together, so that a missing fact counts as damage."""
-    found = _checksum(*(part + b"\0" for fact in sorted(facts.items()) for part in fact))
-    return found.hex().encode()
-
-
-def _insert(table: str) -> str:
-    return f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)"  # noqa: S608 - ours
-
-
 class Store:
     """Keeps the vector of each input, with a checksum; `commit` writes them to the disk.
 
-    SQLite itself has no checksums. The store checks a job file when it opens it, and the rows of a
-    cache, which may be far larger than the job, when it reads them. It drops damaged rows, so that
+    SQLite itself has no checksums. The store checks every vector when it reads it, and all of a job
+    file when it opens it; a cache may be far larger than the job. It drops damaged vectors, so that
     the job embeds their inputs again.
 
     Args:
@@ -80,20 +66,25 @@ class Store:
         shared: whether other processes may use the file at the same time, as they do a cache.
 
     Attributes:
-        kept: vectors in a job file.
         damaged: vectors that failed their checksum since the file was opened.
-        unchecked: vectors without a checksum, from an earlier version, read since then.
 
     Raises:
-        JobError: another process has the file open, or it is damaged beyond repair.
+        JobError: another process has the file open, it was made by an earlier version, or it is
+            damaged beyond repair.
     """
 
     def __init__(self, path: Path, *, shared: bool = False) -> None:
         self.path = path
-        self.kept = self.damaged = self.unchecked = self._committed = 0
+        self.damaged = 0
         self._shared = shared
-        self._is_old = False  # whether rows of an earlier version may have no checksum
         self._is_open = False
+        self._index = Index()  # of the vectors that are committed
+        self._added: dict[bytes, int] = {}  # the places of the others
+        self._last_block = 0  # that the index has
+        self._facts: dict[str, Any] = {}  # all facts of a job file
+        self._changed: set[str] = set()  # those that the file does not have yet
+        self._lost: set[bytes] = set()  # whose vectors in a cache are damaged
+        self._has_refused = False  # whether the table of refused inputs may have rows
         try:
             self._database = sqlite3.connect(path, timeout=_LOCK_TIMEOUT if shared else 0)
             self._database.text_factory = bytes  # damaged text may not be UTF-8
@@ -101,11 +92,11 @@ class Store:
                 # SQLite does not wait for a lock when it sets the journal mode
                 on = _is_locked if shared else ()
                 stamina.retry(on=on, attempts=None, timeout=_LOCK_TIMEOUT)(self._open)()
-                self._is_old = bool(self.fact("unchecked"))
                 if not shared:
+                    self._facts = self._read_facts()
                     self._check()
+                    self._index_new_blocks()
                 self._is_open = True
-                self._committed = self.kept
             except BaseException:
                 self._database.close()
                 raise
@@ -114,7 +105,7 @@ class Store:
                 raise JobLockedError(
                     f"another process has {path} open; wait until it ends, or name another target"
                 ) from None
-            if _is_damage(error):
+            if is_damage(error):
                 raise self._damaged(error) from None
             raise JobError(
                 f"{path}: {error}; check that you may write there and that the disk has room"
@@ -126,192 +117,156 @@ class Store:
         run = self._database.execute
         if not self._shared:  # the system releases the lock if the process is killed
             run("PRAGMA locking_mode = EXCLUSIVE")
+        run(f"PRAGMA page_size = {_PAGE_BYTES}")
         run("PRAGMA journal_mode = WAL")
         run("PRAGMA synchronous = FULL")
         run("PRAGMA cell_size_check = ON")
-        # digests hit random pages of the index; with a longer log, SQLite writes each less often
-        run(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         run("BEGIN IMMEDIATE" if self._shared else "BEGIN EXCLUSIVE")
-        for what in run("SELECT type, name FROM sqlite_master"):
-            kind, name = (str(part, errors="replace") for part in what)
-            is_known = name in _COLUMNS or name.startswith(_OWN_PREFIXES)
-            if kind not in ("table", "index") or not is_known:
-                raise self._damaged(f"it has {kind} {name}")
-        for table, columns in _COLUMNS.items():
-            run(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")
-        for table in _CHECKED:  # earlier versions created them without checksums
-            if b"checksum" not in [row[1] for row in run(f"PRAGMA table_info({table})")]:
-                run(f"ALTER TABLE {table} ADD COLUMN checksum BLOB")
-                facts = dict(run("SELECT name, value FROM facts WHERE name != 'checksum'"))
-                self._set_facts({**facts, b"unchecked": b"true"})
+        try:
+            create_tables(self._database)
+        except EarlierVersionError:
+            raise self._earlier() from None
+        except UnknownTableError as error:
+            raise self._damaged(error) from None
         self._database.commit()
 
+    @property
+    def _what(self) -> str:
+        return "cache" if self._shared else "job file"
+
     def _damaged(self, why: object) -> JobError:
-        what = "cache" if self._shared else "job file"
         return JobError(
-            f"the {what} {self.path} is damaged ({why}) and cannot be repaired; remove it to start "
-            "again, which pays for all its vectors again"
+            f"the {self._what} {self.path} is damaged ({why}) and cannot be repaired; remove it to "
+            "start again, which pays for all its vectors again"
+        )
+
+    def _earlier(self) -> JobError:
+        other = (
+            "use another cache directory" if self._shared else "finish the job with that version"
+        )
+        return JobError(
+            f"an earlier version of this package made the {self._what} {self.path}; {other}, or "
+            "remove the file, which pays for all its vectors again"
         )
 
     def _check(self) -> None:
         """Read everything, and repair the file if something is damaged or missing."""
-        is_sound = True
-        for table in _COLUMNS:
-            try:
-                result = self._database.execute(f"PRAGMA integrity_check({table})").fetchall()
-            except sqlite3.DatabaseError as error:
-                if not _is_damage(error):
-                    raise
-                result = []
-            is_sound = is_sound and result == [(b"ok",)]
-        for table in _CHECKED:
-            for rows in self._read(table):
-                is_sound = is_sound and all(self._is_intact(*row) for row in rows)
-                if table == "vectors":
-                    self.kept += len(rows)
-                    self.unchecked += self._unchecked(rows)
-        before = self.fact("kept")
-        if not is_sound or before not in (None, self.kept):
-            self.kept = max(self.kept, before or 0)
+        is_sound = has_sound_pages(self._database)
+        count = 0
+        for _, inputs, contents in read_table(self._database, "blocks"):
+            digests = intact_records(inputs, contents)["input"].tobytes()
+            is_sound = is_sound and digests == inputs
+            count += len(digests) // DIGEST_BYTES
+        for row in read_table(self._database, "refused"):
+            is_sound = is_sound and is_intact(*row)
+            self._has_refused = True
+        if not is_sound or self.fact("kept") not in (None, count):
             self._repair()
 
     def _repair(self) -> None:
         """Replace the tables by tables of their intact rows."""
-        run = self._database.execute
-        facts = self._facts()
-        (tables,) = run("SELECT count(*) FROM sqlite_master").fetchone()
-        number = f"{tables}_{os.getpid()}"  # other processes may repair the same cache
-        for table in _CHECKED:
-            run(f"CREATE TABLE repaired_{table}_{number} ({_COLUMNS[table]})")
-            for rows in self._read(table):
-                intact = [row for row in rows if self._is_intact(*row)]
-                self._database.executemany(_insert(f"repaired_{table}_{number}"), intact)
-                self._database.commit()  # in a transaction, SQLite reads nothing after an error
-        (left,) = run(f"SELECT count(*) FROM repaired_vectors_{number}").fetchone()  # noqa: S608 - ours
-        if self._shared:
-            with suppress(sqlite3.DatabaseError):  # if the index is damaged
-                self.damaged += run("SELECT count(*) FROM vectors").fetchone()[0] - left
-        else:
-            self.damaged += self.kept - left
-            damaged = json.loads(facts.get(b"damaged", b"0")) + self.kept - left
-            facts |= {b"kept": b"%d" % left, b"damaged": b"%d" % damaged}
-            self.kept = left
-        try:
-            run("BEGIN IMMEDIATE")
-            for table, columns in _COLUMNS.items():
-                # a table that cannot be read cannot be dropped either
-                run(f"ALTER TABLE {table} RENAME TO damaged_{table}_{number}")
-                if table in _CHECKED:
-                    run(f"ALTER TABLE repaired_{table}_{number} RENAME TO {table}")
-                else:
-                    run(f"CREATE TABLE {table} ({columns})")
-            self._set_facts(facts)
-            self._database.commit()
-        except BaseException:
-            self._database.rollback()
-            raise
+        facts = self._read_facts() if self._shared else self._facts
+        ending, left = copy_intact(self._database)
+        lost = max(0, (facts.get("kept") or 0) - left)
+        self.damaged += lost
+        facts["kept"] = left
+        if not self._shared:
+            facts["damaged"] = (facts.get("damaged") or 0) + lost
+        replace_tables(self._database, ending, facts)
+        self._index, self._last_block = Index(), 0
 
-    def _read(self, table: str) -> Iterator[list[Any]]:
-        """The readable rows of a table in order of insertion, read without the index."""
-        query = (
-            f"SELECT input, {_CHECKED[table]}, checksum, rowid FROM {table} NOT INDEXED "  # noqa: S608 - ours
-            "WHERE rowid > ? ORDER BY rowid LIMIT ?"
-        )
-        after, misses, limit = -1, 0, _MAX_VARIABLES
-        while misses < _MISSES:
-            try:
-                with closing(self._database.cursor()) as cursor:
-                    rows = cursor.execute(query, [after, limit]).fetchall()
-            except sqlite3.DatabaseError as error:
-                if not _is_damage(error):
-                    raise
-                after, misses = after + (limit == 1), misses + (limit == 1)
-                limit = max(1, limit // 2)
-            else:
-                if not rows:
-                    return
-                yield [row[:3] for row in rows]
-                after, misses = max(after + 1, rows[-1][3]), 0
-                limit = min(2 * limit, _MAX_VARIABLES)
-
-    def _is_intact(self, key: Any, value: Any, checksum: Any) -> bool:
-        """Whether the checksum fits key and value: a damaged index may lead to another vector."""
-        if checksum is None and self._is_old:
-            return True
-        return (
-            isinstance(key, bytes)
-            and isinstance(value, bytes)
-            and checksum == _checksum(key, value)
-        )
-
-    def _unchecked(self, rows: list[Any]) -> int:
-        return sum(row[2] is None for row in rows) if self._is_old else 0
-
-    def _facts(self) -> dict[bytes, bytes]:
-        try:
-            rows = dict(self._database.execute("SELECT name, value FROM facts NOT INDEXED"))
-            checksum = rows.pop(b"checksum", None)
-            is_text = all(isinstance(part, bytes) for fact in rows.items() for part in fact)
-            if is_text and checksum == (_checksum_of(rows) if rows else None):
-                return rows
-            why: object = "a checksum is wrong"
-        except sqlite3.DatabaseError as error:
-            if not _is_damage(error):
-                raise
-            why = error
-        if self._shared:  # a cache has only names of models and providers, which come again
-            return {}
-        raise self._damaged(why)
-
-    def _set_facts(self, facts: Mapping[bytes, bytes]) -> None:
-        self._database.execute("DELETE FROM facts")
-        rows = {**facts, b"checksum": _checksum_of(facts)}
-        self._database.executemany(
-            "INSERT INTO facts VALUES (?, ?)",
-            [[part.decode() for part in fact] for fact in rows.items()],
-        )
+    def _read_facts(self) -> dict[str, Any]:
+        facts = read_facts(self._database)
+        if facts is None and not self._shared:
+            raise self._damaged("a checksum is wrong")
+        return facts or {}  # a cache has only names of models and providers, which come again
 
     def fact(self, name: str) -> Any:
         """A fact about the job; None if it is not set."""
-        found = self._do(self._facts).get(name.encode())
-        return None if found is None else json.loads(found)
+        return (self._do(self._read_facts) if self._shared else self._facts).get(name)
 
     def set_fact(self, name: str, value: Any) -> None:
         """Set a fact about the job to a JSON value."""
-        self._do(
-            lambda: self._set_facts({**self._facts(), name.encode(): json.dumps(value).encode()})
-        )
+        if self._shared:  # other processes set facts, too
+            facts = {**self._do(self._read_facts), name: value}
+            self._do(partial(write_facts, self._database, facts, [name]))
+        elif name not in self._facts or self._facts[name] != value:
+            self._facts[name] = value
+            self._changed.add(name)
 
     @property
     def spent(self) -> Decimal:
         """Credits that the job has cost so far."""
         return Decimal(self.fact("spent") or 0)
 
-    def add(self, vectors: Iterable[tuple[bytes, bytes]]) -> None:
-        """Add vectors (float32, little-endian) by the digests of their inputs."""
-        found = dict(vectors)
-        known = self.embedded([*found])  # if Ctrl-C came after they had been added
-        self._add("vectors", found.items())
-        self.kept += len(found.keys() - known)
+    @property
+    def kept(self) -> int:
+        """How many vectors there are."""
+        if self._shared:
+            self._do(self._index_new_blocks)
+        return len(self._index) + len(self._added)
+
+    def add(self, digests: Sequence[bytes], vectors: Matrix) -> None:
+        """Add the vectors of inputs.
+
+        Args:
+            digests: of the inputs, 16 bytes each, all different. In a cache, inputs that have an
+                intact vector keep it; in a job file, none of them has one.
+            vectors: float32, shape (inputs, dimensions).
+        """
+        self._do(partial(self._add, digests, vectors))
+
+    def _add(self, digests: Sequence[bytes], vectors: Matrix) -> None:
+        if self._shared:
+            if not self._database.in_transaction:  # which keeps others from adding the same
+                self._database.execute("BEGIN IMMEDIATE")
+            known = self._embedded(digests) - self._lost
+        else:  # if Ctrl-C came after they had been added, they are added again
+            known = self._added.keys() & digests
+        if known:
+            chosen = [at for at, digest in enumerate(digests) if digest not in known]
+            digests, vectors = [digests[at] for at in chosen], vectors[chosen]
+        for start in range(0, len(digests), _MAX_ROWS):
+            end = start + _MAX_ROWS
+            self._add_block(digests[start:end], pack(digests[start:end], vectors[start:end]))
+
+    def _add_block(self, digests: Sequence[bytes], records: Records) -> None:
+        # An interrupt may come after any line. A block that is not in `_added` yet is replaced.
+        block = next(reversed(self._added.values()), self._last_block << _ROW_BITS) >> _ROW_BITS
+        row = (block + 1, b"".join(digests), records.view(np.uint8).data)
+        self._database.execute(insert("blocks"), row)
+        self._added.update(_places(block + 1, digests))
 
     def refuse(self, reasons: Iterable[tuple[bytes, str]]) -> None:
         """Add the reasons why inputs cannot be embedded, by their digests."""
-        self._add("refused", [(digest, reason.encode()) for digest, reason in reasons])
+        found = [(digest, reason.encode()) for digest, reason in reasons]
+        if found:
+            self._has_refused = True
+            rows = [(*one, checksum_of(*one)) for one in found]
+            self._do(partial(self._database.executemany, insert("refused"), rows))
 
     def clear_refused(self) -> None:
         """Drop all reasons, so that the job sends these inputs again."""
         self._do(lambda: self._database.execute("DELETE FROM refused"))
 
-    def _add(self, table: str, found: Iterable[tuple[bytes, bytes]]) -> None:
-        rows = [(key, value, _checksum(key, value)) for key, value in found]
-        self._do(partial(self._database.executemany, _insert(table), rows))
-
     def commit(self) -> None:
         """Write all changes to the disk. Raises JobError if that fails."""
-        if not self._shared and self.kept != (self.fact("kept") or 0):
+        self._do(self._commit)
+        if self._added:
+            self._last_block = next(reversed(self._added.values())) >> _ROW_BITS
+            self._index.update(self._added)
+            self._added = {}
+
+    def _commit(self) -> None:
+        if self._shared:
+            if new := self._added.keys() - self._lost:
+                self.set_fact("kept", (self.fact("kept") or 0) + len(new))
+        elif self.kept != (self.fact("kept") or 0):
             self.set_fact("kept", self.kept)
-        self._do(self._database.commit)
-        self._committed = self.kept
+        if self._changed:
+            write_facts(self._database, self._facts, self._changed)
+        self._database.commit()
+        self._changed = set()
 
     def _do(self, action: Callable[[], T]) -> T:
         """Run an action on the database; if a cache is damaged, repair it and run it again."""
@@ -319,15 +274,16 @@ class Store:
             try:
                 return action()
             except sqlite3.DatabaseError as error:
-                if not (_is_damage(error) and self._shared):
+                if not (is_damage(error) and self._shared):
                     raise
             self._database.rollback()
+            self._added = {}
             self._repair()
             return action()
         except sqlite3.DatabaseError as error:
             if not self._database.in_transaction:  # SQLite rolls back on a full disk
-                self.kept = self._committed
-            if not _is_damage(error):
+                self._added = {}
+            if not is_damage(error):
                 raise JobError(
                     f"{self.path}: {error}; everything saved before is safe. Fix this, then run "
                     "the same command again"
@@ -339,41 +295,116 @@ class Store:
                 "the vectors that can be read, and pays for the others again"
             ) from None
 
-    def vectors(self, digests: Sequence[bytes]) -> dict[bytes, bytes]:
-        """The intact vectors of these inputs."""
-        found = self._rows_of("input, vector, checksum FROM vectors", digests)
-        intact = {row[0]: row[1] for row in found if self._is_intact(*row)}
-        self.damaged += len(found) - len(intact)
-        if self._shared:
-            self.unchecked += self._unchecked(found)
-        return intact
+    def _index_new_blocks(self) -> None:
+        """Add blocks to the index that other processes have added, or all in the beginning."""
+        if self._added:  # no other process can have added any since
+            return
+        query = "SELECT id, inputs FROM blocks WHERE id > ? ORDER BY id"
+        with closing(self._database.cursor()) as cursor:
+            for block, inputs in cursor.execute(query, [self._last_block]):
+                if isinstance(inputs, bytes):
+                    ends = range(DIGEST_BYTES, len(inputs) + 1, DIGEST_BYTES)
+                    digests = [inputs[end - DIGEST_BYTES : end] for end in ends]
+                    self._index.update(_places(block, digests))
+                self._last_block = block
 
-    def reasons(self, digests: Sequence[bytes]) -> dict[bytes, str]:
-        """Why inputs were refused, for those of these that were."""
-        found = self._rows_of("input, reason, checksum FROM refused", digests)
-        return {row[0]: row[1].decode(errors="replace") for row in found if self._is_intact(*row)}
+    def _find(self, digests: Sequence[bytes]) -> NDArray[np.int64]:
+        """The place of the vector of each input; -1 without one."""
+        if self._shared:
+            self._index_new_blocks()
+        found = self._index.find(digests)
+        if self._added:
+            added = (self._added.get(one, -1) for one in digests)
+            found = np.maximum(found, np.fromiter(added, np.int64, len(digests)))
+        return found
+
+    def vectors(self, digests: Sequence[bytes]) -> tuple[Matrix, NDArray[np.bool_]]:
+        """The intact vectors of these inputs.
+
+        Returns:
+            float32, shape (inputs, dimensions), with zeros in rows without a vector; 0 dimensions
+            if no input has one. And a mask of the rows that have one.
+
+        Raises:
+            JobError: the vectors have different lengths.
+        """
+        return self._do(partial(self._vectors, digests))
+
+    def _vectors(self, digests: Sequence[bytes]) -> tuple[Matrix, NDArray[np.bool_]]:
+        places = self._find(digests)
+        wanted = np.frombuffer(b"".join(digests), f"V{DIGEST_BYTES}")
+        matrix = np.zeros((len(digests), 0), np.float32)
+        mask = np.zeros(len(digests), np.bool_)
+        order = np.argsort(places, kind="stable")
+        order = order[np.count_nonzero(places < 0) :]
+        blocks = places[order] >> _ROW_BITS
+        bounds = [0, *(np.flatnonzero(np.diff(blocks)) + 1).tolist(), len(order)]
+        for start, end in pairwise(bounds if len(order) else []):
+            at = order[start:end]
+            rows = places[at] & ((1 << _ROW_BITS) - 1)
+            records = self._records(int(blocks[start]), int(rows[0]), int(rows[-1]) + 1)
+            rows -= rows[0]
+            if records is None:
+                self._lose(digests[one] for one in at)
+                continue
+            if len(rows) != len(records) or not np.array_equal(rows, np.arange(len(rows))):
+                records = records[rows]
+            is_intact = intact(records) & (records["input"] == wanted[at])
+            if not is_intact.all():
+                self._lose(digests[one] for one in at[~is_intact])
+                at, records = at[is_intact], records[is_intact]
+            width = records["vector"].shape[1]
+            if not matrix.shape[1]:
+                matrix = np.zeros((len(digests), width), np.float32)
+            elif matrix.shape[1] != width:
+                raise JobError(
+                    f"the cache holds vectors of {matrix.shape[1]} and of {width} dimensions for "
+                    "the same options; use another cache directory"
+                )
+            mask[at] = True
+            matrix[at] = records["vector"]
+        return matrix, mask
+
+    def _lose(self, digests: Iterable[bytes]) -> None:
+        lost = {*digests}
+        self.damaged += len(lost)
+        self._lost |= lost
+
+    def _records(self, block: int, first: int, end: int) -> Records | None:
+        """The records of some rows of a block, unchecked; None if it does not have these."""
+        query = "SELECT length(inputs), length(records) FROM blocks WHERE id = ?"
+        lengths = self._database.execute(query, [block]).fetchone()
+        if lengths is None or not all(isinstance(one, int) for one in lengths):
+            return None
+        count = lengths[0] // DIGEST_BYTES
+        if end > count:
+            return None
+        size = lengths[1] // count
+        with self._database.blobopen("blocks", "records", block, readonly=True) as blob:
+            blob.seek(first * size)
+            return parse(blob.read((end - first) * size), end - first)
 
     def embedded(self, digests: Sequence[bytes]) -> set[bytes]:
         """Those of these inputs that have a vector; the vectors are not read."""
-        return {row[0] for row in self._rows_of("input FROM vectors", digests)}
+        return self._do(partial(self._embedded, digests))
 
-    def count(self, table: str) -> int:
-        """How many rows a table has."""
-        query = f"SELECT count(*) FROM {table}"  # noqa: S608 - ours
-        counted: int = self._do(lambda: self._database.execute(query).fetchone())[0]
-        return counted
+    def _embedded(self, digests: Sequence[bytes]) -> set[bytes]:
+        return {digests[at] for at in np.flatnonzero(self._find(digests) >= 0).tolist()}
 
-    def _rows_of(self, what: str, digests: Sequence[bytes]) -> list[Any]:
-        return self._do(partial(self._select, what, digests))
-
-    def _select(self, what: str, digests: Sequence[bytes]) -> list[Any]:
-        rows: list[Any] = []
-        for start in range(0, len(digests), _MAX_VARIABLES):
+    def reasons(self, digests: Sequence[bytes]) -> dict[bytes, str]:
+        """Why inputs were refused, for those of these that were."""
+        found: list[Any] = []
+        for start in range(0, len(digests) if self._has_refused else 0, _MAX_VARIABLES):
             some = digests[start : start + _MAX_VARIABLES]
-            query = f"SELECT {what} WHERE input IN ({','.join('?' * len(some))})"
-            with closing(self._database.cursor()) as cursor:
-                rows += cursor.execute(query, some)
-        return rows
+            query = f"SELECT * FROM refused WHERE input IN ({','.join('?' * len(some))})"  # noqa: S608 - ours
+            found += self._do(lambda: self._database.execute(query, some).fetchall())  # noqa: B023
+        return {row[0]: row[1].decode(errors="replace") for row in found if is_intact(*row)}
+
+    def count_refused(self) -> int:
+        """How many inputs were refused."""
+        query = "SELECT count(*) FROM refused"
+        count: int = self._do(lambda: self._database.execute(query).fetchone())[0]
+        return count
 
     def remove(self) -> None:
         """Delete the file, because the job is finished."""
@@ -391,9 +422,14 @@ class Store:
         with suppress(JobError):  # a damaged file stays
             if not self.path.exists() or self.fact("unpriced") or self.spent:
                 return
-            if not (self.count("vectors") or self.count("refused")):
+            if not (self.kept or self.count_refused()):
                 self.remove()
 
     def close(self) -> None:
         """Close the file."""
         self._database.close()
+
+
+def _places(block: int, digests: Sequence[bytes]) -> dict[bytes, int]:
+    first = block << _ROW_BITS
+    return dict(zip(digests, range(first, first + len(digests)), strict=True))

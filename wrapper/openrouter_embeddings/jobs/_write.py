@@ -15,7 +15,7 @@ from openrouter_embeddings.errors import InputError
 
 from ._arrow import python_values
 from ._formats import Target, target_columns, target_format
-from ._rows import Reader, Row
+from ._rows import Inputs, Reader
 from ._sources import Source
 from ._spec import JobError, Provenance, errors_file, part_file
 from ._store import Store
@@ -94,7 +94,7 @@ class TargetWriter:
         rows = 0
         with _errors_file(self._path) as file:
             for batch in self._source.batches(self._reader.rows, self._read_columns):
-                found = [*self._reader.read(batch)]
+                found = self._reader.read(batch)
                 file.writelines(self._errors(store, batch, found, rows))
                 rows += len(found)
 
@@ -113,7 +113,7 @@ class TargetWriter:
         try:
             with _errors_file(self._path) as file:
                 for batch in self._batches():
-                    found = [*self._reader.read(batch)]
+                    found = self._reader.read(batch)
                     lines = self._errors(store, batch, found, rows)
                     errors += len(lines)
                     file.writelines(lines)
@@ -122,7 +122,7 @@ class TargetWriter:
                         raise JobError(_DAMAGED if store.damaged > damaged_before else _CHANGED)
                     target.write(batch.select(self._columns), matrix, mask)
                     if self._reader.spec.images:  # the store may have vectors of earlier images
-                        seen |= {found[at].digest for at in np.flatnonzero(mask)}
+                        seen |= {found.digests[at] for at in np.flatnonzero(mask)}
                     rows += len(found)
                     on_rows(rows)
             if rows != self._source.total or not self._source.is_unchanged():
@@ -147,17 +147,17 @@ class TargetWriter:
     def _batches(self) -> Iterator[Any]:
         return self._source.batches(self._reader.rows, [*self._read_columns, *self._columns])
 
-    def _errors(self, store: Store, batch: Any, found: list[Row], first: int) -> list[bytes]:
+    def _errors(self, store: Store, batch: Any, found: Inputs, first: int) -> list[bytes]:
         """The lines of the errors file for a batch that begins with row number `first`."""
-        reasons = {row.digest: row.reason for row in found if row.value is None}
-        reasons |= store.reasons([*{row.digest for row in found} - reasons.keys()])
+        reasons = {found.digests[at]: reason for at, reason in found.reasons.items()}
+        reasons |= store.reasons([*{*found.digests} - reasons.keys()])
         lines = []
-        for number, row in enumerate(found if reasons else ()):
-            if row.digest in reasons:
+        for number, digest in enumerate(found.digests if reasons else ()):
+            if digest in reasons:
                 key: Any = first + number
                 if self._key:
                     key = python_values(batch.column(self._key).slice(number, 1))[0]
-                line = {"key": key, "reason": row.reason or reasons[row.digest]}
+                line = {"key": key, "reason": found.reasons.get(number) or reasons[digest]}
                 lines.append(dumps(line, default=str) + b"\n")
         return lines
 
@@ -179,10 +179,7 @@ def _errors_file(target: Path) -> Iterator[BinaryIO]:
         part.unlink(missing_ok=True)
 
 
-def _vectors(store: Store, found: list[Row], dimensions: int) -> tuple[Any, Any]:
+def _vectors(store: Store, found: Inputs, dimensions: int) -> tuple[Any, Any]:
     """The vectors of some rows, zeros where there is none, and a mask of those that have one."""
-    vectors = store.vectors([*{row.digest for row in found}])
-    blank = bytes(4 * dimensions)
-    mask = np.array([row.digest in vectors for row in found], np.bool_)
-    whole = bytearray(b"".join([vectors.get(row.digest, blank) for row in found]))
-    return np.frombuffer(whole, "<f4").reshape(len(found), dimensions), mask
+    matrix, mask = store.vectors(found.digests)
+    return (matrix if mask.any() else np.zeros((len(found), dimensions), np.float32)), mask
