@@ -7,8 +7,8 @@ from typing import Any
 
 from .vectors import BATCH
 
-SLOW, FEWEST = 5.0, 3  # a contender that takes longer than SLOW seconds gets FEWEST rounds
-PATIENCE = 120.0  # after so many seconds, a case gets no further rounds beyond FEWEST
+SLOW, FEWEST = 3.0, 3  # a contender that takes longer than SLOW seconds gets FEWEST rounds
+PATIENCE = 180.0  # after so many seconds, a case gets no further rounds beyond FEWEST
 KEPT = 2  # rounds with a malloc that keeps its memory
 LATENCY = 0.05
 
@@ -79,7 +79,7 @@ OVER_HTTP = [
         concurrency=concurrency, batch=BATCH, latency=LATENCY, rounds=5, fewer=_FEWER,
     )
     for concurrency, rows, more in (
-        (8, 12 * _ROUND, ()),
+        (8, 8 * _ROUND, ()),
         (16, 12 * _ROUND, ()),
         (32, 25 * _ROUND, (*_SAME[1::2], "ours aiohttp", "ours pyreqwest")),
     )
