@@ -165,7 +165,7 @@ def measured(found: dict[str, Any]) -> str:
     """The line that names the machine, the duration and the versions."""
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
     text = f"Measured on {found['machine']}, in {found['minutes']} minutes, with {versions}."
-    return textwrap.fill(text, 100)
+    return textwrap.fill(text, 100, break_on_hyphens=False)
 
 
 def lines(kept: dict[str, Any]) -> Iterator[str]:
