@@ -7,7 +7,7 @@ from typing import Any
 
 from .vectors import BATCH
 
-SLOW, FEWEST = 3.0, 3  # a contender that takes longer than SLOW seconds gets FEWEST rounds
+SLOW, FEWEST = 3.0, 3  # a contender whose first run takes SLOW seconds gets FEWEST short rounds
 PATIENCE = 180.0  # after so many seconds, a case gets no further rounds beyond FEWEST
 KEPT = 2  # rounds with a malloc that keeps its memory
 LATENCY = 0.05
