@@ -136,9 +136,13 @@ contract-% stress-% bench-%:
 	@touch $@
 
 # Spark needs Java and 450 MB, so it is tried only where ONLY= names it
-COMPAT := $(or $(ONLY),$(filter-out spark,$(basename $(notdir $(wildcard requirements/compat/*.txt)))))
+IN_COMPAT := $(sort $(basename $(notdir $(wildcard requirements/compat/*.txt))))
+COMPAT := $(or $(ONLY),$(filter-out spark,$(IN_COMPAT)))
+$(patsubst %,.venv/compat/%/.ready,$(filter-out $(IN_COMPAT),$(COMPAT))):
+	@echo "ONLY=$(@:.venv/compat/%/.ready=%) does not exist; use one of: $(IN_COMPAT)"; exit 2
+
 .PHONY: compat
-compat: .venv/.ready $(COMPAT:%=.venv/compat/%/.ready) ## try it in other tools and places: ONLY=NAME (spark needs Java)
+compat: $(COMPAT:%=.venv/compat/%/.ready) .venv/.ready ## try it in other tools and places: ONLY=NAME (spark needs Java)
 	@$(BIN)/python -m tests.compat $(if $(ONLY),--only) $(COMPAT)
 
 ##@ Housekeeping
@@ -160,12 +164,15 @@ LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-ha
 lock: .venv/.ready ## write requirements/*.txt from pyproject.toml
 	@$(LOCK) pyproject.toml --group dev --extra images --extra jobs --extra local --extra ray -o requirements/dev.txt
 	@$(LOCK) pyproject.toml --extra local --group build -c requirements/dev.txt -o requirements/demo.txt
+	@$(LOCK) pyproject.toml --group core -c requirements/dev.txt -o requirements/core.txt
+	@$(LOCK) --resolution lowest-direct pyproject.toml --extra images --extra jobs --extra local --group core -o requirements/lowest.txt
 	@for given in requirements/bench/*.in; do \
 	  project=; case $$given in *ours.in|*httpx-aiohttp.in|*pyreqwest.in) project=pyproject.toml; esac; \
 	  $(LOCK) --upgrade $$project $$given -o $${given%.in}.txt || exit; \
 	done
 	@for given in requirements/compat/*.in; do \
-	  extras=; case $$given in *spark.in) extras="--extra spark --extra local"; esac; \
+	  extras=; case $$given in *spark.in) extras="--extra spark --extra local";; \
+	    *results.in) extras="--override requirements/compat/results.overrides"; esac; \
 	  $(LOCK) pyproject.toml $$given $$extras -o $${given%.in}.txt || exit; \
 	done
 

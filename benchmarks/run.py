@@ -87,10 +87,10 @@ class Floor:
         self._process: subprocess.Popen[str] | None = None
 
     def _start(self, job: dict[str, Any]) -> subprocess.Popen[str]:
-        import orjson  # only our environment has it
+        import msgspec  # only our environment has it
 
         fields = {"model": "benchmark", "encoding_format": "base64", "dimensions": job["width"]}
-        body = orjson.dumps({**fields, "input": texts(job["rows"])})
+        body = msgspec.json.encode({**fields, "input": texts(job["rows"])})
         head = f"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
         request = self._folder / "request"
         request.write_bytes(head.encode() + body)

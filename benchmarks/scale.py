@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.request import urlopen
 
-import orjson
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from openrouter_embeddings.adapters.ray import Embed
@@ -71,7 +71,7 @@ def measured(url: str, path: Path, target: Path, width: int) -> Row:
     cpu = time.process_time() - started
     size = vectors.BATCH
     request = {"input": texts(size), "dimensions": width, "encoding_format": "base64"}
-    body = orjson.dumps(request)
+    body = msgspec.json.encode(request)
     with urlopen(f"{url}/embeddings", body) as reply:  # noqa: S310 - of our own server
         received = len(reply.read()) / size
     return Row(cpu / ROWS, len(body) / size, received, target.stat().st_size / ROWS)

@@ -12,10 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import openrouter_embeddings as ore
 import PIL.Image
-from numpy.typing import NDArray
 
 PHOTOS = Path(__file__).parent / "photos"
 QUESTIONS = [
@@ -44,12 +42,6 @@ def library_docs() -> dict[str, str]:
     return docs
 
 
-def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The rows scaled to length 1, so that their dot products are cosine similarities."""
-    lengths: NDArray[np.float32] = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / lengths
-
-
 def search_library(client: ore.Client) -> tuple[ore.Usage, float]:
     """Print the best modules for each question. Returns the usage, and documents per second."""
     docs = library_docs()
@@ -61,10 +53,9 @@ def search_library(client: ore.Client) -> tuple[ore.Usage, float]:
     questions = client.embed_query(QUESTIONS)  # all questions in one request
 
     print(f"\n{'Question':42}Best modules, with cosine similarity ({documents.model})")
-    cosines = unit(questions.vectors) @ unit(documents.vectors).T
-    for question, row in zip(QUESTIONS, cosines, strict=True):
-        best = np.argsort(-row)[:3]
-        print(f"  {question:40}" + ", ".join(f"{names[i]} {row[i]:.2f}" for i in best))
+    for question, rows, cosines in zip(QUESTIONS, *documents.nearest(questions, k=3), strict=True):
+        best = [f"{names[row]} {cosine:.2f}" for row, cosine in zip(rows, cosines, strict=True)]
+        print(f"  {question:40}{', '.join(best)}")
     return documents.usage + questions.usage, rate
 
 
@@ -77,14 +68,14 @@ def find_photo(client: ore.Client, model: str) -> ore.Usage:
     crop.save(png, "PNG")
 
     paths = sorted(PHOTOS.glob("*.jpg"))
-    images = client.embed([*map(ore.Image, paths), ore.Image(png.getvalue())], model=model)
-    vectors = unit(images.vectors)
-    cosines = vectors[:-1] @ vectors[-1]
-    print(f"\n{'Photograph':42}Cosine similarity to a crop of cat.jpg ({images.model})")
-    for i in np.argsort(-cosines):
-        print(f"  {paths[i].name:40}{cosines[i]:.3f}")
-    print(f"The crop of cat.jpg is closest to {paths[int(np.argmax(cosines))].name}.")
-    return images.usage
+    photos = client.embed([*map(ore.Image, paths)], model=model)
+    query = client.embed(ore.Image(png.getvalue()), model=model)
+    (rows,), (cosines,) = photos.nearest(query, k=len(paths))
+    print(f"\n{'Photograph':42}Cosine similarity to a crop of cat.jpg ({photos.model})")
+    for row, cosine in zip(rows, cosines, strict=True):
+        print(f"  {paths[row].name:40}{cosine:.3f}")
+    print(f"The crop of cat.jpg is closest to {paths[rows[0]].name}.")
+    return photos.usage + query.usage
 
 
 def main() -> None:

@@ -99,6 +99,15 @@ def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", guarded)
 
 
+@pytest.fixture
+def recorded() -> Iterator[Any]:
+    """What the exporters of a program with OpenTelemetry get: `tests.tracing.Recorded`."""
+    from tests.tracing import recording  # not above: most tests run without OpenTelemetry
+
+    with recording() as recorded:
+        yield recorded
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """The base URL of `orembed serve`, as it prints it."""

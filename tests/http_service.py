@@ -25,6 +25,8 @@ class HTTPService(ThreadingHTTPServer):
 
     Attributes:
         opened: the number of connections so far.
+        heads: the headers of each request.
+        bodies: the JSON of each request.
         gone: released when a connection has ended.
         together: releases the requests for the model "together" when four have arrived.
     """
@@ -34,6 +36,8 @@ class HTTPService(ThreadingHTTPServer):
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.opened = 0
+        self.heads: list[Any] = []
+        self.bodies: list[dict[str, Any]] = []
         self.gone = threading.Semaphore(0)
         self.together = threading.Barrier(4)
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
@@ -56,9 +60,13 @@ class HTTPService(ThreadingHTTPServer):
         """An error status to respond with; None for vectors."""
         return None
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Begin to serve one connection; only the thread that accepts them calls this."""
+        self.opened += 1
+        super().process_request(request, client_address)
+
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Serve one connection."""
-        self.opened += 1
         super().process_request_thread(request, client_address)
         self.gone.release()
 
@@ -71,7 +79,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         assert isinstance(self.server, HTTPService)
+        self.server.heads.append(self.headers)
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.bodies.append(asked)
         if asked["model"] == "together":
             self.server.together.wait(20)
         if status := self.server.refusal(asked):

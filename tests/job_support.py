@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import openrouter_embeddings as ore
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from openrouter_embeddings import jobs
+from openrouter_embeddings._json import loads
 from openrouter_embeddings.jobs._sources import open_source
 from openrouter_embeddings.jobs._spec import InputSpec, job_file
 from openrouter_embeddings.local.faults import Fault
@@ -48,7 +48,7 @@ def stopped(source: Any, target: Path, *, at: int, **options: Any) -> Path:
 
 def json_lines(path: Path) -> list[Any]:
     """The values in a file of JSON lines."""
-    return [orjson.loads(line) for line in path.read_bytes().splitlines()]
+    return [loads(line) for line in path.read_bytes().splitlines()]
 
 
 def vectors(texts: list[Any], **options: Any) -> Any:

@@ -79,9 +79,11 @@ def tls_context(authority: trustme.CA) -> ssl.SSLContext:
 def socket_service(handle: Handler, authority: trustme.CA | None = None) -> Iterator[SocketService]:
     """A running service, over TLS if there is an authority to sign its certificate."""
     service = SocketService(handle, tls_context(authority) if authority else None)
-    yield service
-    service.listener.shutdown(socket.SHUT_RDWR)
-    service.listener.close()
+    try:
+        yield service
+    finally:
+        service.listener.shutdown(socket.SHUT_RDWR)
+        service.listener.close()
 
 
 @contextmanager

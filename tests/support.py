@@ -9,15 +9,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import partialmethod
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import httpx
+import httpx2
 import numpy as np
 import openrouter_embeddings as ore
 import pytest
-import uvloop
 from hypothesis import strategies as st
 from openrouter_embeddings import cli, testing
 from stamina import instrumentation
@@ -30,7 +31,17 @@ KINDS: tuple[Kind, ...] = ("sync", "async")
 HASH = ("--local", "--model", "local/hash", "--dimensions", "4")  # of `orembed`
 LARGE, MUCH = 5_000_000, 1_200_000  # characters of a large request and of its response
 both = pytest.mark.parametrize("kind", KINDS)  # the blocking client and the asyncio client
-every = pytest.mark.parametrize("kind", [*KINDS, "uvloop"])  # uvloop: asyncio in that event loop
+# uvloop: asyncio in that event loop, which Windows has not
+LOOPS = [asyncio.new_event_loop]
+with suppress(ImportError):
+    import uvloop
+
+    LOOPS.append(uvloop.new_event_loop)
+EVERY = [*KINDS, "uvloop"][: len(LOOPS) + 1]
+every = pytest.mark.parametrize("kind", EVERY)
+# Over the connections of the caller's client
+OVER_HTTPX = [f"{kind} {module}" for kind in KINDS for module in ("httpx", "httpx2")]
+everywhere = pytest.mark.parametrize("kind", [*EVERY, *OVER_HTTPX])
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)  # that UTF-8 can encode
 
@@ -78,11 +89,17 @@ Script = Callable[[dict[str, Any], int], Any]
 
 
 class Service:
-    """A service in this process that responds by a script and records the requests."""
+    """A service in this process that responds by a script and records the requests.
+
+    Attributes:
+        http: httpx or httpx2, of which the clients and the responses are.
+    """
+
+    http: Any = httpx
 
     def __init__(self, script: Script | None = None) -> None:
         self.requests: list[httpx.Request] = []
-        self.transport: Any = lambda: httpx.MockTransport(self.handle)
+        self.transport: Any = lambda: self.http.MockTransport(self.handle)
         self._script = script or (lambda body, _: answer(body["input"]))
 
     @property
@@ -90,16 +107,22 @@ class Service:
         """The JSON of every request, in the order of arrival."""
         return [json.loads(request.content) for request in self.requests]
 
-    def handle(self, request: httpx.Request) -> httpx.Response:
-        """The handler of an httpx.MockTransport."""
+    def handle(self, request: Any) -> httpx.Response:
+        """The handler of a MockTransport."""
         number = len(self.requests)
         self.requests.append(request)
         outcome = self._script(json.loads(request.content), number)
+        if isinstance(outcome, httpx.HTTPError):
+            raise getattr(self.http, type(outcome).__name__)(str(outcome))
         if isinstance(outcome, BaseException):
             raise outcome
         if callable(outcome):  # a new httpx.Response each time, because it can be read only once
-            return cast(httpx.Response, outcome())
-        return httpx.Response(200, json=outcome)
+            response = cast(httpx.Response, outcome())
+            if self.http is not httpx:
+                status, headers = response.status_code, response.headers.raw
+                response = self.http.Response(status, headers=headers, content=response.content)
+            return response
+        return cast(httpx.Response, self.http.Response(200, json=outcome))
 
     def run(self, kind: Kind, call: Callable[[Any], Any], **defaults: Any) -> Any:
         """The result of `call(client)`, awaited or collected, with a new client of `kind`."""
@@ -107,7 +130,7 @@ class Service:
         defaults = {"model": MODEL, "api_key": KEY, **defaults}
         if kind == "sync":
             with (
-                httpx.Client(transport=transport) as http,
+                self.http.Client(transport=transport) as http,
                 ore.Client(http_client=http, **defaults) as client,
             ):
                 return _collected(call(client))
@@ -115,7 +138,7 @@ class Service:
         async def run() -> Any:
             async with (
                 asyncio.timeout(120),
-                httpx.AsyncClient(transport=transport) as http,
+                self.http.AsyncClient(transport=transport) as http,
                 ore.AsyncClient(http_client=http, **defaults) as client,
             ):
                 return await _awaited(call(client))
@@ -148,6 +171,14 @@ class _Blocking:
         """As `Client.embed`."""
         return self._runner.run(self._client.embed(inputs, **options))
 
+    def with_options(self, **defaults: Any) -> "_Blocking":
+        """As `Client.with_options`."""
+        return _Blocking(self._client.with_options(**defaults), self._runner)
+
+    def close(self) -> None:
+        """As `Client.close`."""
+        self._runner.run(self._client.close())
+
     def embed_stream(self, inputs: Any, **options: Any) -> Iterator[ore.EmbeddingResult]:
         """As `Client.embed_stream`."""
         parts = self._client.embed_stream(inputs, **options)
@@ -160,18 +191,37 @@ class _Blocking:
 
 
 @contextmanager
-def _blocking(client: ore.Client | ore.AsyncClient, kind: str) -> Iterator[Any]:
-    """This client with methods that block; it is closed in the end."""
+def _blocking(client: ore.Client | ore.AsyncClient, kind: str, http: Any = None) -> Iterator[Any]:
+    """This client with methods that block; it is closed in the end, and its httpx client too."""
     if isinstance(client, ore.Client):
-        with client:
+        with client, http or nullcontext():
             yield client
         return
-    factory = uvloop.new_event_loop if kind == "uvloop" else None
+    factory = LOOPS[-1] if kind == "uvloop" else None
     with asyncio.Runner(loop_factory=factory) as runner:
         try:
             yield _Blocking(client, runner)
         finally:
             runner.run(client.close())
+            if http:
+                runner.run(http.aclose())
+
+
+def _pass_on(self: Any, original: Any, *args: Any) -> Any:
+    return original(self, *args)
+
+
+@contextmanager
+def traced() -> Iterator[None]:
+    """Replace the methods of httpx's transports, as a tracer does: the requests go through."""
+    with pytest.MonkeyPatch.context() as patch:
+        for transport, name in (
+            (httpx.HTTPTransport, "handle_request"),
+            (httpx.AsyncHTTPTransport, "handle_async_request"),
+        ):
+            original = getattr(transport, name)
+            patch.setattr(transport, name, partialmethod(_pass_on, original))
+        yield
 
 
 def client_of(service: testing.Service, kind: Kind, **defaults: Any) -> AbstractContextManager[Any]:
@@ -180,11 +230,18 @@ def client_of(service: testing.Service, kind: Kind, **defaults: Any) -> Abstract
     return _blocking(make(**defaults), kind)
 
 
-def client_over(kind: str, url: str, **options: Any) -> AbstractContextManager[Any]:
-    """A client with real connections, of a kind of `every`, whose methods block."""
+@contextmanager
+def client_over(kind: str, url: str, **options: Any) -> Iterator[Any]:
+    """A client with real connections, of a kind of `everywhere`, whose methods block."""
+    kind, _, through = kind.partition(" ")
     make: Any = ore.Client if kind == "sync" else ore.AsyncClient
     options = {"model": "m", "max_retries": 0, **options}
-    return _blocking(make(KEY, base_url=url, **options), kind)
+    http: Any = None
+    if through:
+        module: Any = httpx if through == "httpx" else httpx2
+        http = options["http_client"] = (module.Client if kind == "sync" else module.AsyncClient)()
+    with _blocking(make(KEY, base_url=url, **options), kind, http) as client:
+        yield client
 
 
 def embed_over(kind: str, url: str, texts: list[str], **options: Any) -> ore.EmbeddingResult:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import string
 import subprocess
 import sys
@@ -207,6 +208,15 @@ def test_a_directory_cannot_be_the_output(tmp_path: Path) -> None:
     assert "is a directory" in done.stderr
 
 
+def test_a_used_port_is_an_error_that_says_how_to_get_a_free_one() -> None:
+    """Another server may have the default port of `serve`."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        done = orembed("serve", "--port", str(listener.getsockname()[1]))
+    assert done.returncode == 1
+    assert "in use" in done.stderr
+    assert "; --port 0 takes a free one" in done.stderr
+
+
 def test_an_invalid_script_of_faults_is_a_usage_error(tmp_path: Path) -> None:
     """`serve --faults` names the mistake before it serves anything."""
     script = tmp_path / "faults.toml"
@@ -255,12 +265,19 @@ def test_every_json_object_can_be_given_whole_or_in_pairs(wanted: dict[str, Any]
 
 
 def test_every_option_of_a_call_is_on_the_command_line() -> None:
-    """`embed` and `run` have all options that make sense there; --help states their defaults."""
+    """`embed` and `run` have all options that make sense there; --help states their defaults.
+
+    There is no `--header`, because every user of a machine can read the values in a command line.
+    """
     others = {"local", "output", "texts", "run", "command", "parser"}
     embed = {*vars(cli.parser().parse_args(["embed", "a"]))} - others
-    assert embed == {*EmbedOptions.__annotations__} - {"on_error"}
+    assert embed == {*EmbedOptions.__annotations__} - {
+        "on_error", "headers", "trace_propagation",
+    }  # fmt: skip
     run = {*vars(cli.parser().parse_args(["run", "s.txt", "-o", "t.npy"]))}
-    assert {*EmbedOptions.__annotations__} - run == {"on_error", "deadline"}
+    assert {*EmbedOptions.__annotations__} - run == {
+        "on_error", "headers", "trace_propagation", "deadline",
+    }  # fmt: skip
     defaults = Options()
     for name in ("batch_size", "concurrency", "timeout", "max_retries", "encoding_format"):
         value = getattr(defaults, name)

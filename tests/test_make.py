@@ -3,9 +3,12 @@
 import os
 import re
 import subprocess
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from tests.conftest import SLOWEST
 from tests.support import ROOT, ended, run
@@ -75,6 +78,16 @@ def test_an_unknown_value_is_an_error(words: str) -> None:
     assert "`make` lists the values" in done.stdout
 
 
+def test_an_unknown_environment_is_an_error_that_lists_them() -> None:
+    """So does docs/compatibility.md."""
+    done = ended("make", "--no-print-directory", "compat", "ONLY=x")
+    assert done.returncode == 2
+    names = {path.stem for path in (ROOT / "requirements" / "compat").glob("*.txt")}
+    assert done.stdout == f"ONLY=x does not exist; use one of: {' '.join(sorted(names))}\n"
+    page = (ROOT / "docs" / "compatibility.md").read_text()
+    assert all(f"`{name}`" in page for name in names)
+
+
 def test_stress_runs_every_kind_by_default() -> None:
     """Without KIND=, `make stress` runs each module of stress/ that is a command."""
     kinds = re.findall(r"-m stress\.(\w+)", commands("stress"))
@@ -98,3 +111,52 @@ def test_ci_has_a_browser_before_the_tests_run(tmp_path: Path) -> None:
     path = f"{tmp_path}:{os.environ['PATH']}"
     subprocess.run([ROOT / ".ci" / "run"], env={**os.environ, "PATH": path}, check=True)
     assert log.read_text() == "CI=1 make browser\nCI=1 make check test\n"
+
+
+def workflow() -> dict[str, Any]:
+    """The workflow that tests every change."""
+    loaded: dict[str, Any] = YAML(typ="safe").load(ROOT / ".github" / "workflows" / "ci.yml")
+    return loaded
+
+
+def test_ci_runs_every_python_that_the_package_names() -> None:
+    """Each classifier has a job, and each job a classifier."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = set(re.findall(r"Python :: (3\.\d+)", " ".join(project["classifiers"])))
+    jobs = workflow()["jobs"]
+    run_in = {*jobs["all"]["strategy"]["matrix"]["python"]}
+    core = [one["python"] for one in jobs["core"]["strategy"]["matrix"]["include"]]
+    assert run_in | {python.removesuffix("t") for python in core} == named
+    assert any(python.endswith("t") for python in core) == (
+        "Programming Language :: Python :: Free Threading :: 1 - Unstable" in project["classifiers"]
+    )
+
+
+def test_ci_names_only_files_and_targets_that_exist() -> None:
+    """A renamed test or target would otherwise be missed silently, or fail only there."""
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    paths = re.findall(r"\b(?:tests|requirements|docs)/[\w./-]*\w", text)
+    assert len(paths) > 8
+    for path in paths:
+        assert (ROOT / path).exists(), path
+    for words in re.findall(r"run: make (.*?)(?: #.*)?$", text, re.MULTILINE):
+        commands(*words.split())
+
+
+@pytest.mark.parametrize("name", ["ci.yml", "spec.yml"])
+def test_workflows_pin_actions_and_grant_nothing_by_default(name: str) -> None:
+    """A tag of an action can be moved, and a token that may do nothing is worth nothing."""
+    text = (ROOT / ".github" / "workflows" / name).read_text()
+    used = re.findall(r"uses: (\S+)", text)
+    assert used
+    assert all(re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", one) for one in used)
+    assert "\npermissions: {}\n" in text
+
+
+def test_the_lock_of_the_core_has_versions_of_the_lock_of_all() -> None:
+    """So that both run the same tests with the same packages."""
+
+    def versions(name: str) -> set[str]:
+        return {pin.partition(" ")[0] for pin in pins(name)}
+
+    assert versions("core.txt") <= versions("dev.txt")

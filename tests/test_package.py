@@ -16,7 +16,7 @@ from openrouter_embeddings.transport import BASE_URL
 from tests.support import ROOT, run
 
 GENERATED = "openrouter_embeddings_api"
-HEAVY = {"numpy", "httpx", GENERATED, "PIL", "attrs", "orjson", "stamina"}
+HEAVY = {"numpy", "httpx", GENERATED, "PIL", "attrs", "msgspec", "stamina"}
 
 
 def loaded_by(code: str) -> set[str]:
@@ -91,6 +91,14 @@ def test_the_wrapper_names_two_classes_of_the_generated_package() -> None:
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(GENERATED):
                 named |= {alias.name for alias in node.names}
     assert named == {"ProviderPreferences", "Unset", "models"}
+
+
+def test_nothing_that_gevent_replaces_is_bound_when_a_module_is_imported() -> None:
+    """A queue or lock of before the replacement would block all greenlets at once."""
+    for path in (ROOT / "wrapper").rglob("*.py"):
+        text = path.read_text()
+        bound = r"^from (?:queue|select|signal|socket|ssl|subprocess|threading|time) import"
+        assert not re.search(rf"{bound}|threading\.local\(", text, re.MULTILINE), path
 
 
 def test_no_module_is_too_long() -> None:

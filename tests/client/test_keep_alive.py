@@ -26,6 +26,8 @@ from tests.socket_service import (
 )
 from tests.support import KEY, both, client_over, every, expected
 
+pytestmark = pytest.mark.usefixtures("sometimes_traced")
+
 secure_or_not = pytest.mark.parametrize("secure", [False, True])
 
 

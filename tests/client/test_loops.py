@@ -16,6 +16,8 @@ from stress.servers import served
 from tests.http_service import HTTPService
 from tests.support import KEY, PNG, Kind, both, embed_over
 
+pytestmark = pytest.mark.usefixtures("sometimes_traced")
+
 closed = pytest.mark.filterwarnings("ignore::ResourceWarning")  # for closed event loops
 
 

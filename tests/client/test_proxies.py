@@ -13,10 +13,12 @@ import numpy as np
 import openrouter_embeddings as ore
 import pytest
 import trustme
-from openrouter_embeddings.transport import _connections
+from openrouter_embeddings.transport import _proxy
 
 from tests.socket_service import tls_context
-from tests.support import KEY, LARGE, embed_over, every, expected
+from tests.support import KEY, LARGE, embed_over, every, everywhere, expected
+
+pytestmark = pytest.mark.usefixtures("sometimes_traced")
 
 # many small requests, and one whose response arrives in many pieces
 TEXTS = [*("x" * (n % 900 + 1) for n in range(64)), "x" * LARGE]
@@ -103,7 +105,7 @@ def serving(
         yield started
 
 
-@every
+@everywhere
 def test_requests_go_through_the_proxy(kind: str, url: str, serving: Proxy) -> None:
     """The proxy gets its password and never the key, which travels in TLS, or TLS in TLS."""
     assert np.array_equal(embed_over(kind, url, TEXTS).vectors, expected(TEXTS))
@@ -116,6 +118,21 @@ def test_requests_go_through_the_proxy(kind: str, url: str, serving: Proxy) -> N
 
 
 @every
+def test_ssl_context_also_decides_about_the_proxy(
+    kind: str, url: str, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both handshakes use it: that with an https proxy, and that with the service behind it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    with proxy(authority, monkeypatch) as serving:
+        with pytest.raises(ore.APIConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
+            embed_over(kind, url, ["a"], ssl_context=context)
+        assert not serving.heads
+        authority.configure_trust(context)
+        assert len(embed_over(kind, url, ["a"], ssl_context=context)) == 1
+        assert serving.heads
+
+
+@every
 @pytest.mark.usefixtures("serving")
 def test_a_second_response_through_a_proxy_is_not_read_as_the_next(kind: str, url: str) -> None:
     """Even if the TLS layer has read it already and the socket is empty."""
@@ -124,7 +141,7 @@ def test_a_second_response_through_a_proxy_is_not_read_as_the_next(kind: str, ur
     assert np.array_equal(result.vectors, expected(texts))
 
 
-@every
+@everywhere
 @pytest.mark.usefixtures("trusted")
 def test_no_proxy_bypasses_the_proxy(kind: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """NO_PROXY may list the host, or the host with its port."""
@@ -156,7 +173,7 @@ def test_no_proxy_matches_hosts_domains_and_ports(
     """An entry with a port matches only that port, which may be the default one."""
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     monkeypatch.setenv("NO_PROXY", f"example.org, {no_proxy}")
-    assert (_connections._proxy_for(httpx.URL(address)) is not None) == is_proxied
+    assert (_proxy.proxy_for(httpx.URL(address)) is not None) == is_proxied
 
 
 @every

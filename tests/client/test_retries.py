@@ -46,6 +46,7 @@ TRANSIENT = [
 
 
 @both
+@pytest.mark.usefixtures("http")
 @pytest.mark.parametrize("failure", TRANSIENT)
 def test_a_transient_failure_is_retried(kind: Kind, failure: Any) -> None:
     """The call succeeds after two failed attempts."""
@@ -77,6 +78,7 @@ def test_a_permanent_error_is_not_retried(kind: Kind, status: int) -> None:
 
 
 @both
+@pytest.mark.usefixtures("http")
 @pytest.mark.parametrize(
     ("failure", "kind_of_error"),
     [
@@ -91,7 +93,7 @@ def test_a_permanent_error_is_not_retried(kind: Kind, status: int) -> None:
 def test_connection_failures_raise_errors_of_this_package(
     kind: Kind, failure: Any, kind_of_error: type[ore.EmbeddingsError]
 ) -> None:
-    """Exceptions of httpx become errors of this package and name the inputs."""
+    """Exceptions of httpx or httpx2 become errors of this package and name the inputs."""
     with pytest.raises(kind_of_error) as caught:
         failing(9, failure).embed(kind, ["a"], max_retries=0)
     assert type(caught.value) is kind_of_error
@@ -355,6 +357,7 @@ def test_the_timeout_bounds_the_whole_attempt(kind: Kind) -> None:
 
 
 @both
+@pytest.mark.usefixtures("http")
 def test_redirects_are_not_followed(kind: Kind) -> None:
     """The key is never sent to another URL."""
     location = {"location": "https://evil.example/v1/embeddings"}

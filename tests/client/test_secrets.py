@@ -4,9 +4,6 @@ import asyncio
 import json
 import logging
 import pickle
-import traceback
-from collections.abc import Iterator
-from types import TracebackType
 from typing import Any
 
 import httpx
@@ -18,44 +15,15 @@ from openrouter_embeddings.adapters import ray, spark
 from openrouter_embeddings.transport import _asyncio_backend, _sync_backend
 
 from tests.http_service import HTTPService
+from tests.leaks import shown
 from tests.socket_service import responding
-from tests.support import KEY, Kind, Service, answer, both, embed_over
+from tests.support import KEY, Kind, Service, answer, both, embed_over, everywhere
 
 ECHO = {"error": {"code": 401, "message": f"bad key {KEY}", "metadata": {"raw": f"key {KEY}"}}}
 
 
-def family(error: BaseException) -> Iterator[BaseException]:
-    """An exception with all its causes and contexts."""
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        if (one := waiting.pop()) is not None:
-            yield one
-            waiting += [one.__cause__, one.__context__]
-
-
-def frames(trace: TracebackType | None) -> Iterator[dict[str, Any]]:
-    """The locals of every frame of a traceback, except those of the tests."""
-    for frame, _ in traceback.walk_tb(trace):
-        if "/tests/" not in frame.f_code.co_filename:
-            yield frame.f_locals
-
-
-def shown(error: BaseException) -> str:
-    """Everything about an error that a log, a crash reporter or a rich traceback could show."""
-    texts = []
-    for one in family(error):
-        texts += [repr(one), str(one), repr(vars(one)), "".join(traceback.format_exception(one))]
-        texts += [repr(local) for scope in frames(one.__traceback__) for local in scope.values()]
-        texts += [repr(vars(x)) for s in frames(one.__traceback__) for x in s.values() if _plain(x)]
-    return "\n".join(texts)
-
-
-def _plain(value: Any) -> bool:
-    module = type(value).__module__.partition(".")[0]
-    return hasattr(value, "__dict__") and module in {"openrouter_embeddings", "httpx", "httpcore"}
-
-
 @both
+@pytest.mark.usefixtures("http")
 @pytest.mark.parametrize(
     "failure",
     [
@@ -78,9 +46,10 @@ def test_no_error_shows_the_key(kind: Kind, failure: Any) -> None:
     assert KEY not in text
 
 
-@both
+@everywhere
+@pytest.mark.usefixtures("sometimes_traced")
 @pytest.mark.parametrize("answers", [b"", b"HTTP/1.1 200 OK\r\n\r\n{", b"junk\r\n\r\n"])
-def test_a_broken_connection_does_not_show_the_key(kind: Kind, answers: bytes) -> None:
+def test_a_broken_connection_does_not_show_the_key(kind: str, answers: bytes) -> None:
     """Frames of httpx hold the headers, so the error's traceback does not include them."""
     with (
         responding(answers) as url,
@@ -151,6 +120,7 @@ def test_a_client_does_not_show_its_key(make: Any) -> None:
 
 
 @both
+@pytest.mark.usefixtures("http")
 def test_no_log_record_shows_the_key(kind: Kind, caplog: pytest.LogCaptureFixture) -> None:
     """No logger shows the key, even at the lowest level; retries and httpx are included."""
     with caplog.at_level(1):
@@ -162,13 +132,25 @@ def test_no_log_record_shows_the_key(kind: Kind, caplog: pytest.LogCaptureFixtur
     assert KEY not in caplog.text
 
 
-@both
+@everywhere
+@pytest.mark.usefixtures("sometimes_traced")
 def test_no_log_record_shows_a_key_that_a_header_echoes(
-    kind: Kind, counting: HTTPService, caplog: pytest.LogCaptureFixture
+    kind: str, counting: HTTPService, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Httpcore logs every response header."""
+    """Httpcore, under the caller's httpx client, logs every response header."""
+
+    async def run() -> None:
+        async with httpx.AsyncClient() as http:
+            await ore.AsyncClient(KEY, base_url=counting.url, http_client=http).embed(
+                "a", model="echo"
+            )
+
     with caplog.at_level(logging.DEBUG):
-        embed_over(kind, counting.url, ["a"], model="echo")
+        if kind == "async":
+            asyncio.run(run())
+        else:
+            with httpx.Client() as http:
+                ore.Client(KEY, base_url=counting.url, http_client=http).embed("a", model="echo")
     assert "X-Echo" in caplog.text
     assert "[API key]" in caplog.text
     assert KEY not in caplog.text
@@ -214,6 +196,7 @@ class _Interrupt(BaseException):
 
 
 @both
+@pytest.mark.usefixtures("sometimes_traced")
 @pytest.mark.parametrize("failure", [TypeError("odd"), _Interrupt("cut"), asyncio.CancelledError()])
 def test_an_unexpected_error_does_not_show_the_key(
     kind: Kind, failure: BaseException, monkeypatch: pytest.MonkeyPatch
@@ -250,7 +233,8 @@ def test_an_unexpected_error_does_not_show_the_key(
     assert KEY not in shown(failure)
 
 
-@both
+@everywhere
+@pytest.mark.usefixtures("sometimes_traced")
 @pytest.mark.parametrize(
     "head",
     [
@@ -259,7 +243,7 @@ def test_an_unexpected_error_does_not_show_the_key(
         f"HTTP/1.1 200 OK\r\nX-Echo: {KEY}\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx",
     ],
 )
-def test_an_error_after_an_echoing_header_does_not_show_the_key(kind: Kind, head: str) -> None:
+def test_an_error_after_an_echoing_header_does_not_show_the_key(kind: str, head: str) -> None:
     """Neither the message nor the locals of the traceback have the key."""
     with responding(head.encode()) as url, pytest.raises(ore.EmbeddingsError) as caught:
         embed_over(kind, url, ["a"])
@@ -283,7 +267,8 @@ def test_loggers_of_httpx_and_http2_do_not_show_the_key() -> None:
 
     handler = Kept()
     kept = ore.Client(KEY, base_url="http://127.0.0.1:9/v1")
-    for name in ("httpx", "httpcore.http2", "hpack.hpack"):
+    names = ("httpx", "httpcore.http2", "httpx2", "httpcore2.connection", "hpack.hpack")
+    for name in names:
         logger = logging.getLogger(name)
         logger.addHandler(handler)
         try:
@@ -292,5 +277,5 @@ def test_loggers_of_httpx_and_http2_do_not_show_the_key() -> None:
         finally:
             logger.removeHandler(handler)
     kept.close()
-    assert [record.getMessage() for record in records[::2]] == ["the reason was Bad [API key]"] * 3
-    assert [record.args for record in records[1::2]] == [(200,)] * 3
+    assert [record.getMessage() for record in records[::2]] == ["the reason was Bad [API key]"] * 5
+    assert [record.args for record in records[1::2]] == [(200,)] * 5

@@ -192,8 +192,8 @@ def test_an_async_stream_can_be_garbage_collected() -> None:
             await anext(holder[0])
             del holder
             gc.collect()
-            assert client._readers
-            while client._readers:  # noqa: ASYNC110 - nothing tells when a task has ended
+            assert client._tasks.readers
+            while client._tasks.readers:  # noqa: ASYNC110 - nothing tells when a task has ended
                 await asyncio.sleep(0)
 
     asyncio.run(asyncio.wait_for(run(), 30))

@@ -1,6 +1,7 @@
 """Requests over TLS, as to the service itself."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +11,15 @@ import httpcore
 import numpy as np
 import openrouter_embeddings as ore
 import pytest
-import uvloop
 from openrouter_embeddings.transport import _asyncio_backend, _sync_backend
+from openrouter_embeddings.transport._response_reader import ResponseReader
 
-from tests.support import KEY, LARGE, MUCH, embed_over, every, expected
+from tests.support import KEY, LARGE, LOOPS, MUCH, embed_over, everywhere, expected
+
+pytestmark = pytest.mark.usefixtures("sometimes_traced")
 
 
-@every
+@everywhere
 @pytest.mark.usefixtures("trusted")
 def test_embed_works_over_tls(kind: str, url: str) -> None:
     """Many requests share several connections, which are reused and closed without a warning."""
@@ -24,22 +27,27 @@ def test_embed_works_over_tls(kind: str, url: str) -> None:
     assert np.array_equal(embed_over(kind, url, texts).vectors, expected(texts))
 
 
-@every
+@everywhere
 def test_an_untrusted_certificate_is_a_connection_error(kind: str, url: str) -> None:
-    """The client refuses it before it sends the key."""
-    with pytest.raises(ore.APIConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
+    """The client refuses it before it sends the key, and the error says how to trust it."""
+    with pytest.raises(ore.APIConnectionError, match="CERTIFICATE_VERIFY_FAILED") as caught:
         embed_over(kind, url, ["a"])
+    parameter = "verify= to http_client" if "httpx" in kind else "ssl_context="
+    assert caught.value.message.endswith(
+        f"; pass {parameter}, or set SSL_CERT_FILE, to trust the certificate of your proxy or "
+        "server"
+    )
 
 
-@every
+@everywhere
 @pytest.mark.usefixtures("trusted")
 def test_a_certificate_for_another_host_is_a_connection_error(kind: str, url: str) -> None:
-    """Even if a trusted authority signed it."""
-    with pytest.raises(ore.APIConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
+    """Even if a trusted authority signed it; to trust another one would not help."""
+    with pytest.raises(ore.APIConnectionError, match=r"CERTIFICATE_VERIFY_FAILED.*check base_url"):
         embed_over(kind, url.replace("localhost", "127.0.0.1"), ["a"])
 
 
-@every
+@everywhere
 @pytest.mark.usefixtures("trusted")
 def test_concurrent_requests_use_separate_connections(kind: str, url: str) -> None:
     """The service responds only when four requests have arrived, again and again."""
@@ -48,7 +56,7 @@ def test_concurrent_requests_use_separate_connections(kind: str, url: str) -> No
     assert np.array_equal(result.vectors, expected(texts))
 
 
-@every
+@everywhere
 @pytest.mark.usefixtures("trusted")
 def test_large_requests_and_responses_arrive(kind: str, url: str) -> None:
     """Both are larger than any buffer on the way."""
@@ -70,12 +78,12 @@ async def test_a_handshake_without_a_transport_is_a_connect_error() -> None:
     port: int = listener.sockets[0].getsockname()[1]
     stream = await _asyncio_backend.Backend().connect_tcp("127.0.0.1", port)
     with pytest.raises(httpcore.ConnectError):
-        await stream.start_tls(ssl.create_default_context())
+        await stream.start_tls(ssl.create_default_context(), "localhost")
     listener.close()
     await listener.wait_closed()
 
 
-@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("forged", [b"HTTP/1.1 200 OK\r\n\r\n", b""])
 def test_data_before_the_handshake_is_a_connect_error(
     loop: Callable[[], asyncio.AbstractEventLoop], forged: bytes
@@ -89,10 +97,10 @@ def test_data_before_the_handshake_is_a_connect_error(
     async def run() -> None:
         listener = await asyncio.start_server(hostile, "127.0.0.1", 0)
         port: int = listener.sockets[0].getsockname()[1]
-        stream: Any = await _asyncio_backend.Backend().connect_tcp("127.0.0.1", port)
-        await stream._protocol.wait_readable()
+        stream = await _asyncio_backend.Backend().connect_tcp("127.0.0.1", port)
+        assert not await stream._protocol.wait_for_news()
         with pytest.raises(httpcore.ConnectError, match="before the TLS handshake"):
-            await stream.start_tls(ssl.create_default_context())
+            await stream.start_tls(ssl.create_default_context(), "localhost")
         listener.close()
         await listener.wait_closed()
 
@@ -101,7 +109,7 @@ def test_data_before_the_handshake_is_a_connect_error(
 
 
 class _Records(ssl.SSLSocket):
-    """Returns or raises the next of these at each call."""
+    """Receives or raises the next of these at each call."""
 
     def __init__(self, *records: bytes | OSError) -> None:
         self.records = list(records)
@@ -110,44 +118,87 @@ class _Records(ssl.SSLSocket):
         """Stay as it is."""
 
     def recv(self, *_: Any) -> bytes:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return self.read()
-
-    def read(self, *_: Any) -> bytes:  # pyright: ignore[reportIncompatibleMethodOverride]
         record = self.records.pop(0)
         if isinstance(record, OSError):
             raise record
         return record
 
+    def recv_into(self, buffer: Any, *_: Any) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        record = self.recv()
+        buffer[: len(record)] = record
+        return len(record)
 
-class _FakeStream(httpcore.NetworkStream):
-    def __init__(self, records: _Records) -> None:
-        self.records = records
 
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self.records.recv()
+def stream_of(*records: bytes | OSError) -> _sync_backend.Stream:
+    """A stream that receives these."""
+    return _sync_backend.Stream(_Records(*records), _sync_backend.Backend(), 1.0)
 
-    def get_extra_info(self, info: str) -> Any:
-        return self.records if info in ("socket", "ssl_object") else None
+
+class _Reader(ResponseReader):
+    """Records what it receives."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.received: list[bytes] = []
+
+    def receive(self, data: memoryview) -> None:
+        self.received.append(bytes(data))
+
+    def end(self) -> None:
+        self.received.append(b"the end")
 
 
 def test_the_next_read_raises_a_reset_that_follows_data() -> None:
-    """The data before the reset is returned first."""
+    """The response gets the data before the reset first."""
     reset = ConnectionResetError("reset by peer")
-    stream = _sync_backend._Stream(_FakeStream(_Records(b"a", b"b", reset)))
-    assert stream.read(1) == b"ab"
+    stream, reader = stream_of(b"a", b"b", reset, reset), _Reader()
+    stream.receive(reader)
+    assert reader.received == [b"ab"]
     with pytest.raises(httpcore.ReadError, match="reset by peer"):
-        stream.read(1)
+        stream.receive(reader)
 
 
-def test_one_read_returns_all_available_tls_records() -> None:
+def test_one_read_takes_all_available_tls_records() -> None:
     """Until no more are available, or the connection ends."""
-    stream = _sync_backend._Stream(
-        _FakeStream(_Records(b"a", b"b", ssl.SSLWantReadError(), b"c", b"", b""))
-    )
-    assert [stream.read(1) for _ in range(3)] == [b"ab", b"c", b""]
+    stream, reader = stream_of(b"a", b"b", ssl.SSLWantReadError(), b"c", b"", b""), _Reader()
+    for _ in range(3):
+        stream.receive(reader)
+    assert reader.received == [b"ab", b"c", b"the end"]
 
 
-@pytest.mark.parametrize("tls_in_tls", [False, True])
+def test_tls_in_tls_ends_at_the_deadline() -> None:
+    """Whatever TLS itself waits for; the proxy's socket is shut down if the call is aborted."""
+
+    class Silent(_Records):
+        sent = 0
+
+        def recv(self, *_: Any) -> bytes:  # pyright: ignore[reportIncompatibleMethodOverride]
+            raise ssl.SSLWantReadError
+
+        def send(self, data: Any, *_: Any) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+            self.sent += len(data)
+            return len(data)
+
+        def fileno(self) -> int:
+            return here.fileno()
+
+        def close(self) -> None:
+            """Stay open."""
+
+    here, there = socket.socketpair()
+    silent = Silent()
+    stream = _sync_backend.Stream(silent, _sync_backend.Backend(), 60)
+    with here, there:
+        _sync_backend.begin_attempt(0.05)
+        try:
+            with pytest.raises(httpcore.ConnectTimeout):
+                stream.start_tls(ssl.create_default_context(), "localhost")
+        finally:
+            _sync_backend.end_attempt(None)
+    assert silent.sent > 0
+    assert stream._shut_down is silent
+
+
 @pytest.mark.parametrize(
     ("read", "has_unread"),
     [
@@ -159,11 +210,10 @@ def test_one_read_returns_all_available_tls_records() -> None:
     ],
 )
 def test_unread_data_in_the_tls_layer_is_noticed(
-    read: bytes | OSError, *, has_unread: bool, tls_in_tls: bool
+    read: bytes | OSError, *, has_unread: bool
 ) -> None:
     """The socket is empty, but TLS may hold a second response that the next request would read."""
-    stream = _sync_backend._Stream(_FakeStream(_Records(read)), tls_in_tls=tls_in_tls)
-    assert stream._has_unread() == has_unread
+    assert stream_of(read)._has_unread() == has_unread
 
 
 @pytest.mark.parametrize("make", [ore.Client, ore.AsyncClient])

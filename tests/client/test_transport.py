@@ -15,6 +15,7 @@ import numpy as np
 import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings.transport import _asyncio_backend, _sync_backend
+from openrouter_embeddings.transport._response_reader import ResponseReader
 
 from tests.socket_service import (
     SocketService,
@@ -23,10 +24,15 @@ from tests.socket_service import (
     response_to,
     socket_service,
 )
-from tests.support import KEY, MODEL, Kind, Service, answer, both, embed_over, ended, every
+from tests.support import KEY, MODEL, Kind, Service, answer, both, embed_over, ended, everywhere
 
 RIGHT = response_to(["a"])
-raising_for_status = httpx.Response.raise_for_status
+pytestmark = pytest.mark.usefixtures("sometimes_traced")
+
+
+def raising_for_status(response: Any) -> None:
+    """A hook for responses."""
+    response.raise_for_status()
 
 
 def drip(connection: socket.socket, text: bytes) -> bool:
@@ -64,42 +70,41 @@ def test_a_slow_response_times_out_although_each_byte_is_in_time(kind: Kind, par
     assert not complete.get(timeout=20)
 
 
-def test_each_operation_gets_the_remaining_time_of_its_attempt() -> None:
-    """Reads and writes get it as their timeout, and a read after the deadline fails at once."""
-    seen: list[float | None] = []
-    sent: list[bytes] = []
+def test_each_wait_gets_the_remaining_time_of_its_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While connecting it is shorter; after the deadline nothing is waited for or read."""
+    seen: list[float] = []
 
-    class Socket:
-        def settimeout(self, left: float | None) -> None:
-            seen.append(left)
+    def is_ready(_: Any, seconds: float, *, writing: bool) -> bool:
+        seen.append(seconds)
+        if len(seen) > 1:
+            _sync_backend.shorten_attempt(-0.5)
+        return writing
 
-        def send(self, data: memoryview) -> int:
-            sent.append(bytes(data[:3]))
-            return len(sent[-1])
-
-    class Fake(httpcore.NetworkStream):
-        def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-            seen.append(timeout)
-            return b""[:max_bytes]
-
-        def get_extra_info(self, info: str) -> Any:
-            return Socket() if info == "socket" else None
-
-    stream = _sync_backend._Stream(Fake())
-    _sync_backend.begin_attempt(5)
-    stream.read(1, 100)
-    stream.write(b"head", None)
-    stream.write(b"", None)
-    stream.read(1, 2)
-    assert sent == [b"hea", b"d"]
-    assert [left is not None and left <= 5 for left in seen] == [True] * 4
-    assert seen[3] == 2
-    _sync_backend.begin_attempt(-1)
-    with pytest.raises(httpcore.ReadTimeout):
-        stream.read(1, 100)
+    monkeypatch.setattr(_sync_backend, "_is_ready", is_ready)
+    here, there = socket.socketpair()
+    with here, there:
+        stream = _sync_backend.Stream(here, _sync_backend.Backend(), 2)
+        reader = ResponseReader(len)
+        _sync_backend.begin_attempt(5)
+        stream.send(b"x")
+        with pytest.raises(httpcore.ConnectTimeout):
+            stream.receive(reader)
+        stream.connected()
+        with pytest.raises(httpcore.ReadTimeout):
+            stream.receive(reader)
+        assert seen[0] == 2
+        assert 2 < seen[1] <= 5
+        there.sendall(RIGHT)
+        with pytest.raises(httpcore.ReadTimeout):
+            stream.receive(reader)
+        _sync_backend.begin_attempt(5)
+        stream.receive(reader)
+        _sync_backend.end_attempt(None)
+    assert reader.is_complete
 
 
 @both
+@pytest.mark.usefixtures("http")
 def test_httpx_gets_the_timeouts_of_the_attempt(kind: Kind) -> None:
     """Connecting gets 15 seconds at most; reads and writes get the timeout of the attempt."""
     service = Service()
@@ -129,7 +134,7 @@ def test_system_errors_become_connection_errors(kind: Kind, failure: Exception) 
         Service(lambda *_: failure).embed(kind, ["a"], max_retries=0)
 
 
-@every
+@everywhere
 def test_an_impossible_host_name_is_not_billed(kind: str) -> None:
     """The name lookup raises a UnicodeError, so nothing was sent."""
     with pytest.raises(ore.APIConnectionError, match="cannot connect to") as caught:
@@ -160,20 +165,21 @@ def embed_with_hook(kind: Kind, event: str, hook: Any, **options: Any) -> ore.Em
 
     async def run() -> ore.EmbeddingResult:
         hooks = {event: [async_hook]}
-        async with httpx.AsyncClient(transport=transport, event_hooks=hooks) as http:
+        async with Service.http.AsyncClient(transport=transport, event_hooks=hooks) as http:
             result = await ore.AsyncClient(KEY, http_client=http, **options).embed("a")
             assert http.event_hooks[event] == [async_hook]
             return result
 
     if kind == "async":
         return asyncio.run(run())
-    with httpx.Client(transport=transport, event_hooks={event: [hook]}) as http:
+    with Service.http.Client(transport=transport, event_hooks={event: [hook]}) as http:
         result = ore.Client(KEY, http_client=http, **options).embed("a")
         assert http.event_hooks[event] == [hook]
         return result
 
 
 @both
+@pytest.mark.usefixtures("http")
 def test_a_hook_that_raises_for_status_does_not_hide_the_error(kind: Kind) -> None:
     """The error keeps its type and message, although httpx has closed the response by then."""
     body = b'{"error": {"code": 401, "message": "No auth credentials found"}}'
@@ -185,6 +191,7 @@ def test_a_hook_that_raises_for_status_does_not_hide_the_error(kind: Kind) -> No
 
 
 @both
+@pytest.mark.usefixtures("http")
 def test_a_hook_that_raises_for_status_does_not_affect_a_success(kind: Kind) -> None:
     """The response is read as it arrives."""
     with responding(RIGHT, hold=True) as url:
@@ -192,6 +199,7 @@ def test_a_hook_that_raises_for_status_does_not_affect_a_success(kind: Kind) -> 
 
 
 @both
+@pytest.mark.usefixtures("http")
 @pytest.mark.parametrize(
     ("body", "more"),
     [(b"x" * (3 << 20), b""), (gzip.compress(b"x"), b"Content-Encoding: gzip\r\n")],
@@ -210,6 +218,7 @@ def test_a_hook_does_not_lift_the_bounds_of_an_error_body(
 
 
 @both
+@pytest.mark.usefixtures("http")
 def test_the_client_falls_back_to_floats_although_a_hook_raised(kind: Kind) -> None:
     """A 400 response that names base64 switches the encoding, with or without hooks."""
 
@@ -219,7 +228,7 @@ def test_the_client_falls_back_to_floats_although_a_hook_raised(kind: Kind) -> N
         return answer(body["input"])
 
     service = Service(script)
-    transport = httpx.MockTransport(service.handle)
+    transport = service.transport()
     embed_with_hook(kind, "response", raising_for_status, transport=transport)
     assert [body["encoding_format"] for body in service.bodies] == ["base64", "float"]
 
@@ -227,13 +236,13 @@ def test_the_client_falls_back_to_floats_although_a_hook_raised(kind: Kind) -> N
 @both
 @pytest.mark.parametrize("status", [401, 429])
 def test_an_http_error_of_a_hooks_own_request_is_a_connection_error(
-    kind: Kind, status: int
+    kind: Kind, status: int, http: Any
 ) -> None:
     """A 401 or 429 from a token service blames no API key and slows no model down."""
-    token_request = httpx.Request("POST", "https://tokens.example/new")
+    token_request = http.Request("POST", "https://tokens.example/new")
 
-    def hook(_: httpx.Request) -> None:
-        httpx.Response(status, request=token_request).raise_for_status()
+    def hook(_: Any) -> None:
+        http.Response(status, request=token_request).raise_for_status()
 
     with pytest.raises(ore.APIConnectionError, match=f"{status}.*tokens.example"):
         embed_with_hook(kind, "request", hook)
@@ -349,43 +358,72 @@ class _FakeTransport(asyncio.Transport):
     def write(self, data: Any) -> None:
         self.calls.append("write")
 
+    def abort(self) -> None:
+        self.calls.append("abort")
 
-def test_asyncio_pauses_reading_above_one_megabyte() -> None:
-    """It resumes reading when the unread data is taken."""
-    transport, protocol = _FakeTransport(), _asyncio_backend._Protocol()
+
+def test_asyncio_pauses_reading_until_the_task_has_taken_the_data() -> None:
+    """A plain body is decoded as it arrives; h11 would hold any amount of another one."""
+    backend = _asyncio_backend.Backend()
+    transport, protocol = _FakeTransport(), _asyncio_backend._Protocol(backend)
     protocol.connection_made(transport)
-    protocol.data_received(b"x" * 1_000_000)
+
+    def arrive(data: bytes) -> None:
+        protocol.get_buffer(-1)[: len(data)] = data
+        protocol.buffer_updated(len(data))
+
+    protocol.response = ResponseReader(len)
+    arrive(RIGHT[:-1])
+    arrive(RIGHT[-1:])
+    assert protocol.response.is_complete
     assert transport.calls == []
-    protocol.data_received(b"x" * 100_000)
-    protocol.data_received(b"x")
+    protocol.response = ResponseReader(len)
+    arrive(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    arrive(b"1\r\na\r\n")
     assert transport.calls == ["pause"]
-    assert len(protocol.take()) == 1_100_001
+    assert [*protocol.response.chunks()] == [b"a"]
+    protocol.release()
     assert transport.calls == ["pause", "resume"]
+    arrive(b"x")
+    assert transport.calls == ["pause", "resume", "abort"]
+    assert protocol.ended
+
+
+def test_asyncio_reads_nothing_into_a_response_that_was_given_up() -> None:
+    """Its rows may be in a result by then; TLS may still have data when the connection closes."""
+    backend, reader = _asyncio_backend.Backend(), ResponseReader(len)
+    transport, protocol = _FakeTransport(), _asyncio_backend._Protocol(backend)
+    protocol.connection_made(transport)
+    protocol.response = reader
+    here, there = socket.socketpair()
+    with here, there:
+        _asyncio_backend.Stream(protocol, backend, here).close()
+    protocol.get_buffer(-1)[: len(RIGHT)] = RIGHT
+    protocol.buffer_updated(len(RIGHT))
+    assert not reader.status
 
 
 async def test_asyncio_waits_while_the_write_buffer_is_full() -> None:
     """A write waits until asyncio resumes writing or the connection ends."""
     here, there = socket.socketpair()
     here.setblocking(False)
-    transport, protocol = _FakeTransport(), _asyncio_backend._Protocol()
+    backend, reader = _asyncio_backend.Backend(), ResponseReader(len)
+    transport, protocol = _FakeTransport(), _asyncio_backend._Protocol(backend)
     protocol.connection_made(transport)
     with here, there:
-        stream = _asyncio_backend._Stream(transport, protocol, _asyncio_backend.Backend(), here)
-        await stream.write(b"head")
+        stream = _asyncio_backend.Stream(protocol, backend, here)
         protocol.pause_writing()
-        writing = asyncio.create_task(stream.write(b"a"))
+        writing = asyncio.create_task(stream.send(reader, b"head", b"a"))
         await asyncio.sleep(0)
         assert not writing.done()
         protocol.resume_writing()
         await writing
-        await stream.write(b"head")
         protocol.pause_writing()
-        writing = asyncio.create_task(stream.write(b"b"))
+        writing = asyncio.create_task(stream.send(reader, b"b"))
         await asyncio.sleep(0)
         protocol.connection_lost(None)
         await writing
-        assert transport.calls == ["write", "write"]
-        await stream.write(b"head")
-        with pytest.raises(httpcore.WriteError):
-            await stream.write(b"c")
-        assert await stream.read(1) == b""
+        await stream.send(reader, b"c")
+        assert transport.calls == ["write"] * 3
+        with pytest.raises(httpcore.RemoteProtocolError, match="without a response"):
+            await stream.receive(reader)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.compat.loopback import service  # noqa: F401 - a fixture
 from tests.compat.rows import Row
 
 _rows: dict[Row, dict[str, bool]] = {}
@@ -19,7 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the mark that `Row.sync` and `Row.asynchronous` set."""
-    config.addinivalue_line("markers", "compat(row, client): the test tries a tool or a place")
+    config.addinivalue_line("markers", "compat(row, *clients): the test tries a tool or a place")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -27,9 +28,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
     """Note whether each part of a test has passed."""
     report = yield
     for mark in item.iter_markers("compat"):
-        row, client = mark.args
+        row, *clients = mark.args
         results = _rows.setdefault(row, {})
-        results[client] = results.get(client, True) and report.passed
+        for client in clients:
+            results[client] = results.get(client, True) and report.passed
     return report
 
 

@@ -1,7 +1,6 @@
 """The rows of the table in docs/compatibility.md, which the tests of this folder fill."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
@@ -21,11 +20,16 @@ class Row:
     package: str | None = None
 
     @property
-    def sync(self) -> Any:
+    def sync(self) -> pytest.MarkDecorator:
         """The decorator of a test that tries it with `Client`."""
         return pytest.mark.compat(self, "sync")
 
     @property
-    def asynchronous(self) -> Any:
+    def either(self) -> pytest.MarkDecorator:
+        """The decorator of a test of what both clients return."""
+        return pytest.mark.compat(self, "sync", "async")
+
+    @property
+    def asynchronous(self) -> pytest.MarkDecorator:
         """The decorator of a test that tries it with `AsyncClient`."""
         return pytest.mark.compat(self, "async")

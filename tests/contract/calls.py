@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import openrouter_embeddings as ore
-import orjson
 from hypothesis import strategies as st
+from openrouter_embeddings._json import dumps
 from openrouter_embeddings.local.contract import shipped
 
 from tests.contract.oracle import bodies, nulls, schema_of
@@ -132,7 +132,7 @@ def _known_only(value: Any, path: str = "") -> Any:
 def _ordinary(preferences: Any) -> bool:
     """Whether the client accepts the preferences: no invalid prices, no integer of 2⁶⁴."""
     try:
-        orjson.dumps(preferences)
+        dumps(preferences)
     except TypeError:
         return False
     return isinstance(preferences, dict) and all(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import jsonschema_rs
 import numpy as np
-import orjson
+from openrouter_embeddings._json import dumps, loads
 from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.core.batching import Batch
 from openrouter_embeddings.core.decode import decode
@@ -100,7 +100,7 @@ class Examination:
             self.unlisted |= {path for path in _paths(body, "") if path not in known}
 
     def _send(self, probe: Probe) -> Reply:
-        body = orjson.dumps({"model": self._model, **probe.request})
+        body = dumps({"model": self._model, **probe.request})
         if probe.with_key:
             return self._transport.send(body, _TIMEOUT, StreamDecoder(0, _MAX_BODY))
         headers = {"Content-Type": "application/json"}
@@ -129,8 +129,8 @@ _NOT_JSON = object()
 
 def _parsed(reply: Reply) -> Any:
     try:
-        return orjson.loads(reply.body)
-    except orjson.JSONDecodeError:
+        return loads(reply.body)
+    except ValueError:
         return _NOT_JSON
 
 

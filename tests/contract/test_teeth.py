@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 import openrouter_embeddings as ore
-import orjson
 import pytest
 from hypothesis import Phase, given, settings
+from openrouter_embeddings._json import dumps
 from openrouter_embeddings.client import _call
 from openrouter_embeddings.core import decode, encode, preferences, result_builder
 
@@ -27,7 +27,7 @@ def sending(corrupt: Callable[[dict[str, Any]], Any]) -> Patch:
 
         def wrong(fields: Any, batch: Any) -> bytes:
             body = json.loads(right(fields, batch))
-            return orjson.dumps(corrupt(body) or body)
+            return dumps(corrupt(body) or body)
 
         monkeypatch.setattr(_call, "encode", wrong)
 

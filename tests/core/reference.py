@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import openrouter_embeddings as ore
-import orjson
 from numpy.typing import NDArray
 from openrouter_embeddings.core.batching import Batch
 from openrouter_embeddings.core.decode import decode
@@ -172,7 +171,7 @@ def mutated(chance: random.Random) -> tuple[bytes, int, int | None]:
     if chance.random() < 0.8:
         data.sort(key=itemgetter("index"))
     answer = {"object": "list", "data": data, "model": "m", "usage": {}}
-    body = bytearray(orjson.dumps(answer))
+    body = bytearray(json.dumps(answer, separators=(",", ":")).encode())
     if chance.random() < 0.2:
         body = bytearray(json.dumps(answer, indent=chance.choice([None, 2])).encode())
     for _ in range(chance.randint(0, 3)):

@@ -79,6 +79,83 @@ def test_a_response_without_a_cost_stops_the_call() -> None:
     assert "no cost" in budget.reason
 
 
+def test_a_response_from_the_services_cache_shows_no_price() -> None:
+    """It reports no tokens and no cost; what came before it is charged when a price is known."""
+    budget = Budget(Decimal(1))
+    budget.begin(20)
+    budget.end(20, maybe_billed=True)
+    budget.begin(10)
+    budget.spend(usage(0, "0"))
+    budget.end(10, maybe_billed=False)
+    assert budget.needs_price
+    budget.begin(10)
+    assert budget.verdict(1) == "wait"
+    budget.spend(usage(10, "0.1"))
+    budget.spend(usage(0, "0"))
+    assert (budget.price, budget.spent) == (Decimal("0.01"), Decimal("0.3"))
+
+
+def test_free_responses_allow_full_batches_one_at_a_time() -> None:
+    """A paid provider may answer the next request, so no other may be in flight with it."""
+    budget = Budget(Decimal(1))
+    budget.begin(10)
+    budget.spend(usage(10, "0"))
+    budget.end(10, maybe_billed=False)
+    assert not budget.needs_price
+    assert budget.verdict(10**9) == "go"
+    budget.begin(10**9)
+    assert budget.verdict(1) == "wait"
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(1, 100),  # the upper bound for the tokens of a request
+            st.integers(0, 100),  # its tokens
+            st.sampled_from(["free", "cached", "paid"]),
+            st.integers(1, 8),  # how many may be in flight
+            st.booleans(),  # whether the oldest one ends first
+        ),
+        max_size=60,
+    ),
+    st.integers(1, 400),
+)
+def test_only_the_first_billed_request_can_exceed_the_budget(
+    requests: list[tuple[int, int, str, int, bool]], total: int
+) -> None:
+    """It holds for any order of free, cached and paid responses, and with any number in flight."""
+    budget = Budget(Decimal(total))
+    in_flight: list[tuple[int, int, str]] = []
+    costs: list[int] = []
+
+    def finish(at: int) -> None:
+        reserved, tokens, kind = in_flight.pop(at)
+        cost = tokens if kind == "paid" else 0
+        budget.spend(usage(0 if kind == "cached" else tokens, str(cost)))
+        budget.end(reserved, maybe_billed=False)
+        costs.extend([cost] if cost else [])
+
+    for reserved, used, kind, most, oldest in requests:
+        while in_flight and (len(in_flight) >= most or budget.verdict(reserved) == "wait"):
+            finish(0 if oldest else -1)
+        if budget.verdict(reserved) == "go":
+            budget.begin(reserved)
+            in_flight.append((reserved, min(reserved, used), kind))
+    while in_flight:
+        finish(0)
+    assert sum(costs) <= total or len(costs) == 1
+
+
+def test_lost_requests_are_charged_after_free_responses() -> None:
+    """A price of zero charges nothing for them; the first other price does."""
+    budget = Budget(Decimal(1), price=Decimal(0))
+    budget.begin(20)
+    budget.end(20, maybe_billed=True)
+    budget.spend(usage(10, "0"))
+    budget.spend(usage(10, "0.1"))
+    assert budget.spent == Decimal("0.3")
+
+
 def test_a_budget_of_zero_allows_no_request() -> None:
     """Not even the first request starts."""
     assert Budget(Decimal(0)).verdict(1) == "stop"

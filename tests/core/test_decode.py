@@ -398,6 +398,49 @@ def test_impossible_token_counts_are_ignored(tokens: Any) -> None:
     assert read(answer(INPUTS, usage=usage)).served.usage.total_tokens == 7
 
 
+def test_served_has_a_few_headers_of_the_response() -> None:
+    """Identifiers, cache and rate limits; they are cleaned, and others are left out."""
+    served = read(
+        answer(INPUTS),
+        cf_ray="9a-ZRH",
+        x_generation_id="gen-7",
+        x_openrouter_cache_status="MISS",
+        x_openrouter_cache_ttl="300",
+        x_ratelimit_remaining="19",
+        retry_after="1",
+        x_request_id="a\x9bb",
+        request_id="",
+        set_cookie="session=1",
+        server="cloudflare",
+        x_openrouter="other",
+    ).served
+    assert served.headers == {
+        "cf-ray": "9a-ZRH",
+        "x-generation-id": "gen-7",
+        "x-openrouter-cache-status": "MISS",
+        "x-openrouter-cache-ttl": "300",
+        "x-ratelimit-remaining": "19",
+        "retry-after": "1",
+        "x-request-id": "a\N{REPLACEMENT CHARACTER}b",
+    }
+
+
+def test_an_error_without_an_id_in_its_body_has_that_of_the_headers() -> None:
+    """The service's own identifier comes before that of the network in front of it."""
+    with pytest.raises(ore.BadRequestError) as caught:
+        read({"error": "no"}, status=400, cf_ray="9a-ZRH", x_generation_id="gen-7")
+    assert caught.value.request_id == "gen-7"
+
+
+@pytest.mark.parametrize(("status", "cost"), [("HIT", Decimal(0)), ("MISS", None)])
+def test_a_response_from_the_services_cache_costs_nothing(
+    status: str, cost: Decimal | None
+) -> None:
+    """Even if it does not state a cost."""
+    read_one = read(answer(INPUTS, usage={}), x_openrouter_cache_status=status)
+    assert read_one.served.usage.cost == cost
+
+
 def test_control_characters_in_messages_are_replaced() -> None:
     """Escape sequences and lone surrogates are replaced."""
     error = {"code": 400, "message": "\x1b[2Jbad\r\n\ud800", "metadata": {"provider_name": "A\x07"}}

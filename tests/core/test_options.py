@@ -102,6 +102,8 @@ def test_invalid_options_are_rejected(wrong: dict[str, Any], words: str) -> None
         ("dimension", "did you mean 'dimensions'?"),
         ("modle", "did you mean 'model'?"),
         ("api_key", "pass it to the client: Client(api_key=…)"),
+        ("verify", "for certificates of your own, pass ssl_context=… to the client"),
+        ("proxy", "set HTTPS_PROXY, or pass http_client=… to the client"),
         ("x", "expected one of model, "),
     ],
 )

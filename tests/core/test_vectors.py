@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from openrouter_embeddings import decode_base64, encode_base64
-from openrouter_embeddings.core.vectors import read_vector, unusable_rows
+from openrouter_embeddings.core.vectors import nine_digits, read_vector, unusable_rows
 
 FLOATS = st.lists(st.floats(width=32))
 
@@ -87,3 +87,18 @@ def test_unusable_rows_are_found() -> None:
     assert found[1] == found[3] == "a value that is not finite"
     assert found[2] == found[4] == "a zero vector"
     assert 0 in unusable_rows(read_vector([1e39])[None])
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1))
+@example([0.013195530511438847])  # eight digits give its neighbour
+def test_nine_digits_are_the_same_vector(values: list[float]) -> None:
+    """Read as float32, the shorter numbers are the same, bit by bit."""
+    vector = np.array(values, np.float32)
+    assert nine_digits(vector).astype(np.float32).tobytes() == vector.tobytes()
+
+
+@given(st.floats(2**-40, 2**40, width=32))
+def test_nine_digits_are_printed(value: float) -> None:
+    """A number of usual size is printed in nine digits or fewer."""
+    printed = repr(nine_digits(np.array([value], np.float32)).item())
+    assert len(printed.partition("e")[0].replace(".", "").strip("0")) <= 9

@@ -4,7 +4,6 @@ import asyncio
 import gc
 import itertools
 import json
-import os
 import re
 import shlex
 import sys
@@ -16,7 +15,7 @@ from typing import Any
 import httpx
 import openrouter_embeddings as ore
 import pytest
-from openrouter_embeddings.core.options import EmbedOptions, Options
+from openrouter_embeddings.core.options import CLIENT_OPTIONS, EmbedOptions, Options
 from openrouter_embeddings.local.faults import Faults
 from openrouter_embeddings.local.models import MODELS
 from openrouter_embeddings.local.models.hash import HashModel
@@ -25,7 +24,7 @@ from openrouter_embeddings.local.servers.in_process import LocalTransport
 from benchmarks import corpus, report
 from stress.servers import served
 from tests.newest import newest
-from tests.support import KEY, PNG, ROOT, in_a_fork, run
+from tests.support import KEY, PNG, ROOT, run
 from tools import helptexts
 
 README = (ROOT / "README.md").read_text()
@@ -63,29 +62,21 @@ def test_the_code_of_readme_and_guide_runs(
     gc.collect()  # so that ResourceWarnings come now, while they are ignored
     output = capsys.readouterr().out
     assert "900 (100, 256)" in output
+    assert "\n['a cat sleeps', 'a kitten naps']\n" in output
     assert "\n2 384 6\n" in output
     assert "input 1: the text is empty, which every provider rejects; remove it\n(1,)\n" in output
     assert output.endswith("402 Local None None\n")
 
 
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_the_code_in_reliability_md_prints_what_the_page_shows(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """The example of tests prints its output, the application works in a fork, the script loads."""
-    page = (ROOT / "docs" / "reliability.md").read_text()
-    app, code, output, script = blocks("(?:python|toml|)", page)
-    exec(compile(code, "reliability.md", "exec"), {})
-    assert capsys.readouterr().out == output
-    assert len(Faults.from_toml(script).faults) == 3
-    scope: dict[str, Any] = {}
-    exec(compile(app, "reliability.md", "exec"), scope)
-
-    def serves() -> bool:
-        (body,) = scope["app"]({}, lambda *_: None)
-        return bool(body == f"process {os.getpid()}: (2, 256)\n".encode())
-
-    assert in_a_fork(serves) == 0
+def test_make_compat_runs_all_code_in_deployment_md() -> None:
+    """Each section with code is named in a test of tests/compat, which runs it."""
+    page = (ROOT / "docs" / "deployment.md").read_text()
+    tests = "".join(path.read_text() for path in (ROOT / "tests" / "compat").rglob("with_*.py"))
+    sections = re.findall(r"^## (.*)\n((?:(?!## ).*\n)*)", page, re.MULTILINE)
+    headings = [heading for heading, text in sections if blocks("python", text)]
+    assert len(headings) == 7
+    for heading in headings:
+        assert re.search(rf'(blocks|write)\([^)]*"{heading}"', tests), heading
 
 
 def test_the_job_in_the_readme_can_be_run_again(
@@ -137,6 +128,13 @@ def test_the_table_of_options_has_the_defaults() -> None:
         assert f"`{name}`" in GUIDE, name
 
 
+def test_the_table_of_arguments_has_those_of_a_client() -> None:
+    """The guide has a row for each of them, in the order of the code."""
+    table = GUIDE.partition("| argument | what it is | default |\n|---|---|---|\n")[2]
+    rows = table.partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` ", rows, re.MULTILINE) == [*CLIENT_OPTIONS]
+
+
 def test_the_code_in_performance_md_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The example of another transport under httpx makes two requests over a socket."""
     (code,) = blocks("python", (ROOT / "docs" / "performance.md").read_text())
@@ -147,6 +145,24 @@ def test_the_code_in_performance_md_runs(monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setenv("OPENROUTER_BASE_URL", url)
         exec(compile(code, "performance.md", "exec"), scope)
         assert len(asyncio.run(scope["main"]())) == 2
+
+
+def test_the_code_in_telemetry_md_prints_the_span_on_the_page() -> None:
+    """All but IDs, times and versions is as shown, and the page explains every attribute."""
+    page = (ROOT / "docs" / "telemetry.md").read_text()
+    (code, metrics), (shown,) = blocks("python", page), blocks("json", page)
+    output = run(sys.executable, "-c", f"{metrics}\n{code}")
+    printed, end = json.JSONDecoder().raw_decode(output)
+    assert "gen_ai.client.embeddings.operation.input_tokens" in output[end:]
+    assert without_ids(json.dumps(printed)) == without_ids(json.dumps(json.loads(shown)))
+    (event,) = printed["events"]
+    for name in (*printed["attributes"], *event["attributes"]):
+        assert re.search(rf"`({re.escape(name)}|\.{name.rsplit('.', 1)[-1]})`", page), name
+
+
+def without_ids(printed: str) -> str:
+    """What a console exporter prints, without IDs, times and versions."""
+    return re.sub(r'"[\dTZ:.-]{5,}"|0x[0-9a-f]+|"[0-9a-f-]{36}"', "…", printed)
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,25 @@ def test_a_source_that_is_sampled_as_a_whole_has_an_exact_estimate() -> None:
     assert (found.rows, found.duplicates, found.unusable) == (6, 1, 1)
 
 
+def test_a_sample_does_not_come_from_the_services_cache() -> None:
+    """A cached response costs nothing, so the estimate asks for others; it keeps other headers."""
+    options: Any = {"headers": {"x-openrouter-cache": "true", "X-Team": "search"}}
+
+    def script(body: dict[str, Any], number: int) -> dict[str, Any]:
+        asked = service.requests[-1].headers
+        assert asked["x-team"] == "search"
+        if asked["x-openrouter-cache"] == "true":
+            return support.answer(body["input"], usage={"total_tokens": 0, "cost": 0})
+        return reply(body, number)
+
+    service = support.Service(script)
+    table = pa.table({"text": ["a" * 40, "b" * 40]})
+    of_client = service.run("sync", lambda c: jobs.estimate(table, client=c), **options)
+    of_call = service.run("sync", lambda c: jobs.estimate(table, client=c, **options))
+    assert of_client.tokens == of_call.tokens == 20
+    assert of_client.cost == of_call.cost == 20 * PRICE
+
+
 def sampled(seed: int) -> tuple[Range[float], float]:
     """What a sample of some corpus tells of its tokens, and how many they are."""
     chance = np.random.default_rng(seed)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -16,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openrouter_embeddings import jobs
+from openrouter_embeddings._json import dumps
 from openrouter_embeddings.jobs._sources import open_source
 
 from tests.job_support import TABLE, billed, run, stopped
@@ -161,7 +161,7 @@ def test_job_files_without_extra_body_are_resumed(tmp_path: Path) -> None:
     assert "extra_body" not in begun
     # the digest of its four parameters, as before
     space = {"model": "local/hash", "input_type": None, "provider": None, "asked_dimensions": 8}
-    name = hashlib.blake2b(orjson.dumps(space), digest_size=8).hexdigest()
+    name = hashlib.blake2b(dumps(space), digest_size=8).hexdigest()
     assert [path.name for path in cache.iterdir()] == [f"{name}.vectors"]
     words = r"a job with other parameters \(extra_body has other values of a"
     with pytest.raises(jobs.JobError, match=words):

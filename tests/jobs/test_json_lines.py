@@ -69,6 +69,7 @@ def test_json_lines_are_read_as_json_reads_them(
     ("line", "said"),
     [
         (b"{", "line 3, is not JSON"),
+        (rb'{"text": "\ud800"}', "line 3, is not JSON: .* has half of a surrogate pair"),
         (b"[1]", "line 3, is not a JSON object"),
         (b'{"a": 5}', r"s\.jsonl, line 3: .*Field a has incompatible types"),
     ],

@@ -12,7 +12,7 @@ import pytest
 from openrouter_embeddings import jobs
 from openrouter_embeddings.testing import Service
 
-from tests.job_support import run, stopped
+from tests.job_support import json_lines, run, stopped
 
 
 def _categories_in_a_struct(path: Path, rows: int) -> pa.Table:
@@ -114,14 +114,35 @@ def test_a_target_that_cannot_be_created_is_found_before_anything_is_sent(tmp_pa
     assert service.faults.requests == 0
 
 
-@pytest.mark.parametrize("name", ["t.parquet", "t.jsonl"])
-def test_deep_nesting_is_found_before_anything_is_sent(tmp_path: Path, name: str) -> None:
-    """Pyarrow could write but not read it, and JSON could not be written."""
-    deep: object = 1
+@pytest.fixture
+def deep(tmp_path: Path) -> Path:
+    """A source with 300 objects in each other."""
+    inner: object = 1
     for _ in range(300):
-        deep = {"a": deep}
-    (tmp_path / "s.jsonl").write_text(json.dumps({"text": "a", "deep": deep}))
+        inner = {"a": inner}
+    (tmp_path / "s.jsonl").write_text(json.dumps({"text": "a", "deep": inner}))
+    return tmp_path / "s.jsonl"
+
+
+def test_deep_nesting_is_found_before_anything_is_sent(tmp_path: Path, deep: Path) -> None:
+    """Pyarrow could write it to Parquet but not read it."""
     service = Service()
-    with pytest.raises(ore.InputError, match=r"nested|limit"):
-        run(tmp_path / "s.jsonl", tmp_path / name, service=service, column="text")
+    with pytest.raises(ore.InputError, match="Parquet cannot hold the column"):
+        run(deep, tmp_path / "t.parquet", service=service, column="text")
+    assert service.faults.requests == 0
+
+
+def test_json_lines_hold_deep_nesting(tmp_path: Path, deep: Path) -> None:
+    """The target has what the source has."""
+    run(deep, tmp_path / "t.jsonl", column="text")
+    (line,) = json_lines(tmp_path / "t.jsonl")
+    assert {"text": "a", "deep": line["deep"]} == json.loads(deep.read_text())
+
+
+def test_nesting_too_deep_for_the_stack_is_refused(tmp_path: Path) -> None:
+    """An InputError names the column's source before anything is sent."""
+    source, service = tmp_path / "s.jsonl", Service()
+    source.write_text('{"text": "a", "deep": ' + '{"a":' * 800 + "1" + "}" * 800 + "}")
+    with pytest.raises(ore.InputError, match="nested too deeply"):
+        run(source, tmp_path / "t.jsonl", service=service, column="text")
     assert service.faults.requests == 0

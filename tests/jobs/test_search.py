@@ -1,7 +1,6 @@
 """Search and info read finished targets."""
 
 import json
-import math
 import re
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from openrouter_embeddings import cli, jobs
+from openrouter_embeddings import cli, jobs, testing
 from openrouter_embeddings.cli._client import json_fields
 from openrouter_embeddings.jobs import _formats, _map, _search
 from openrouter_embeddings.jobs._formats import target_format
@@ -72,34 +71,16 @@ def test_the_nearest_rows_come_first(
     assert jobs.search(folder / name, "a cat", k=1, client=client) == found[:1]
 
 
-@given(st.data())
-def test_search_agrees_with_a_plain_reference(data: Any) -> None:
-    """For any blocks; equal rows come in order, and rows without a vector never."""
-    width = data.draw(st.integers(1, 5))
-    few = st.floats(-9, 9, width=16, allow_subnormal=False).filter(lambda x: x)
-    row = hnp.arrays(np.float32, width, elements=st.one_of(st.sampled_from([-1.0, 1.0, 3.0]), few))
-    known = data.draw(st.lists(row, min_size=1, max_size=4))
-    known += [np.nextafter(one, np.float32(9)) for one in known]  # as near as two rows can be
-    rows = data.draw(st.lists(st.one_of(st.sampled_from(known), row, st.none()), max_size=40))
-    matrix = np.array([np.full(width, np.nan) if r is None else r for r in rows], np.float32)
-    matrix = matrix.reshape(len(rows), width)
-    query, k, step = data.draw(row), data.draw(st.integers(1, 25)), data.draw(st.integers(1, 9))
-    blocks = ((first, matrix[first : first + step]) for first in range(0, len(rows), step))
-
-    found, scores = _search.nearest(blocks, query, k)
-
-    def cosine(one: Any) -> float:
-        dot = math.fsum(float(a) * float(b) for a, b in zip(one, query, strict=True))
-        return dot / math.hypot(*map(float, one)) / math.hypot(*map(float, query))
-
-    wanted = {number: cosine(one) for number, one in enumerate(rows) if one is not None}
-    assert len(found) == len({*found}) == min(k, len(wanted))
-    assert scores == sorted(scores, reverse=True)
-    assert scores == pytest.approx([wanted[number] for number in found], abs=1e-12)
-    assert scores == pytest.approx(sorted(wanted.values(), reverse=True)[:k], abs=1e-12)
-    for at, number in enumerate(found):
-        same = [n for n in wanted if n < number and np.array_equal(matrix[n], matrix[number])]
-        assert {*same} <= {*found[:at]}
+def test_a_query_of_another_width_is_refused(tmp_path: Path) -> None:
+    """The service may serve another model under the name that the rows came from."""
+    target, table = tmp_path / "t.npy", pa.table({"text": ["a"]})
+    before = testing.Service(aliases={"m": "local/hash:8"})
+    run(table, target, service=before, column="text", model="m", dimensions=None)
+    with (
+        testing.Service(aliases={"m": "local/hash:5"}).client() as client,
+        pytest.raises(ore.ResponseError, match=r"^the service returned vectors of 5 dim.* of 8 "),
+    ):
+        jobs.search(target, "a", client=client)
 
 
 @given(

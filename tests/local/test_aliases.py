@@ -86,10 +86,11 @@ def test_an_alias_answers_like_its_model() -> None:
 
 
 def test_an_unknown_model_gets_a_404_that_lists_the_aliases() -> None:
-    """The error lists the models and the aliases."""
+    """The error lists the models and the aliases, and says how to use another name."""
     status, body = ask("openai/text-embedding-3-large")
     assert status == 404
     assert "acme/any, acme/mini, local/hash" in body["error"]["message"]
+    assert "To use another name, give the stand-in an alias" in body["error"]["message"]
 
 
 @pytest.mark.parametrize(

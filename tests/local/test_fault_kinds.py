@@ -11,8 +11,8 @@ from typing import Any
 
 import httpx
 import openrouter_embeddings as ore
-import orjson
 import pytest
+from openrouter_embeddings._json import dumps
 from openrouter_embeddings.local.fault_kinds import FAULT_KINDS, Bucket
 from openrouter_embeddings.local.faults import Fault, Faults
 from openrouter_embeddings.local.respond import MAX_BODY, MAX_INPUTS, respond
@@ -29,7 +29,7 @@ HEADERS = {"authorization": "Bearer k"}
 
 def body(*texts: str, **fields: Any) -> bytes:
     """The body of a request."""
-    return orjson.dumps({"model": "local/hash", "input": texts, "dimensions": 4, **fields})
+    return dumps({"model": "local/hash", "input": texts, "dimensions": 4, **fields})
 
 
 def play(faults: Faults, request: bytes, now: float = 0.0) -> tuple[int, Any]:
@@ -208,6 +208,23 @@ def test_the_fixture_makes_services(embeddings_service: Callable[..., Service]) 
     assert service.faults.requests == 2
 
 
+@pytest.mark.parametrize(
+    ("faults", "contract", "words"),
+    [
+        (["status"], None, "expected a Fault, got str; give each Fault as an argument of its own"),
+        ([{"kind": "status"}], None, "expected a Fault, got dict"),
+        ([[Fault("status")]], None, r"expected a Fault, got list; .*: Service\(\*faults\)"),
+        ([], "openapi.yaml", "contract: expected a dict, got str"),
+    ],
+)
+def test_a_service_checks_the_types_of_its_arguments(
+    faults: list[Any], contract: Any, words: str
+) -> None:
+    """A wrong one raises when the service is made, not at its first request."""
+    with pytest.raises(TypeError, match=words):
+        Service(*faults, contract=contract)
+
+
 def test_the_stand_in_limits_the_size_of_requests() -> None:
     """Too many bytes or inputs get a 413 or 400, and no error echoes a long request."""
     many = respond(body(*["a"] * (MAX_INPUTS + 1)), HEADERS)
@@ -230,7 +247,7 @@ def test_our_client_splits_a_batch_that_the_stand_in_refuses() -> None:
 def test_a_limit_passes_input_that_is_nested_too_deeply(kind: str) -> None:
     """The request gets the 400 that it would get without the limit."""
     nested = b"[" * 1000 + b"]" * 1000
-    request = orjson.dumps({"model": "local/hash", "input": [0]}).replace(b"[0]", nested)
+    request = dumps({"model": "local/hash", "input": [0]}).replace(b"[0]", nested)
     faults = Faults([Fault(kind, at_most=5, text="poison")])
     status, answer = play(faults, request)
     assert (status, answer["error"]["code"]) == (400, 400)

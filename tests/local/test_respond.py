@@ -5,8 +5,8 @@ import json
 from typing import Any
 
 import numpy as np
-import orjson
 import pytest
+from openrouter_embeddings._json import dumps
 from openrouter_embeddings.local.contract import shipped
 from openrouter_embeddings.local.models import MODELS
 from openrouter_embeddings.local.respond import respond
@@ -221,9 +221,9 @@ def test_the_models_are_hash_minilm_and_visual() -> None:
 @pytest.mark.parametrize("inner", [{}, "", [[]], {"content": [{}]}])
 def test_a_request_with_very_many_values_is_refused(inner: Any) -> None:
     """Each value may be an error that takes 10 KB to describe. Numbers do not count."""
-    body = orjson.dumps({"model": "local/hash", "input": [inner] * 40_000})
+    body = dumps({"model": "local/hash", "input": [inner] * 40_000})
     reply = respond(body, {"authorization": "Bearer local"})
     assert reply.status == 400
     assert b"more than 32768 values" in reply.body
-    tokens = orjson.dumps({"model": "local/hash", "input": [[*range(1, 500)]] * 100})
+    tokens = dumps({"model": "local/hash", "input": [[*range(1, 500)]] * 100})
     assert respond(tokens, {"authorization": "Bearer local"}).status == 200

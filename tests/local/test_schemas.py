@@ -7,7 +7,10 @@ import jsonschema_rs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openrouter_embeddings.local import schemas
 from openrouter_embeddings.local.schemas import Schemas
+
+from tests.support import in_threads
 
 NAMES = st.sampled_from(["a", "b", "c"])
 SCALARS = st.one_of(
@@ -224,3 +227,20 @@ def test_completing_a_schema_that_requires_itself_ends() -> None:
     node["type"] = "object"
     deep = Schemas(document).complete({}, node)
     assert isinstance(deep["next"], dict | None)
+
+
+def test_a_second_thread_sees_no_unfinished_schema(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one thread still merges a schema, another one completes the same value by all of it."""
+    found = Schemas({"components": {}})
+    schema = {"allOf": [WITH_Z]}
+    others: list[Any] = []
+
+    def interrupted(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+        monkeypatch.undo()
+        in_threads(1, lambda: others.append(found.complete({}, schema)))
+        return merged(one, other)
+
+    merged = schemas._merged
+    monkeypatch.setattr(schemas, "_merged", interrupted)
+    assert found.complete({}, schema) == {"z": 0}
+    assert others == [{"z": 0}]

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         ServiceUnavailableError,
     )
     from .inputs import Audio, Content, EmbedInput, EmbedInputs, File, Image, Video
-    from .result import EmbeddingResult, Served, Usage
+    from .result import EmbeddingResult, NearestNeighbors, Served, Usage
 
 # The module of every public name except the exceptions, which are in `errors`.
 _MODULES = {
@@ -55,7 +55,7 @@ _MODULES = {
     "core.preferences": ("ProviderPreferences", "ProviderPreferencesParam"),
     "core.vectors": ("decode_base64", "encode_base64"),
     "inputs": ("Audio", "Content", "EmbedInput", "EmbedInputs", "File", "Image", "Video"),
-    "result": ("EmbeddingResult", "Served", "Usage"),
+    "result": ("EmbeddingResult", "NearestNeighbors", "Served", "Usage"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -82,6 +82,7 @@ __all__ = [
     "Image",
     "InputError",
     "InternalServerError",
+    "NearestNeighbors",
     "NotFoundError",
     "OverloadedError",
     "PayloadTooLargeError",

@@ -1,4 +1,4 @@
-"""Every exception this package raises. Their base, `EmbeddingsError`, is in `result`.
+"""Every exception this package raises. `EmbeddingsError` and `InputError` are in `result`.
 
 EmbeddingsError
 ├── InputError (also ValueError)            an input or option is invalid; nothing was sent
@@ -25,16 +25,9 @@ EmbeddingsError
 """
 
 from .result import EmbeddingsError as EmbeddingsError  # noqa: PLC0414 - re-exported
+from .result import InputError as InputError  # noqa: PLC0414 - re-exported
 
-EmbeddingsError.__module__ = __name__  # what tracebacks and pickles name
-
-
-class InputError(EmbeddingsError, ValueError):
-    """An input or option is invalid. The message says which one and what is expected instead."""
-
-    def __str__(self) -> str:
-        """The message alone, because it already names the position."""
-        return self.message
+EmbeddingsError.__module__ = InputError.__module__ = __name__  # what tracebacks and pickles name
 
 
 class APIStatusError(EmbeddingsError):

@@ -58,6 +58,9 @@ class Service:
             `{"openai/text-embedding-3-small": "local/hash:1536"}`. The number is the number of
             dimensions. Raises ValueError for a model that the stand-in does not have.
 
+    Raises:
+        TypeError: an argument has another type, for example a list of faults.
+
     Attributes:
         faults: the script, and the record of requests, errors and bills.
     """
@@ -69,6 +72,14 @@ class Service:
         contract: dict[str, Any] | None = None,
         aliases: Mapping[str, str] | None = None,
     ) -> None:
+        for fault in faults:
+            if not isinstance(fault, Fault):
+                raise TypeError(
+                    f"expected a Fault, got {type(fault).__name__}; "
+                    "give each Fault as an argument of its own: Service(*faults)"
+                )
+        if not isinstance(contract, dict | None):
+            raise TypeError(f"contract: expected a dict, got {type(contract).__name__}")
         parsed = None if contract is None else Contract(contract)
         self.faults: Faults = Faults(faults, seed, parsed, with_aliases(aliases or {}))
 
@@ -104,6 +115,7 @@ class JumpingClock(_clock.Clock):
 
     def __init__(self) -> None:
         self._now = 0.0
+        self._lock = threading.Lock()
         self.waited: list[float] = []
 
     def now(self) -> float:
@@ -119,8 +131,9 @@ class JumpingClock(_clock.Clock):
         self._jump(seconds)
 
     def _jump(self, seconds: float) -> None:
-        self.waited.append(seconds)
-        self._now += seconds
+        with self._lock:
+            self.waited.append(seconds)
+            self._now += seconds
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import numpy as np
 
 from openrouter_embeddings._extras import need
 from openrouter_embeddings.client import Client
-from openrouter_embeddings.core.options import EmbedOptions, merge_options
+from openrouter_embeddings.core.options import EmbedOptions, check_option_names, merge_options
 from openrouter_embeddings.core.result_builder import check_width
 from openrouter_embeddings.errors import InputError
 from openrouter_embeddings.jobs._rows import Reader
@@ -54,6 +54,7 @@ class Embedder:
         client: Callable[..., Client] = Client,
         **options: Unpack[EmbedOptions],
     ) -> None:
+        check_option_names(options)  # first: an error below must not show the caller's headers
         self._arrow = need("pyarrow", self._extra)
         self._spec = InputSpec(column, template, images)
         self._output = output

@@ -16,9 +16,9 @@ class Embed(Embedder):
 
     Each actor makes one client, with an equal share of `concurrency`. The client reads the API key
     from the actor's environment, OPENROUTER_API_KEY. The key cannot be an argument, because Ray
-    stores arguments. If an actor dies, Ray gives its batch to another actor, which embeds and pays
-    for it again. The vectors are a fixed-size list of float32. Equal inputs in a batch are embedded
-    once.
+    stores arguments; for the same reason, put no passwords into `headers`. If an actor dies, Ray
+    gives its batch to another actor, which embeds and pays for it again. The vectors are a
+    fixed-size list of float32. Equal inputs in a batch are embedded once.
 
     Args:
         workers: the number of actors.

@@ -92,8 +92,10 @@ _SECONDS = {"type": partial(_number, float, "a number of seconds"), "metavar": "
 CREDITS = {"type": credit_amount, "metavar": "CREDITS"}
 _FIELDS = {"type": json_fields, "action": _MergeFields, "metavar": "KEY=VALUE"}
 
-# The command-line form of every option in `EmbedOptions` but `on_error`: `run` always skips inputs
-# that cannot be embedded, and `embed` prints a line for every text.
+# The command-line form of every option in `EmbedOptions` but three. `on_error`: `run` always skips
+# inputs that cannot be embedded, and `embed` prints a line for every text. `headers`: every user of
+# the machine can read a command line, and a header may be a password. `trace_propagation`: the
+# command uses no OpenTelemetry.
 _OPTIONS: dict[str, dict[str, Any]] = {
     "model": {"help": "the model; default with --local: local/minilm"},
     "dimensions": {**NUMBER, "help": "length of the vectors; default: the model's own"},

@@ -90,15 +90,14 @@ def _lines() -> Iterator[str]:
 
 
 def _print(client: Client, args: argparse.Namespace) -> Usage:
-    import orjson
-
+    from openrouter_embeddings._json import dumps
+    from openrouter_embeddings.core.vectors import nine_digits
     from openrouter_embeddings.result import Usage
 
     usage = Usage()
     for part in client.embed_stream(_texts(args)):
-        for row, vector in enumerate(part.vectors):
-            line = {"index": part.start + row, "embedding": vector}
-            print(orjson.dumps(line, option=orjson.OPT_SERIALIZE_NUMPY).decode())
+        for row, vector in enumerate(nine_digits(part.vectors).tolist()):
+            print(dumps({"index": part.start + row, "embedding": vector}).decode())
         usage += part.usage
     return usage
 

@@ -20,7 +20,7 @@ codecs.register_error(JSON_ESCAPES, _escape)
 
 def print_json(value: Any) -> None:
     """Print a line of JSON; amounts of credits are decimal text without an exponent."""
-    # json, not orjson: a file name need not be valid UTF-8
+    # not `dumps`: a file name need not be valid UTF-8
     print(json.dumps(value, default=json_default), flush=True)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from openrouter_embeddings._extras import LOCAL, need_all
 
 from ._client import LOCAL_HELP, NUMBER, make_client
-from ._json import for_stdout, json_default, print_json
+from ._json import for_stdout, print_json
 
 _TARGET: Any = {"type": Path, "metavar": "TARGET", "help": "a .parquet, .jsonl or .npy file"}
 
@@ -54,9 +54,8 @@ def add(commands: Any) -> None:
 
 
 def _search(args: argparse.Namespace) -> None:
-    import orjson
-
     from openrouter_embeddings import jobs
+    from openrouter_embeddings._json import dumps
     from openrouter_embeddings.errors import InputError
     from openrouter_embeddings.jobs._formats import target_format
     from openrouter_embeddings.jobs._search import finished
@@ -68,7 +67,7 @@ def _search(args: argparse.Namespace) -> None:
     with make_client({"model": model}, local=args.local) as client:
         for match in jobs.search(args.target, args.query, k=args.k, client=client):
             line = {"score": round(match.score, 4), "row": match.row, "columns": match.columns}
-            print(for_stdout(orjson.dumps(line, default=json_default).decode()))
+            print(for_stdout(dumps(line, default=str).decode()))
 
 
 def _info(args: argparse.Namespace) -> None:

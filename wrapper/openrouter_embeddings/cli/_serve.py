@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,4 +91,9 @@ def _port(text: str) -> int:
 def _serve(args: argparse.Namespace) -> None:
     from openrouter_embeddings.local.servers.serve import serve
 
-    serve(args.host, args.port, args.faults, dict(args.alias))
+    try:
+        serve(args.host, args.port, args.faults, dict(args.alias))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise OSError(error.errno, f"{error.strerror}; --port 0 takes a free one") from None
+        raise

@@ -5,30 +5,28 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from functools import partial
-from typing import Any, Self, TypeAlias, Unpack, cast
+from typing import Any, Literal, Self, TypeAlias, Unpack, cast
 
-import httpx
 import stamina
 
 from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.core.batching import Batch, Batcher
 from openrouter_embeddings.core.decode import Decoded
-from openrouter_embeddings.core.options import EmbedOptions
+from openrouter_embeddings.core.options import EmbedOptions, check_option_names
 from openrouter_embeddings.core.validate import (
     InputValidator,
     Item,
     validate_inputs,
     validate_stream,
 )
-from openrouter_embeddings.core.wire import Reply
 from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.inputs import Content, EmbedInput, EmbedInputs, Loaded
 from openrouter_embeddings.media import load_content
 from openrouter_embeddings.result import EmbeddingResult
-from openrouter_embeddings.transport import AsyncTransport
+from openrouter_embeddings.transport import AsyncHTTPXClient, AsyncTransport
 
 from . import _base, _clock
-from ._base import BaseClient, with_input_type
+from ._base import BaseClient, Shared, with_input_type
 from ._call import CallState, RequestState, sleep_with
 from ._throttle import AsyncThrottle
 
@@ -38,7 +36,26 @@ _Submit: TypeAlias = Callable[[Batch], Awaitable[None]]
 _Feed: TypeAlias = Callable[[_Submit], Awaitable[None]]
 
 
-class AsyncClient(BaseClient[httpx.AsyncClient]):
+class _Tasks:
+    """The tasks of a client and of those made of it by `with_options`, in this process.
+
+    Attributes:
+        sending: those whose request is in flight.
+        readers: those that read the inputs; the event loop keeps only weak references to them.
+        closing: set when the client is closed.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the tasks of the parent of this forked process."""
+        self.sending: set[asyncio.Task[EmbeddingResult]] = set()
+        self.readers: set[asyncio.Task[None]] = set()
+        self.closing = asyncio.Event()
+
+
+class AsyncClient(BaseClient[AsyncHTTPXClient, AsyncThrottle]):
     """The client for asyncio: the methods and options of `Client`, awaited.
 
     It serves one event loop at a time, of asyncio or uvloop, and moves to a new loop when the last
@@ -46,15 +63,15 @@ class AsyncClient(BaseClient[httpx.AsyncClient]):
     InputError.
 
     The arguments and errors are those of `Client`, except that `http_client` is your own
-    `httpx.AsyncClient`.
+    `httpx.AsyncClient` or `httpx2.AsyncClient`.
     """
 
     _transport: AsyncTransport
-    _throttle: AsyncThrottle
 
     @classmethod
     def local(cls, **defaults: Unpack[EmbedOptions]) -> Self:
         """A client of the stand-in, which runs in this process; see `Client.local`."""
+        check_option_names(defaults, local=True)
         from openrouter_embeddings.local.servers.in_process import async_http_client  # noqa: PLC0415 - behind an extra
 
         return cls._local(async_http_client, defaults)
@@ -70,7 +87,7 @@ class AsyncClient(BaseClient[httpx.AsyncClient]):
                 for position, item in enumerate(items)
             ]
         )
-        with call.attaching_results():
+        with call.traced(self._transport.server), call.attaching_results():
             if isinstance(batches, Batch):
                 return await self._embed_batch(call, batches)
             feed = partial(_submit_all, batches)
@@ -112,17 +129,18 @@ class AsyncClient(BaseClient[httpx.AsyncClient]):
     async def close(self) -> None:
         """Close the connections. Calls that other tasks are awaiting fail with an error.
 
-        An `http_client` that you passed stays open.
+        This also closes every client that shares them: see `with_options`. An `http_client` that
+        you passed stays open.
         """
-        self._closed = True
+        self._shared.is_closed = True
         if self._is_inherited:  # its event loop would end the requests of the parent process
             return
-        for call in [*self._calls]:
-            call.end("the client was closed")
+        for call in self._shared.calls:
+            self._end(call)
         if not self._transport.loop_is_closed:
-            self._closing.set()
+            self._tasks.closing.set()
             self._throttle.wake_all()
-            for reader in self._readers:
+            for reader in self._tasks.readers:
                 reader.cancel()
         await self._transport.aclose()
 
@@ -135,20 +153,19 @@ class AsyncClient(BaseClient[httpx.AsyncClient]):
         await self.close()
 
     def _connect(
-        self, base_url: str, key: Secret, http_client: httpx.AsyncClient | None, *, allow_http: bool
+        self,
+        base_url: str,
+        key: Secret,
+        http_client: AsyncHTTPXClient | Literal["httpx"] | None,
+        **security: Any,
     ) -> None:
-        self._transport = AsyncTransport(base_url, key, http_client, allow_http=allow_http)
-        self._throttle = AsyncThrottle(self._default_options.concurrency)
-        self._reset_tasks()
-
-    def _reset_tasks(self) -> None:
-        self._sending: set[asyncio.Task[EmbeddingResult]] = set()
-        self._readers: set[asyncio.Task[None]] = set()  # the event loop keeps weak references only
-        self._closing = asyncio.Event()
+        self._transport = AsyncTransport(base_url, key, http_client, **security)
+        self._shared = Shared(AsyncThrottle(self._default_options.concurrency))
+        self._tasks = _Tasks()
 
     def _renew(self) -> None:
         super()._renew()
-        self._reset_tasks()
+        self._tasks.reset()
 
     async def _embed_batches(self, call: CallState, feed: _Feed) -> AsyncGenerator[EmbeddingResult]:
         """Embed batches with up to `concurrency` requests at a time; yield the parts in order.
@@ -177,32 +194,33 @@ class AsyncClient(BaseClient[httpx.AsyncClient]):
             started.put_nowait(pending[-1])
             await room.acquire()
 
-        reader = asyncio.create_task(self._read(call, partial(feed, submit), started))
-        self._readers.add(reader)
-        reader.add_done_callback(self._readers.discard)
-        try:
-            while (task := await started.get()) is not None:
-                part = await task
-                room.release()
-                await asyncio.sleep(0)  # lets the reader run, even if its source never awaits
-                pending.popleft()
-                call.deliver(part)
-                yield part
-                call.check_process()
-            await reader  # raises the error of the inputs, after the parts before it
-        except EmbeddingsError as error:
-            if not call.is_forked:
-                call.end()
-                await _cancel([reader])
-                await self._wait_for_sending(pending)
-                await _cancel(pending)
-                if call.builder is None:  # a stream; `embed` attaches the results itself
-                    call.attach_results(error)
-            raise
-        finally:
-            if not call.is_forked:
-                call.end()
-                await _cancel([reader, *pending])
+        with call.traced(self._transport.server):
+            reader = asyncio.create_task(self._read(call, partial(feed, submit), started))
+            self._tasks.readers.add(reader)
+            reader.add_done_callback(self._tasks.readers.discard)
+            try:
+                while (task := await started.get()) is not None:
+                    part = await task
+                    room.release()
+                    await asyncio.sleep(0)  # lets the reader run, even if its source never awaits
+                    pending.popleft()
+                    call.deliver(part)
+                    yield part
+                    call.check_process()
+                await reader  # raises the error of the inputs, after the parts before it
+            except EmbeddingsError as error:
+                if not call.is_forked:
+                    call.end()
+                    await _cancel([reader])
+                    await self._wait_for_sending(pending)
+                    await _cancel(pending)
+                    if call.builder is None:  # a stream; `embed` attaches the results itself
+                        call.attach_results(error)
+                raise
+            finally:
+                if not call.is_forked:
+                    call.end()
+                    await _cancel([reader, *pending])
 
     async def _read(
         self, call: CallState, feed: Callable[[], Awaitable[None]], started: asyncio.Queue[Any]
@@ -211,7 +229,7 @@ class AsyncClient(BaseClient[httpx.AsyncClient]):
         try:
             await feed()
         except asyncio.CancelledError:
-            if self._closing.is_set():  # do not wait for an input that may take long
+            if self._tasks.closing.is_set():  # do not wait for an input that may take long
                 raise EmbeddingsError(call.end_reason) from None
             raise
         finally:
@@ -231,35 +249,43 @@ class AsyncClient(BaseClient[httpx.AsyncClient]):
         return splitter.result()
 
     async def _attempt(self, request: RequestState) -> Decoded:
-        throttle = self._bind_to_loop()
+        failed: list[EmbeddingsError] = []
+        try:
+            return await self._send(request)
+        except EmbeddingsError as error:
+            failed.append(error)
+        # stamina comes in now: entering it takes a tenth of the time of a small request
         async for attempt in stamina.retry_context(**request.retry_options):
-            sleep_with(attempt, partial(_clock.clock.wait_async, self._closing))
+            sleep_with(attempt, partial(_clock.clock.wait_async, self._tasks.closing))
             with attempt:
                 request.backoff = attempt.next_wait
-                async with throttle.acquire(request) as timeout:
-                    return request.read(await self._send(request, timeout))
+                if failed:
+                    raise failed.pop()
+                return await self._send(request)
         raise AssertionError("stamina ends with a result or an error")
 
-    async def _send(self, request: RequestState, timeout: float) -> Reply:  # noqa: ASYNC109
+    async def _send(self, request: RequestState) -> Decoded:
         task = cast("asyncio.Task[EmbeddingResult]", asyncio.current_task())
-        self._sending.add(task)
-        try:
-            return await self._transport.send(
-                request.body, timeout, request.decoder(), request.may_resend
-            )
-        finally:
-            self._sending.discard(task)
+        async with self._bind_to_loop().acquire(request) as timeout:
+            self._tasks.sending.add(task)
+            try:
+                reply = await self._transport.send(
+                    request.body, timeout, request.decoder(), request.may_resend, request.headers
+                )
+            finally:
+                self._tasks.sending.discard(task)
+            return request.read(reply)
 
     async def _wait_for_sending(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
         """Give the tasks whose request is in flight some time to finish."""
-        if sending := self._sending.intersection(tasks):
+        if sending := self._tasks.sending.intersection(tasks):
             await asyncio.wait(sending, timeout=_base.GRACE_PERIOD)
 
     def _bind_to_loop(self) -> AsyncThrottle:
         """The running event loop's throttle. Replaces it if it belongs to a closed loop."""
         if self._transport.bind():
-            self._throttle = self._throttle.renewed()
-            self._closing = asyncio.Event()
+            self._shared.throttle = self._throttle.renewed()
+            self._tasks.closing = asyncio.Event()
         return self._throttle
 
 

@@ -7,7 +7,7 @@ import math
 import os
 import threading
 import weakref
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -17,6 +17,7 @@ from openrouter_embeddings.core.batching import Batch, batched, max_reply_bytes
 from openrouter_embeddings.core.budget import Budget
 from openrouter_embeddings.core.decode import decode
 from openrouter_embeddings.core.encode import encode
+from openrouter_embeddings.core.headers import Headers, merge_headers
 from openrouter_embeddings.core.result_builder import ResultBuilder, check_width
 from openrouter_embeddings.core.splitting import BatchSplitter
 from openrouter_embeddings.core.streaming import StreamDecoder
@@ -31,9 +32,11 @@ from openrouter_embeddings.errors import (
 from openrouter_embeddings.result import Usage
 
 from . import _clock
+from .telemetry import CallSpan, if_imported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     import stamina
 
@@ -72,6 +75,7 @@ class CallState:
         if options.budget is not None:
             shared_budget = SharedBudget(Budget(options.budget), threading.Lock())
         self.shared_budget = shared_budget
+        self.span: CallSpan | None = None  # a job sets the one that its calls share
         self.lock = threading.Lock()
         self.builder: ResultBuilder | None = None  # None for a stream
         self._splitters: dict[int, BatchSplitter] = {}  # by position; not delivered yet
@@ -102,7 +106,8 @@ class CallState:
 
     def end(self, reason: str = "") -> None:
         """Send no more requests of this call."""
-        self.end_reason = reason or self.end_reason
+        if reason:
+            self.end_reason = reason
         self.ended.set()
 
     def remaining(self) -> float:
@@ -113,6 +118,8 @@ class CallState:
         """Count what a response cost, valid or not. Any thread may call this."""
         with self.lock:
             self._usage += usage
+        if self.span is not None:
+            self.span.spent(usage)
         if self.shared_budget is not None:
             with self.shared_budget.lock:
                 self.shared_budget.budget.spend(usage)
@@ -147,7 +154,8 @@ class CallState:
         with self.lock:
             self._active_batches += 1
         try:
-            yield
+            with nullcontext() if self.span is None else self.span.current():
+                yield
         except EmbeddingsError:
             with self.lock:
                 self._first_failed = min(self._first_failed, batch.positions[0])
@@ -178,6 +186,23 @@ class CallState:
         """Add a part to the matrix, while other threads reserve rows in it."""
         with self.lock:
             builder.add(part)
+
+    def traced(self, server: tuple[str, int]) -> AbstractContextManager[object]:
+        """Around the requests of a call: its span, if the program uses OpenTelemetry.
+
+        Does nothing inside another of these, or if the call is one of a job.
+        """
+        if self.span is not None:
+            return nullcontext()
+        self.span = if_imported(lambda: CallSpan(self.options, server))
+        return self.span or nullcontext()
+
+    def request_headers(self) -> Headers:
+        """What the caller adds to a request, with the trace context if the caller wants that."""
+        headers = self.options.headers or Headers()
+        if self.options.trace_propagation and self.span is not None:
+            headers = merge_headers(headers, self.span.trace_headers())
+        return headers
 
     @contextmanager
     def attaching_results(self) -> Iterator[None]:
@@ -219,6 +244,7 @@ class RequestState:
 
     Attributes:
         body: as JSON.
+        headers: those that the caller adds, and the trace context if the caller wants that.
         as_base64: whether the body asks for base64.
         backoff: seconds, without jitter, that stamina will wait if the current attempt fails.
     """
@@ -240,6 +266,7 @@ class RequestState:
             self.as_base64 = False
             fields = {**fields, "encoding_format": "float"}
         self.body = encode(fields, piece)
+        self.headers = call.request_headers()
 
     def decoder(self) -> StreamDecoder:
         """A decoder for one response, which writes its vectors to their rows in the matrix."""
@@ -344,6 +371,8 @@ class RequestState:
             raise
         refused = len(decoded.error.inputs) if decoded.error else 0
         self._count(decoded.served.usage, refused=refused)
+        if self.call.span is not None:
+            self.call.span.answered(decoded.served, decoded.matrix.shape[1])
         return decoded
 
     def _count(self, usage: Usage | None, refused: int = 0) -> None:
@@ -389,6 +418,8 @@ class RequestState:
             self._out_of_time = True
             return False
         self._count(Usage(retries=1))
+        if self.call.span is not None:
+            self.call.span.retried(self._retries, error)
         latest = wait + retry_policy.BACKOFF_JITTER
         return True if wait == self.backoff and latest < remaining else wait
 

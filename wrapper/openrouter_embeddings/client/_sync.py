@@ -5,24 +5,23 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any, Self, Unpack
+from typing import Any, Literal, Self, Unpack
 
-import httpx
 import stamina
 
 from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.core.batching import Batch, Batcher
 from openrouter_embeddings.core.decode import Decoded
-from openrouter_embeddings.core.options import EmbedOptions
+from openrouter_embeddings.core.options import EmbedOptions, check_option_names
 from openrouter_embeddings.core.validate import InputValidator, validate_inputs, validate_stream
 from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.inputs import EmbedInput, EmbedInputs
 from openrouter_embeddings.media import load_content
 from openrouter_embeddings.result import EmbeddingResult
-from openrouter_embeddings.transport import Transport
+from openrouter_embeddings.transport import HTTPXClient, Transport
 
 from . import _base, _clock
-from ._base import BaseClient, with_input_type
+from ._base import BaseClient, Shared, with_input_type
 from ._call import CallState, RequestState, sleep_with
 from ._throttle import Throttle
 from .workers import WorkerFuture, Workers
@@ -31,7 +30,7 @@ MAX_READ_TIME = 0.01  # seconds to read more inputs while a finished part waits
 _END: Any = object()
 
 
-class Client(BaseClient[httpx.Client]):
+class Client(BaseClient[HTTPXClient, Throttle]):
     """A blocking client for OpenRouter's embeddings API.
 
     It embeds text, tokens, images, audio, video and files. Threads can share one client. After a
@@ -41,11 +40,17 @@ class Client(BaseClient[httpx.Client]):
     Args:
         api_key: default: the environment variable OPENROUTER_API_KEY.
         base_url: default: the environment variable OPENROUTER_BASE_URL, or else OpenRouter's URL.
-        http_client: your own `httpx.Client`, for proxies, TLS settings or instrumentation. You
-            close it yourself. Each request overrides its timeouts and authentication. A forked
-            process can use it only if no client of this package has used it before the fork.
+        http_client: your own `httpx.Client` or `httpx2.Client`, for proxies, TLS settings or
+            instrumentation. You close it yourself. Each request overrides its timeouts and
+            authentication. A forked process can use it only if no client of this package has used
+            it before the fork. With `"httpx"`, the client sends every request through an httpx
+            client of its own. Without it, the client does so only while a tool that mocks, records
+            or traces requests has replaced methods of httpx or httpx2.
         allow_http: send the API key over plain HTTP to another machine. Use it only in a network
             that you trust.
+        ssl_context: your own TLS settings, such as the certificate authority of your company or a
+            client certificate. Default: SSL_CERT_FILE or SSL_CERT_DIR; else the certificates that
+            the operating system trusts, if the extra `truststore` is installed; else certifi's.
         **defaults: options of `embed`, as defaults for every call of this client.
 
     Raises:
@@ -53,7 +58,6 @@ class Client(BaseClient[httpx.Client]):
     """
 
     _transport: Transport
-    _throttle: Throttle
 
     @classmethod
     def local(cls, **defaults: Unpack[EmbedOptions]) -> Self:
@@ -63,6 +67,7 @@ class Client(BaseClient[httpx.Client]):
         `local/visual` embeds images, `local/hash` every kind of input that the API contract in this
         package allows. Requires the extra `local`.
         """
+        check_option_names(defaults, local=True)
         from openrouter_embeddings.local.servers.in_process import http_client  # noqa: PLC0415 - behind an extra
 
         return cls._local(http_client, defaults)
@@ -96,7 +101,7 @@ class Client(BaseClient[httpx.Client]):
                 for position, item in enumerate(items)
             ]
         )
-        with call.attaching_results():
+        with call.traced(self._transport.server), call.attaching_results():
             if isinstance(batches, Batch):
                 return self._embed_batch(call, batches)
             for part in self._embed_batches(call, batches):
@@ -141,15 +146,14 @@ class Client(BaseClient[httpx.Client]):
     def close(self) -> None:
         """Close the connections. Calls that other threads are waiting for fail with an error.
 
-        An `http_client` that you passed stays open.
+        This also closes every client that shares them: see `with_options`. An `http_client` that
+        you passed stays open.
         """
-        self._closed = True
+        self._shared.is_closed = True
         if self._is_inherited:
             return
-        with self._throttle.lock:
-            calls = [*self._calls]
-        for call in calls:
-            call.end("the client was closed")
+        for call in self._shared.calls:
+            self._end(call)
         self._throttle.wake_all()
         self._transport.close()
 
@@ -162,14 +166,14 @@ class Client(BaseClient[httpx.Client]):
         self.close()
 
     def _connect(
-        self, base_url: str, key: Secret, http_client: httpx.Client | None, *, allow_http: bool
+        self,
+        base_url: str,
+        key: Secret,
+        http_client: HTTPXClient | Literal["httpx"] | None,
+        **security: Any,
     ) -> None:
-        self._transport = Transport(base_url, key, http_client, allow_http=allow_http)
-        self._throttle = Throttle(self._default_options.concurrency)
-
-    def _register(self, call: CallState) -> None:
-        with self._throttle.lock:
-            super()._register(call)
+        self._transport = Transport(base_url, key, http_client, **security)
+        self._shared = Shared(Throttle(self._default_options.concurrency))
 
     def _stream(
         self, call: CallState, batches: Iterable[Batch | None]
@@ -177,7 +181,7 @@ class Client(BaseClient[httpx.Client]):
         self._renew_after_fork()
         call.bind_to_process()
         self._register(call)
-        with call.attaching_results():
+        with call.traced(self._transport.server), call.attaching_results():
             yield from self._embed_batches(call, batches)
 
     def _embed_batches(
@@ -210,7 +214,7 @@ class Client(BaseClient[httpx.Client]):
             raise
         finally:
             if self._end_call(call, workers) and pending:  # the caller stopped before the last part
-                self._abort(workers)
+                self._abort(call, workers)
 
     def _end_call(self, call: CallState, workers: Workers[EmbeddingResult]) -> bool:
         """End a call: send no more requests and wake the threads that wait to send one.
@@ -225,36 +229,59 @@ class Client(BaseClient[httpx.Client]):
         self._throttle.wake_all()
         return True
 
-    def _abort(self, workers: Workers[EmbeddingResult]) -> None:
-        self._transport.abort(workers.join(0))
+    def _abort(self, call: CallState, workers: Workers[EmbeddingResult]) -> None:
+        self._transport.abort(call)
         if not self._throttle.is_locked_by_this_thread():  # the workers need the lock to end
             workers.join(_base.GRACE_PERIOD)
 
     def _embed_batch(self, call: CallState, batch: Batch) -> EmbeddingResult:
         splitter = call.splitter(batch)
+        lock = self._throttle.lock  # what splitters learn is shared by all calls of the client
         with call.active(batch):
-            while (piece := splitter.next()) is not None:
+            while True:
+                with lock:
+                    piece = splitter.next()
+                if piece is None:
+                    break
                 request = RequestState(call, splitter, piece)
                 try:
                     decoded = self._attempt(request)
                 except EmbeddingsError as error:
-                    request.failed(error)
+                    with lock:
+                        request.failed(error)
                 else:
-                    request.succeeded(decoded)
+                    with lock:
+                        request.succeeded(decoded)
         return splitter.result()
 
     def _attempt(self, request: RequestState) -> Decoded:
+        failed: list[EmbeddingsError] = []
+        try:
+            return self._send(request)
+        except EmbeddingsError as error:
+            failed.append(error)
+        # stamina comes in now: entering it takes a tenth of the time of a small request
         for attempt in stamina.retry_context(**request.retry_options):
             sleep_with(attempt, partial(_clock.clock.wait, request.call.ended))
             with attempt:
                 request.backoff = attempt.next_wait
-                with self._throttle.acquire(request) as timeout:
-                    return request.read(
-                        self._transport.send(
-                            request.body, timeout, request.decoder(), request.may_resend
-                        )
-                    )
+                if failed:
+                    raise failed.pop()
+                return self._send(request)
         raise AssertionError("stamina ends with a result or an error")
+
+    def _send(self, request: RequestState) -> Decoded:
+        with self._throttle.acquire(request) as timeout:
+            return request.read(
+                self._transport.send(
+                    request.body,
+                    timeout,
+                    request.decoder(),
+                    request.may_resend,
+                    request.headers,
+                    owner=request.call,
+                )
+            )
 
 
 def _batches_to_start(

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from ._call import SharedBudget
+from .telemetry import CallSpan, if_imported
 from .workers import WorkerFuture, Workers
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ def resolve_options(client: Client, options: EmbedOptions) -> Options:
 
 
 class JobSession:
-    """The calls of one job. They run in worker threads and can share one budget.
+    """The calls of one job. They run in worker threads, share one span and can share one budget.
+
+    A context manager: leaving it drops the calls that have not started, and lets the threads end.
 
     Args:
         client: sends the requests.
@@ -45,6 +48,8 @@ class JobSession:
         )
         self._client = client
         self._options = options
+        self._resolved = resolved
+        self._span: CallSpan | None = None
         self._workers: Workers[EmbeddingResult] = Workers(resolved.concurrency)
 
     def submit(self, future: WorkerFuture[EmbeddingResult], inputs: list[Any]) -> None:
@@ -53,8 +58,18 @@ class JobSession:
         Raises InputError if the client is closed.
         """
         call = self._client._start_call(self._options, self.shared_budget)
+        if self._span is None:  # the first call; a job that sends nothing has no such span
+            server = self._client._transport.server
+            self._span = if_imported(lambda: CallSpan(self._resolved, server))
+        call.span = self._span
         self._workers.put(future, self._client._embed, call, inputs)
 
-    def stop(self) -> None:
+    def __enter__(self) -> Self:
+        """The session itself."""
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Drop the calls that have not started, and let the threads end."""
         self._workers.stop()
+        if self._span is not None:
+            self._span.__exit__(kind, error, trace)

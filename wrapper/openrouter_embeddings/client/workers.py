@@ -1,12 +1,12 @@
 """Daemon threads that run a call's requests and never keep the interpreter from exiting."""
 
+import queue
 import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import Context, copy_context
-from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -36,8 +36,9 @@ class Workers(Generic[T]):
     def __init__(self, count: int) -> None:
         self._count = count
         self._threads: list[threading.Thread] = []
-        self._work: SimpleQueue[_Work | None] = SimpleQueue()
-        self._ended: SimpleQueue[None] = SimpleQueue()  # gets an item for each future that ends
+        self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        # gets an item for each future that ends
+        self._ended: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def submit(self, function: Callable[..., T], *arguments: Any) -> WorkerFuture[T]:
         """Run a function in a thread, and return the future of its result."""
@@ -77,30 +78,30 @@ class Workers(Generic[T]):
         try:
             while True:
                 self._work.get_nowait()
-        except Empty:
+        except queue.Empty:
             pass
         for _ in self._threads:
             self._work.put(None)
 
-    __del__ = stop
+    def __del__(self) -> None:
+        if not sys.is_finalizing():  # a queue of gevent raises an error then
+            self.stop()
 
-    def join(self, seconds: float | None = None) -> list[int]:
-        """Wait until the threads have ended, at most `seconds`. Returns the IDs of the others.
+    def join(self, seconds: float | None = None) -> None:
+        """Wait until the threads have ended, at most `seconds`.
 
-        Returns an empty list while the interpreter exits: from Python 3.13, daemon threads are
-        frozen by then.
+        Does nothing while the interpreter exits: from Python 3.13, daemon threads are frozen then.
         """
         if sys.is_finalizing():
-            return []
+            return
         ends_at = None if seconds is None else time.monotonic() + seconds
         for thread in self._threads:
             # a worker may run this as the garbage collector; a thread may never have started
             if thread is not threading.current_thread() and thread.is_alive():
                 thread.join(None if ends_at is None else max(0.0, ends_at - time.monotonic()))
-        return [t.ident for t in self._threads if t.is_alive() and t.ident is not None]
 
 
-def _run(work: SimpleQueue[_Work | None], ended: SimpleQueue[None]) -> None:
+def _run(work: queue.SimpleQueue[_Work | None], ended: queue.SimpleQueue[None]) -> None:
     """The loop of one thread. It holds no reference to its Workers object."""
     while (item := work.get()) is not None:
         future, context, function, arguments = item

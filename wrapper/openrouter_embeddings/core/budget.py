@@ -15,14 +15,16 @@ from openrouter_embeddings.result import EXACT, Usage
 class Budget:
     """Credits of a call or a job: spent, possibly spent, and reserved for requests in flight.
 
-    The highest price per token seen so far counts. Until a response shows a price, only one request
-    of one input is in flight.
+    The highest price per token seen so far counts. Until a response has a cost, only one request is
+    in flight, so that only one can exceed the budget: a paid provider may follow free ones. The
+    first requests have one input each. A response from the service's cache shows no price: it has
+    no tokens and no cost.
 
     Attributes:
         total: the most that the call may cost.
         spent: the cost of all responses, plus an upper bound for attempts without a response.
-        price: of a token; None until a response shows it.
-        unpriced: tokens of attempts without a response while no price was known.
+        price: of a token; None until a response shows it, 0 while all were free.
+        unpriced: tokens of attempts without a response before a response had a cost.
         cost_missing: whether a response stated no cost.
     """
 
@@ -43,7 +45,7 @@ class Budget:
         """Whether a request of up to `tokens` tokens may start now, may start later, or never."""
         if self.cost_missing or self.total <= self.spent:
             return "stop"
-        if self.needs_price:
+        if not self.price:
             return "wait" if self._in_flight else "go"
         if self._cost(tokens) > self.total:
             return "stop"
@@ -59,7 +61,7 @@ class Budget:
 
     def end(self, tokens: int, *, maybe_billed: bool) -> None:
         """Release the reservation. `maybe_billed`: no response came, so assume the full cost."""
-        if maybe_billed and self.price is None:
+        if maybe_billed and not self.price:
             self.unpriced += tokens
         elif maybe_billed:
             self.spent = self._cost(tokens)
@@ -71,10 +73,13 @@ class Budget:
         if usage.cost is None:
             self.cost_missing = self.cost_missing or usage.requests > 0
             return
+        if not (usage.cost or usage.total_tokens):
+            return
         self.spent = EXACT.add(self.spent, usage.cost)
         price = EXACT.divide(usage.cost, Decimal(max(usage.total_tokens, 1)))
         self.price = max(price, self.price or price)
-        self.spent, self.unpriced = self._cost(self.unpriced), 0
+        if self.price:
+            self.spent, self.unpriced = self._cost(self.unpriced), 0
 
     @property
     def reason(self) -> str:

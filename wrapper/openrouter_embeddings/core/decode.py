@@ -19,8 +19,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import orjson
 
+from openrouter_embeddings._json import loads
 from openrouter_embeddings.errors import APIStatusError, ResponseError
 from openrouter_embeddings.result import EXACT, Served, Usage
 
@@ -44,6 +44,9 @@ _MAX_BODY = 2000  # characters
 # Names in the specification of statuses outside the HTTP standard.
 _PHRASES = {524: "Infrastructure Timeout", 529: "Provider Overloaded"}
 _ID_HEADERS = ("x-generation-id", "x-request-id", "request-id", "cf-ray")
+# What `Served.headers` has besides: whether the service's cache answered, and the rate limits.
+_SHOWN_HEADERS = {*_ID_HEADERS, "retry-after"}
+_SHOWN_PREFIXES = ("x-openrouter-cache-", "x-ratelimit-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ def decode(reply: Reply, batch: Batch, dimensions: int | None) -> Decoded:
     payload = _parse(reply.body)
     if not 200 <= reply.status <= 299 or (isinstance(payload, dict) and payload.get("error")):
         raise _status_error(reply, payload, batch)
-    served = _served(_mapping(payload), batch.positions)
+    served = _served(_mapping(payload), reply, batch.positions)
     try:
         matrix, unusable = _matrix(_embeddings(payload, len(batch.items)), dimensions)
     except _InvalidError as invalid:
@@ -96,9 +99,9 @@ def _decode_extracted(
     if extracted.doubtful or matrix.shape != (count, dimensions or matrix.shape[1]):
         return None
     try:
-        payload = orjson.loads(reply.body)
+        payload = loads(reply.body)
         placeholders = _embeddings(payload, count)
-    except (orjson.JSONDecodeError, _InvalidError):
+    except (ValueError, _InvalidError):
         return None
     if payload.get("error") or not 200 <= reply.status <= 299:
         return None
@@ -109,7 +112,7 @@ def _decode_extracted(
         if sorted(rows) != inputs:
             return None
         matrix[:] = matrix[rows]
-    return Decoded(matrix, _served(payload, batch.positions))
+    return Decoded(matrix, _served(payload, reply, batch.positions))
 
 
 def _response_error(
@@ -142,8 +145,8 @@ def _parse(body: bytes) -> Any:
     checks then name the inputs concerned.
     """
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
+        return loads(body)
+    except ValueError:
         pass
     try:
         return json.loads(body)
@@ -226,15 +229,20 @@ def _vectors(embeddings: list[Any]) -> tuple[dict[int, Matrix], dict[int, str]]:
     return vectors, unreadable
 
 
-def _served(payload: dict[str, Any], positions: Sequence[int]) -> Served:
+def _served(payload: dict[str, Any], reply: Reply, positions: Sequence[int]) -> Served:
     """The response without its vectors. Missing and malformed fields are ignored."""
+    headers = _shown_headers(reply)
+    usage = _usage(payload.get("usage"))
+    if not usage.cost and headers.get("x-openrouter-cache-status") == "HIT":
+        usage = Usage(cost=Decimal(0), requests=1)  # the tokens may be those of the first answer
     return Served(
         positions=positions,
         model=_text(payload.get("model")),
         provider=_text(payload.get("provider")),
         id=_text(payload.get("id")),
-        usage=_usage(payload.get("usage")),
+        usage=usage,
         body={key: value for key, value in payload.items() if key != "data"},
+        headers=headers,
     )
 
 
@@ -343,8 +351,8 @@ def _message(status: int, message: Any, metadata: dict[str, Any]) -> str:
 def _provider_reason(raw: Any) -> str | None:
     """The reason in a provider's own response, which is often JSON in a string; else all of it."""
     if isinstance(raw, str) and raw[:1] == "{" and len(raw) <= _MAX_BODY:
-        with suppress(orjson.JSONDecodeError):
-            return _reason(orjson.loads(raw)) or _text(raw)
+        with suppress(ValueError):
+            return _reason(loads(raw)) or _text(raw)
     return _text(raw)
 
 
@@ -359,9 +367,17 @@ def _phrase(status: int) -> str:
         return f"HTTP {status}"
 
 
+def _shown_headers(reply: Reply) -> dict[str, str]:
+    return {
+        name: text
+        for name, value in reply.headers.items()
+        if (name in _SHOWN_HEADERS or name.startswith(_SHOWN_PREFIXES)) and (text := _text(value))
+    }
+
+
 def _id_from_headers(reply: Reply) -> str | None:
-    named = (reply.headers[name] for name in _ID_HEADERS if reply.headers.get(name))
-    return _text(next(named, None))
+    shown = _shown_headers(reply)
+    return next((shown[name] for name in _ID_HEADERS if name in shown), None)
 
 
 def _snippet(body: bytes) -> str:
@@ -373,6 +389,8 @@ def _text(value: Any) -> str | None:
     """A string without control characters and lone surrogates, truncated; None for no string."""
     if not isinstance(value, str) or not value:
         return None
+    if len(value) <= _MAX_MESSAGE and value.isascii() and value.isprintable():  # ten times as fast
+        return value
     return _truncate(_CONTROL.sub("�", value[: 2 * _MAX_MESSAGE]), _MAX_MESSAGE)
 
 

@@ -7,9 +7,9 @@ specification may rename them or lack a field.
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
 import pybase64
 
+from openrouter_embeddings._json import dumps, fragment
 from openrouter_embeddings.inputs import Loaded, LoadedMedia, LoadedPart, RawPart
 
 from .batching import Batch
@@ -22,8 +22,8 @@ def encode(fields: Mapping[str, Any], batch: Batch) -> bytes:
     """
     items = batch.items
     if any(isinstance(item, tuple) for item in items):
-        return orjson.dumps({**fields, "input": [_multimodal(item) for item in items]})
-    return orjson.dumps({**fields, "input": items})
+        return dumps({**fields, "input": [_multimodal(item) for item in items]})
+    return dumps({**fields, "input": items})
 
 
 def _multimodal(item: Loaded) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def _part(part: LoadedPart) -> Any:
     if isinstance(part, str):
         return {"type": "text", "text": part}
     if isinstance(part, RawPart):
-        return orjson.Fragment(part.json)
+        return fragment(part.json)
     if part.kind == "image":
         return {"type": "image_url", "image_url": {"url": _url(part)}}
     name = f"input_{part.kind}"

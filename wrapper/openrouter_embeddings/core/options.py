@@ -12,10 +12,10 @@ from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any, Literal, SupportsIndex, TypedDict
 
-import orjson
-
+from openrouter_embeddings._json import dumps
 from openrouter_embeddings.errors import InputError
 
+from .headers import Headers, merge_headers, read_headers
 from .plain_json import plain_json, short_repr
 from .preferences import ProviderPreferences, ProviderPreferencesParam, checked_preferences
 from .validate import MAX_INT32
@@ -23,7 +23,13 @@ from .validate import MAX_INT32
 EncodingFormat = Literal["base64", "float"]
 OnError = Literal["raise", "skip"]
 MAX_SECONDS = 1e6  # the operating system rejects timeouts of about 10⁹
-CLIENT_OPTIONS = ("api_key", "base_url", "http_client", "allow_http")  # besides those of a call
+# Arguments of a client besides the options of a call.
+CLIENT_OPTIONS = ("api_key", "base_url", "http_client", "allow_http", "ssl_context")
+# Arguments of other clients, and what to use instead.
+_ELSEWHERE = {
+    "verify": "for certificates of your own, pass ssl_context=… to the client",
+    "proxy": "set HTTPS_PROXY, or pass http_client=… to the client",
+}
 # The request fields that options set.
 _FIELDS = ("model", "dimensions", "encoding_format", "input_type", "provider", "user")
 
@@ -44,6 +50,14 @@ class EmbedOptions(TypedDict, total=False):
         user: an identifier of your end user, for abuse detection.
         extra_body: request fields that this package does not know yet, as a mapping of JSON values.
             They are sent unchanged and cannot replace a field that an option sets.
+        headers: HTTP headers to add to each request, as a mapping of names to values, for example
+            `{"X-OpenRouter-Title": "my app"}`. Those of a call are merged over those of its client,
+            without regard to case; a value of None drops the client's header. `User-Agent` replaces
+            that of this package. The mapping must not have the API key, nor headers that the client
+            sets itself. No repr, log, traceback or job file shows the values.
+        trace_propagation: whether requests carry the trace context of OpenTelemetry, as
+            `traceparent` and what else the program's propagators add; default: False. Spans and
+            metrics do not depend on it.
         encoding_format: how the service sends vectors: `"base64"` (default; float32, small and
             fast) or `"float"`. The result is the same.
         batch_size: maximum number of inputs per request; default 128. Large inputs make smaller
@@ -64,8 +78,8 @@ class EmbedOptions(TypedDict, total=False):
         budget: the most the call may cost, in credits (US dollars), as a Decimal; default: no
             limit. Before each request the client estimates its cost (one token per byte, at the
             highest price per token seen in the call) and sends it only if the budget covers it, so
-            a call may end below its budget. Only the very first input, sent alone to learn the
-            price, can exceed it.
+            a call may end below its budget. Only the first billed request can exceed it: until a
+            response has a cost, requests go one at a time, at first with one input each.
 
     Pass None to drop a default of the client, for options that accept None.
     """
@@ -76,6 +90,8 @@ class EmbedOptions(TypedDict, total=False):
     provider: ProviderPreferences | ProviderPreferencesParam | None
     user: str | None
     extra_body: Mapping[str, Any] | None
+    headers: Mapping[str, str | None] | None
+    trace_propagation: bool
     encoding_format: EncodingFormat
     batch_size: int
     concurrency: int
@@ -96,6 +112,8 @@ class Options:
     provider: ProviderPreferences | Mapping[str, Any] | None = None
     user: str | None = None
     extra_body: Mapping[str, Any] | None = None
+    headers: Headers | None = None
+    trace_propagation: bool = False
     encoding_format: EncodingFormat = "base64"
     batch_size: int = 128
     concurrency: int = 8
@@ -122,6 +140,8 @@ class Options:
             raise _invalid("encoding_format", self.encoding_format, '"base64" or "float"')
         self._copy("provider", checked_preferences)
         self._copy("extra_body", _extra_fields)
+        if not isinstance(self.trace_propagation, bool):
+            raise _invalid("trace_propagation", self.trace_propagation, "True or False")
         if self.on_error not in ("raise", "skip"):
             raise _invalid("on_error", self.on_error, '"raise" or "skip"')
         if self.budget is not None and not _is_money(self.budget):
@@ -166,8 +186,8 @@ class Options:
         present = {name: value for name, value in optional.items() if value is not None}
         request = {"input": [], "model": self.model, **present, **(self.extra_body or {})}
         try:
-            orjson.dumps(request)
-        except TypeError as error:
+            dumps(request)
+        except (TypeError, ValueError) as error:
             raise InputError(f"an option cannot be sent as JSON: {error}") from None
         return request
 
@@ -179,17 +199,21 @@ def merge_options(defaults: EmbedOptions, call: EmbedOptions) -> Options:
     """
     check_option_names(call)
     both: Any = {**defaults, **call}
+    if both.get("headers") is not None:
+        clients: Any = defaults.get("headers") or ()
+        both["headers"] = merge_headers(clients, both["headers"])
     return Options(**both)
 
 
 def check_option_names(
     options: Any, *, client: bool = False, local: bool = False, own: Iterable[str] | None = None
 ) -> None:
-    """Raise TypeError for an unknown option.
+    """Raise TypeError for an unknown option, and InputError for `headers` that cannot be sent.
 
     Args:
         options: the keywords of a call. Before it raises, this function clears them: a traceback
-            would show the value of a misspelt `api_key`.
+            would show the value of a misspelt `api_key`. It replaces `headers` by `Headers`, whose
+            values no traceback shows.
         client: whether they belong to a client's constructor, which also takes `CLIENT_OPTIONS`.
         local: whether they belong to `Client.local`.
         own: further keywords of the caller's function.
@@ -199,15 +223,21 @@ def check_option_names(
     for name in options:
         if name not in known:
             options.clear()
-            if local and name in CLIENT_OPTIONS:
+            if local and (name in CLIENT_OPTIONS or name in _ELSEWHERE):
                 hint = "Client.local() needs none: remove it"
             elif name in CLIENT_OPTIONS:
                 hint = f"pass it to the client: Client({name}=…)"
+            elif name in _ELSEWHERE:
+                hint = _ELSEWHERE[name]
             elif near := get_close_matches(name, known, 1):
                 hint = f"did you mean {near[0]!r}?"
             else:
                 hint = f"expected one of {', '.join(known)}"
             raise TypeError(f"unknown option {name!r}; {hint}")
+    if options.get("headers") is not None:
+        headers = options["headers"] = read_headers(options.pop("headers"))
+        if isinstance(headers, str):
+            raise InputError(headers)
 
 
 def _extra_fields(fields: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Checks and copies values that a caller wants sent as JSON: `extra_body`, preferences, raw parts.
 
-Whatever orjson would refuse, or write differently than the caller means, raises ValueError with the
-place of the value. The copy protects requests from later changes by the caller.
+Whatever `dumps` would refuse, or write differently than the caller means, raises ValueError with
+the place of the value. The copy protects requests from later changes by the caller.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 _MAX_LEVELS = 100  # JSON readers have limits as well, and a list may contain itself
 _MAX_VALUES = 1_000_000  # nested lists that each contain the next twice grow exponentially
 _MAX_PLACE = 100  # characters; the place is copied for every value below it
-_SMALLEST, _LARGEST = -(2**63), 2**64 - 1  # the integers that orjson can write
+_SMALLEST, _LARGEST = -(2**63), 2**64 - 1  # some servers read no larger integers
 
 
 def plain_json(value: Any, place: str) -> Any:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # across the end of a chunk.
 _KEY = re.compile(rb'"embedding"[ \t\r\n]{0,4}:[ \t\r\n]{0,4}(.)', re.DOTALL)
 _LONGEST_KEY = 21
-_QUOTE = ord('"')
+_QUOTE, _ANY_QUOTE = ord('"'), re.compile(b'"')
 _LONGEST_VECTOR = 1 << 19  # characters; a longer string is not a vector
 _FLOAT = 4  # bytes
 # A placeholder stands for a vector in the text. It is a number: the server could write the same
@@ -86,7 +86,8 @@ class StreamDecoder:
         self._max_bytes = self._remaining = max_bytes
         self._reserve = reserve
         self._done = not rows or sys.byteorder != "little"  # nothing (more) to extract
-        self._key = b""  # as this server writes it, with the opening quote of the vector
+        # as this server writes it, with the opening quote of the vector
+        self._key: re.Pattern[bytes] | None = None
         self._length = self._bytes = 0  # of a vector: base64 characters, float32 bytes
         self._tail = b""  # may be the beginning of a key
         self._partial: list[bytes] = []  # an incomplete vector, with its opening quote
@@ -94,8 +95,10 @@ class StreamDecoder:
         self._between: list[bytes] = []  # text since the last vector
         self._texts: list[bytes] = []  # the text before each vector
 
-    def add(self, chunk: bytes) -> bool:
-        """Take a chunk. Raises ResponseError if the response exceeds its maximum size.
+    def add(self, chunk: bytes | memoryview) -> bool:
+        """Take a chunk; its memory may be used for other data afterwards.
+
+        Raises ResponseError if the response exceeds its maximum size.
 
         Returns:
             Always False: more chunks are welcome (`_ErrorBody.add` returns True when it is full).
@@ -105,12 +108,13 @@ class StreamDecoder:
             raise ResponseError(
                 f"the response exceeds {self._max_bytes:,} bytes, the maximum for its inputs"
             )
+        data = memoryview(chunk)
         if self._done:
-            self._between.append(chunk)
+            self._between.append(bytes(data))
         elif self._partial:
-            self._continue_vector(chunk)
+            self._continue_vector(data)
         else:
-            self._extract(self._tail + chunk if self._tail else chunk, 0)
+            self._extract(memoryview(self._tail + data) if self._tail else data)
         return False
 
     def end(self) -> tuple[bytes, ExtractedVectors | None]:
@@ -134,94 +138,92 @@ class StreamDecoder:
         whole[1::2] = vectors
         return b"".join(whole)
 
-    def _continue_vector(self, chunk: bytes) -> None:
+    def _continue_vector(self, data: memoryview) -> None:
         end = self._missing
-        if end >= len(chunk):
-            self._partial.append(chunk)
-            self._missing -= len(chunk)
+        if end >= len(data):
+            self._partial.append(bytes(data))
+            self._missing -= len(data)
             return
-        vector = b"".join([*self._partial, chunk[:end]])
+        vector = b"".join([*self._partial, data[:end]])
         self._partial = []
-        if chunk[end] == _QUOTE and self._decode([memoryview(vector)[1:]], [b""]):
-            self._extract(chunk, end + 1)
+        if data[end] == _QUOTE:
+            self._extract(data, end + 1, memoryview(vector)[1:])
         else:
-            self._stop(vector + chunk[end:])
+            self._stop(vector + data[end:])
 
-    def _extract(self, data: bytes, start: int) -> None:
-        """Extract the complete vectors from `start` on."""
-        if not self._key and not self._learn_key(data):
+    def _extract(self, data: memoryview, start: int = 0, first: memoryview | None = None) -> None:
+        """Extract the complete vectors from `start` on, after a `first` one that ends there."""
+        key = self._key or self._learn_key(data)
+        if key is None:
             return
-        find, key, length, view = data.find, self._key, self._length, memoryview(data)
-        ahead, last = len(key), len(data) - length - 1
+        length, last = self._length, len(data) - self._length - 1
         remaining = self._rows - len(self._texts)
-        vectors: list[memoryview] = []
-        texts: list[bytes] = []
+        vectors = [] if first is None else [first]
+        texts = [] if first is None else [b""]
         position = start
-        while len(vectors) < remaining and (at := find(key, position)) >= 0:
-            begin = at + ahead
+        while len(vectors) < remaining and (match := key.search(data, position)):
+            begin = match.end()
             if begin > last or data[begin + length] != _QUOTE:
                 break
-            vectors.append(view[begin : begin + length])
-            texts.append(data[position : begin - 1])
+            vectors.append(data[begin : begin + length])
+            texts.append(bytes(data[position : begin - 1]))
             position = begin + length + 1
         if vectors and not self._decode(vectors, texts):
-            self._stop(data[start:])
+            pairs = zip(texts, vectors, strict=True)
+            pieces = [piece for text, vector in pairs for piece in (text, b'"', vector, b'"')]
+            self._stop(b"".join([*pieces, data[position:]]))
         else:
             self._keep(data, position)
 
-    def _keep(self, data: bytes, position: int) -> None:
+    def _keep(self, data: memoryview, position: int) -> None:
         """Keep what follows the last complete vector, which may begin another one."""
         self._tail = b""
-        if self._done:
-            self._between.append(data[position:])
-            return
-        at = data.find(self._key, position)
-        if at < 0:
+        if self._done or self._key is None:
+            self._between.append(bytes(data[position:]))
+        elif (match := self._key.search(data, position)) is None:
             kept = max(position, len(data) - _LONGEST_KEY)
-            self._between.append(data[position:kept])
-            self._tail = data[kept:]
-            return
-        quote = at + len(self._key) - 1
-        if quote + self._length + 1 < len(data):
+            self._between.append(bytes(data[position:kept]))
+            self._tail = bytes(data[kept:])
+        elif match.end() + self._length < len(data):
             self._stop(data[position:])
-            return
-        self._between.append(data[position:quote])
-        self._partial = [data[quote:]]
-        self._missing = quote + 1 + self._length - len(data)
+        else:
+            quote = match.end() - 1
+            self._between.append(bytes(data[position:quote]))
+            self._partial = [bytes(data[quote:])]
+            self._missing = match.end() + self._length - len(data)
 
-    def _stop(self, data: bytes) -> None:
+    def _stop(self, data: bytes | memoryview) -> None:
         """Extract nothing more: the response is not as expected from here on."""
         self._done = True
         self._tail = b""
-        self._between.append(data)
+        self._between.append(bytes(data))
 
-    def _learn_key(self, data: bytes) -> bool:
+    def _learn_key(self, data: memoryview) -> re.Pattern[bytes] | None:
         """Learn from the first vector how this server writes the key and how long a vector is.
 
         Returns:
-            False if the vector is incomplete or not base64.
+            The key; None if the vector is incomplete or not base64.
         """
         match = _KEY.search(data)
-        end = data.find(b'"', match.end()) if match else -1
+        end = _ANY_QUOTE.search(data, match.end()) if match else None
         if match and match[1] != b'"':
             self._stop(data)  # a list of numbers, for example
-        elif match and end >= 0:
+        elif match and end:
             try:
-                self._allocate(data[match.end() : end])
+                self._allocate(data[match.end() : end.start()])
             except ValueError:
                 self._stop(data)
             else:
-                self._key = match[0]
-                return True
+                self._key = re.compile(re.escape(match[0]))
         elif match and len(data) - match.start() > _LONGEST_VECTOR:
             self._stop(data)
         else:
             kept = match.start() if match else max(0, len(data) - _LONGEST_KEY)
-            self._between.append(data[:kept])
-            self._tail = data[kept:]
-        return False
+            self._between.append(bytes(data[:kept]))
+            self._tail = bytes(data[kept:])
+        return self._key
 
-    def _allocate(self, encoded: bytes) -> None:
+    def _allocate(self, encoded: memoryview) -> None:
         width, rest = divmod(len(pybase64.b64decode(encoded, validate=True)), _FLOAT)
         if rest or not width or len(encoded) > _LONGEST_VECTOR:
             raise ValueError("not a vector of float32 values")

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Mapping
 from itertools import filterfalse
 from typing import Any, Literal, NoReturn
 
-import orjson
-
+from openrouter_embeddings._json import dumps
 from openrouter_embeddings.errors import InputError
 from openrouter_embeddings.inputs import (
     MISSING,
@@ -272,7 +271,7 @@ def _part_from_wire(part: Mapping[Any, Any], number: int, position: int) -> str 
         case {"type": "text" | "image_url"}:
             _reject(position, f"part {number} is malformed; the API expects {_SHAPE}")
     try:
-        return RawPart(orjson.dumps(plain_json(part, f"part {number}")), *_kind_and_source(part))
+        return RawPart(dumps(plain_json(part, f"part {number}")), *_kind_and_source(part))
     except ValueError as error:
         _reject(position, str(error))
 

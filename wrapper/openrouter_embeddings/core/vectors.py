@@ -8,7 +8,7 @@ import numpy as np
 import pybase64
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from openrouter_embeddings.result import Matrix
 
@@ -82,6 +82,16 @@ def _from_numbers(values: list[Any]) -> Matrix:
         raise ValueError("an embedding with a number far too large for float32") from None
     with np.errstate(over="ignore"):  # too large a number becomes inf, which is rejected later
         return array.astype(np.float32)
+
+
+def nine_digits(vectors: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The values rounded to nine decimal digits, which are all that distinguish float32 values.
+
+    Printed, they take half as many characters as the same values in all digits of float64.
+    """
+    wide = vectors.astype(np.float64)
+    scale = 10.0 ** (8 - np.floor(np.log10(np.abs(wide), out=np.zeros_like(wide), where=wide != 0)))
+    return np.rint(wide * scale) / scale
 
 
 def unusable_rows(matrix: Matrix) -> dict[int, str]:

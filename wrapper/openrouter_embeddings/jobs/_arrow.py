@@ -109,7 +109,12 @@ def unsigned_schema(schema: Any) -> Any:
     def unsigned(_: Any, kind: Any) -> Any:
         return pa.uint64() if pa.types.is_decimal(kind) else kind
 
-    return pa.schema([field.with_type(_rebuilt(pa, field.type, unsigned)) for field in schema])
+    try:
+        return pa.schema([field.with_type(_rebuilt(pa, field.type, unsigned)) for field in schema])
+    except RecursionError:
+        raise InputError(
+            "a column of the source is nested too deeply; remove it from the source"
+        ) from None
 
 
 def _common(pa: Any, one: Any, other: Any) -> Any:

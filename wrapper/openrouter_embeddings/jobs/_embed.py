@@ -110,6 +110,16 @@ class Embedding:
             limiter.in_flight, allowed, self.usage, self._reporter.seconds,
         )  # fmt: skip
 
+    def counts(self) -> dict[str, int]:
+        """What the job's span records."""
+        counts = {
+            "rows": self._total,
+            "embedded": self.embedded,
+            "reused": self.reused,
+            "refused": self.refused,
+        }
+        return {f"openrouter.job.{name}": count for name, count in counts.items()}
+
     def _report(self) -> None:
         self._reporter.report(self.progress(self._stage, self._settled))
 
@@ -119,20 +129,19 @@ class Embedding:
         Raises JobError if too many rows cannot be embedded, or a vector has another length.
         """
         self._check_errors()
-        try:
-            for rows in self._new_inputs(batches):
-                self._submit(rows)
-            while self._pending:
-                self._collect()
-        except BaseException:
-            with suppress(Exception):  # from the listener; a second Ctrl-C here stops at once
-                if self._pending:
-                    self._stage = "stopping"
-                    self._report()
-            self._drain()
-            raise
-        finally:
-            self._session.stop()
+        with self._session:
+            try:
+                for rows in self._new_inputs(batches):
+                    self._submit(rows)
+                while self._pending:
+                    self._collect()
+            except BaseException:
+                with suppress(Exception):  # from the listener; a second Ctrl-C here stops at once
+                    if self._pending:
+                        self._stage = "stopping"
+                        self._report()
+                self._drain()
+                raise
 
     def _new_inputs(self, batches: Iterator[list[Row]]) -> Iterator[list[Row]]:
         """Inputs without a vector, in lists that fit into one request."""

@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 import json
 import os
+import sys
 from bisect import bisect_left
 from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import orjson
 
 from openrouter_embeddings._extras import JOBS, need
+from openrouter_embeddings._json import dumps, loads
+from openrouter_embeddings.core.vectors import nine_digits
 from openrouter_embeddings.errors import InputError
 
 from ._arrow import check_has_column, python_values
@@ -110,6 +112,8 @@ class Target:
         os.fsync(self._file.fileno())
         self._file.close()
         self._part.replace(self.path)
+        if sys.platform == "win32":  # cannot open a folder
+            return
         folder = os.open(self.path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)  # saves the new name
@@ -314,11 +318,10 @@ class JsonLinesTarget(Target):
                 raise _unsupported(field, "JSON", why)
 
     def write(self, batch: Any, vectors: NDArray[np.float32], mask: NDArray[np.bool_]) -> None:
-        option = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
-        converted = self._converted(vectors)
-        for row, vector, there in zip(batch.to_pylist(), converted, mask, strict=True):
-            line = {**row, COLUMN: vector if there else None}
-            self._file.write(orjson.dumps(line, option=option, default=str))
+        numbers = nine_digits(self._converted(vectors))
+        for row, vector, there in zip(batch.to_pylist(), numbers, mask, strict=True):
+            line = {**row, COLUMN: vector.tolist() if there else None}
+            self._file.write(dumps(line, default=str) + b"\n")
 
     def finish(self, provenance: dict[str, Any]) -> None:
         self._place_with(provenance)
@@ -329,7 +332,7 @@ class JsonLinesTarget(Target):
         with path.open("rb") as file:
             while lines := file.readlines(_BLOCK_BYTES):
                 try:
-                    rows = [orjson.loads(line)[COLUMN] or blank for line in lines]
+                    rows = [loads(line)[COLUMN] or blank for line in lines]
                     matrix = np.array(rows, np.float32).reshape(len(rows), dimensions)
                 except (ValueError, TypeError, LookupError):
                     raise InputError(
@@ -345,7 +348,7 @@ class JsonLinesTarget(Target):
             for row in rows:
                 line = next(islice(file, row - after, None))
                 after = row + 1
-                yield {name: value for name, value in orjson.loads(line).items() if name != COLUMN}
+                yield {name: value for name, value in loads(line).items() if name != COLUMN}
 
 
 def _not_json(kinds: Any, kind: Any) -> str:

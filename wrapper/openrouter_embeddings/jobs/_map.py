@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import orjson
 
+from openrouter_embeddings._json import dumps
 from openrouter_embeddings.errors import InputError
 
 from ._formats import target_format, vector_blocks
@@ -119,7 +119,7 @@ def write_map(
         ],
     }
     # "<" could end the script element
-    embedded = orjson.dumps(data).decode().replace("<", "\\u003c")
+    embedded = dumps(data).decode().replace("<", "\\u003c")
     frame = files("openrouter_embeddings.jobs").joinpath("map.html").read_text(encoding="utf-8")
     Path(page).write_text(frame.replace("@DATA@", embedded), encoding="utf-8")
     return Drawn(len(rows), provenance.rows, explained)

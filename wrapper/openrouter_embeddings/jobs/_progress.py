@@ -50,7 +50,8 @@ class JobReport:
         target: the file that the job wrote.
         rows: rows of the target.
         dimensions: length of the vectors.
-        embedded: inputs that the service has embedded, including earlier runs of this job.
+        embedded: inputs that the service has embedded, including earlier runs of this job; 0 if
+            the target was finished before this run.
         reused: inputs whose vectors came from the cache.
         duplicates: rows that share the vector of an earlier row with an equal input.
         errors: rows without a vector; `errors_file` lists each with its reason.

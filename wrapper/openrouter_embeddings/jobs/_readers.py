@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from codecs import getincrementaldecoder
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from openrouter_embeddings._extras import need
+from openrouter_embeddings._json import loads
 from openrouter_embeddings.errors import InputError
 
 from ._arrow import cast_plain, is_utf8, merged_schema, plain_schema, unsigned_schema, wide_type
@@ -311,11 +311,23 @@ def _lines(paths: list[Path]) -> Iterator[tuple[Path, int, list[bytes]]]:
                 first += len(lines)
 
 
+def _has_lone_surrogate(line: bytes) -> bool:
+    """Whether Python's reader accepts the line, whose text UTF-8 cannot express."""
+    try:
+        json.dumps(json.loads(line), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    except (ValueError, RecursionError):
+        pass
+    return False
+
+
 def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
-        found = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        raise InputError(f"{path}, line {number}, is not JSON: {error}") from None
+        found = loads(line)
+    except ValueError as error:
+        reason = "a text has half of a surrogate pair" if _has_lone_surrogate(line) else error
+        raise InputError(f"{path}, line {number}, is not JSON: {reason}") from None
     if not isinstance(found, dict):
         raise InputError(f"{path}, line {number}, is not a JSON object; write one object per line")
     return found

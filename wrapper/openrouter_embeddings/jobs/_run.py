@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, Literal, Unpack
 
 import numpy as np
-import orjson
 
+from openrouter_embeddings._json import dumps
 from openrouter_embeddings._version import __version__
 from openrouter_embeddings.client import Client
 from openrouter_embeddings.client.job_session import resolve_options
+from openrouter_embeddings.client.telemetry import traced_job
 from openrouter_embeddings.core.options import EmbedOptions, check_option_names, merge_options
 from openrouter_embeddings.errors import InputError
 from openrouter_embeddings.local.contract import shipped
@@ -105,6 +106,7 @@ def embed_file(
         KeyboardInterrupt: after the responses to requests in flight have been saved.
         ImportError: the extra `jobs` is not installed.
     """
+    check_option_names(options, own=embed_file.__kwdefaults__)
     path = Path(target)
     target_format(path)  # an invalid target is found before the source is read
     _check_options(precision, max_errors, options)
@@ -122,6 +124,7 @@ def embed_file(
             only_key=only_key,
             precision=precision,
         )
+        attributes = stack.enter_context(traced_job(resolved.model))
         finished = _finished_before(path, parameters)
         retry = retry_errors and finished is not None and finished.errors > 0
         if finished and not retry and not job_file(path).exists():
@@ -157,6 +160,8 @@ def embed_file(
                 with suppress(JobError, ValueError, ArithmeticError):  # the first error is raised
                     writer.write_errors(store)
             raise
+        finally:
+            attributes |= embedding.counts()
 
         def report_rows(done: int) -> None:
             reporter.report(embedding.progress("writing", done))
@@ -169,7 +174,6 @@ def embed_file(
 
 
 def _check_options(precision: str, max_errors: int | None, options: EmbedOptions) -> None:
-    check_option_names(options, own=embed_file.__kwdefaults__)
     if precision not in ("float32", "float16"):
         raise InputError(f'precision is {precision!r}; use "float32" or "float16"')
     if max_errors is not None and max_errors < 0:
@@ -217,7 +221,7 @@ def _begin_or_resume(store: Store, parameters: JobParameters, rows: Source) -> N
 def _open_cache(folder: str | PathLike[str], parameters: JobParameters) -> Store:
     check_is_local(folder)
     Path(folder).mkdir(parents=True, exist_ok=True)
-    space = hashlib.blake2b(orjson.dumps(parameters.vector_space()), digest_size=8).hexdigest()
+    space = hashlib.blake2b(dumps(parameters.vector_space()), digest_size=8).hexdigest()
     return Store(Path(folder) / f"{space}.vectors", shared=True)
 
 
@@ -235,7 +239,7 @@ def _provenance(
             )
         found = dimensions
     document = shipped().document
-    digest = hashlib.blake2b(orjson.dumps(document), digest_size=8).hexdigest()
+    digest = hashlib.blake2b(dumps(document), digest_size=8).hexdigest()
     return Provenance(
         parameters=parameters,
         dimensions=found,

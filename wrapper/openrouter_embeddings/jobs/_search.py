@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from openrouter_embeddings._similarity import nearest
+from openrouter_embeddings.core.result_builder import check_width
 from openrouter_embeddings.errors import InputError
 
 from ._formats import target_format, vector_blocks
@@ -16,10 +16,8 @@ from ._spec import JobLockedError, Provenance, client_or_default, job_file
 from ._store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from os import PathLike
-
-    from numpy.typing import NDArray
 
     from openrouter_embeddings.client import Client
 
@@ -129,44 +127,10 @@ def search(
             provider=made.provider,
             extra_body=made.extra_body,
             input_type="search_query" if is_document else made.input_type,
-        ).vectors[0]
-    rows, scores = nearest(vector_blocks(path, provenance.dimensions), wanted, k)
+        ).vectors
+    check_width(provenance.dimensions or None, wanted, [0])
+    ((numbers, cosines),) = nearest(vector_blocks(path, provenance.dimensions), wanted, k)
+    rows, scores = numbers.tolist(), cosines.tolist()
     found = target_format(path).columns(path, sorted(rows))
     columns = dict(zip(sorted(rows), found, strict=True))
     return [Match(row, score, columns[row]) for row, score in zip(rows, scores, strict=True)]
-
-
-def nearest(
-    blocks: Iterable[tuple[int, NDArray[np.float32]]], query: NDArray[np.float32], k: int
-) -> tuple[list[int], list[float]]:
-    """The rows with the highest cosine similarity, the highest first, and equal rows in order.
-
-    Args:
-        blocks: the number of the first row, and vectors of shape (rows, dimensions), with NaN in
-            rows without a vector; in the order of the rows.
-        query: a vector of shape (dimensions,).
-        k: how many rows at most.
-
-    Returns:
-        The row numbers and their similarities.
-    """
-    exact = query / np.linalg.norm(query.astype(np.float64))
-    direction = exact.astype(np.float32)
-    # A product in float32 finds the few rows that may be among the nearest. Its last digits depend
-    # on the position in the block, so these few are computed again in float64.
-    tolerance = 4 * (len(query) + 8) * float(np.finfo(np.float32).eps)
-    rows, scores = np.empty(0, np.int64), np.empty(0)
-    least = -np.inf
-    for first, vectors in blocks:
-        with np.errstate(all="ignore"):  # a row without a vector gives NaN
-            rough = np.einsum("ij,j->i", vectors, direction)
-            rough /= np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-        near = np.flatnonzero(rough >= least - tolerance)
-        some = vectors[near].astype(np.float64)
-        cosines = (some * exact).sum(axis=1) / np.sqrt((some * some).sum(axis=1))
-        rows, scores = np.concatenate([rows, first + near]), np.concatenate([scores, cosines])
-        best = np.argsort(-scores, kind="stable")[:k]
-        rows, scores = rows[best], scores[best]
-        if len(scores) == k:
-            least = scores[-1]
-    return rows.tolist(), scores.tolist()

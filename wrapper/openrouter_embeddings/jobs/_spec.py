@@ -8,8 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
-import orjson
-
+from openrouter_embeddings._json import dumps, loads
 from openrouter_embeddings.client import Client
 from openrouter_embeddings.core.options import Options
 from openrouter_embeddings.errors import EmbeddingsError, InputError
@@ -59,17 +58,17 @@ class JobParameters:
         """The parameters of a job, as a job file returns them; `of_target`: those of no request."""
         request = options.request_fields()
         # the name of a cache file depends on the order of these keys
-        extra_body = orjson.dumps(options.extra_body or {}, option=orjson.OPT_SORT_KEYS)
+        extra_body = dumps(options.extra_body or {}, sort_keys=True)
         found = cls(
             input=spec,
             model=options.model,
             input_type=request.get("input_type"),
             provider=request.get("provider"),
             asked_dimensions=request.get("dimensions"),
-            extra_body=orjson.loads(extra_body),
+            extra_body=loads(extra_body),
             **of_target,
         )
-        return cls.from_json(orjson.loads(orjson.dumps(found.to_json())))
+        return cls.from_json(loads(dumps(found.to_json())))
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Self:

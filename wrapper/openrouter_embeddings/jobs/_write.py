@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import orjson
 
 from openrouter_embeddings._extras import need
+from openrouter_embeddings._json import dumps
 from openrouter_embeddings.errors import InputError
 
 from ._arrow import python_values
@@ -158,7 +158,7 @@ class TargetWriter:
                 if self._key:
                     key = python_values(batch.column(self._key).slice(number, 1))[0]
                 line = {"key": key, "reason": row.reason or reasons[row.digest]}
-                lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE, default=str))
+                lines.append(dumps(line, default=str) + b"\n")
         return lines
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import orjson
+from openrouter_embeddings._json import dumps, loads
 
 from .reply import LocalReply, Refusal
 from .respond import error_reply
@@ -84,8 +84,8 @@ class LimitedRequest:
     def fields(self) -> dict[str, Any]:
         """The JSON object of the body; empty if it is not one."""
         try:
-            parsed = orjson.loads(self.body)
-        except orjson.JSONDecodeError:
+            parsed = loads(self.body)
+        except ValueError:
             return {}
         return parsed if isinstance(parsed, dict) else {}
 
@@ -157,11 +157,11 @@ def _items(change: Callable[[list[dict[str, Any]], random.Random], Any], doc: st
     """Corrupt `data`: `change` alters the list in place, or returns another."""
 
     def corrupt(body: bytes, chance: random.Random) -> bytes:
-        answer = orjson.loads(body)
+        answer = loads(body)
         changed = change(answer["data"], chance)
         if isinstance(changed, list):
             answer["data"] = changed
-        return orjson.dumps(answer)
+        return dumps(answer)
 
     return FaultKind("corruption", corrupt, doc)
 
@@ -200,9 +200,9 @@ def _floats(item: dict[str, Any]) -> list[float]:
 
 def _nan(body: bytes, _: random.Random) -> bytes:
     """Write NaN, which is not JSON but which some servers print."""
-    answer = orjson.loads(body)
+    answer = loads(body)
     answer["data"][0]["embedding"] = ["HERE", *_floats(answer["data"][0])[1:]]
-    return orjson.dumps(answer).replace(b'"HERE"', b"NaN")
+    return dumps(answer).replace(b'"HERE"', b"NaN")
 
 
 def _drip(body: bytes, seconds: float) -> Iterator[Step]:

@@ -28,7 +28,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Self
 
-import orjson
+from openrouter_embeddings._json import dumps, loads
 
 from .contract import Contract
 from .fault_kinds import FAULT_KINDS, KINDS, Bucket, Fault, FaultedReply, LimitedRequest
@@ -151,10 +151,10 @@ class Faults:
         return FaultedReply(LocalReply(200, kind.handler(reply.body, chance), reply.headers))
 
     def _bill(self, number: int, body: bytes, reply: LocalReply) -> None:
-        given = orjson.loads(body)["input"]
+        given = loads(body)["input"]
         single = isinstance(given, str) or bool(given and isinstance(given[0], int | float))
-        inputs = tuple(orjson.dumps(item).decode() for item in ([given] if single else given))
-        usage = orjson.loads(reply.body).get("usage")  # some contracts have no `usage`
+        inputs = tuple(dumps(item).decode() for item in ([given] if single else given))
+        usage = loads(reply.body).get("usage")  # some contracts have no `usage`
         cost = usage.get("cost", 0.0) if isinstance(usage, dict) else 0.0
         with self._lock:
             self.billed.append(Bill(number, inputs, cost))

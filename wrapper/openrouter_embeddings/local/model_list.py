@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
-import orjson
+from openrouter_embeddings._json import dumps
 
 from .models import Model
 from .reply import LocalReply, Refusal
@@ -36,7 +36,7 @@ def list_models(models: Mapping[str, Model], path: str, query: str) -> LocalRepl
     after = offset + len(page)
     following = f"{path}?offset={after}&limit={limit}" if page and after < len(found) else None
     body = {"data": page, "total_count": len(found), "links": {"next": following}}
-    return LocalReply(200, orjson.dumps(body))
+    return LocalReply(200, dumps(body))
 
 
 def _number(

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-import orjson
 import pybase64
+
+from openrouter_embeddings._json import dumps, loads
 
 from .contract import Contract, shipped
 from .models import MODELS, Embedded, Model, Unsupported, range_text
@@ -51,15 +52,15 @@ def respond(
     except Refusal as refusal:
         return error_reply(refusal, contract)
     answer = contract.complete(200, _success(request, embedded, body))
-    return LocalReply(200, orjson.dumps(answer))
+    return LocalReply(200, dumps(answer))
 
 
 def _parsed(body: bytes) -> Any:
     if len(body) > MAX_BODY:
         raise Refusal(413, f"the request has {len(body)} bytes; at most {MAX_BODY} are allowed")
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
+        return loads(body)
+    except ValueError as error:
         raise Refusal(400, f"the request is not JSON: {error}") from None
 
 
@@ -85,7 +86,11 @@ def _embed(request: dict[str, Any], models: Mapping[str, Model]) -> Embedded:
     model = models.get(request["model"])
     if model is None:
         known = ", ".join(sorted(models))
-        raise Refusal(404, f"No endpoints found for {request['model'][:80]}. Models here: {known}")
+        raise Refusal(
+            404,
+            f"No endpoints found for {request['model'][:80]}. Models here: {known}. To use another "
+            "name, give the stand-in an alias",
+        )
     dimensions = request.get("dimensions")
     if dimensions is not None and dimensions not in model.dimensions:
         what = f"{dimensions} is not supported by {model.name}; use {range_text(model.dimensions)}"
@@ -149,4 +154,4 @@ def error_reply(refusal: Refusal, contract: Contract | None = None) -> LocalRepl
         error["metadata"] = refusal.metadata
     body = {"error": error, "user_id": None}
     completed = (contract or shipped()).complete(refusal.status, body)
-    return LocalReply(refusal.status, orjson.dumps(completed), refusal.headers)
+    return LocalReply(refusal.status, dumps(completed), refusal.headers)

@@ -165,19 +165,21 @@ class Schemas:
         else:
             yield from _numbers(flat, whole=kind == "integer")
 
-    def _flattened(self, schema: Any) -> dict[str, Any]:
-        """A schema with its reference followed and its `allOf` merged."""
-        if not isinstance(schema, dict):
+    def _flattened(self, schema: Any, within: tuple[int, ...] = ()) -> dict[str, Any]:
+        """A schema with its reference followed and its `allOf` merged.
+
+        `within` has the ids of the schemas that it is a part of.
+        """
+        if not isinstance(schema, dict) or id(schema) in within:  # it refers to itself
             return {}
         if id(schema) not in self._flat:
-            self._alive.append(schema)
-            self._flat[id(schema)] = {}  # ends the recursion of a schema that refers to itself
             flat = {key: value for key, value in schema.items() if key not in _MERGED}
             flat[_CHOICES] = [schema[key] for key in ("anyOf", "oneOf") if key in schema]
             parts = [self._target(schema["$ref"])] if "$ref" in schema else []
             for part in [*parts, *schema.get("allOf", ())]:
-                flat = _merged(flat, self._flattened(part))
-            self._flat[id(schema)] = flat
+                flat = _merged(flat, self._flattened(part, (*within, id(schema))))
+            self._alive.append(schema)
+            self._flat[id(schema)] = flat  # only now: other threads use it at once
         return self._flat[id(schema)]
 
 

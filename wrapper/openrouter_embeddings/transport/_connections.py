@@ -1,8 +1,8 @@
 """Pools of connections, one per concurrent request, in place of an httpx client.
 
-httpx and httpcore's own pool take half of the time of a small request: for redirects, cookies,
-hooks and other things that this API does not need, and because that pool checks every connection
-for every request. A caller who needs them passes an httpx client.
+Through httpx and httpcore a request takes twice the CPU time: for redirects, cookies, hooks and
+other things that this API does not need, and for copies of a large response. A caller who needs
+them passes an httpx client.
 """
 
 import asyncio
@@ -10,13 +10,17 @@ import os
 import ssl
 import threading
 import time
-import urllib.request
 import zlib
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
-from pathlib import Path
-from typing import Any, Generic, TypeAlias, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    aclosing,
+    asynccontextmanager,
+    contextmanager,
+)
+from typing import Generic, TypeAlias, TypeVar
 
 import httpcore
 import httpx
@@ -26,56 +30,88 @@ from openrouter_embeddings._version import __version__
 from openrouter_embeddings.errors import InputError, ResponseError
 
 from . import _asyncio_backend
+from ._proxy import address, origin, proxy_for, tunnel_request, tunnelling
+from ._response_reader import ResponseReader
 from ._stream_state import ReusedConnectionError
-from ._sync_backend import CONNECT_TIMEOUT, Backend
+from ._sync_backend import CONNECT_TIMEOUT, Backend, Stream
+from ._tls import create_ssl_context
 
-HEADERS = {
-    "Content-Type": "application/json",
-    "Accept": "application/json",
+HEADERS = (
+    (b"Content-Type", b"application/json"),
+    (b"Accept", b"application/json"),
     # Base64 of vectors shrinks by a quarter, for several times the CPU time of decoding them.
-    "Accept-Encoding": "identity",
-    "User-Agent": f"openrouter-embeddings/{__version__} python-httpx/{httpx.__version__}",
-}
-_TLS_FILES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
+    (b"Accept-Encoding", b"identity"),
+    (
+        b"User-Agent",
+        f"openrouter-embeddings/{__version__} python-httpx/{httpx.__version__}".encode(),
+    ),
+)
 _KEEPALIVE_EXPIRY = 5.0  # seconds that a connection may be idle, as in httpx
+_COPY_LIMIT = 1 << 16  # bytes
 _INFLATED_CHUNK = 1 << 16  # bytes
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
 # status, headers and body; the body is read from the connection as it is iterated
 Response: TypeAlias = tuple[int, Iterable[tuple[bytes, bytes]], Iterator[bytes]]
 AsyncResponse: TypeAlias = tuple[int, Iterable[tuple[bytes, bytes]], AsyncIterator[bytes]]
-C = TypeVar("C", bound=httpcore.ConnectionInterface | httpcore.AsyncConnectionInterface)
+S = TypeVar("S", Stream, _asyncio_backend.Stream)
 
 
-class _BaseConnections(Generic[C]):
+class _Moment:
+    """A moment, by two clocks."""
+
+    def __init__(self) -> None:
+        self._monotonic, self._wall = time.monotonic(), time.time()
+
+    def age(self) -> float:
+        """Seconds since then.
+
+        The monotonic clock stands still while a laptop sleeps or a function platform has stopped
+        the machine, and the wall clock may be set back.
+        """
+        return max(time.monotonic() - self._monotonic, time.time() - self._wall)
+
+
+class _BaseConnections(Generic[S]):
     """The idle connections, and the request that is sent on each.
 
     Args:
         url, key: of every request.
-        pool: httpcore's, which only creates the connections.
-        options: that pool's settings.
+        trust_env: whether the environment's proxy counts.
+        ssl_context: the caller's.
+
+    Attributes:
+        url: of every request.
     """
 
-    def __init__(self, url: httpx.URL, key: Secret, pool: Any, options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        url: httpx.URL,
+        key: Secret,
+        *,
+        trust_env: bool,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
         self.is_closed: bool = False
         self._process = os.getpid()
-        proxy: httpcore.Proxy | None = options["proxy"]
-        self.via_proxy: str = "" if proxy is None else f" through the proxy {_origin(proxy.url)}"
+        self._proxy = proxy_for(url) if trust_env else None
+        self.via_proxy: str = f" through the proxy {origin(self._proxy)}" if self._proxy else ""
+        self._context: ssl.SSLContext | None = None
+        if url.scheme == "https":
+            self._context = ssl_context or create_ssl_context()  # takes 30 ms: one for all
+            self._context.set_alpn_protocols(["http/1.1"])
         self._key = key
-        self._pool = pool
-        self._url = _httpcore_url(url)
-        headers = {"Host": url.netloc.decode(), **HEADERS}
-        self._headers = [*httpx.Headers(headers).raw]
+        self.url: httpx.URL = url
+        self._headers = [(b"Host", url.netloc), *HEADERS]
         self._lock = threading.Lock()
-        self._idle: deque[tuple[float, C]] = deque()  # since when; the last one is used first
+        self._idle: deque[tuple[_Moment, S]] = deque()  # since when; the last one is used first
 
-    def _acquire(self) -> tuple[C, list[C]]:
-        """An idle or a new connection, and the expired ones, which the caller has to close.
+    def _acquire(self) -> tuple[S | None, list[S]]:
+        """An idle connection, if any, and the expired ones, which the caller has to close.
 
         Raises InputError.
         """
-        now = time.monotonic()
-        expired: list[C] = []
+        expired: list[S] = []
         with self._lock:
             if self.is_closed:
                 raise InputError("the client is closed; make a new one")
@@ -83,92 +119,133 @@ class _BaseConnections(Generic[C]):
                 raise InputError(
                     "the connections belong to another process; make a client in each process"
                 )
-            while self._idle and self._idle[0][0] < now - _KEEPALIVE_EXPIRY:
+            while self._idle and self._idle[0][0].age() > _KEEPALIVE_EXPIRY:
                 expired.append(self._idle.popleft()[1])
-            connection = self._idle.pop()[1] if self._idle else self._create()
-        return connection, expired
+            return self._idle.pop()[1] if self._idle else None, expired
 
-    def _create(self) -> C:
-        connection: C = self._pool.create_connection(self._url.origin)
-        return connection
-
-    def _pop_idle(self) -> list[C]:
+    def _pop_idle(self) -> list[S]:
         """Remove and return all idle connections."""
         with self._lock:
-            idle = [connection for _, connection in self._idle]
+            idle = [stream for _, stream in self._idle]
             self._idle.clear()
         return idle
 
-    def _release(self, connection: C) -> bool:
+    def _release(self, stream: S, reader: ResponseReader) -> bool:
         """Keep a connection whose response was read; False if the caller has to close it."""
         with self._lock:
-            if connection.is_idle() and not self.is_closed and not _has_trailing_data(connection):
-                self._idle.append((time.monotonic(), connection))
+            if reader.can_reuse and not self.is_closed:
+                self._idle.append((_Moment(), stream))
                 return True
         return False
 
-    def _refuse_requests(self) -> list[C]:
+    def _refuse_requests(self) -> list[S]:
         """Refuse further requests; returns the idle connections, which the caller has to close."""
         with self._lock:
             self.is_closed = True
         return self._pop_idle()
 
-    def _request(self, body: bytes, timeout: float) -> httpcore.Request:
-        headers = [
-            *self._headers,
+    def _request(self, body: bytes, headers: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, ...]:
+        """A request; a large body is not copied to be sent together with its head."""
+        sent = [
+            *(with_headers(self._headers, headers) if headers else self._headers),
             (b"Content-Length", b"%d" % len(body)),
             (b"Authorization", b"Bearer " + self._key.reveal().encode()),
         ]
-        limits = {"connect": min(timeout, CONNECT_TIMEOUT), "read": timeout, "write": timeout}
-        return httpcore.Request(
-            "POST", self._url, headers=headers, content=body, extensions={"timeout": limits}
-        )
+        lines = b"".join([b"%b: %b\r\n" % header for header in sent])
+        head = b"POST %b HTTP/1.1\r\n%b\r\n" % (self.url.raw_path, lines)
+        return (head + body,) if len(body) < _COPY_LIMIT else (head, body)
 
 
-class Connections(_BaseConnections[httpcore.ConnectionInterface]):
+class Connections(_BaseConnections[Stream]):
     """Connections for threads; every one keeps to `begin_attempt`, even through a proxy."""
 
-    def __init__(self, url: httpx.URL, key: Secret, *, trust_env: bool) -> None:
-        options = _pool_options(url, trust_env=trust_env)
-        pool = httpcore.ConnectionPool(network_backend=Backend(), **options)
-        super().__init__(url, key, pool, options)
+    def __init__(
+        self,
+        url: httpx.URL,
+        key: Secret,
+        *,
+        trust_env: bool,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        super().__init__(url, key, trust_env=trust_env, ssl_context=ssl_context)
+        self._backend = Backend()
+
+    def post(
+        self,
+        body: bytes,
+        timeout: float,
+        confirm_resend: Callable[[], bool],
+        headers: Sequence[tuple[bytes, bytes]],
+        take: Callable[[memoryview], object],
+    ) -> AbstractContextManager[Response]:
+        """Send a request as `exchange` does.
+
+        The chunks of the response are decompressed. A plain body goes to `take` as they are
+        iterated, and there are none.
+        """
+        request, reader = self._request(body, headers), ResponseReader(take)
+        return self.exchange(request, reader, timeout, confirm_resend, _decompressed)
 
     @contextmanager
-    def post(
-        self, body: bytes, timeout: float, confirm_resend: Callable[[], bool]
+    def exchange(
+        self,
+        request: Sequence[bytes],
+        reader: ResponseReader,
+        timeout: float,
+        confirm_resend: Callable[[], bool],
+        iter_body: Callable[[Stream, ResponseReader], Iterator[bytes]],
     ) -> Iterator[Response]:
         """Send a request on a connection that nobody else uses inside the `with` block.
 
         If a reused connection turns out to be dead, this sends the request again at once on a new
         one. If the service may have read it, `confirm_resend` has to return True first.
         """
-        connection, expired = self._acquire()
+        stream, expired = self._acquire()
         try:
             self._close(*expired)
-            request = self._request(body, timeout)
             try:
-                response = connection.handle_request(request)
+                stream = stream or self._connect(timeout)
+                _send(stream, request, reader)
             except ReusedConnectionError as error:
-                self._close(connection, *self._pop_idle())  # the others may also be dead
+                self._close(stream, *self._pop_idle())  # the others may also be dead
                 if not error.was_dead or (error.maybe_billed and not confirm_resend()):
                     raise
-                connection = self._create()
-                response = connection.handle_request(request)
-            yield response.status, response.headers, _iter_body(response)
-            response.close()
+                stream = self._connect(timeout)
+                _send(stream, request, reader)
+            yield reader.status, reader.headers, iter_body(stream, reader)
         except BaseException:  # its state is unknown, so nobody may use it again
-            self._close(connection)
+            self._close(stream)
             raise
-        if not self._release(connection):
-            self._close(connection)
+        if not self._release(stream, reader):
+            self._close(stream)
 
-    def _close(self, *connections: httpcore.ConnectionInterface) -> None:
-        for connection in connections:
-            connection.close()
+    def _connect(self, timeout: float) -> Stream:
+        """A new connection, through the proxy if there is one."""
+        seconds, proxy, context = min(timeout, CONNECT_TIMEOUT), self._proxy, self._context
+        stream = self._backend.connect_tcp(*address(proxy.url if proxy else self.url), seconds)
+        try:
+            if proxy and context:
+                if proxy.url.scheme == "https":
+                    stream.start_tls(context, proxy.url.host)
+                connection, request = tunnel_request(proxy, self.url)
+                with tunnelling(connection) as reader:
+                    _send(stream, [request], reader)
+            if context:
+                stream.start_tls(context, address(self.url)[0])
+        except BaseException:
+            stream.close()
+            raise
+        stream.connected()
+        return stream
+
+    def _close(self, *streams: Stream | None) -> None:
+        for stream in streams:
+            if stream is not None:
+                stream.close()
 
     def close_inherited(self) -> None:
         """Close the parent's idle connections in this forked process alone, without a TLS alert."""
-        self._close(*[connection for _, connection in self._idle])  # no thread is left to lock out
+        self._close(*[stream for _, stream in self._idle])  # no thread is left to lock out
 
     def close(self) -> None:
         """Close the idle connections.
@@ -179,52 +256,94 @@ class Connections(_BaseConnections[httpcore.ConnectionInterface]):
         self._close(*self._refuse_requests())
 
 
-class AsyncConnections(_BaseConnections[httpcore.AsyncConnectionInterface]):
+class AsyncConnections(_BaseConnections[_asyncio_backend.Stream]):
     """Connections for one event loop."""
 
-    def __init__(self, url: httpx.URL, key: Secret, *, trust_env: bool) -> None:
-        options = _pool_options(url, trust_env=trust_env)
+    def __init__(
+        self,
+        url: httpx.URL,
+        key: Secret,
+        *,
+        trust_env: bool,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        super().__init__(url, key, trust_env=trust_env, ssl_context=ssl_context)
         self._backend = _asyncio_backend.Backend()
-        pool = httpcore.AsyncConnectionPool(network_backend=self._backend, **options)
-        super().__init__(url, key, pool, options)
-        self._open: set[httpcore.AsyncConnectionInterface] = set()
+        self._open: set[_asyncio_backend.Stream] = set()
 
-    @asynccontextmanager
-    async def post(
+    def post(
         self,
         body: bytes,
+        timeout: float,
+        confirm_resend: Callable[[], bool],
+        headers: Sequence[tuple[bytes, bytes]],
+        take: Callable[[memoryview], object],
+    ) -> AbstractAsyncContextManager[AsyncResponse]:
+        """As `Connections.post`; but a plain body goes to `take` as soon as it arrives."""
+        request, reader = self._request(body, headers), ResponseReader(take)
+        return self.exchange(request, reader, timeout, confirm_resend, _decompressed_async)
+
+    @asynccontextmanager
+    async def exchange(
+        self,
+        request: Sequence[bytes],
+        reader: ResponseReader,
         timeout: float,  # noqa: ASYNC109 - as Connections
         confirm_resend: Callable[[], bool],
+        iter_body: Callable[[_asyncio_backend.Stream, ResponseReader], AsyncGenerator[bytes]],
     ) -> AsyncIterator[AsyncResponse]:
-        """As `Connections.post`."""
-        connection, expired = self._acquire()
-        self._open.add(connection)
+        """As `Connections.exchange`."""
+        stream, expired = self._acquire()
         try:
             if expired:
                 await self._close(*expired)
-            request = self._request(body, timeout)
             try:
-                response = await connection.handle_async_request(request)
+                stream = stream or await self._connect(timeout)
+                await _send_async(stream, request, reader)
             except ReusedConnectionError as error:
-                await self._close(connection, *self._pop_idle())  # the others may also be dead
+                await self._close(stream, *self._pop_idle())  # the others may also be dead
                 if not error.was_dead or (error.maybe_billed and not confirm_resend()):
                     raise
-                connection = self._create()
-                self._open.add(connection)
-                response = await connection.handle_async_request(request)
-            async with aclosing(_iter_body_async(response)) as chunks:
-                yield response.status, response.headers, chunks
-            await response.aclose()
+                stream = await self._connect(timeout)
+                await _send_async(stream, request, reader)
+            async with aclosing(iter_body(stream, reader)) as chunks:
+                yield reader.status, reader.headers, chunks
+            stream.release()
         except BaseException:  # its state is unknown, so nobody may use it again
-            await self._close(connection)
+            await self._close(stream)
             raise
-        if not self._release(connection):
-            await self._close(connection)
+        if not self._release(stream, reader):
+            await self._close(stream)
 
-    async def _close(self, *connections: httpcore.AsyncConnectionInterface) -> None:
-        for connection in connections:
-            await connection.aclose()  # does not yield to the event loop, with our backend
-            self._open.discard(connection)
+    async def _connect(self, timeout: float) -> _asyncio_backend.Stream:  # noqa: ASYNC109
+        """As `Connections._connect`."""
+        proxy, context = self._proxy, self._context
+        stream: _asyncio_backend.Stream | None = None
+        try:
+            async with asyncio.timeout(min(timeout, CONNECT_TIMEOUT)):
+                stream = await self._backend.connect_tcp(*address(proxy.url if proxy else self.url))
+                self._open.add(stream)
+                if proxy and context:
+                    if proxy.url.scheme == "https":
+                        await stream.start_tls(context, proxy.url.host)
+                    connection, request = tunnel_request(proxy, self.url)
+                    with tunnelling(connection) as reader:
+                        await _send_async(stream, [request], reader)
+                if context:
+                    await stream.start_tls(context, address(self.url)[0])
+        except BaseException as error:
+            await self._close(stream)
+            if isinstance(error, TimeoutError):
+                raise httpcore.ConnectTimeout(str(error)) from error
+            raise
+        stream.connected()
+        return stream
+
+    async def _close(self, *streams: _asyncio_backend.Stream | None) -> None:
+        for stream in streams:
+            if stream is not None:
+                stream.close()
+                self._open.discard(stream)
         await asyncio.sleep(0)  # lets the event loop close the sockets
 
     async def aclose(self) -> None:
@@ -240,92 +359,28 @@ class AsyncConnections(_BaseConnections[httpcore.AsyncConnectionInterface]):
         self._backend.close_sockets()
 
 
-def _has_trailing_data(connection: Any) -> bool:
-    """Whether data followed the response, which would be read as the response to the next request.
-
-    Only h11, inside httpcore, knows. A test fails if one of them renames these attributes.
-    """
-    while not hasattr(connection, "_h11_state"):
-        connection = connection._connection  # noqa: SLF001 - see above
-    return bool(connection._h11_state.trailing_data[0])  # noqa: SLF001 - see above
+def _send(stream: Stream, request: Iterable[bytes], reader: ResponseReader) -> None:
+    """Send a request, and receive the head of its response."""
+    stream.send(*request)
+    while not reader.status:
+        stream.receive(reader)
 
 
-def _httpcore_url(url: httpx.URL) -> httpcore.URL:
-    return httpcore.URL(
-        scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
-    )
+async def _send_async(
+    stream: _asyncio_backend.Stream, request: Iterable[bytes], reader: ResponseReader
+) -> None:
+    """As `_send`."""
+    await stream.send(reader, *request)
+    while not reader.status:
+        await stream.receive(reader)
 
 
-def _origin(url: httpcore.URL) -> str:
-    """Scheme, host and port; httpcore keeps the user name and password elsewhere."""
-    origin = url.origin
-    return f"{origin.scheme.decode()}://{origin.host.decode()}:{origin.port}"
-
-
-def _pool_options(url: httpx.URL, *, trust_env: bool) -> dict[str, Any]:
-    """Settings of httpcore's pool."""
-    proxy = _proxy_for(url) if trust_env else None
-    # takes 30 ms, so all connections share one, and plain http has none
-    context = _ssl_context(trust_env=trust_env) if url.scheme == "https" else None
-    return {
-        "ssl_context": context,
-        "proxy": proxy
-        and httpcore.Proxy(
-            _httpcore_url(proxy.url),
-            auth=proxy.raw_auth,
-            headers=proxy.headers.raw,
-            ssl_context=context if proxy.url.scheme == "https" else None,
-        ),
-    }
-
-
-def _ssl_context(*, trust_env: bool) -> ssl.SSLContext:
-    """The SSL context of httpx. Raises InputError with the file's name, which OpenSSL omits."""
-    try:
-        return httpx.create_ssl_context(trust_env=trust_env)
-    except OSError as error:
-        files = {name: os.environ[name] for name in _TLS_FILES if name in os.environ}
-        for name, file in files.items():
-            is_read = name != "SSLKEYLOGFILE"
-            if is_read and isinstance(error, FileNotFoundError) and not Path(file).exists():
-                raise InputError(
-                    f"{name}={file}: no such file; correct the variable, or unset it"
-                ) from None
-        named = ", ".join(f"{name}={file}" for name, file in files.items())
-        raise InputError(
-            f"TLS cannot use the files in these environment variables ({named}): {error}; "
-            "correct the variables, or unset them"
-        ) from None
-
-
-def _bypasses_proxy(url: httpx.URL, no_proxy: str) -> bool:
-    """Whether NO_PROXY lists the host, the host with its port, or `*`."""
-    host = f"[{url.host}]" if ":" in url.host else url.host
-    port = url.port or {"http": 80, "https": 443}[url.scheme]
-    bypass = urllib.request.proxy_bypass
-    is_all = "*" in map(str.strip, no_proxy.split(","))  # urllib knows `*` only when it is alone
-    return bool(is_all or bypass(url.host) or bypass(f"{host}:{port}"))
-
-
-def _proxy_for(url: httpx.URL) -> httpx.Proxy | None:
-    """The environment's proxy for this URL, if any. Raises InputError."""
-    proxies = urllib.request.getproxies()
-    address = proxies.get(url.scheme) or proxies.get("all")
-    if not address or _bypasses_proxy(url, proxies.get("no", "")):
-        return None
-    try:
-        proxy = httpx.Proxy(address if "://" in address else f"http://{address}")
-    except (ValueError, httpx.InvalidURL):  # does not show the address, which may hold a password
-        raise InputError(
-            "the proxy in the environment (HTTPS_PROXY or ALL_PROXY) is not a usable URL; "
-            "set it to something like http://proxy.example:3128"
-        ) from None
-    if proxy.url.scheme.startswith("socks"):
-        raise InputError(
-            "the environment names a SOCKS proxy, which this client does not support itself; run "
-            "pip install 'httpx[socks]', and pass http_client=httpx.Client()"
-        )
-    return proxy
+def with_headers(
+    own: Iterable[tuple[bytes, bytes]], callers: Sequence[tuple[bytes, bytes]]
+) -> list[tuple[bytes, bytes]]:
+    """The headers of a request; the caller's replace those of the same name."""
+    names = {name.lower() for name, _ in callers}
+    return [*(header for header in own if header[0].lower() not in names), *callers]
 
 
 class Decompressor:
@@ -363,16 +418,37 @@ class Decompressor:
             raise httpcore.RemoteProtocolError("the compressed body is incomplete")
 
 
-def _iter_body(response: httpcore.Response) -> Iterator[bytes]:
-    decompressor = Decompressor(response.headers)
-    for chunk in response.stream:  # type: ignore[union-attr]
+def iter_chunks(stream: Stream, reader: ResponseReader) -> Iterator[bytes]:
+    """The body as it is sent, unless it is plain."""
+    while not reader.is_complete:
+        yield from reader.chunks()
+        if not reader.is_complete:
+            stream.receive(reader)
+
+
+async def iter_chunks_async(
+    stream: _asyncio_backend.Stream, reader: ResponseReader
+) -> AsyncGenerator[bytes]:
+    """As `iter_chunks`."""
+    while not reader.is_complete:
+        for chunk in reader.chunks():
+            yield chunk
+        if not reader.is_complete:
+            await stream.receive(reader)
+
+
+def _decompressed(stream: Stream, reader: ResponseReader) -> Iterator[bytes]:
+    decompressor = Decompressor(reader.headers)
+    for chunk in iter_chunks(stream, reader):
         yield from decompressor.add(chunk)
     decompressor.end()
 
 
-async def _iter_body_async(response: httpcore.Response) -> AsyncGenerator[bytes]:
-    decompressor = Decompressor(response.headers)
-    async for chunk in response.stream:  # type: ignore[union-attr]
+async def _decompressed_async(
+    stream: _asyncio_backend.Stream, reader: ResponseReader
+) -> AsyncGenerator[bytes]:
+    decompressor = Decompressor(reader.headers)
+    async for chunk in iter_chunks_async(stream, reader):
         for piece in decompressor.add(chunk):
             yield piece
     decompressor.end()

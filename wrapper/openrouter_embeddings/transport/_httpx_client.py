@@ -1,44 +1,140 @@
-"""Requests through the caller's own httpx client, or through the in-process stand-in's."""
+"""Requests through a client of httpx or httpx2: the caller's, the stand-in's or `_visible`'s."""
 
 import asyncio
 import copy
 import os
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
-from typing import Any, TypeVar
-
-import httpx
+from typing import Any, Protocol, TypeVar
 
 from openrouter_embeddings._secret import Secret
-from openrouter_embeddings.errors import APIConnectionError, ResponseError
+from openrouter_embeddings.errors import APIConnectionError, InputError, ResponseError
 
-from ._connections import HEADERS, AsyncResponse, Decompressor, Response
+from ._connections import HEADERS, AsyncResponse, Decompressor, Response, with_headers
+from ._httpx_modules import classes
 from ._sync_backend import CONNECT_TIMEOUT
 
 MAX_ERROR_BODY = 1 << 20  # bytes
 ERROR_BODY_TIMEOUT = 5.0  # seconds; the status of an error matters more than its body
-C = TypeVar("C", httpx.Client, httpx.AsyncClient)
+C = TypeVar("C", bound="HTTPXClient | AsyncHTTPXClient")
 
 
-class BearerAuth(httpx.Auth):
+class _Response(Protocol):
+    """What is used of a response, beside the methods that differ between sync and async."""
+
+    @property
+    def status_code(self) -> int: ...
+
+    @property
+    def headers(self) -> Any: ...
+
+    @property
+    def is_stream_consumed(self) -> bool: ...
+
+
+class _SyncResponse(_Response, Protocol):
+    def iter_bytes(self) -> Iterator[bytes]: ...
+
+    def iter_raw(self) -> Iterator[bytes]: ...
+
+    def close(self) -> None: ...
+
+
+class _AsyncResponse(_Response, Protocol):
+    def aiter_bytes(self) -> AsyncIterator[bytes]: ...
+
+    def aiter_raw(self) -> AsyncIterator[bytes]: ...
+
+    async def aclose(self) -> None: ...
+
+
+class _BaseHTTPXClient(Protocol):
+    @property
+    def is_closed(self) -> bool: ...
+
+    @property
+    def event_hooks(self) -> dict[str, list[Callable[..., Any]]]: ...
+
+    @event_hooks.setter
+    def event_hooks(self, hooks: dict[str, list[Callable[..., Any]]], /) -> None: ...
+
+    def build_request(
+        self,
+        method: str,
+        url: str,
+        *,
+        content: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        timeout: tuple[float, float, float, float],
+    ) -> Any: ...
+
+
+class HTTPXClient(_BaseHTTPXClient, Protocol):
+    """An `httpx.Client` or `httpx2.Client`.
+
+    A protocol, because type checkers may not find httpx2, which nobody needs to have installed.
+    """
+
+    def send(
+        self, request: Any, *, stream: bool, auth: Callable[[Any], Any], follow_redirects: bool
+    ) -> _SyncResponse: ...
+
+    def close(self) -> None: ...
+
+
+class AsyncHTTPXClient(_BaseHTTPXClient, Protocol):
+    """An `httpx.AsyncClient` or `httpx2.AsyncClient`."""
+
+    async def send(
+        self, request: Any, *, stream: bool, auth: Callable[[Any], Any], follow_redirects: bool
+    ) -> _AsyncResponse: ...
+
+    async def aclose(self) -> None: ...
+
+
+def check_class(client: object, client_class: str) -> None:
+    """Raise InputError unless this is a `client_class` of httpx or httpx2."""
+    if not isinstance(client, classes(client_class)):
+        if isinstance(client, str):
+            raise InputError('http_client is a text other than "httpx", the only one it can be')
+        if isinstance(client, type) and issubclass(client, classes(client_class)):
+            full = f"{client.__module__.partition('.')[0]}.{client.__qualname__}"
+            raise InputError(f"http_client is the class {full}; call it: {full}()")
+        module, name = type(client).__module__.partition(".")[0], type(client).__qualname__
+        full = name if module == "builtins" else f"{module}.{name}"
+        article = "an" if full.startswith(("httpx", *"aeiou")) else "a"
+        raise InputError(
+            f"http_client is {article} {full}; {client_class} takes an httpx.{client_class} or "
+            f"httpx2.{client_class}"
+        )
+
+
+class BearerAuth:
     """Adds the key to a request as it is sent, so that no client's default headers hold it."""
 
     def __init__(self, key: Secret) -> None:
         self._key = key
 
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response]:
+    def __call__(self, request: Any) -> Any:
+        """The request with the key."""
         request.headers["Authorization"] = f"Bearer {self._key.reveal()}"
-        yield request
+        return request
 
 
 @contextmanager
 def post(
-    client: httpx.Client, url: httpx.URL, auth: BearerAuth, body: bytes, timeout: float
+    client: HTTPXClient,
+    url: str,
+    auth: BearerAuth,
+    body: bytes,
+    timeout: float,
+    *,
+    headers: Sequence[tuple[bytes, bytes]],
 ) -> Iterator[Response]:
     """Send a request; the response is closed at the end of the `with` block."""
-    request = _build_request(client, url, body, timeout)
+    request = _build_request(client, url, body, timeout, headers)
     response = _with_error_hook(client, _read_error).send(
         request, stream=True, auth=auth, follow_redirects=False
     )
@@ -48,14 +144,16 @@ def post(
 
 @asynccontextmanager
 async def post_async(
-    client: httpx.AsyncClient,
-    url: httpx.URL,
+    client: AsyncHTTPXClient,
+    url: str,
     auth: BearerAuth,
     body: bytes,
     timeout: float,  # noqa: ASYNC109 - as `post`
+    *,
+    headers: Sequence[tuple[bytes, bytes]],
 ) -> AsyncIterator[AsyncResponse]:
     """As `post`."""
-    request = _build_request(client, url, body, timeout)
+    request = _build_request(client, url, body, timeout, headers)
     response = await _with_error_hook(client, _read_error_async).send(
         request, stream=True, auth=auth, follow_redirects=False
     )
@@ -64,24 +162,40 @@ async def post_async(
 
 
 def _build_request(
-    client: httpx.Client | httpx.AsyncClient, url: httpx.URL, body: bytes, timeout: float
-) -> httpx.Request:
-    limits = httpx.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT))
-    return client.build_request("POST", url, content=body, headers=HEADERS, timeout=limits)
+    client: HTTPXClient | AsyncHTTPXClient,
+    url: str,
+    body: bytes,
+    timeout: float,
+    headers: Sequence[tuple[bytes, bytes]],
+) -> Any:
+    limits = (min(timeout, CONNECT_TIMEOUT), timeout, timeout, timeout)  # the last: for the pool
+    sent = with_headers(HEADERS, headers)
+    return client.build_request("POST", url, content=body, headers=sent, timeout=limits)
 
 
-def _iter_body(response: httpx.Response) -> Iterator[bytes]:
-    Decompressor(response.headers.raw)  # may raise: httpx decompresses nested encodings
-    yield from response.iter_bytes()
+def _iter_body(response: _SyncResponse) -> Iterator[bytes]:
+    decompressor = Decompressor(response.headers.raw)  # may raise
+    if response.is_stream_consumed:  # by a hook of the caller's, or a mock
+        yield from response.iter_bytes()
+        return
+    for chunk in response.iter_raw():  # httpx itself decompresses without bounds
+        yield from decompressor.add(chunk)
+    decompressor.end()
 
 
-async def _iter_body_async(response: httpx.Response) -> AsyncIterator[bytes]:
-    Decompressor(response.headers.raw)
-    async for chunk in response.aiter_bytes():
-        yield chunk
+async def _iter_body_async(response: _AsyncResponse) -> AsyncIterator[bytes]:
+    decompressor = Decompressor(response.headers.raw)
+    if response.is_stream_consumed:
+        async for chunk in response.aiter_bytes():
+            yield chunk
+        return
+    async for chunk in response.aiter_raw():
+        for piece in decompressor.add(chunk):
+            yield piece
+    decompressor.end()
 
 
-def _with_error_hook(client: C, hook: Callable[[httpx.Response], Any]) -> C:
+def _with_error_hook(client: C, hook: Callable[[Any], Any]) -> C:
     """The client, or a copy that shares its connections and runs `hook` before its other hooks.
 
     If a hook of the caller's calls `raise_for_status`, httpx closes the response, and the body of
@@ -95,20 +209,20 @@ def _with_error_hook(client: C, hook: Callable[[httpx.Response], Any]) -> C:
     return copied
 
 
-def _read_error(response: httpx.Response) -> None:
+def _read_error(response: Any) -> None:
     if _limit_error_body(response):
-        with suppress(httpx.HTTPError, httpx.StreamError):
+        with suppress(*classes("HTTPError", "StreamError")):
             response.read()
 
 
-async def _read_error_async(response: httpx.Response) -> None:
+async def _read_error_async(response: Any) -> None:
     if _limit_error_body(response):
-        with suppress(httpx.HTTPError, httpx.StreamError, TimeoutError):
+        with suppress(*classes("HTTPError", "StreamError"), TimeoutError):
             async with asyncio.timeout(ERROR_BODY_TIMEOUT):
                 await response.aread()
 
 
-def _limit_error_body(response: httpx.Response) -> bool:
+def _limit_error_body(response: Any) -> bool:
     """Bound the body of an error response; False if the body is not to be read."""
     if response.status_code < 400:
         return False
@@ -117,14 +231,21 @@ def _limit_error_body(response: httpx.Response) -> bool:
     except ResponseError:
         return False
     if is_plain:
-        response.stream = _BoundedBody(response.stream)
+        response.stream = _bounded(response.stream)
     return is_plain  # httpx would decompress any other body, however large it becomes
 
 
-class _BoundedBody(httpx.SyncByteStream, httpx.AsyncByteStream):
+def _bounded(stream: Any) -> Any:
+    """The beginning of a body, as a stream of httpx or of httpx2, whichever `stream` is."""
+    kinds = classes("SyncByteStream", "AsyncByteStream")
+    bases = tuple(kind for kind in kinds if isinstance(stream, kind))
+    return type("BoundedBody", (_BoundedBody, *bases), {})(stream)
+
+
+class _BoundedBody:
     """The beginning of a body, bounded in size and time."""
 
-    def __init__(self, stream: httpx.SyncByteStream | httpx.AsyncByteStream) -> None:
+    def __init__(self, stream: Any) -> None:
         self._stream = stream
         self._deadline = time.monotonic() + ERROR_BODY_TIMEOUT
         self._remaining = MAX_ERROR_BODY
@@ -139,30 +260,33 @@ class _BoundedBody(httpx.SyncByteStream, httpx.AsyncByteStream):
         return not self._remaining or time.monotonic() > self._deadline
 
     def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._stream:  # type: ignore[union-attr]
+        for chunk in self._stream:
             yield self._truncate(chunk)
             if self._is_over:
                 return
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._stream:  # type: ignore[union-attr]
+        async for chunk in self._stream:
             yield self._truncate(chunk)
             if self._is_over:
                 return
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)  # httpx2 looks for `elapsed`
+
     def close(self) -> None:
-        self._stream.close()  # type: ignore[union-attr]
+        self._stream.close()
 
     async def aclose(self) -> None:
-        await self._stream.aclose()  # type: ignore[union-attr]
+        await self._stream.aclose()
 
 
-def error_body(response: httpx.Response) -> bytes:
+def error_body(response: Any) -> bytes:
     """What was read of a response for which a hook has called `raise_for_status`."""
-    try:
-        return response.content[:MAX_ERROR_BODY]
-    except httpx.ResponseNotRead:
-        return b""
+    with suppress(*classes("ResponseNotRead")):
+        content: bytes = response.content
+        return content[:MAX_ERROR_BODY]
+    return b""
 
 
 # The process that sends through each httpx client; several of our clients may share one.

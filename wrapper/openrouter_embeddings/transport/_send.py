@@ -1,14 +1,15 @@
 """Sends one request and returns its response, for threads and for asyncio."""
 
 import asyncio
-import threading
+import ssl
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import ClassVar, Generic, TypeVar
+from types import ModuleType
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
-import httpcore
+import h11
 import httpx
 
 from openrouter_embeddings._secret import Secret
@@ -22,37 +23,59 @@ from openrouter_embeddings.errors import (
     ResponseError,
 )
 
-from . import _httpx_client
+from . import _httpx_client, _visible
+from ._asyncio_backend import AttemptTimeout
 from ._connections import AsyncConnections, AsyncResponse, Connections, Response
-from ._httpx_client import ERROR_BODY_TIMEOUT, MAX_ERROR_BODY
+from ._httpx_client import ERROR_BODY_TIMEOUT, MAX_ERROR_BODY, AsyncHTTPXClient, HTTPXClient
+from ._httpx_modules import classes, replaced
 from ._log_redaction import redact_logs
 from ._signal_handlers import raised_by_handler, unmask
-from ._sync_backend import abort_attempts, begin_attempt, end_attempt, shorten_attempt
+from ._sync_backend import (
+    abort_attempts,
+    begin_attempt,
+    check_attempt,
+    current_attempt,
+    end_attempt,
+    shorten_attempt,
+)
+from ._tls import check_ssl_context
 from ._url import parse_base_url
 
 _CHUNKS_PER_TURN = 256
-_NETWORK_ERRORS = (
-    httpx.HTTPError,
-    httpx.StreamError,
-    httpcore.ConnectionNotAvailable,  # another thread closed it just after it was acquired
-    httpcore.NetworkError,
-    httpcore.ProtocolError,
-    httpcore.ProxyError,
-    httpcore.TimeoutException,
-    OSError,  # includes TimeoutError, from the caller's httpx transport
-    UnicodeError,  # from the name lookup; a UnicodeDecodeError comes from the caller's hooks
-)
-_NOT_SENT = (
-    httpx.ConnectTimeout,
-    httpx.ConnectError,
-    httpx.ProxyError,
-    httpcore.ConnectionNotAvailable,
-    httpcore.ConnectTimeout,
-    httpcore.ConnectError,
-    httpcore.ProxyError,
-)
-_TIMEOUTS = (httpx.TimeoutException, httpcore.TimeoutException, TimeoutError)
-H = TypeVar("H", bound=httpx.Client | Connections | httpx.AsyncClient | AsyncConnections)
+H = TypeVar("H", bound=HTTPXClient | Connections | AsyncHTTPXClient | AsyncConnections)
+
+
+def _network_errors() -> tuple[type[Exception], ...]:
+    """The errors of a connection, from httpx, httpcore, their successors and the system."""
+    return (
+        *classes("HTTPError", "StreamError", "NetworkError", "ProtocolError", "ProxyError"),
+        *classes("TimeoutException"),
+        *classes("ConnectionNotAvailable"),  # another thread closed the caller's httpx client
+        h11.ProtocolError,
+        OSError,  # includes TimeoutError, from the caller's httpx transport
+        UnicodeError,  # from the name lookup; a UnicodeDecodeError comes from the caller's hooks
+    )
+
+
+def _unreadable() -> tuple[type[Exception], ...]:
+    """The errors that end the body of an error response early, which then stays incomplete."""
+    return (*_network_errors(), ResponseError)
+
+
+def _was_not_sent(error: Exception) -> bool:
+    """Whether the error happened before anything was sent."""
+    if isinstance(error, UnicodeError):
+        return not isinstance(error, UnicodeDecodeError)
+    names = ("ConnectTimeout", "ConnectError", "ProxyError", "ConnectionNotAvailable")
+    return isinstance(error, classes(*names))
+
+
+def _is_untrusted(error: BaseException | None) -> bool:
+    """Whether the certificate is one that nobody trusts, rather than one for another host."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        # as in `raised_by_handler`: any other context may be what the caller is handling
+        error = error.__cause__ or (error.__context__ if error.__suppress_context__ else None)
+    return error is not None and "mismatch" not in str(error)
 
 
 def _never() -> bool:
@@ -64,32 +87,53 @@ class _BaseTransport(ABC, Generic[H]):
 
     Attributes:
         make_connections: makes the connections; None if the caller brought an httpx client.
+        server: host and port.
     """
 
-    _httpx_class: ClassVar[type[httpx.Client | httpx.AsyncClient]]
+    _client_class: ClassVar[str]  # the httpx client's, and also ours
 
     def __init__(
-        self, base_url: str, key: Secret, client: H | None, *, allow_http: bool = False
+        self,
+        base_url: str,
+        key: Secret,
+        client: H | Literal["httpx"] | None,
+        *,
+        allow_http: bool = False,
+        ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        if client is not None and not isinstance(client, self._httpx_class):
-            raise InputError(
-                f"http_client is a {type(client).__name__}; pass an "
-                f"httpx.{self._httpx_class.__name__}"
-            )
+        own = client is None or client == "httpx"
+        if ssl_context is not None:
+            check_ssl_context(ssl_context, for_asyncio=self._client_class == "AsyncClient")
+            if not own:
+                raise InputError(
+                    "ssl_context has no effect on your http_client; pass it to that one as verify=…"
+                )
+        if not own:
+            _httpx_client.check_class(client, self._client_class)
         url = parse_base_url(base_url, allow_http=allow_http)
         self._url = url.copy_with(path=url.path.rstrip("/") + "/embeddings")
+        self.server: tuple[str, int] = (
+            url.host,
+            url.port or (443 if url.scheme == "https" else 80),
+        )
         # A proxy could read the key in plain http, and does not reach this machine anyway.
         self._trust_env = url.scheme == "https"
+        self._ssl_context = ssl_context
         self._key = key
         redact_logs(key)
         self._auth = _httpx_client.BearerAuth(key)
-        self.make_connections: Callable[[], H] | None = self._make if client is None else None
-        self._http: H = client or self._make()
-        self._threads: set[int] = set()  # those that block in a request
+        self._always_httpx = own and client is not None
+        self.make_connections: Callable[[], H] | None = self._make if own else None
+        given: Any = client
+        self._http: H = self._make() if own else given
 
     @abstractmethod
     def _make(self) -> H:
         """Connections of our own."""
+
+    def _required_module(self) -> ModuleType | None:
+        """The module that the next request goes through, so that a tool for it sees the request."""
+        return httpx if self._always_httpx else replaced(self._client_class)
 
     def _check_usable(self) -> None:
         """Raise unless this process may send through the connections."""
@@ -128,11 +172,9 @@ class _BaseTransport(ABC, Generic[H]):
     def _outcome(self, error: BaseException, timeout: float) -> Reply | BaseException:
         """The reply or the error that a caught error stands for, without its traceback."""
         own = raised_by_handler(error)
-        if own is None and isinstance(error, httpx.HTTPStatusError) and self._is_for_us(error):
-            response = error.response
-            body = _httpx_client.error_body(response)
-            return self._reply(response.status_code, response.headers.raw, body, None)
-        if own is None and isinstance(error, _NETWORK_ERRORS):
+        if own is None and (reply := self._refused_by_hook(error)):
+            return reply
+        if own is None and isinstance(error, _network_errors()):
             return self._connection_error(error, timeout)
         error = own or error
         if isinstance(error, EmbeddingsError):
@@ -141,26 +183,36 @@ class _BaseTransport(ABC, Generic[H]):
         error.__cause__ = error.__context__ = None
         return error.with_traceback(None)
 
-    def _is_for_us(self, error: httpx.HTTPStatusError) -> bool:
-        """Whether a hook of the caller's raised it for our request.
+    def _refused_by_hook(self, error: Any) -> Reply | None:
+        """The reply for which a hook of the caller's has called `raise_for_status`, if any.
 
         A hook may also send a request to another service, such as one for tokens.
         """
-        return error.request.url.copy_with(query=None) == self._url
+        if not isinstance(error, classes("HTTPStatusError")):
+            return None
+        if str(error.request.url.copy_with(query=None)) != str(self._url):
+            return None
+        response = error.response
+        body = _httpx_client.error_body(response)
+        return self._reply(response.status_code, response.headers.raw, body, None)
 
     def _connection_error(self, error: Exception, timeout: float) -> EmbeddingsError:
         """The error of this package for one of httpx, httpcore or the system."""
         text = self._key.redact(str(error).encode(errors="replace")).decode()
         reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
         host = f"{self._url.scheme}://{self._url.netloc.decode()}"
-        is_lookup = isinstance(error, UnicodeError) and not isinstance(error, UnicodeDecodeError)
-        if isinstance(error, _NOT_SENT) or is_lookup:
+        if _was_not_sent(error):
             proxy = getattr(self._http, "via_proxy", "")  # an httpx client does not tell
-            return APIConnectionError(
-                f"cannot connect to {host}{proxy} ({reason}); check base_url and the network"
-            )
+            advice = "check base_url and the network"
+            if _is_untrusted(error):
+                parameter = "ssl_context=" if self.make_connections else "verify= to http_client"
+                advice = (
+                    f"pass {parameter}, or set SSL_CERT_FILE, to trust the certificate of your "
+                    "proxy or server"
+                )
+            return APIConnectionError(f"cannot connect to {host}{proxy} ({reason}); {advice}")
         failure: APIConnectionError
-        if isinstance(error, _TIMEOUTS):
+        if isinstance(error, (*classes("TimeoutException"), TimeoutError)):
             failure = APITimeoutError(
                 f"no complete response from {host} within {timeout:g} s ({reason}); "
                 "a larger timeout or deadline waits longer"
@@ -170,7 +222,7 @@ class _BaseTransport(ABC, Generic[H]):
                 f"the connection to {host} broke before the response was complete ({reason}); "
                 "the service may still have billed the request"
             )
-        failure.maybe_billed = not isinstance(error, httpx.PoolTimeout)
+        failure.maybe_billed = not isinstance(error, classes("PoolTimeout"))
         return failure
 
     def renew(self) -> None:
@@ -189,13 +241,15 @@ class _BaseTransport(ABC, Generic[H]):
         """Let go of what this forked process inherited."""
 
 
-class Transport(_BaseTransport[httpx.Client | Connections]):
+class Transport(_BaseTransport[HTTPXClient | Connections]):
     """Sends requests and blocks; safe to share among threads."""
 
-    _httpx_class = httpx.Client
+    _client_class = "Client"
 
-    def _make(self) -> httpx.Client | Connections:
-        return Connections(self._url, self._key, trust_env=self._trust_env)
+    def _make(self) -> HTTPXClient | Connections:
+        return Connections(
+            self._url, self._key, trust_env=self._trust_env, ssl_context=self._ssl_context
+        )
 
     def send(
         self,
@@ -203,8 +257,14 @@ class Transport(_BaseTransport[httpx.Client | Connections]):
         timeout: float,
         decoder: StreamDecoder,
         confirm_resend: Callable[[], bool] = _never,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        *,
+        owner: object = None,
     ) -> Reply:
         """The complete response; the body of a success goes through `decoder` as it arrives.
+
+        `headers` are added to the request. Pass `core.headers.Headers`, because a traceback shows
+        their repr. `abort(owner)` ends the request.
 
         If a reused connection loses a request that the service may have billed, the request is
         sent again at once only if `confirm_resend()` is True.
@@ -212,7 +272,12 @@ class Transport(_BaseTransport[httpx.Client | Connections]):
         Raises APITimeoutError, APIConnectionError or ResponseError.
         """
         self._check_usable()
-        return self._end(self._attempt(body, timeout, decoder, confirm_resend))
+        outer = current_attempt()
+        try:
+            begin_attempt(timeout, self, owner)
+            return self._end(self._attempt(body, timeout, decoder, confirm_resend, headers))
+        finally:
+            end_attempt(outer)
 
     def _attempt(
         self,
@@ -220,42 +285,45 @@ class Transport(_BaseTransport[httpx.Client | Connections]):
         timeout: float,
         decoder: StreamDecoder,
         confirm_resend: Callable[[], bool],
+        headers: Sequence[tuple[bytes, bytes]],
     ) -> Reply | BaseException:
-        deadline = begin_attempt(timeout)
-        self._threads.add(threading.get_ident())
         try:
-            with self._post(body, timeout, confirm_resend) as (status, headers, chunks):
+            with self._post(body, timeout, confirm_resend, headers, decoder) as response:
+                status, received, chunks = response
                 if status >= 400:
                     shorten_attempt(ERROR_BODY_TIMEOUT)
-                    deadline = min(deadline, time.monotonic() + ERROR_BODY_TIMEOUT)
                 receiver: StreamDecoder | _ErrorBody = decoder if status < 400 else _ErrorBody()
                 try:
                     for chunk in chunks:
                         if receiver.add(chunk):
                             break
-                        if time.monotonic() > deadline:
-                            raise httpx.ReadTimeout("the response was still arriving")
-                except (*_NETWORK_ERRORS, ResponseError) as error:
+                        check_attempt()
+                except Exception as error:
                     unmask(error)
-                    if status < 400:
+                    if status < 400 or not isinstance(error, _unreadable()):
                         raise
-            return self._reply(status, headers, *receiver.end())
+            return self._reply(status, received, *receiver.end())
         except BaseException as error:  # noqa: BLE001 - `_end` raises it
             return self._outcome(error, timeout)
-        finally:
-            self._threads.discard(threading.get_ident())
-            end_attempt()
 
     def _post(
-        self, body: bytes, timeout: float, confirm_resend: Callable[[], bool]
+        self,
+        body: bytes,
+        timeout: float,
+        confirm_resend: Callable[[], bool],
+        headers: Sequence[tuple[bytes, bytes]],
+        decoder: StreamDecoder,
     ) -> AbstractContextManager[Response]:
-        if isinstance(self._http, Connections):
-            return self._http.post(body, timeout, confirm_resend)
-        return _httpx_client.post(self._http, self._url, self._auth, body, timeout)
+        http = self._http
+        if isinstance(http, Connections):
+            if (module := self._required_module()) is None:
+                return http.post(body, timeout, confirm_resend, headers, decoder.add)
+            http = _visible.client(module, http, confirm_resend)
+        return _httpx_client.post(http, str(self._url), self._auth, body, timeout, headers=headers)
 
-    def abort(self, threads: Iterable[int]) -> None:
-        """Abort the requests of these threads; has no effect on the caller's httpx client."""
-        abort_attempts(threads)
+    def abort(self, owner: object) -> None:
+        """Abort the requests of this owner; has no effect on the caller's httpx client."""
+        abort_attempts(owner)
 
     def close(self) -> None:
         """Close the connections, unless the caller brought the httpx client.
@@ -263,23 +331,24 @@ class Transport(_BaseTransport[httpx.Client | Connections]):
         Requests in flight in other threads fail.
         """
         if self.make_connections is not None:
-            abort_attempts(list(self._threads))
-            self._http.close()
+            self._http.close()  # first: no thread starts a request after that
+            abort_attempts(self)
 
     def _leave_parent(self) -> None:
         if isinstance(self._http, Connections):
             self._http.close_inherited()
-        self._threads = set()
 
 
-class AsyncTransport(_BaseTransport[httpx.AsyncClient | AsyncConnections]):
+class AsyncTransport(_BaseTransport[AsyncHTTPXClient | AsyncConnections]):
     """Sends requests from one asyncio event loop."""
 
-    _httpx_class = httpx.AsyncClient
+    _client_class = "AsyncClient"
     _loop: asyncio.AbstractEventLoop | None = None
 
-    def _make(self) -> httpx.AsyncClient | AsyncConnections:
-        return AsyncConnections(self._url, self._key, trust_env=self._trust_env)
+    def _make(self) -> AsyncHTTPXClient | AsyncConnections:
+        return AsyncConnections(
+            self._url, self._key, trust_env=self._trust_env, ssl_context=self._ssl_context
+        )
 
     async def send(
         self,
@@ -287,10 +356,11 @@ class AsyncTransport(_BaseTransport[httpx.AsyncClient | AsyncConnections]):
         timeout: float,  # noqa: ASYNC109 - as Transport
         decoder: StreamDecoder,
         confirm_resend: Callable[[], bool] = _never,
+        headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> Reply:
         """As `Transport.send`."""
         self._check_usable()
-        return self._end(await self._attempt(body, timeout, decoder, confirm_resend))
+        return self._end(await self._attempt(body, timeout, decoder, confirm_resend, headers))
 
     async def _attempt(
         self,
@@ -298,34 +368,47 @@ class AsyncTransport(_BaseTransport[httpx.AsyncClient | AsyncConnections]):
         timeout: float,  # noqa: ASYNC109 - as Transport
         decoder: StreamDecoder,
         confirm_resend: Callable[[], bool],
+        headers: Sequence[tuple[bytes, bytes]],
     ) -> Reply | BaseException:
         try:
             async with (
-                asyncio.timeout(timeout) as limit,
-                self._post(body, timeout, confirm_resend) as (status, headers, chunks),
+                AttemptTimeout(timeout) as limit,
+                self._post(body, timeout, confirm_resend, headers, decoder) as response,
             ):
+                status, received, chunks = response
                 if status < 400:
                     await _feed(decoder, chunks)
-                    return self._reply(status, headers, *decoder.end())
+                    return self._reply(status, received, *decoder.end())
                 error_body = _ErrorBody()
-                now = asyncio.get_running_loop().time()
-                remaining = min((limit.when() or now) - now, ERROR_BODY_TIMEOUT)
-                limit.reschedule(None)  # its TimeoutError would hide the status
+                # its TimeoutError would hide the status
+                remaining = min(limit.stop(), ERROR_BODY_TIMEOUT)
                 try:
                     async with asyncio.timeout(remaining):
                         await _feed(error_body, chunks)
-                except (*_NETWORK_ERRORS, ResponseError) as error:
+                except Exception as error:
                     unmask(error)
-            return self._reply(status, headers, *error_body.end())
+                    if not isinstance(error, _unreadable()):
+                        raise
+            return self._reply(status, received, *error_body.end())
         except BaseException as error:  # noqa: BLE001 - `_end` raises it
             return self._outcome(error, timeout)
 
     def _post(
-        self, body: bytes, timeout: float, confirm_resend: Callable[[], bool]
+        self,
+        body: bytes,
+        timeout: float,
+        confirm_resend: Callable[[], bool],
+        headers: Sequence[tuple[bytes, bytes]],
+        decoder: StreamDecoder,
     ) -> AbstractAsyncContextManager[AsyncResponse]:
-        if isinstance(self._http, AsyncConnections):
-            return self._http.post(body, timeout, confirm_resend)
-        return _httpx_client.post_async(self._http, self._url, self._auth, body, timeout)
+        http = self._http
+        if isinstance(http, AsyncConnections):
+            if (module := self._required_module()) is None:
+                return http.post(body, timeout, confirm_resend, headers, decoder.add)
+            http = _visible.async_client(module, http, confirm_resend)
+        return _httpx_client.post_async(
+            http, str(self._url), self._auth, body, timeout, headers=headers
+        )
 
     def bind(self) -> bool:
         """Belong to the running event loop; True if that required new connections.

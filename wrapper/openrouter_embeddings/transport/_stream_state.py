@@ -1,31 +1,23 @@
 """State of one connection that the blocking and the asyncio stream both keep."""
 
 import math
+import threading
 import time
+from collections.abc import Callable
 
 import httpcore
 
-_COPY_LIMIT = 1 << 16  # bytes; a larger body is not copied to be joined to its head
+READ_SIZE = 1 << 18  # bytes; it stays in the processor's cache, with the decoder's copies
 _DEAD_WITHIN = 1.0  # seconds; a connection that ends later was alive when the request was sent
 
 
-class WriteBuffer:
-    """Holds back the head of a request until its body follows.
+def extension(late: float) -> float:
+    """Seconds that an attempt may still read, if its timeout is noticed `late` seconds too late.
 
-    Head and body then go out in one system call, one packet and one TLS record. After the body
-    httpcore writes b"", so a head without a body is also sent.
+    In that case the process stood still: it was stopped or frozen, or its program blocked the event
+    loop. A response may have arrived meanwhile. It is billed, so there is time to read it.
     """
-
-    def __init__(self) -> None:
-        self._head = b""
-
-    def add(self, data: bytes) -> tuple[bytes, ...]:
-        """What to write to the socket now."""
-        head, self._head = self._head, b""
-        if not head:
-            self._head = data
-            return ()
-        return (head + data,) if len(data) < _COPY_LIMIT else (head, data)
+    return 1.0 if late > 1.0 else 0.0
 
 
 class ReusedConnectionError(httpcore.ReadError):
@@ -49,7 +41,14 @@ class ResponseTimes:
         fastest: seconds from a request to the first byte of its response.
     """
 
-    fastest = math.inf
+    def __init__(self) -> None:
+        self.fastest = math.inf
+        self._lock = threading.Lock()
+
+    def add(self, seconds: float) -> None:
+        """Count a response. Any thread may call this."""
+        with self._lock:
+            self.fastest = min(seconds, self.fastest)
 
 
 class KeepAlive:
@@ -60,39 +59,41 @@ class KeepAlive:
     crashed: it is billed. Time tells: a dead connection fails within one round trip, and a response
     takes the round trip and the work. So a connection that ends within a quarter of the client's
     fastest response time did not serve the request; any later end counts as maybe billed.
+
+    Attributes:
+        is_waiting: for the first byte of a response.
     """
 
     def __init__(self, times: ResponseTimes) -> None:
         self._times = times
         self._sent_at = 0.0
         self._is_reused = False  # a response has arrived on it
-        self._is_waiting = False  # for the first byte of a response
+        self.is_waiting = False
 
-    def before_request(self, *, has_unread: bool) -> None:
+    def before_request(self, has_unread: Callable[[], bool]) -> None:
         """Note that a request is about to be sent.
 
         Args:
-            has_unread: data, an end or an error has arrived since the last response.
+            has_unread: tells whether data, an end or an error has arrived since the last response.
 
         Raises:
             ReusedConnectionError: the connection must not be used again.
         """
-        if self._is_reused and has_unread:
+        if self._is_reused and has_unread():
             raise ReusedConnectionError("unexpected data on an idle connection, or its end")
-        self._is_waiting = True
+        self.is_waiting = True
         self._sent_at = time.monotonic()
 
     def received(self) -> None:
         """Note that bytes have arrived."""
-        if self._is_waiting:
-            self._is_waiting = False
+        if self.is_waiting:
+            self.is_waiting = False
             self._is_reused = True
-            elapsed = time.monotonic() - self._sent_at
-            self._times.fastest = min(elapsed, self._times.fastest)
+            self._times.add(time.monotonic() - self._sent_at)
 
     def ended(self, reason: str) -> None:
         """Note that the peer ended it. Raises ReusedConnectionError if a reused one was waiting."""
-        if self._is_waiting and self._is_reused:
+        if self.is_waiting and self._is_reused:
             elapsed = time.monotonic() - self._sent_at
             raise ReusedConnectionError(
                 reason,

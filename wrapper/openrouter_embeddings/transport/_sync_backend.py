@@ -1,78 +1,103 @@
-"""httpcore's network backend for threads: no operation on a socket outlasts its attempt.
+"""Connections for threads: no operation on a socket outlasts its attempt.
 
-httpcore's own timeouts start anew with every read.
+Sockets never block: `Stream` waits until they are ready, and takes a buffer only then. So a few
+buffers, which stay in memory and in the processor's cache, serve all threads.
 """
 
 import os
+import select
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import httpcore
 
-# Private; a test fails if it changes. httpcore's public functions connect and shake hands before
-# they return a socket, so that nothing could abort them meanwhile.
-from httpcore._backends.sync import SyncStream
-
+from ._response_reader import ResponseReader
 from ._signal_handlers import unmask
-from ._stream_state import KeepAlive, ResponseTimes, WriteBuffer
+from ._stream_state import READ_SIZE, KeepAlive, ResponseTimes, extension
 
-# httpcore reads 64 KB at a time, and handling a chunk costs more than reading it. A response of
-# usual size fits into this: each further read gives the interpreter to another thread.
-_READ_SIZE = 1 << 21
 _TLS_RECORD = 1 << 14
+_WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 CONNECT_TIMEOUT = 15.0
 _ADDRESS_TIMEOUT = 2.0  # seconds for one address of a host that has more
+T = TypeVar("T")
 
 
-@dataclass
+@dataclass(eq=False)
 class _Attempt:
     deadline: float
+    owners: tuple[object, ...]
+    outer: "_Attempt | None"  # which a signal handler, a hook or the garbage collector interrupts
     is_aborted: bool = False
     sock: socket.socket | None = None  # the one that the thread connects, reads or writes
 
+    def abort(self) -> None:
+        """Make what it reads or writes fail at once."""
+        with _lock:
+            self.is_aborted = True
+            if self.sock is not None:
+                with suppress(OSError):  # it may just have been closed
+                    # SSLSocket.shutdown would send what remains unencrypted
+                    socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
 
-_current = threading.local()  # one thread sends a request and reads its response
+
 _lock = threading.RLock()  # the garbage collector may end a call in a thread that holds the lock
-_attempts: dict[int, _Attempt] = {}  # by thread
+# By thread, or by greenlet: gevent replaces `threading.get_ident`. A `threading.local` made before
+# gevent replaces that would be shared by all greenlets.
+_attempts: dict[int, _Attempt] = {}
 
 
-def begin_attempt(timeout: float) -> float:
-    """Bound all socket operations of this thread; returns the deadline by `time.monotonic`."""
-    attempt = _Attempt(time.monotonic() + timeout)
+def current_attempt() -> _Attempt | None:
+    """The attempt that this thread is in, if any."""
+    return _attempts.get(threading.get_ident())
+
+
+def begin_attempt(timeout: float, *owners: object) -> None:
+    """Bound all socket operations of this thread, until `end_attempt`.
+
+    `abort_attempts` with one of the owners ends it. Threads would not do as owners: the next thread
+    gets the number of one that has ended.
+    """
+    attempt = _Attempt(time.monotonic() + timeout, owners, current_attempt())
     with _lock:
-        _current.attempt = _attempts[threading.get_ident()] = attempt
-    return attempt.deadline
+        _attempts[threading.get_ident()] = attempt
 
 
 def shorten_attempt(seconds: float) -> None:
     """Let this thread's attempt end no later than `seconds` from now."""
     with _lock:
-        _current.attempt.deadline = min(_current.attempt.deadline, time.monotonic() + seconds)
+        if attempt := current_attempt():  # none in a process that was forked during the attempt
+            attempt.deadline = min(attempt.deadline, time.monotonic() + seconds)
 
 
-def end_attempt() -> None:
-    """Stop bounding this thread; another one may use the connection next."""
+def check_attempt() -> None:
+    """Raise ReadTimeout if this thread's attempt, with its `extension`, is out of time."""
+    _remaining(None, None, reading=True)
+
+
+def end_attempt(outer: _Attempt | None) -> None:
+    """Go back to the attempt that this thread was in before `begin_attempt`. Safe to repeat."""
     with _lock:
-        _attempts.pop(threading.get_ident(), None)
-        _current.attempt = None
+        if outer is None:
+            _attempts.pop(threading.get_ident(), None)
+        else:
+            _attempts[threading.get_ident()] = outer
 
 
-def abort_attempts(threads: Iterable[int]) -> None:
-    """Make what these threads read or write fail at once."""
-    for thread in threads:
-        with _lock:
-            if attempt := _attempts.get(thread):
-                attempt.is_aborted = True
-                if attempt.sock is not None:
-                    with suppress(OSError):  # it may just have been closed
-                        # SSLSocket.shutdown would send what remains unencrypted
-                        socket.socket.shutdown(attempt.sock, socket.SHUT_RDWR)
+def abort_attempts(owner: object) -> None:
+    """Abort all attempts of this owner."""
+    with _lock:
+        for current in [*_attempts.values()]:
+            attempt: _Attempt | None = current
+            while attempt is not None:
+                if any(one is owner for one in attempt.owners):
+                    attempt.abort()
+                attempt = attempt.outer
 
 
 def _reset_after_fork() -> None:
@@ -87,15 +112,21 @@ if hasattr(os, "register_at_fork"):
 
 
 def _remaining(
-    timeout: float | None, sock: socket.socket | None, *, connecting: bool = False
+    timeout: float | None,
+    sock: socket.socket | None,
+    *,
+    connecting: bool = False,
+    reading: bool = False,
 ) -> float | None:
     """Seconds for the next operation on a socket. Raises if the attempt is over or aborted."""
-    attempt: _Attempt | None = getattr(_current, "attempt", None)
-    if attempt is None:
+    if (attempt := current_attempt()) is None:
         return timeout
     with _lock:
         attempt.sock = sock
         remaining = attempt.deadline - time.monotonic()
+        if reading and (extra := extension(-remaining)):
+            attempt.deadline += extra - remaining
+            remaining = extra
         if remaining <= 0:
             timed_out = httpcore.ConnectTimeout if connecting else httpcore.ReadTimeout
             raise timed_out("the attempt's time is up")
@@ -106,7 +137,7 @@ def _remaining(
 
 
 @contextmanager
-def _connecting(sock: socket.socket) -> Iterator[None]:
+def _connecting(sock: Any) -> Iterator[None]:
     """Close the socket if connecting it fails, and raise httpcore's error for that."""
     try:
         yield
@@ -119,172 +150,205 @@ def _connecting(sock: socket.socket) -> Iterator[None]:
         raise
 
 
-class _Stream(httpcore.NetworkStream):
+def _is_ready(sock: Any, seconds: float | None, *, writing: bool) -> bool:
+    """Wait until a socket can be read or written; False if the time is up."""
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(sock, select.POLLOUT if writing else select.POLLIN)
+        return bool(poll.poll(None if seconds is None else seconds * 1000))
+    reading: list[Any] = [] if writing else [sock]  # Windows
+    return any(select.select(reading, [sock] if writing else [], [], seconds))
+
+
+class _TLSInTLS:
+    """A socket of TLS inside the TLS of a proxy, which `SSLContext.wrap_socket` cannot make."""
+
+    def __init__(self, outer: ssl.SSLSocket, context: ssl.SSLContext, server_hostname: str) -> None:
+        self.outer = outer
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(
+            self._incoming, self._outgoing, server_hostname=server_hostname
+        )
+        self._unsent = memoryview(b"")
+        self._written = 0  # of the data passed to `send`
+        self.fileno, self.close = outer.fileno, outer.close
+
+    def do_handshake(self) -> None:
+        self._run(self._tls.do_handshake)
+        self._flush()
+
+    def recv(self, size: int) -> bytes:
+        return self._run(lambda: self._tls.read(size))
+
+    def recv_into(self, buffer: memoryview) -> int:
+        return self._run(lambda: int(self._tls.read(len(buffer), buffer)))
+
+    def send(self, data: memoryview) -> int:
+        """Raises SSLWantWriteError if the same data has to be passed again."""
+        self._written = self._written or self._run(lambda: self._tls.write(data[:_TLS_RECORD]))
+        self._flush()
+        written, self._written = self._written, 0
+        return written
+
+    def _run(self, operation: Callable[[], T]) -> T:
+        while True:
+            try:
+                return operation()
+            except ssl.SSLWantReadError:
+                self._flush()
+                if data := self.outer.recv(_TLS_RECORD):
+                    self._incoming.write(data)
+                else:
+                    self._incoming.write_eof()
+
+    def _flush(self) -> None:
+        while self._unsent or self._outgoing.pending:
+            self._unsent = self._unsent or memoryview(self._outgoing.read())
+            self._unsent = self._unsent[self.outer.send(self._unsent) :]
+
+
+class Stream:
     """A connection on which no operation outlasts the attempt."""
 
-    def __init__(
-        self,
-        stream: httpcore.NetworkStream,
-        times: ResponseTimes | None = None,
-        *,
-        tls_in_tls: bool = False,
-    ) -> None:
-        self._stream = stream
-        self._times = times or ResponseTimes()
-        self._deferred: OSError | None = None  # the next read raises it
-        self._keep_alive = KeepAlive(self._times)
-        self._buffer = WriteBuffer()
-        self._socket: Any = stream.get_extra_info("socket")
-        self._is_tls = isinstance(self._socket, ssl.SSLSocket)
-        # through an https proxy: httpcore does the inner TLS, and the socket is the outer one
-        self._tls_in_tls = tls_in_tls
+    def __init__(self, sock: socket.socket, backend: "Backend", connect_timeout: float) -> None:
+        sock.settimeout(0)
+        self._socket: Any = sock  # or an SSLSocket, or _TLSInTLS
+        self._shut_down: socket.socket = sock  # to abort the attempt
+        self._is_tls = isinstance(sock, ssl.SSLSocket)
+        self._backend = backend
+        self._connect_timeout: float | None = connect_timeout  # for each operation until connected
+        self._keep_alive = KeepAlive(ResponseTimes())  # a proxy's
 
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        remaining = _remaining(timeout, self._socket)
-        if self._deferred:
-            raise httpcore.ReadError(str(self._deferred))
+    def start_tls(self, context: ssl.SSLContext, server_hostname: str) -> None:
+        """Continue in TLS. Raises ConnectTimeout or ConnectError."""
+        with _connecting(self._socket):
+            if self._is_tls:
+                self._socket = _TLSInTLS(self._socket, context, server_hostname)
+            else:
+                self._socket = self._shut_down = context.wrap_socket(
+                    self._socket, server_hostname=server_hostname, do_handshake_on_connect=False
+                )
+            self._is_tls = True
+        with _connecting(self._socket):
+            self._when_ready(self._socket.do_handshake)
+
+    def connected(self) -> None:
+        """Note that requests follow."""
+        self._connect_timeout = None
+        self._keep_alive = KeepAlive(self._backend.times)
+
+    def send(self, *parts: bytes) -> None:
+        """Send a request; the service may respond without having read all of it."""
+        self._limit(reading=False)
+        self._keep_alive.before_request(self._has_unread)
         try:
-            data = self._read(max_bytes, remaining)
-        except httpcore.ReadError as error:
-            unmask(error)
-            self._ended(str(error))
-            raise
-        if data:
-            self._keep_alive.received()
-        else:
-            self._ended("the service closed the connection")
-        return data
+            for part in parts:
+                data = memoryview(part)
+                while data:
+                    data = data[self._when_ready(self._socket.send, data, writing=True) :]
+        except OSError as error:
+            unmask(error)  # `receive` finds out whether there is a response
 
-    def _ended(self, reason: str) -> None:
-        _remaining(None, self._socket)  # raises if we ended it ourselves
-        self._keep_alive.ended(reason)
-
-    def _read(self, max_bytes: int, remaining: float | None) -> bytes:
-        if self._tls_in_tls:
-            with self._aborting_after(remaining):
-                return self._stream.read(max_bytes, remaining)
-        if not self._is_tls:
-            return self._stream.read(max(max_bytes, _READ_SIZE), remaining)
-        data = self._stream.read(max_bytes, remaining)
-        return data + self._read_available() if data else data
-
-    def _read_available(self) -> bytes:
-        """What can be read without waiting: TLS returns 16 KB at most, whatever was asked for."""
-        records: list[bytes] = []
-        size = 0
-        self._socket.settimeout(0)  # every operation sets its own
+    def receive(self, response: ResponseReader) -> None:
+        """Wait for data or for the end, and pass it to the response."""
+        self._limit(reading=True)
         try:
-            while size < _READ_SIZE and (record := self._socket.recv(_TLS_RECORD)):
-                records.append(record)
-                size += len(record)
-        except ssl.SSLWantReadError:
-            pass
+            if self._keep_alive.is_waiting:
+                self._wait()  # instead of trying in vain
+            size = self._when_ready(self._receive_available, response)
         except OSError as error:
             unmask(error)
-            self._deferred = error
-        return b"".join(records)
+            self._ended(str(error))
+            raise httpcore.ReadError(str(error)) from error
+        if not size:
+            self._ended("the service closed the connection")
+            response.end()
 
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        remaining = _remaining(timeout, self._socket)
-        if not (chunks := self._buffer.add(buffer)):
-            return
-        self._keep_alive.before_request(has_unread=self._has_unread())
+    def close(self) -> None:
+        self._socket.close()
+
+    def _receive_available(self, response: ResponseReader) -> int:
+        """Pass what has arrived to the response; 0 at the end. Raises one of `_WOULD_BLOCK`."""
         try:
-            for data in chunks:
-                if self._tls_in_tls:
-                    with self._aborting_after(remaining):
-                        self._stream.write(data, remaining)
-                else:
-                    self._send_all(memoryview(data), timeout)
-        except httpcore.WriteError as error:
-            unmask(error)  # httpcore ignores a WriteError and reads
-            raise
+            buffer = self._backend.buffers.pop()
+        except IndexError:  # other threads have them all
+            buffer = memoryview(bytearray(READ_SIZE))
+        try:
+            if size := self._fill(buffer):
+                self._keep_alive.received()
+                response.receive(buffer[:size])
+        finally:
+            self._backend.buffers.append(buffer)
+        return size
+
+    def _fill(self, buffer: memoryview) -> int:
+        size: int = self._socket.recv_into(buffer)
+        try:
+            more = size if self._is_tls else 0  # TLS returns 16 KB at most
+            while more and size < len(buffer):
+                more = self._socket.recv_into(buffer[size:])
+                size += more
+        except _WOULD_BLOCK:
+            pass
+        except OSError as error:  # the next call raises it again
+            unmask(error)
+        return size
 
     def _has_unread(self) -> bool:
         """Whether data, an end or an error waits on the socket or in the TLS layer."""
-        if self._deferred or self._stream.get_extra_info("is_readable"):
-            return True
-        if not self._is_tls:
-            return False
-        tls = self._stream.get_extra_info("ssl_object") if self._tls_in_tls else self._socket
-        self._socket.settimeout(0)  # every operation sets its own
         try:
-            tls.read(1)
-        except ssl.SSLWantReadError:
+            self._socket.recv(1)
+        except _WOULD_BLOCK:
             return False
-        except OSError:
-            return True
+        except OSError as error:
+            unmask(error)
         return True
 
-    def _send_all(self, data: memoryview, timeout: float | None) -> None:
-        """Send within the attempt; httpcore's own `write` gives each piece the whole timeout."""
-        try:
-            while data:
-                self._socket.settimeout(_remaining(timeout, self._socket))
-                data = data[self._socket.send(data) :]
-        except TimeoutError as error:
-            raise httpcore.WriteTimeout(str(error)) from error
-        except OSError as error:
-            raise httpcore.WriteError(str(error)) from error
+    def _ended(self, reason: str) -> None:
+        self._limit(reading=False)  # raises if we ended it ourselves
+        self._keep_alive.ended(reason)
 
-    @contextmanager
-    def _aborting_after(self, remaining: float | None) -> Iterator[None]:
-        """Bound httpcore's TLS in TLS, which gives each piece of a record the whole timeout."""
-        if remaining is None:
-            yield
-            return
-        timer = threading.Timer(remaining, abort_attempts, [[threading.get_ident()]])
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-            _remaining(None, self._socket)  # raises if the timer ended it
+    def _when_ready(self, operation: Callable[..., T], *arguments: Any, writing: bool = False) -> T:
+        while True:
+            try:
+                return operation(*arguments)
+            except _WOULD_BLOCK as error:
+                plain = isinstance(error, BlockingIOError)
+                self._wait(writing=writing if plain else isinstance(error, ssl.SSLWantWriteError))
 
-    def close(self) -> None:
-        self._stream.close()
+    def _wait(self, *, writing: bool = False) -> None:
+        """Wait until the socket is ready. Raises ReadTimeout or ConnectTimeout."""
+        while not _is_ready(self._socket, self._limit(reading=not writing), writing=writing):
+            if self._connect_timeout is not None:
+                raise httpcore.ConnectTimeout("the time for connecting is up")
 
-    def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
-    ) -> httpcore.NetworkStream:
-        with _connecting(self._socket):
-            remaining = _remaining(timeout, self._socket, connecting=True)
-            if self._is_tls:
-                with self._aborting_after(remaining):
-                    stream = self._stream.start_tls(ssl_context, server_hostname, remaining)
-                return _Stream(stream, self._times, tls_in_tls=True)
-            sock = ssl_context.wrap_socket(
-                self._socket, server_hostname=server_hostname, do_handshake_on_connect=False
-            )
-        with _connecting(sock):
-            sock.settimeout(_remaining(timeout, sock, connecting=True))
-            sock.do_handshake()
-        return _Stream(SyncStream(sock), self._times)
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
+    def _limit(self, *, reading: bool) -> float | None:
+        """Seconds for the next operation. Raises ReadTimeout or ConnectTimeout, or if aborted."""
+        connecting = self._connect_timeout is not None
+        return _remaining(
+            self._connect_timeout,
+            self._shut_down,
+            connecting=connecting,
+            reading=reading and not connecting,
+        )
 
 
-class Backend(httpcore.NetworkBackend):
-    """Makes connections that keep to the deadline of `begin_attempt`."""
+class Backend:
+    """Makes connections that keep to the deadline of `begin_attempt`.
+
+    Attributes:
+        times: response times over all connections.
+        buffers: those that no thread is receiving into; the last one is used first.
+    """
 
     def __init__(self) -> None:
-        self._times = ResponseTimes()
+        self.times = ResponseTimes()
+        self.buffers: list[memoryview] = []
         self._last_addresses: dict[tuple[str, int], Any] = {}  # that accepted, by host and port
 
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,  # noqa: ARG002 - we set none
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002 - we set none
-    ) -> httpcore.NetworkStream:
-        deadline = time.monotonic() + (CONNECT_TIMEOUT if timeout is None else timeout)
+    def connect_tcp(self, host: str, port: int, timeout: float) -> Stream:
+        """A connection. Raises ConnectTimeout or ConnectError."""
+        deadline = time.monotonic() + timeout
         try:
             addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
@@ -302,7 +366,7 @@ class Backend(httpcore.NetworkBackend):
                     raise
             else:
                 self._last_addresses[host, port] = address[4]
-                return _Stream(SyncStream(sock), self._times)
+                return Stream(sock, self, timeout)
         raise httpcore.ConnectError(f"{host} has no address")
 
 

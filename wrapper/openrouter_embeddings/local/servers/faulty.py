@@ -8,7 +8,8 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
-from openrouter_embeddings._extras import need
+import h11
+
 from openrouter_embeddings.local.fault_kinds import FaultedReply
 from openrouter_embeddings.local.faults import Faults
 from openrouter_embeddings.local.model_list import list_models
@@ -26,7 +27,6 @@ class FaultyServer:
     """
 
     def __init__(self, faults: Faults) -> None:
-        self._h11 = need("h11", "local")
         self._faults = faults
         self._open: set[asyncio.StreamWriter] = set()
 
@@ -41,7 +41,6 @@ class FaultyServer:
                 writer.transport.abort()
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        h11 = self._h11
         connection = h11.Connection(h11.SERVER)
         self._open.add(writer)
         with suppress(ConnectionError, h11.RemoteProtocolError, asyncio.CancelledError):
@@ -59,7 +58,6 @@ class FaultyServer:
         self, connection: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> tuple[str, str, dict[str, str], bytes] | None:
         """Method, target, headers and body of the next request; None at the connection's end."""
-        h11 = self._h11
         head, body = None, bytearray()
         while True:
             event = connection.next_event()
