@@ -46,7 +46,7 @@ def faults() -> int:
 
 
 def touch(size: int) -> None:
-    """Touch fresh memory: a virtual machine's host takes free memory back, and giving it costs time.
+    """Touch fresh memory: a virtual machine's host takes free memory back; giving it takes time.
 
     Through numpy, which asks for huge pages as contenders' matrices do. malloc learns nothing from
     arrays of more than 32 MB.
