@@ -168,7 +168,7 @@ lock: .venv/.ready ## write requirements/*.txt from pyproject.toml
 	@$(LOCK) --resolution lowest-direct pyproject.toml --extra images --extra jobs --extra local --group core -o requirements/lowest.txt
 	@for given in requirements/bench/*.in; do \
 	  project=; case $$given in *ours.in|*httpx-aiohttp.in|*pyreqwest.in) project=pyproject.toml; esac; \
-	  $(LOCK) $$project $$given -o $${given%.in}.txt || exit; \
+	  $(LOCK) --upgrade $$project $$given -o $${given%.in}.txt || exit; \
 	done
 	@for given in requirements/compat/*.in; do \
 	  extras=; case $$given in *spark.in) extras="--extra spark --extra local";; \

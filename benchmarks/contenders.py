@@ -1,7 +1,8 @@
 """Our client and others, each used the way its documentation suggests, up to a float32 matrix.
 
 A contender takes the server's address, the concurrency, the batch size and the dimensions, and
-returns a function from texts to a matrix. Only the calls of that function are measured.
+returns a function from texts to a matrix, or to the parts of a stream. Only the calls of that
+function are measured.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import base64
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ import numpy as np
 
 from .vectors import Matrix
 
-Embed = Callable[[list[str]], Matrix]
+Found = Matrix | Iterator[Matrix]
+Embed = Callable[[list[str]], Found]
 MODEL, KEY, WIDTH = "benchmark", "sk-or-v1-benchmark", 1536
 
 
@@ -43,55 +45,85 @@ def _fan_out(embed: Callable[[list[str]], Any], concurrency: int, size: int) -> 
     return lambda texts: loop.run_until_complete(run(texts))
 
 
-def ours(url: str, concurrency: int, size: int, width: int) -> Embed:
+def ours(url: str, concurrency: int, size: int, width: int, http_client: Any = None) -> Embed:
     """openrouter-embeddings, Client."""
+    import openrouter_embeddings as ore
+
+    client = ore.Client(
+        KEY, base_url=url, model=MODEL, concurrency=concurrency, batch_size=size, dimensions=width,
+        http_client=http_client,
+    )  # fmt: skip
+    return lambda texts: client.embed(texts).vectors
+
+
+def ours_stream(url: str, concurrency: int, size: int, width: int) -> Embed:
+    """openrouter-embeddings, embed_stream of Client."""
     import openrouter_embeddings as ore
 
     client = ore.Client(
         KEY, base_url=url, model=MODEL, concurrency=concurrency, batch_size=size, dimensions=width
     )
-    return lambda texts: client.embed(texts).vectors
+    return lambda texts: (part.vectors for part in client.embed_stream(texts))
 
 
 def ours_async(
-    url: str, concurrency: int, size: int, width: int, transport: Callable[[], Any] | None = None
+    url: str, concurrency: int, size: int, width: int, http_client: Callable[[], Any] | None = None
 ) -> Embed:
     """openrouter-embeddings, AsyncClient."""
-    import httpx
     import openrouter_embeddings as ore
 
     loop = asyncio.new_event_loop()
 
     async def make() -> ore.AsyncClient:
-        http = httpx.AsyncClient(transport=transport()) if transport else None
         return ore.AsyncClient(
             KEY, base_url=url, model=MODEL, concurrency=concurrency, batch_size=size,
-            dimensions=width, http_client=http,
+            dimensions=width, http_client=http_client() if http_client else None,
         )  # fmt: skip
 
     client = loop.run_until_complete(make())
     return lambda texts: loop.run_until_complete(client.embed(texts)).vectors
 
 
+def ours_httpx(url: str, concurrency: int, size: int, width: int) -> Embed:
+    """openrouter-embeddings over httpx.Client, which keeps every connection."""
+    import httpx
+
+    return ours(url, concurrency, size, width, httpx.Client(limits=httpx.Limits()))
+
+
+def ours_async_httpx(url: str, concurrency: int, size: int, width: int) -> Embed:
+    """openrouter-embeddings over httpx.AsyncClient, which keeps every connection."""
+    import httpx
+
+    return ours_async(
+        url, concurrency, size, width, lambda: httpx.AsyncClient(limits=httpx.Limits())
+    )
+
+
 def ours_aiohttp(url: str, concurrency: int, size: int, width: int) -> Embed:
     """openrouter-embeddings, AsyncClient over httpx-aiohttp."""
     import aiohttp
+    import httpx
     from httpx_aiohttp import AiohttpTransport
 
-    def transport() -> Any:
+    def http_client() -> httpx.AsyncClient:
         connector = aiohttp.TCPConnector(limit=0)
-        return AiohttpTransport(
+        transport = AiohttpTransport(
             client=lambda: aiohttp.ClientSession(connector=connector, read_bufsize=1 << 20)
         )
+        return httpx.AsyncClient(transport=transport)
 
-    return ours_async(url, concurrency, size, width, transport)
+    return ours_async(url, concurrency, size, width, http_client)
 
 
 def ours_pyreqwest(url: str, concurrency: int, size: int, width: int) -> Embed:
     """openrouter-embeddings, AsyncClient over pyreqwest (Rust)."""
+    import httpx
     from pyreqwest.compatibility.httpx import HttpxTransport
 
-    return ours_async(url, concurrency, size, width, HttpxTransport)
+    return ours_async(
+        url, concurrency, size, width, lambda: httpx.AsyncClient(transport=HttpxTransport())
+    )
 
 
 def ours_unchecked(url: str, concurrency: int, size: int, width: int) -> Embed:
@@ -112,21 +144,21 @@ def ours_unchecked(url: str, concurrency: int, size: int, width: int) -> Embed:
     return ours(url, concurrency, size, width)
 
 
-def bare_httpx(url: str, concurrency: int, size: int, width: int) -> Embed:
-    """Httpx + orjson + pybase64, with no checks."""
-    import httpx
+def _bare(client: Any, url: str, width: int) -> tuple[Callable[[list[str]], Any], Any]:
+    """Send texts and decode the reply with orjson and pybase64, with no checks."""
     import orjson
     import pybase64
 
-    client = httpx.Client(headers={"Authorization": f"Bearer {KEY}"}, timeout=60)
     fields = {"model": MODEL, "encoding_format": "base64", "dimensions": width}
 
-    def embed(texts: list[str]) -> Matrix:
-        reply = client.post(
+    def send(texts: list[str]) -> Any:
+        return client.post(
             f"{url}/embeddings",
             content=orjson.dumps({**fields, "input": texts}),
-            headers={"Content-Type": "application/json"},
+            headers={"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"},
         )
+
+    def decode(reply: Any) -> Matrix:
         reply.raise_for_status()
         vectors = [
             np.frombuffer(pybase64.b64decode(item["embedding"], validate=True), np.float32)
@@ -134,7 +166,28 @@ def bare_httpx(url: str, concurrency: int, size: int, width: int) -> Embed:
         ]
         return np.stack(vectors)
 
-    return embed
+    return send, decode
+
+
+def bare_httpx(url: str, concurrency: int, size: int, width: int) -> Embed:
+    """Httpx + orjson + pybase64, with no checks."""
+    import httpx
+
+    send, decode = _bare(httpx.Client(timeout=60), url, width)
+    return lambda texts: decode(send(texts))
+
+
+def bare_httpx_async(url: str, concurrency: int, size: int, width: int) -> Embed:
+    """The same with httpx.AsyncClient."""
+    import httpx
+
+    loop = asyncio.new_event_loop()
+    send, decode = _bare(httpx.AsyncClient(timeout=60), url, width)
+
+    async def embed(texts: list[str]) -> Matrix:
+        return decode(await send(texts))
+
+    return lambda texts: loop.run_until_complete(embed(texts))
 
 
 def requests_floats(url: str, concurrency: int, size: int, width: int) -> Embed:
@@ -208,21 +261,98 @@ def openrouter_sdk(url: str, concurrency: int, size: int, width: int) -> Embed:
     return embed
 
 
+def openrouter_async(url: str, concurrency: int, size: int, width: int) -> Embed:
+    """Openrouter (the official SDK), floats, asyncio."""
+    from openrouter import OpenRouter
+
+    client = OpenRouter(api_key=KEY, server_url=url)
+
+    async def embed(texts: list[str]) -> Any:
+        reply: Any = await client.embeddings.generate_async(
+            model=MODEL, input=texts, dimensions=width
+        )
+        return [item.embedding for item in reply.data]
+
+    return _fan_out(embed, concurrency, size)
+
+
 def litellm(url: str, concurrency: int, size: int, width: int) -> Embed:
     """Litellm."""
     import litellm as module
 
+    fields: dict[str, Any] = {"model": "openai/text-embedding-3-small", "dimensions": width}
+
     def embed(texts: list[str]) -> Matrix:
-        reply = module.embedding(
-            model="openai/text-embedding-3-small", input=texts, api_base=url, api_key=KEY,
-            dimensions=width,
-        )  # fmt: skip
+        reply = module.embedding(input=texts, api_base=url, api_key=KEY, **fields)
         return np.asarray([item["embedding"] for item in reply.data], np.float32)
 
-    def all_of(texts: list[str]) -> Matrix:
-        return np.concatenate([embed(batch) for batch in _batches(texts, size)])
+    return embed
 
-    return all_of
+
+def litellm_async(url: str, concurrency: int, size: int, width: int) -> Embed:
+    """Litellm, asyncio."""
+    import litellm as module
+
+    fields: dict[str, Any] = {"model": "openai/text-embedding-3-small", "dimensions": width}
+
+    async def embed(texts: list[str]) -> Any:
+        reply = await module.aembedding(input=texts, api_base=url, api_key=KEY, **fields)
+        return [item["embedding"] for item in reply.data]
+
+    return _fan_out(embed, concurrency, size)
+
+
+def mistral(url: str, concurrency: int, size: int, width: int) -> Embed:
+    """Mistral's SDK, floats."""
+    from mistralai.client import Mistral
+
+    client = Mistral(api_key=KEY, server_url=url.removesuffix("/v1"))
+
+    def embed(texts: list[str]) -> Matrix:
+        reply = client.embeddings.create(model=MODEL, inputs=texts, output_dimension=width)
+        return np.asarray([item.embedding for item in reply.data], np.float32)
+
+    return embed
+
+
+def mistral_async(url: str, concurrency: int, size: int, width: int) -> Embed:
+    """Mistral's SDK, floats, asyncio."""
+    from mistralai.client import Mistral
+
+    client = Mistral(api_key=KEY, server_url=url.removesuffix("/v1"))
+
+    async def embed(texts: list[str]) -> Any:
+        reply = await client.embeddings.create_async(
+            model=MODEL, inputs=texts, output_dimension=width
+        )
+        return [item.embedding for item in reply.data]
+
+    return _fan_out(embed, concurrency, size)
+
+
+def voyage(url: str, concurrency: int, size: int, width: int) -> Embed:
+    """Voyage AI's SDK."""
+    import voyageai
+
+    client = voyageai.Client(api_key=KEY, base_url=url)
+
+    def embed(texts: list[str]) -> Matrix:
+        reply = client.embed(texts, model=MODEL, output_dimension=width)
+        return np.asarray(reply.embeddings, np.float32)
+
+    return embed
+
+
+def voyage_async(url: str, concurrency: int, size: int, width: int) -> Embed:
+    """Voyage AI's SDK, asyncio."""
+    import voyageai
+
+    client = voyageai.AsyncClient(api_key=KEY, base_url=url)
+
+    async def embed(texts: list[str]) -> Any:
+        return (await client.embed(texts, model=MODEL, output_dimension=width)).embeddings
+
+    return _fan_out(embed, concurrency, size)
 
 
 def langchain(url: str, concurrency: int, size: int, width: int) -> Embed:
@@ -250,20 +380,36 @@ def baseten(url: str, concurrency: int, size: int, width: int) -> Embed:
     return embed
 
 
-# The package of each contender that needs more than ours. Each has its own environment,
-# `.venv/bench/NAME`: in a shared one, some would hold others back to old versions.
-PACKAGES = {
-    "ours aiohttp": "httpx-aiohttp",
-    "ours pyreqwest": "pyreqwest",
-    "requests": "requests",
-    "openai": "openai",
-    "openai async": "openai",
-    "openai base64": "openai",
-    "openrouter": "openrouter",
-    "litellm": "litellm",
-    "langchain-openai": "langchain-openai",
-    "baseten": "baseten-performance-client",
-}
+# The name of each contender, and its package if it needs more than ours. Each package has its own
+# environment, `.venv/bench/NAME`: in a shared one, some would hold others back to old versions.
+_LISTED: tuple[tuple[str, Callable[[str, int, int, int], Embed], str], ...] = (
+    ("ours", ours, ""),
+    ("ours stream", ours_stream, ""),
+    ("ours async", ours_async, ""),
+    ("ours over httpx", ours_httpx, ""),
+    ("ours async over httpx", ours_async_httpx, ""),
+    ("ours aiohttp", ours_aiohttp, "httpx-aiohttp"),
+    ("ours pyreqwest", ours_pyreqwest, "pyreqwest"),
+    ("ours unchecked", ours_unchecked, ""),
+    ("bare httpx", bare_httpx, ""),
+    ("bare httpx async", bare_httpx_async, ""),
+    ("requests", requests_floats, "requests"),
+    ("openai", openai_sync, "openai"),
+    ("openai async", openai_default, "openai"),
+    ("openai base64", openai_base64, "openai"),
+    ("openrouter", openrouter_sdk, "openrouter"),
+    ("openrouter async", openrouter_async, "openrouter"),
+    ("litellm", litellm, "litellm"),
+    ("litellm async", litellm_async, "litellm"),
+    ("langchain-openai", langchain, "langchain-openai"),
+    ("mistralai", mistral, "mistralai"),
+    ("mistralai async", mistral_async, "mistralai"),
+    ("voyageai", voyage, "voyageai"),
+    ("voyageai async", voyage_async, "voyageai"),
+    ("baseten", baseten, "baseten-performance-client"),
+)
+CONTENDERS = {name: make for name, make, _ in _LISTED}
+PACKAGES = {name: package for name, _, package in _LISTED if package}
 
 
 def python_of(environment: str) -> str:
@@ -276,21 +422,3 @@ def version_of(package: str, environment: str = "") -> str:
     code = f"from importlib.metadata import version; print(version({package!r}))"
     command = [python_of(environment or package), "-c", code]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
-
-
-CONTENDERS: dict[str, Callable[[str, int, int, int], Embed]] = {
-    "ours": ours,
-    "ours async": ours_async,
-    "ours aiohttp": ours_aiohttp,
-    "ours pyreqwest": ours_pyreqwest,
-    "ours unchecked": ours_unchecked,
-    "bare httpx": bare_httpx,
-    "requests": requests_floats,
-    "openai": openai_sync,
-    "openai async": openai_default,
-    "openai base64": openai_base64,
-    "openrouter": openrouter_sdk,
-    "litellm": litellm,
-    "langchain-openai": langchain,
-    "baseten": baseten,
-}

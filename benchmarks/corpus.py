@@ -1,8 +1,7 @@
 """`make bench SUITE=corpus`: a Parquet file of texts to one with vectors, done in three ways.
 
-All three use the same server in another process. Before anything is measured, it caches the
-answers of the stand-in's `local/hash`. After every turn, each vector is compared with the one that
-`local/hash` computes in this process.
+All three use the same server in another process. After every turn, each vector is compared with
+the one that the server sent.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,19 +21,17 @@ import numpy as np
 from . import report
 from .alone import MILLION
 from .cases import LATENCY, Case, Results
-from .contenders import KEY, python_of, version_of
+from .contenders import KEY, MODEL, python_of, version_of
+from .programs import served
 from .report import by_case, cells, table
-from .run import served
-from .vectors import BATCH, texts
+from .vectors import BATCH, differences, texts
 from .worker import peak
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .vectors import Matrix
-
 BEGIN, END = "<!-- made by make bench SUITE=corpus -->", "<!-- end of bench-corpus -->"
-MODEL, WIDTH, AT_ONCE = "local/hash", 256, 8
+WIDTH, AT_ONCE = 256, 8  # the server's default, because Daft cannot ask for another
 WARM_UP = 8 * BATCH
 _ALL = ("ours", "pandas + openai", "Daft")
 # Daft would take seven minutes for a million rows
@@ -90,16 +86,6 @@ CONTENDERS: dict[str, Callable[[str, Path, Path], None]] = dict(
 ENVIRONMENTS = dict(zip(_ALL, ("ours", "pandas", "daft"), strict=True))
 
 
-@cache
-def stand_in_response(body: bytes) -> bytes:
-    """The stand-in's answer, as a complete HTTP response."""
-    from openrouter_embeddings.local.respond import respond
-
-    reply = respond(body, {"authorization": f"Bearer {KEY}"})
-    head = f"HTTP/1.1 {reply.status} -\r\nContent-Type: application/json\r\n"
-    return f"{head}Content-Length: {len(reply.body)}\r\n\r\n".encode() + reply.body
-
-
 def timed(name: str, url: str, folder: Path) -> dict[str, float]:
     """Time one run, after a warm-up with a small file that loads all imports."""
     embed = CONTENDERS[name]
@@ -107,30 +93,30 @@ def timed(name: str, url: str, folder: Path) -> dict[str, float]:
     started, used = time.perf_counter(), sum(os.times()[:4])
     embed(url, folder / "source.parquet", folder / "target.parquet")
     wall, now = time.perf_counter() - started, sum(os.times()[:4])
-    return {"wall": wall, "cpu": now - used, "peaks": peak()}
+    return {"wall": wall, "cpu": now - used, "peak": peak()}
 
 
-def check(folder: Path, expected: Matrix) -> None:
+def check(folder: Path, rows: int) -> None:
     """Raise AssertionError unless every row has its text and its float32 vector."""
     import pyarrow.parquet as pq
 
     table = pq.read_table(folder / "target.parquet").sort_by("id")
-    assert table["id"].to_pylist() == [*range(len(expected))], "other rows"
-    assert table["text"].to_pylist() == texts(len(expected)), "other texts"
+    assert table["id"].to_pylist() == [*range(rows)], "other rows"
+    assert table["text"].to_pylist() == texts(rows), "other texts"
     found = np.concatenate([piece.flatten().to_numpy() for piece in table["embedding"].chunks])
-    assert found.dtype == np.float32, f"vectors of {found.dtype}"
-    assert np.array_equal(found.reshape(expected.shape), expected), "other vectors"
+    wrong = differences(found.reshape(rows, -1), rows, WIDTH)
+    assert not wrong, wrong
 
 
-def run_contender(name: str, url: str, expected: Matrix) -> dict[str, float]:
+def run_contender(name: str, url: str, rows: int) -> dict[str, float]:
     """Run a contender in its own process, check its target, and return its figures."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     # not in /tmp, which may be in memory, where writing costs nothing
     with tempfile.TemporaryDirectory(dir=sys.prefix) as folder:
-        for file, rows in (("source", len(expected)), ("warm-up", WARM_UP)):
-            table = pa.table({"id": range(rows), "text": texts(rows)})
+        for file, count in (("source", rows), ("warm-up", WARM_UP)):
+            table = pa.table({"id": range(count), "text": texts(count)})
             pq.write_table(table, Path(folder) / f"{file}.parquet")
         done = subprocess.run(
             [
@@ -140,40 +126,28 @@ def run_contender(name: str, url: str, expected: Matrix) -> dict[str, float]:
             stdout=subprocess.PIPE, text=True, check=True,
             env={**os.environ, "DAFT_ANALYTICS_ENABLED": "0"},
         )  # fmt: skip
-        check(Path(folder), expected)
+        check(Path(folder), rows)
     figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return figures
 
 
-def measured(case: Case, url: str, expected: Matrix) -> Results:
+def measured(case: Case, url: str) -> Results:
     """Every contender's figures for one case; the contenders take turns."""
     print(case.name, flush=True)
     same = {"case": case.name, "rows": case.rows}
     records: Results = [
-        {**same, "contender": name, "cpu": [], "wall": [], "peaks": []} for name in case.contenders
+        {**same, "contender": name, "cpu": [], "wall": [], "peak": []} for name in case.contenders
     ]
     for _ in range(case.rounds):
         for record in records:
             address = f"{url}/latency/{case.latency}/v1"
-            figures = run_contender(record["contender"], address, expected[: case.rows])
+            figures = run_contender(record["contender"], address, case.rows)
             for what, figure in figures.items():
                 record[what].append(figure)
             per, rate = record["cpu"][-1] / case.rows * 1e6, case.rows / record["wall"][-1]
             speed = f"{rate:10,.0f} rows per second{per:8.1f} µs CPU per row"
             print(f"  {record['contender']:16}{speed}", flush=True)
-    return [{**record, "peak": statistics.median(record["peaks"])} for record in records]
-
-
-def run(url: str) -> Results:
-    """The figures of all cases."""
-    import openrouter_embeddings as ore
-
-    local = ore.Client.local(model=MODEL, dimensions=WIDTH)
-    expected = local.embed(texts(max(case.rows for case in CASES))).vectors
-    # fills the server's cache for all three: openai sends the same bytes as ours
-    run_contender("ours", f"{url}/v1", expected)
-    run_contender("Daft", f"{url}/v1", expected[: CASES[-1].rows])
-    return [record for case in CASES for record in measured(case, url, expected)]
+    return records
 
 
 def lines(found: dict[str, Any]) -> Iterator[str]:
@@ -188,7 +162,7 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
             name, per, rate, _, most = cells(record)
             shares = [
                 statistics.median(record[what]) / statistics.median(records[0][what])
-                for what in ("cpu", "wall", "peaks")
+                for what in ("cpu", "wall", "peak")
             ]
             rows.append([name, per, rate, most, *(f"{share:.2f}" for share in shares)])
         yield from table(head, rows)
@@ -197,8 +171,8 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
 def main() -> None:
     """Measure all cases; write docs/performance-corpus.json and the tables."""
     started = time.time()
-    with served("benchmarks.corpus", "serve") as port:
-        results = run(f"http://127.0.0.1:{port}")
+    with served() as server:
+        results = [record for case in CASES for record in measured(case, server.url)]
     found: dict[str, Any] = {
         "machine": report.MACHINE,
         "versions": {
@@ -217,10 +191,5 @@ def main() -> None:
 if __name__ == "__main__":
     if len(sys.argv) == 4:
         print(json.dumps(timed(sys.argv[1], sys.argv[2], Path(sys.argv[3]))))
-    elif sys.argv[1:] == ["serve"]:
-        from . import server
-
-        server.respond = stand_in_response
-        server.serve(None)
     else:
         main()

@@ -1,7 +1,7 @@
 /* The least work that a client can do: receive, and decode base64 as it arrives. No HTTP library,
    no JSON, no checks, no Python. `floor PORT REQUEST-FILE ROWS WIDTH` reads commands from standard
-   input: "run K" sends the request K times and prints CPU and wall seconds, "write FILE" writes the
-   matrix.
+   input: "run K" sends the request K times and prints CPU seconds, wall seconds and page faults; "write
+   FILE" writes the matrix.
 
    The AVX2 decoder is Wojciech Muła's (http://0x80.pl/articles/base64-simd-neon.html), as in
    libbase64; without AVX2, a table decodes. */
@@ -131,7 +131,7 @@ int main(int argc, char **argv) {
     getrusage(RUSAGE_SELF, &after);
     printf("%.9f %.9f %ld\n",
            seconds(after.ru_utime) - seconds(before.ru_utime) + seconds(after.ru_stime) - seconds(before.ru_stime),
-           to.tv_sec - from.tv_sec + (to.tv_nsec - from.tv_nsec) / 1e9, after.ru_maxrss);
+           to.tv_sec - from.tv_sec + (to.tv_nsec - from.tv_nsec) / 1e9, after.ru_minflt - before.ru_minflt);
     fflush(stdout);
   }
   return 0;

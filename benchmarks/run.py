@@ -10,14 +10,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,17 +25,16 @@ import numpy as np
 
 from . import cases, report
 from .contenders import PACKAGES, python_of, version_of
+from .programs import certificate, compiled, served
 from .vectors import differences, texts
+from .worker import cpu_of, peak
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from .cases import Case, Results
+    from .programs import Server
 
-SERVER = "benchmarks.server"
-HERE = Path(__file__).parent
-# Have malloc reuse memory instead of returning it, for all contenders. On a virtual machine, whose
-# host takes free memory back, most of the time measured would otherwise go to page faults.
+# Have malloc reuse memory instead of returning it. Users' programs do not run so: it shows how much
+# of a contender's time goes to memory that the system takes back and gives again.
 KEEP = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_MAX_": "0",
@@ -44,15 +43,18 @@ KEEP = {
 
 
 class Worker:
-    """A contender that runs in its own process."""
+    """A contender that runs in its own process; `keep`: with `KEEP`."""
 
-    def __init__(self, name: str, folder: Path) -> None:
-        self._errors = folder / f"{name}.txt"
+    def __init__(self, name: str, folder: Path, *, keep: bool) -> None:
+        self._errors = folder / f"{name}-{keep}.txt"
         with self._errors.open("w") as errors:
             self._process = subprocess.Popen(
                 [python_of(PACKAGES.get(name, "ours")), "-m", "benchmarks.worker", name],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
-                env={**os.environ, **KEEP, "SSL_CERT_FILE": str(folder / "ca.pem")},
+                env={
+                    **os.environ, **(KEEP if keep else {}),
+                    "SSL_CERT_FILE": str(folder / "ca.pem"),
+                },
             )  # fmt: skip
 
     def ask(self, job: dict[str, Any]) -> dict[str, Any]:
@@ -81,50 +83,53 @@ class Floor:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._program = folder / "floor"
-        options = ["-O3", "-march=native", "-D_GNU_SOURCE"]
-        subprocess.run(["cc", *options, "-o", self._program, HERE / "floor.c"], check=True)
+        self._program = compiled("floor", folder, "-march=native")
+        self._process: subprocess.Popen[str] | None = None
+
+    def _start(self, job: dict[str, Any]) -> subprocess.Popen[str]:
+        import msgspec  # only our environment has it
+
+        fields = {"model": "benchmark", "encoding_format": "base64", "dimensions": job["width"]}
+        body = msgspec.json.encode({**fields, "input": texts(job["rows"])})
+        head = f"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        request = self._folder / "request"
+        request.write_bytes(head.encode() + body)
+        port = job["url"].split(":")[2].split("/")[0]
+        return subprocess.Popen(
+            [self._program, port, request, str(job["rows"]), str(job["width"])],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def _order(self, text: str) -> list[str]:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{text}\n")
+        self._process.stdin.flush()
+        return self._process.stdout.readline().split()
 
     def ask(self, job: dict[str, Any]) -> dict[str, Any]:
         """Run a job as `Worker.ask` does."""
-        import msgspec  # only our environment has it
-
-        rows, width = job["rows"], job["width"]
-        payload = {"model": "benchmark", "input": texts(rows), "encoding_format": "base64"}
-        body = msgspec.json.encode({**payload, "dimensions": width})
-        port = job["url"].split(":")[2].split("/")[0]
-        head = f"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
-        request, found = self._folder / "request", self._folder / "matrix"
-        request.write_bytes(head.encode() + body)
-        repeats = job.get("repeats", 1)
-        orders = f"run 1\nrun {repeats}\nwrite {found}\n"
-        done = subprocess.run(
-            [self._program, port, request, str(rows), str(width)],
-            input=orders, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        cpu, wall, peak = done.stdout.splitlines()[1].split()
-        matrix = np.fromfile(found, np.float32).reshape(rows, width)
-        if job["verify"] and (wrong := differences(matrix, rows, width, job["batch"])):
-            return {"error": wrong}
-        times = {"cpu": float(cpu) / repeats, "wall": float(wall) / repeats}
-        return {**times, "peak": int(peak) * 1024}
+        self._process = self._process or self._start(job)
+        wall = float(self._order("run 1")[1])
+        if job["check"]:
+            found = self._folder / "matrix"
+            self._order(f"write {found}")
+            matrix = np.fromfile(found, np.float32).reshape(job["rows"], job["width"])
+            wrong = differences(matrix, job["rows"], job["width"])
+            return {"error": wrong} if wrong else {"wall": wall}
+        before = cpu_of(job["server"])
+        took = map(float, self._order(f"run {job['repeats']}"))
+        figures = dict(zip(("cpu", "wall", "faults"), took, strict=True))
+        figures["server"] = cpu_of(job["server"]) - before
+        figures = {name: figure / job["repeats"] for name, figure in figures.items()}
+        return {**figures, "peak": peak(self._process.pid)}
 
     def close(self) -> None:
-        """Do nothing: no process runs between jobs."""
-
-
-@contextmanager
-def served(*module: str) -> Iterator[int]:
-    """Run a module that serves, such as `SERVER`, in another process; yield its port."""
-    with subprocess.Popen(
-        [sys.executable, "-m", *module],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
-        assert process.stdout is not None
-        try:
-            yield int(process.stdout.readline())
-        finally:
-            process.kill()
+        """End the process."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
 
 
 @dataclass
@@ -137,60 +142,70 @@ class Turn:
     slow: bool
 
 
-def _turns(case: Case, url: str, folder: Path) -> Iterator[Turn]:
-    """The contenders whose vectors are right; prints the name and error of the others."""
+def _add(record: dict[str, Any], took: dict[str, Any]) -> None:
+    if "error" in took:
+        raise RuntimeError(took["error"])
+    for name, figure in took.items():
+        record.setdefault(name, []).append(figure)
+
+
+def _turn(case: Case, name: str, server: Server, folder: Path) -> Turn:
+    """Check a contender's vectors and measure it with `KEEP`; then it is ready to take turns."""
+    rows = dict(case.fewer).get(name, case.rows)
+    job = {
+        "url": f"{server.url}/latency/{case.latency}/v1",
+        "server": server.pid,
+        "rows": rows,
+        "width": case.width,
+        "batch": case.batch,
+        "concurrency": case.concurrency,
+        "repeats": case.repeats,
+        "check": False,
+    }
+    record: dict[str, Any] = {"case": case.name, "contender": name, "rows": rows}
+    if case.latency:
+        record["limit"] = case.concurrency * case.batch / case.latency
+    # The check has a process of its own: malloc would learn from it to keep more memory.
+    first = Floor(folder) if name == "floor" else Worker(name, folder, keep=True)
+    with closing(first):
+        checked = first.ask({**job, "check": True})
+        _add({}, checked)
+        slow = checked["wall"] > cases.SLOW
+        if slow:
+            job["repeats"] = 1
+        if name == "floor":
+            return Turn(Floor(folder), job, record, slow)
+        record["kept"] = {}
+        for _ in range(cases.KEPT):
+            _add(record["kept"], first.ask(job))
+    return Turn(Worker(name, folder, keep=False), job, record, slow)
+
+
+def measured(case: Case, server: Server, folder: Path) -> Results:
+    """Every contender's figures for one case; prints the name and error of those that fail."""
+    started = time.monotonic()
+    turns: list[Turn] = []
     for name in case.contenders:
-        if name == "floor" and not shutil.which("cc"):
-            print("  no C compiler here: the floor is left out")
-            continue
-        who = Floor(folder) if name == "floor" else Worker(name, folder)
-        job = {
-            "url": f"{url}/latency/{case.latency}/v1",
-            "rows": dict(case.fewer).get(name, case.rows),
-            "width": case.width,
-            "batch": case.batch,
-            "concurrency": case.concurrency,
-            "repeats": case.repeats,
-        }
-        first = who.ask({**job, "verify": True})
-        if "error" in first:
-            print(f"  {name} is left out: {first['error']}")
-            who.close()
-            continue
-        record = {"case": case.name, "contender": name, "rows": job["rows"], "cpu": [], "wall": []}
-        if case.latency:
-            record["limit"] = case.concurrency * case.batch / case.latency
-        slow = first["wall"] * case.repeats > cases.SLOW
-        yield Turn(who, {**job, "verify": False}, record, slow)
-
-
-def measured(case: Case, url: str, folder: Path) -> Results:
-    """Every contender's figures for one case."""
-    turns = [*_turns(case, url, folder)]
+        try:
+            turns.append(_turn(case, name, server, folder))
+        except RuntimeError as error:
+            print(f"  {name} is left out: {error}")
     for number in range(case.rounds):
-        for turn in turns:
-            if turn.slow and number >= cases.FEWEST:
-                continue
-            took = turn.who.ask(turn.job)
-            turn.record["cpu"].append(took["cpu"])
-            turn.record["wall"].append(took["wall"])
-            turn.record["peak"] = took["peak"]
+        if number >= cases.FEWEST and time.monotonic() - started > cases.PATIENCE:
+            break
+        for turn in [*turns]:
+            try:
+                if not turn.slow or number < cases.FEWEST:
+                    _add(turn.record, turn.who.ask(turn.job))
+            except RuntimeError as error:
+                print(f"  {turn.record['contender']} is left out: {error}")
+                turns.remove(turn)
+                turn.who.close()
     for turn in turns:
         turn.who.close()
         per = statistics.median(turn.record["cpu"]) / turn.record["rows"] * 1e6
-        print(f"  {turn.record['contender']:18}{per:10.1f} µs CPU per vector", flush=True)
+        print(f"  {turn.record['contender']:22}{per:10.1f} µs CPU per vector", flush=True)
     return [turn.record for turn in turns]
-
-
-def certificate(folder: Path) -> None:
-    """Write a certificate for https on this machine, and the authority that signed it."""
-    import trustme
-
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(folder / "ca.pem")
-    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(
-        folder / "server.pem"
-    )
 
 
 def run(chosen: list[Case]) -> Results:
@@ -198,13 +213,16 @@ def run(chosen: list[Case]) -> Results:
     results: Results = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        certificate(folder)
-        plain = stack.enter_context(served(SERVER))
-        secret = stack.enter_context(served(SERVER, "--tls", str(folder)))
-        urls = {False: f"http://127.0.0.1:{plain}", True: f"https://localhost:{secret}"}
+        pem = certificate(folder)
+        plain = stack.enter_context(served())
         for case in chosen:
             print(case.name, flush=True)
-            results += measured(case, urls[case.tls], folder)
+            try:
+                secret = served(pem) if case.tls else nullcontext(plain)
+                with secret as server:
+                    results += measured(case, server, folder)
+            except NotImplementedError as error:
+                print(f"  left out: {error}")
     return results
 
 
@@ -242,6 +260,7 @@ def main() -> None:
         return
     started = time.time()
     found: dict[str, Any] = {
+        "date": datetime.now(UTC).date().isoformat(),
         "machine": report.MACHINE,
         "versions": {
             "httpx": version_of("httpx", "ours"),
@@ -249,15 +268,17 @@ def main() -> None:
         },
         "results": run([*cases.DECODE, *cases.OVER_HTTP, *cases.OVER_TLS, *cases.GROWTH]),
     }
-    with served(SERVER) as port:
-        url = f"http://127.0.0.1:{port}"
+    with served() as server:
+        url = f"{server.url}/v1"
         for what in ("result", "stream"):
             print(f"memory of a million in a {what}", flush=True)
-            found[what] = alone(what, f"{url}/v1")
+            found[what] = alone(what, url)
+        print("waiting", flush=True)
+        found["waiting"] = alone("waiting", url)
         print("profile", flush=True)
-        found["profile"] = {rows: alone("profile", f"{url}/v1", rows) for rows in ("1", "2048")}
+        found["profile"] = {rows: alone("profile", url, rows) for rows in ("1", "2048")}
         print("images", flush=True)
-        found["images"] = {who: alone("images", f"{url}/v1", who) for who in ("ours", "plain")}
+        found["images"] = {who: alone("images", url, who) for who in ("ours", "plain")}
     print("imports", flush=True)
     found["imports"] = imports(
         ("httpx", "openrouter_embeddings", "openai", "openrouter", "langchain_openai", "litellm")

@@ -15,6 +15,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
+from urllib.request import urlopen
 
 import msgspec
 import pyarrow as pa
@@ -22,10 +23,10 @@ import pyarrow.parquet as pq
 from openrouter_embeddings.adapters.ray import Embed
 from openrouter_embeddings.client import Client
 
-from benchmarks import server, vectors
+from benchmarks import vectors
 from benchmarks.pages import fill
+from benchmarks.programs import served
 from benchmarks.report import MACHINE, table
-from benchmarks.run import SERVER, served
 from tools import ROOT
 
 PAGE = ROOT / "docs" / "scale.md"
@@ -69,9 +70,11 @@ def measured(url: str, path: Path, target: Path, width: int) -> Row:
             writer.write_table(batch)
     cpu = time.process_time() - started
     size = vectors.BATCH
-    sent = len(msgspec.json.encode({"input": texts(size)})) / size
-    received = len(server.http_response(0, size, width, "base64")) / size
-    return Row(cpu / ROWS, sent, received, target.stat().st_size / ROWS)
+    request = {"input": texts(size), "dimensions": width, "encoding_format": "base64"}
+    body = msgspec.json.encode(request)
+    with urlopen(f"{url}/embeddings", body) as reply:  # noqa: S310 - of our own server
+        received = len(reply.read()) / size
+    return Row(cpu / ROWS, len(body) / size, received, target.stat().st_size / ROWS)
 
 
 def lines(found: dict[int, list[Row]]) -> list[str]:
@@ -93,8 +96,8 @@ def lines(found: dict[int, list[Row]]) -> list[str]:
 def main() -> None:
     """Measure and write the table into the page."""
     found: dict[int, list[Row]] = {width: [] for width in WIDTHS}
-    with tempfile.TemporaryDirectory() as name, served(SERVER) as port:
-        url = f"http://127.0.0.1:{port}/v1"
+    with tempfile.TemporaryDirectory() as name, served() as server:
+        url = f"{server.url}/v1"
         path, target = Path(name) / "source.parquet", Path(name) / "target.parquet"
         source(path)
         for _ in range(ROUNDS):
