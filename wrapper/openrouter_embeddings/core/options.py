@@ -163,11 +163,12 @@ class Options:
             raise _invalid(name, value, f"an integer from {least} to 2³¹-1")
         object.__setattr__(self, name, plain)
 
-    def request_fields(self) -> dict[str, Any]:
+    def request_fields(self) -> Mapping[str, Any]:
         """The JSON object of a request, with an empty `input` and without unset fields."""
-        if self._fields is None:
-            object.__setattr__(self, "_fields", self._request_fields())
-        return dict(self._fields or {})
+        if (found := self._fields) is None:
+            found = self._request_fields()
+            object.__setattr__(self, "_fields", found)
+        return found
 
     def _request_fields(self) -> dict[str, Any]:
         if not self.model:
