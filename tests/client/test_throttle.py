@@ -230,6 +230,26 @@ def test_the_cost_of_queueing_does_not_depend_on_the_queue_length(how: str) -> N
     assert cost(4000) <= 2 * cost(250)
 
 
+@pytest.mark.parametrize("deadline", [None, 1000])
+async def test_a_call_that_waits_holds_few_objects(deadline: float | None) -> None:
+    """The garbage collector visits all while the event loop stands still; a call once held 66."""
+    calls = 200
+    async with Service().async_client(model="m", concurrency=1, deadline=deadline) as client:
+        throttle = client._bind_to_loop()
+        async with throttle.acquire(request()):
+            gc.collect()
+            before = len(gc.get_objects())
+            tasks = [asyncio.create_task(client.embed("a")) for _ in range(calls)]
+            await asyncio.sleep(0)
+            assert len(throttle._model("m").waiting) == calls
+            gc.collect()
+            held = (len(gc.get_objects()) - before) / calls
+            for task in tasks:
+                task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    assert held <= (29 if deadline is None else 36)
+
+
 def interrupt_once(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, *, after: bool) -> None:
     """Let Ctrl-C come before or after the first call of this method."""
     step, done = getattr(owner, name), False

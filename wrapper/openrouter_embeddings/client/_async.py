@@ -21,7 +21,7 @@ from openrouter_embeddings.core.validate import (
 )
 from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.inputs import Content, EmbedInput, EmbedInputs, Loaded
-from openrouter_embeddings.media import load_content
+from openrouter_embeddings.media import load_all, load_content
 from openrouter_embeddings.result import EmbeddingResult
 from openrouter_embeddings.transport import AsyncHTTPXClient, AsyncTransport
 
@@ -300,10 +300,9 @@ async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 
 async def _load_all(items: list[Item]) -> list[Loaded]:
-    return [
-        item if isinstance(item, str) else await _load(item, position)
-        for position, item in enumerate(items)
-    ]
+    if Content in {*map(type, items)}:
+        return [await _load(item, position) for position, item in enumerate(items)]
+    return load_all(items)
 
 
 async def _load(item: Item, position: int) -> Loaded:

@@ -15,7 +15,7 @@ from openrouter_embeddings.core.options import EmbedOptions, check_option_names
 from openrouter_embeddings.core.validate import InputValidator, validate_inputs, validate_stream
 from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.inputs import EmbedInput, EmbedInputs
-from openrouter_embeddings.media import load_content
+from openrouter_embeddings.media import load_all, load_content
 from openrouter_embeddings.result import EmbeddingResult
 from openrouter_embeddings.transport import HTTPXClient, Transport
 
@@ -93,13 +93,8 @@ class Client(BaseClient[HTTPXClient, Throttle]):
         return self._embed(self._start_call(options), inputs)
 
     def _embed(self, call: CallState, inputs: EmbedInputs) -> EmbeddingResult:
-        items = validate_inputs(inputs, skip=call.options.on_error == "skip")
-        plan = call.plan(
-            [
-                item if isinstance(item, str) else load_content(item, position)
-                for position, item in enumerate(items)
-            ]
-        )
+        skip = call.options.on_error == "skip"
+        plan = call.plan(load_all(validate_inputs(inputs, skip=skip)))
         with call.traced(self._transport.server):
             try:
                 if isinstance(plan, Batch):

@@ -193,6 +193,9 @@ class Options:
         return request
 
 
+_NAMES = tuple(option.name for option in fields(Options) if option.init)
+
+
 def merge_options(defaults: EmbedOptions, call: EmbedOptions) -> Options:
     """The client's defaults, overridden by the call's options.
 
@@ -219,8 +222,7 @@ def check_option_names(
         local: whether they belong to `Client.local`.
         own: further keywords of the caller's function.
     """
-    known = [*(own or ()), *(option.name for option in fields(Options) if option.init)]
-    known += CLIENT_OPTIONS if client else ()
+    known = (*(own or ()), *_NAMES, *(CLIENT_OPTIONS if client else ()))
     for name in options:
         if name not in known:
             options.clear()
