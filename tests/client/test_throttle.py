@@ -300,13 +300,14 @@ def test_an_interrupt_does_not_strand_the_request_of_another_thread(
     """A request that an interrupted thread was just starting for another thread still starts."""
     throttle, other = Throttle(1), _Thread(request(budget=Decimal(1)))
     own = _Thread(request())
+    wakeup = other.wakeup = threading.Event()
     throttle.add(own)
     throttle.add(other)
     interrupt_once(monkeypatch, *where, after=after)
     with pytest.raises(KeyboardInterrupt):
         throttle._remove(own, None)
     assert other.started_at is not None
-    assert other.wakeup.is_set()
+    assert wakeup.is_set()
     throttle._remove(other, None)
     assert cast("Any", other.request.call.shared_budget).budget == Budget(Decimal(1))
     with throttle.acquire(request()):

@@ -54,10 +54,11 @@ class _Thread(_Waiter):
 
     def __init__(self, request: RequestState) -> None:
         super().__init__(request)
-        self.wakeup = threading.Event()
+        self.wakeup: threading.Event | None = None  # unless the request starts at once
 
     def wake(self) -> None:
-        self.wakeup.set()
+        if self.wakeup is not None:
+            self.wakeup.set()
 
 
 class _ModelQueue:
@@ -225,12 +226,13 @@ class Throttle(_RequestQueue):
         """Around one attempt: waits until it may start, and gives the seconds it may take."""
         request.check_can_start(0.0)
         waiter = _Thread(request)
-        wakeup = waiter.wakeup
         outcome: BaseException | None = None
         try:
             with self.lock:
                 self.add(waiter)
-            while waiter.started_at is None:
+                if waiter.started_at is None:
+                    waiter.wakeup = threading.Event()  # under the lock, so no other can wake it yet
+            while (wakeup := waiter.wakeup) is not None and waiter.started_at is None:
                 wait, remaining = waiter.times()
                 if math.isfinite(wait):
                     _clock.clock.wait(wakeup, max(0.0, min(wait, remaining)))
