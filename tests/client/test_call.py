@@ -1,5 +1,6 @@
 """`CallState` and `RequestState`, as the threads of one call share them."""
 
+import json
 import threading
 from typing import Any, cast
 
@@ -77,3 +78,12 @@ def test_the_partial_result_of_a_failed_call_is_not_written_to(call: CallState) 
     assert error.partial is not None
     assert np.array_equal(error.partial.vectors, ROWS[:2])
     assert second._reserve(2) is None
+
+
+def test_a_request_that_waits_heeds_what_another_has_learned(call: CallState) -> None:
+    """Its body is written when it starts: as floats if the model's providers reject base64."""
+    first, second = requests(call)
+    assert json.loads(first.body())["encoding_format"] == "base64"
+    call.model_limits.float_only.add(call.options.model)
+    assert json.loads(first.body())["encoding_format"] == "base64"
+    assert json.loads(second.body())["encoding_format"] == "float"

@@ -233,20 +233,6 @@ def test_the_client_falls_back_to_floats_although_a_hook_raised(kind: Kind) -> N
     assert [body["encoding_format"] for body in service.bodies] == ["base64", "float"]
 
 
-async def test_a_call_that_waits_heeds_what_another_has_learned() -> None:
-    """A request is written when it starts, so only the first asks for base64 in vain."""
-
-    def script(body: dict[str, Any], _: int) -> Any:
-        if body["encoding_format"] == "base64":
-            return lambda: httpx.Response(400, json={"error": {"message": "no base64 here"}})
-        return answer(body["input"])
-
-    service = Service(script)
-    async with service.async_client(concurrency=1) as client:
-        await asyncio.gather(client.embed("a"), client.embed("b"))
-    assert [body["encoding_format"] for body in service.bodies] == ["base64", "float", "float"]
-
-
 @both
 @pytest.mark.parametrize("status", [401, 429])
 def test_an_http_error_of_a_hooks_own_request_is_a_connection_error(
