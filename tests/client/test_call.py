@@ -1,7 +1,8 @@
 """`CallState` and `RequestState`, as the threads of one call share them."""
 
+import json
 import threading
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import openrouter_embeddings as ore
@@ -18,7 +19,7 @@ ROWS = np.arange(8, dtype=np.float32).reshape(4, 2)
 @pytest.fixture
 def call() -> CallState:
     """A call of four inputs in batches of two."""
-    return ore.Client.local()._start_call({})
+    return ore.Client.local(batch_size=2)._start_call({})
 
 
 def requests(call: CallState) -> list[RequestState]:
@@ -30,7 +31,7 @@ def test_one_thread_adds_a_part_while_another_reserves_rows(
     call: CallState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The matrix is allocated once, and neither thread loses its rows."""
-    builder, _ = call.plan([*"abcd"])
+    builder, _ = cast("Any", call.plan([*"abcd"]))
     second = requests(call)[1]
     begins, go_on = threading.Event(), threading.Event()
     begin = ResultBuilder._allocate
@@ -64,7 +65,7 @@ def test_one_thread_adds_a_part_while_another_reserves_rows(
 
 def test_the_partial_result_of_a_failed_call_is_not_written_to(call: CallState) -> None:
     """A thread whose request could not be aborted in time does not change `error.partial`."""
-    builder, _ = call.plan([*"abcd"])
+    builder, _ = cast("Any", call.plan([*"abcd"]))
     first, second = requests(call)
     places: Any = first._reserve(2), second._reserve(2)
     places[0][:] = ROWS[:2]
@@ -77,3 +78,12 @@ def test_the_partial_result_of_a_failed_call_is_not_written_to(call: CallState) 
     assert error.partial is not None
     assert np.array_equal(error.partial.vectors, ROWS[:2])
     assert second._reserve(2) is None
+
+
+def test_a_request_that_waits_heeds_what_another_has_learned(call: CallState) -> None:
+    """Its body is written when it starts: as floats if the model's providers reject base64."""
+    first, second = requests(call)
+    assert json.loads(first.body())["encoding_format"] == "base64"
+    call.model_limits.float_only.add(call.options.model)
+    assert json.loads(first.body())["encoding_format"] == "base64"
+    assert json.loads(second.body())["encoding_format"] == "float"

@@ -15,7 +15,13 @@ import openrouter_embeddings as ore
 import pytest
 from openrouter_embeddings.client import _clock, _throttle
 from openrouter_embeddings.client._call import CallState, RequestState
-from openrouter_embeddings.client._throttle import AsyncThrottle, Throttle, _RequestQueue, _Waiter
+from openrouter_embeddings.client._throttle import (
+    AsyncThrottle,
+    Throttle,
+    _RequestQueue,
+    _Thread,
+    _Waiter,
+)
 from openrouter_embeddings.core.batching import Batch
 from openrouter_embeddings.core.budget import Budget
 from openrouter_embeddings.core.limiter import Limiter
@@ -53,7 +59,7 @@ async def test_a_request_that_gives_up_lets_the_next_one_start(how: str) -> None
         await asyncio.sleep(0)
     for waiting, task in zip(requests[1:3], tasks[1:3], strict=True):
         if how == "its call has ended":
-            waiting.call.ended.set()
+            waiting.call.end()
         else:
             task.cancel()
     done.set()
@@ -150,8 +156,8 @@ def test_only_the_next_request_waits_for_a_certain_time(
     clock: JumpingClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Requests behind the next one, or waiting for a budget, are woken; they do not poll."""
-    queue, calling = _RequestQueue(8), threading.Event()
-    first, second = (_Waiter(request(), calling) for _ in range(2))
+    queue = _RequestQueue(8)
+    first, second = _Thread(request()), _Thread(request())
     says = {first: "wait", second: "go"}
     monkeypatch.setattr(first.request, "readiness", lambda: says[first])
     monkeypatch.setattr(second.request, "readiness", lambda: says[second])
@@ -186,7 +192,7 @@ def test_a_model_that_has_to_wait_does_not_delay_other_models(
 def test_concurrency_counts_the_requests_of_all_models() -> None:
     """A free place goes to the request that arrived first, whatever its model."""
     queue = _RequestQueue(2)
-    waiters = [_Waiter(request(model), threading.Event()) for model in "abcab"]
+    waiters = [_Thread(request(model)) for model in "abcab"]
     for waiter in waiters:
         queue.add(waiter)
     assert [waiter.started_at is not None for waiter in waiters] == [True] * 2 + [False] * 3
@@ -209,7 +215,7 @@ def test_the_cost_of_queueing_does_not_depend_on_the_queue_length(how: str) -> N
     def cost(calls: int) -> float:
         queue, waiting = _RequestQueue(8), Counted()
         queue._model("m").waiting = waiting
-        waiters = [_Waiter(request(), threading.Event()) for _ in range(calls)]
+        waiters = [_Thread(request()) for _ in range(calls)]
         for waiter in waiters:
             queue.add(waiter)
         if how == "all give up":
@@ -222,6 +228,26 @@ def test_the_cost_of_queueing_does_not_depend_on_the_queue_length(how: str) -> N
 
     assert cost(1) > 0
     assert cost(4000) <= 2 * cost(250)
+
+
+@pytest.mark.parametrize("deadline", [None, 1000])
+async def test_a_call_that_waits_holds_few_objects(deadline: float | None) -> None:
+    """The garbage collector visits all while the event loop stands still; a call once held 66."""
+    calls = 200
+    async with Service().async_client(model="m", concurrency=1, deadline=deadline) as client:
+        throttle = client._bind_to_loop()
+        async with throttle.acquire(request()):
+            gc.collect()
+            before = len(gc.get_objects())
+            tasks = [asyncio.create_task(client.embed("a")) for _ in range(calls)]
+            await asyncio.sleep(0)
+            assert len(throttle._model("m").waiting) == calls
+            gc.collect()
+            held = (len(gc.get_objects()) - before) / calls
+            for task in tasks:
+                task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    assert held <= (29 if deadline is None else 36)
 
 
 def interrupt_once(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, *, after: bool) -> None:
@@ -272,15 +298,16 @@ def test_an_interrupt_does_not_strand_the_request_of_another_thread(
     where: tuple[type, str], after: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A request that an interrupted thread was just starting for another thread still starts."""
-    throttle, other = Throttle(1), _Waiter(request(budget=Decimal(1)), threading.Event())
-    own = _Waiter(request(), threading.Event())
+    throttle, other = Throttle(1), _Thread(request(budget=Decimal(1)))
+    own = _Thread(request())
+    wakeup = other.wakeup = threading.Event()
     throttle.add(own)
     throttle.add(other)
     interrupt_once(monkeypatch, *where, after=after)
     with pytest.raises(KeyboardInterrupt):
         throttle._remove(own, None)
     assert other.started_at is not None
-    assert other.wakeup.is_set()
+    assert wakeup.is_set()
     throttle._remove(other, None)
     assert cast("Any", other.request.call.shared_budget).budget == Budget(Decimal(1))
     with throttle.acquire(request()):
@@ -292,9 +319,6 @@ class _HonestClock(JumpingClock):
 
     def wait(self, event: threading.Event, seconds: float) -> None:
         super().wait(event, 0 if event.is_set() else seconds)
-
-    async def wait_async(self, event: asyncio.Event, seconds: float) -> None:
-        super()._jump(0 if event.is_set() else seconds)
 
 
 @both

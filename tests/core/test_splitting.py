@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openrouter_embeddings.core.batching import Batch
+from openrouter_embeddings.core.budget import Budget
 from openrouter_embeddings.core.decode import Decoded
 from openrouter_embeddings.core.retry_policy import (
     can_split,
@@ -68,7 +70,7 @@ class Run:
     @property
     def came(self) -> list[int]:
         """Positions with a vector."""
-        return sorted(p for d in self.splitter.done for p in d.served.positions)
+        return sorted(p for _, d in self.splitter.accepted for p in d.served.positions)
 
 
 def picky(bad: set[str], limit: int = 10**6) -> Service:
@@ -253,7 +255,7 @@ def test_the_first_input_goes_alone_if_the_price_is_unknown() -> None:
         "m",
         skip=False,
         retry=True,
-        price_unknown=lambda: True,
+        budget=Budget(Decimal(1)),
     )
     assert (splitter.next() or Batch([], [])).items == ["a"]
 

@@ -16,10 +16,11 @@ class LiveSet(Generic[T]):
 
     def __init__(self) -> None:
         self._references: set[weakref.ref[T]] = set()
+        self._discard = self._references.discard  # one method for all references
 
     def add(self, item: T) -> None:
         """Add an object; it leaves the set when it is collected."""
-        self._references.add(weakref.ref(item, self._references.discard))
+        self._references.add(weakref.ref(item, self._discard))
 
     def __iter__(self) -> Iterator[T]:
         """The objects that are in the set now."""

@@ -30,6 +30,13 @@ _IRREGULAR = (
 )
 
 
+def load_all(items: list[str | list[int] | Content]) -> list[Loaded]:
+    """Load every file of the inputs of one call. Raises InputError as `load_content`."""
+    if Content in {*map(type, items)}:
+        return [load_content(item, position) for position, item in enumerate(items)]
+    return cast("list[Loaded]", items)
+
+
 def load_content(item: str | list[int] | Content, position: int) -> Loaded:
     """Load every file of an input. Raises InputError with the position and the part."""
     if not isinstance(item, Content):

@@ -14,7 +14,6 @@ In a test:
         assert service.faults.requests == 2
 """
 
-import asyncio
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -126,7 +125,7 @@ class JumpingClock(_clock.Clock):
         """Jump."""
         self._jump(seconds)
 
-    async def wait_async(self, event: asyncio.Event, seconds: float) -> None:  # noqa: ARG002 - as Clock
+    async def wait_async(self, event: _clock.Event, seconds: float) -> None:  # noqa: ARG002 - as Clock
         """The same for asyncio."""
         self._jump(seconds)
 

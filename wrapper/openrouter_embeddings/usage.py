@@ -53,6 +53,8 @@ class Usage:
 
     def __add__(self, other: Usage) -> Usage:
         """The sum, field by field."""
+        if self is NO_USAGE:
+            return other
         costs = [c for c in (self.cost, other.cost) if c is not None]
         byok = [used for used in (self.is_byok, other.is_byok) if used is not None]
         return Usage(
@@ -69,6 +71,9 @@ class Usage:
             refused=self.refused + other.refused,
             retries=self.retries + other.retries,
         )
+
+
+NO_USAGE = Usage()  # where sums begin: one object for all calls that wait
 
 
 def _added(one: Mapping[str, T], other: Mapping[str, T], add: Callable[[T, T], T]) -> dict[str, T]:

@@ -21,7 +21,7 @@ from openrouter_embeddings.core.validate import (
 )
 from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.inputs import Content, EmbedInput, EmbedInputs, Loaded
-from openrouter_embeddings.media import load_content
+from openrouter_embeddings.media import load_all, load_content
 from openrouter_embeddings.result import EmbeddingResult
 from openrouter_embeddings.transport import AsyncHTTPXClient, AsyncTransport
 
@@ -80,20 +80,20 @@ class AsyncClient(BaseClient[AsyncHTTPXClient, AsyncThrottle]):
         """Embed one input or a list of inputs; see `Client.embed`."""
         call = self._start_call(options)
         self._bind_to_loop()
-        items = validate_inputs(inputs, skip=call.options.on_error == "skip")
-        builder, batches = call.plan(
-            [
-                item if isinstance(item, str) else await _load(item, position)
-                for position, item in enumerate(items)
-            ]
-        )
-        with call.traced(self._transport.server), call.attaching_results():
-            if isinstance(batches, Batch):
-                return await self._embed_batch(call, batches)
-            feed = partial(_submit_all, batches)
-            async with aclosing(self._embed_batches(call, feed)) as parts:
-                async for part in parts:
-                    call.add(builder, part)
+        skip = call.options.on_error == "skip"
+        plan = call.plan(await _load_all(validate_inputs(inputs, skip=skip)))
+        with call.traced(self._transport.server):
+            try:
+                if isinstance(plan, Batch):
+                    return await self._embed_batch(call, plan)
+                builder, batches = plan
+                feed = partial(_submit_all, batches)
+                async with aclosing(self._embed_batches(call, feed)) as parts:
+                    async for part in parts:
+                        call.add(builder, part)
+            except EmbeddingsError as error:
+                call.attach_results(error)
+                raise
         return builder.result(call.options.model)
 
     async def embed_query(
@@ -188,7 +188,7 @@ class AsyncClient(BaseClient[AsyncHTTPXClient, AsyncThrottle]):
                 return await self._embed_batch(call, batch)
 
         async def submit(batch: Batch) -> None:
-            if call.ended.is_set():  # an iterable may continue although its reader was cancelled
+            if call.has_ended:  # an iterable may continue although its reader was cancelled
                 raise EmbeddingsError(call.end_reason, inputs=batch.positions)
             pending.append(asyncio.create_task(embed(batch)))
             started.put_nowait(pending[-1])
@@ -249,11 +249,10 @@ class AsyncClient(BaseClient[AsyncHTTPXClient, AsyncThrottle]):
         return splitter.result()
 
     async def _attempt(self, request: RequestState) -> Decoded:
-        failed: list[EmbeddingsError] = []
         try:
             return await self._send(request)
         except EmbeddingsError as error:
-            failed.append(error)
+            failed = [error]
         # stamina comes in now: entering it takes a tenth of the time of a small request
         async for attempt in stamina.retry_context(**request.retry_options):
             sleep_with(attempt, partial(_clock.clock.wait_async, self._tasks.closing))
@@ -270,7 +269,11 @@ class AsyncClient(BaseClient[AsyncHTTPXClient, AsyncThrottle]):
             self._tasks.sending.add(task)
             try:
                 reply = await self._transport.send(
-                    request.body, timeout, request.decoder(), request.may_resend, request.headers
+                    request.body(),
+                    timeout,
+                    request.decoder(),
+                    request.may_resend,
+                    request.headers(),
                 )
             finally:
                 self._tasks.sending.discard(task)
@@ -294,6 +297,12 @@ async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _load_all(items: list[Item]) -> list[Loaded]:
+    if Content in {*map(type, items)}:
+        return [await _load(item, position) for position, item in enumerate(items)]
+    return load_all(items)
 
 
 async def _load(item: Item, position: int) -> Loaded:

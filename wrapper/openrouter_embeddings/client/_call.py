@@ -7,7 +7,7 @@ import math
 import os
 import threading
 import weakref
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -17,7 +17,7 @@ from openrouter_embeddings.core.batching import Batch, batched, max_reply_bytes
 from openrouter_embeddings.core.budget import Budget
 from openrouter_embeddings.core.decode import decode
 from openrouter_embeddings.core.encode import encode
-from openrouter_embeddings.core.headers import Headers, merge_headers
+from openrouter_embeddings.core.headers import NO_HEADERS, Headers, merge_headers
 from openrouter_embeddings.core.result_builder import ResultBuilder, check_width
 from openrouter_embeddings.core.splitting import BatchSplitter
 from openrouter_embeddings.core.streaming import StreamDecoder
@@ -29,7 +29,7 @@ from openrouter_embeddings.errors import (
     NotFoundError,
     ResponseError,
 )
-from openrouter_embeddings.result import Usage
+from openrouter_embeddings.usage import NO_USAGE, Usage
 
 from . import _clock
 from .telemetry import CallSpan, if_imported
@@ -37,6 +37,7 @@ from .telemetry import CallSpan, if_imported
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
+    from types import TracebackType
 
     import stamina
 
@@ -46,6 +47,12 @@ if TYPE_CHECKING:
     from openrouter_embeddings.core.wire import Reply
     from openrouter_embeddings.inputs import Loaded
     from openrouter_embeddings.result import EmbeddingResult, Matrix
+
+
+# Thousands of calls of an asyncio client may wait for their turn. Python's garbage collector then
+# visits every object that they hold, again and again, while the event loop stands still. So a call
+# makes most of what it needs when its request starts; a test counts what it holds before.
+_NO_SPAN = nullcontext()
 
 
 class SharedBudget(NamedTuple):
@@ -68,20 +75,21 @@ class CallState:
         self, options: Options, model_limits: ModelLimits, shared_budget: SharedBudget | None = None
     ) -> None:
         self.options = options
-        self.fields = options.request_fields()
+        options.request_fields()  # raises an InputError now, if at all
         self.model_limits = model_limits
-        self.ended = threading.Event()
+        self.has_ended = False
         self.end_reason = "the call ended before this request was sent"
         if options.budget is not None:
             shared_budget = SharedBudget(Budget(options.budget), threading.Lock())
         self.shared_budget = shared_budget
         self.span: CallSpan | None = None  # a job sets the one that its calls share
         self.lock = threading.Lock()
-        self.builder: ResultBuilder | None = None  # None for a stream
+        self.builder: ResultBuilder | None = None  # of several batches; None for a stream
+        self._wakeup: threading.Event | None = None  # of threads that wait before a retry
         self._splitters: dict[int, BatchSplitter] = {}  # by position; not delivered yet
-        self._first_failed = math.inf  # position of a batch
-        self._active_batches = 0
-        self._usage = Usage()
+        self.first_failed = math.inf  # position of a batch
+        self.active_batches = 0
+        self._usage = NO_USAGE
         self._width: int | None = None
         deadline = options.deadline
         self._ends_at = None if deadline is None else _clock.clock.now() + deadline
@@ -108,7 +116,16 @@ class CallState:
         """Send no more requests of this call."""
         if reason:
             self.end_reason = reason
-        self.ended.set()
+        self.has_ended = True
+        if self._wakeup is not None:
+            self._wakeup.set()
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the time has passed or the call has ended."""
+        with self.lock:
+            wakeup = self._wakeup = self._wakeup or threading.Event()
+        if not self.has_ended:  # after `end` can see the event
+            _clock.clock.wait(wakeup, seconds)
 
     def remaining(self) -> float:
         """Seconds until the deadline; infinite without one."""
@@ -136,37 +153,24 @@ class CallState:
 
     def splitter(self, batch: Batch) -> BatchSplitter:
         """The splitter of a new batch."""
-        shared_budget = self.shared_budget  # a lambda with `self` would be a reference cycle
         splitter = BatchSplitter(
             batch,
             self.model_limits,
             self.options.model,
             skip=self.options.on_error == "skip",
             retry=self.options.max_retries > 0,
-            price_unknown=lambda: shared_budget is not None and shared_budget.budget.needs_price,
+            budget=None if self.shared_budget is None else self.shared_budget.budget,
         )
         self._splitters[batch.positions[0]] = splitter
         return splitter
 
-    @contextmanager
-    def active(self, batch: Batch) -> Iterator[None]:
-        """Wraps the work on a batch. If it fails, later batches stop sending; earlier go on."""
-        with self.lock:
-            self._active_batches += 1
-        try:
-            with nullcontext() if self.span is None else self.span.current():
-                yield
-        except EmbeddingsError:
-            with self.lock:
-                self._first_failed = min(self._first_failed, batch.positions[0])
-            raise
-        finally:
-            with self.lock:
-                self._active_batches -= 1
+    def active(self, batch: Batch) -> AbstractContextManager[object]:
+        """Around the work on a batch. If it fails, later batches stop sending; earlier go on."""
+        return _Active(self, batch)
 
     def needs(self, piece: Batch) -> bool:
         """Whether requests for a piece should still be sent."""
-        return not self.ended.is_set() and piece.positions[0] <= self._first_failed
+        return not self.has_ended and piece.positions[0] <= self.first_failed
 
     def deliver(self, part: EmbeddingResult) -> None:
         """Record that the caller gets a part. Raises ResponseError if its width is a new one."""
@@ -175,12 +179,14 @@ class CallState:
             self._width = check_width(self._width, part.vectors, positions)
         del self._splitters[part.start]
 
-    def plan(self, inputs: list[Loaded]) -> tuple[ResultBuilder, Batch | Iterator[Batch]]:
-        """For `embed`: the builder of its matrix, and its only batch or all of them."""
-        self.builder = ResultBuilder(len(inputs))
+    def plan(self, inputs: list[Loaded]) -> Batch | tuple[ResultBuilder, Iterator[Batch]]:
+        """For `embed`: its only batch, or the builder of its matrix and all batches."""
         batches = batched(inputs, self.options.batch_size)
         first, second = next(batches), next(batches, None)
-        return self.builder, first if second is None else chain([first, second], batches)
+        if second is None:
+            return first
+        self.builder = ResultBuilder(len(inputs))
+        return self.builder, chain([first, second], batches)
 
     def add(self, builder: ResultBuilder, part: EmbeddingResult) -> None:
         """Add a part to the matrix, while other threads reserve rows in it."""
@@ -193,36 +199,22 @@ class CallState:
         Does nothing inside another of these, or if the call is one of a job.
         """
         if self.span is not None:
-            return nullcontext()
+            return _NO_SPAN
         self.span = if_imported(lambda: CallSpan(self.options, server))
-        return self.span or nullcontext()
-
-    def request_headers(self) -> Headers:
-        """What the caller adds to a request, with the trace context if the caller wants that."""
-        headers = self.options.headers or Headers()
-        if self.options.trace_propagation and self.span is not None:
-            headers = merge_headers(headers, self.span.trace_headers())
-        return headers
-
-    @contextmanager
-    def attaching_results(self) -> Iterator[None]:
-        """Around a call: an error that ends it gets the results of the call."""
-        try:
-            yield
-        except EmbeddingsError as error:
-            if not self.is_forked:
-                self.attach_results(error)
-            raise
+        return self.span or _NO_SPAN
 
     def attach_results(self, error: EmbeddingsError) -> None:
         """Set an error's `usage`, and its `partial`: the vectors that the call has received.
 
-        For a stream, `partial` has those that the caller has not received yet.
+        For a stream, `partial` has those that the caller has not received yet. Does nothing in a
+        fork of the process in which the call started.
         """
+        if self.is_forked:
+            return
         splitters = sorted(self._splitters.items())
         with self.lock:
             builder, self.builder = self.builder, None
-            if builder is not None and self._active_batches:  # requests that could not be aborted
+            if builder is not None and self.active_batches:  # requests that could not be aborted
                 builder.reallocate()
         if builder is None:
             inputs = sum(len(splitter.batch.items) for _, splitter in splitters)
@@ -239,13 +231,42 @@ class CallState:
         error.usage = self.usage()
 
 
+class _Active:
+    """Around the work on a batch; a generator would be two more objects."""
+
+    __slots__ = ("_batch", "_call", "_current")
+
+    def __init__(self, call: CallState, batch: Batch) -> None:
+        self._call, self._batch = call, batch
+        self._current = None if call.span is None else call.span.current()
+
+    def __enter__(self) -> None:
+        with self._call.lock:
+            self._call.active_batches += 1
+        if self._current is not None:
+            self._current.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self._current is not None:
+                self._current.__exit__(kind, error, trace)
+        finally:
+            with self._call.lock:
+                self._call.active_batches -= 1
+                if isinstance(error, EmbeddingsError):
+                    first = self._batch.positions[0]
+                    self._call.first_failed = min(self._call.first_failed, first)
+
+
 class RequestState:
     """One request: its body, its attempts, and what they come to.
 
     Attributes:
-        body: as JSON.
-        headers: those that the caller adds, and the trace context if the caller wants that.
-        as_base64: whether the body asks for base64.
         backoff: seconds, without jitter, that stamina will wait if the current attempt fails.
     """
 
@@ -260,13 +281,25 @@ class RequestState:
         self._has_response = False  # the current attempt
         self._has_reserved = False  # `_max_tokens` of the budget
         self._max_tokens = piece.max_tokens if call.shared_budget is not None else 0
-        fields = call.fields
-        self.as_base64 = fields["encoding_format"] == "base64"
-        if self.as_base64 and call.options.model in call.model_limits.float_only:
-            self.as_base64 = False
-            fields = {**fields, "encoding_format": "float"}
-        self.body = encode(fields, piece)
-        self.headers = call.request_headers()
+        self._body = b""
+        self._as_base64 = call.options.encoding_format == "base64"
+
+    def body(self) -> bytes:
+        """As JSON. Call it when the request starts; later calls return the same."""
+        if not self._body:
+            call, fields = self.call, self.call.options.request_fields()
+            if self._as_base64 and call.options.model in call.model_limits.float_only:
+                self._as_base64 = False
+                fields = {**fields, "encoding_format": "float"}
+            self._body = encode(fields, self._piece)
+        return self._body
+
+    def headers(self) -> Headers:
+        """What the caller adds to a request, with the trace context if the caller wants that."""
+        headers, span = self.call.options.headers or NO_HEADERS, self.call.span
+        if span is not None and self.call.options.trace_propagation:
+            headers = merge_headers(headers, span.trace_headers())
+        return headers
 
     def decoder(self) -> StreamDecoder:
         """A decoder for one response, which writes its vectors to their rows in the matrix."""
@@ -390,13 +423,15 @@ class RequestState:
         """Tell the splitter about the last attempt's error. May raise it, which ends the batch."""
         error.inputs = error.inputs or tuple(self._piece.positions)
         error.usage = self.call.usage()
-        if isinstance(error, NotFoundError) and (names := self.call.fields.get("provider")):
+        if isinstance(error, NotFoundError) and (
+            names := self.call.options.request_fields().get("provider")
+        ):
             error.message += f" (provider preferences of the call: {', '.join(names)})"
         if self._out_of_time:
             last, error = error, self._deadline_error(error)
             error.__cause__ = last
         self._splitter.failed(
-            self._piece, error, as_base64=self.as_base64, proven=self.call.has_succeeded
+            self._piece, error, as_base64=self._as_base64, proven=self.call.has_succeeded
         )
 
     def _wait_before_retry(self, error: Exception) -> bool | float:

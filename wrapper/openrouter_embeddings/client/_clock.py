@@ -1,9 +1,16 @@
 """The clock of both clients."""
 
 import asyncio
-import math
 import threading
 import time
+from typing import Protocol
+
+
+class Event(Protocol):
+    """An `asyncio.Event`, or what can be awaited like one."""
+
+    async def wait(self) -> object:
+        """Wait until the event is set."""
 
 
 class Clock:
@@ -17,7 +24,7 @@ class Clock:
         """Wait until the event is set or the time has passed."""
         event.wait(seconds)
 
-    async def wait_async(self, event: asyncio.Event, seconds: float) -> None:
+    async def wait_async(self, event: Event, seconds: float) -> None:
         """The same for asyncio."""
         await wait(event, seconds)
 
@@ -25,10 +32,10 @@ class Clock:
 clock: Clock = Clock()
 
 
-async def wait(event: asyncio.Event, seconds: float) -> None:
-    """Wait until the event is set or the time, which may be infinite, has passed."""
+async def wait(event: Event, seconds: float) -> None:
+    """Wait until the event is set or the time has passed."""
     try:
-        async with asyncio.timeout(seconds if math.isfinite(seconds) else None):
+        async with asyncio.timeout(seconds):
             await event.wait()
     except TimeoutError:
         pass

@@ -4,7 +4,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from functools import partial
 from typing import Any, Literal, Self, Unpack
 
 import stamina
@@ -16,11 +15,11 @@ from openrouter_embeddings.core.options import EmbedOptions, check_option_names
 from openrouter_embeddings.core.validate import InputValidator, validate_inputs, validate_stream
 from openrouter_embeddings.errors import EmbeddingsError
 from openrouter_embeddings.inputs import EmbedInput, EmbedInputs
-from openrouter_embeddings.media import load_content
+from openrouter_embeddings.media import load_all, load_content
 from openrouter_embeddings.result import EmbeddingResult
 from openrouter_embeddings.transport import HTTPXClient, Transport
 
-from . import _base, _clock
+from . import _base
 from ._base import BaseClient, Shared, with_input_type
 from ._call import CallState, RequestState, sleep_with
 from ._throttle import Throttle
@@ -94,18 +93,18 @@ class Client(BaseClient[HTTPXClient, Throttle]):
         return self._embed(self._start_call(options), inputs)
 
     def _embed(self, call: CallState, inputs: EmbedInputs) -> EmbeddingResult:
-        items = validate_inputs(inputs, skip=call.options.on_error == "skip")
-        builder, batches = call.plan(
-            [
-                item if isinstance(item, str) else load_content(item, position)
-                for position, item in enumerate(items)
-            ]
-        )
-        with call.traced(self._transport.server), call.attaching_results():
-            if isinstance(batches, Batch):
-                return self._embed_batch(call, batches)
-            for part in self._embed_batches(call, batches):
-                call.add(builder, part)
+        skip = call.options.on_error == "skip"
+        plan = call.plan(load_all(validate_inputs(inputs, skip=skip)))
+        with call.traced(self._transport.server):
+            try:
+                if isinstance(plan, Batch):
+                    return self._embed_batch(call, plan)
+                builder, batches = plan
+                for part in self._embed_batches(call, batches):
+                    call.add(builder, part)
+            except EmbeddingsError as error:
+                call.attach_results(error)
+                raise
         return builder.result(call.options.model)
 
     def embed_query(self, queries: EmbedInputs, **options: Unpack[EmbedOptions]) -> EmbeddingResult:
@@ -181,8 +180,12 @@ class Client(BaseClient[HTTPXClient, Throttle]):
         self._renew_after_fork()
         call.bind_to_process()
         self._register(call)
-        with call.traced(self._transport.server), call.attaching_results():
-            yield from self._embed_batches(call, batches)
+        with call.traced(self._transport.server):
+            try:
+                yield from self._embed_batches(call, batches)
+            except EmbeddingsError as error:
+                call.attach_results(error)
+                raise
 
     def _embed_batches(
         self, call: CallState, batches: Iterable[Batch | None]
@@ -255,14 +258,13 @@ class Client(BaseClient[HTTPXClient, Throttle]):
         return splitter.result()
 
     def _attempt(self, request: RequestState) -> Decoded:
-        failed: list[EmbeddingsError] = []
         try:
             return self._send(request)
         except EmbeddingsError as error:
-            failed.append(error)
+            failed = [error]
         # stamina comes in now: entering it takes a tenth of the time of a small request
         for attempt in stamina.retry_context(**request.retry_options):
-            sleep_with(attempt, partial(_clock.clock.wait, request.call.ended))
+            sleep_with(attempt, request.call.wait)
             with attempt:
                 request.backoff = attempt.next_wait
                 if failed:
@@ -274,11 +276,11 @@ class Client(BaseClient[HTTPXClient, Throttle]):
         with self._throttle.acquire(request) as timeout:
             return request.read(
                 self._transport.send(
-                    request.body,
+                    request.body(),
                     timeout,
                     request.decoder(),
                     request.may_resend,
-                    request.headers,
+                    request.headers(),
                     owner=request.call,
                 )
             )

@@ -10,9 +10,10 @@ import itertools
 import math
 import random
 import threading
+from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import replace
 from typing import Self
 
@@ -28,12 +29,11 @@ _PAUSE_JITTER = 0.1
 _ROUNDING = 1e-6  # seconds between two results for the same time
 
 
-class _Waiter:
+class _Waiter(ABC):
     """A request that waits in the queue, or is in flight."""
 
-    def __init__(self, request: RequestState, wakeup: threading.Event | asyncio.Event) -> None:
+    def __init__(self, request: RequestState) -> None:
         self.request = request
-        self.wakeup = wakeup  # set when the request has started, or should check its call again
         self.number = 0  # in the order of arrival
         self.started_at: float | None = None
         self.starts_at = math.inf  # infinite while that depends on other requests
@@ -43,6 +43,22 @@ class _Waiter:
         """Seconds until the start and until the deadline. Raises as `check_can_start`."""
         wait = self.starts_at - _clock.clock.now()
         return wait, self.request.check_can_start(wait)
+
+    @abstractmethod
+    def wake(self) -> None:
+        """The request has started, or should check its call again."""
+
+
+class _Thread(_Waiter):
+    """A request that a thread sends."""
+
+    def __init__(self, request: RequestState) -> None:
+        super().__init__(request)
+        self.wakeup: threading.Event | None = None  # unless the request starts at once
+
+    def wake(self) -> None:
+        if self.wakeup is not None:
+            self.wakeup.set()
 
 
 class _ModelQueue:
@@ -67,7 +83,7 @@ class _ModelQueue:
                 stopped.append(waiter)
         for waiter in stopped:
             self.waiting.pop(waiter, None)
-            waiter.wakeup.set()  # it raises the reason
+            waiter.wake()  # it raises the reason
         return found
 
     def schedule(self, waiter: _Waiter | None, starts_at: float) -> None:
@@ -76,7 +92,7 @@ class _ModelQueue:
             self._next.starts_at = math.inf
         self._next = waiter
         if waiter and not math.isclose(waiter.starts_at, starts_at, rel_tol=0, abs_tol=_ROUNDING):
-            waiter.wakeup.set()  # it waits again, until the new time
+            waiter.wake()  # it waits again, until the new time
             waiter.starts_at = starts_at  # last, so that an interrupt before it repeats the above
 
 
@@ -131,7 +147,7 @@ class _RequestQueue:
             queue.limiter.begin(now)
             waiter.request.on_start()
             waiter.started_at = now
-        waiter.wakeup.set()
+        waiter.wake()
 
     def _ready(self, now: float) -> Iterator[tuple[_ModelQueue, _Waiter]]:
         """The first waiter of each model that may start now; schedules those of the others."""
@@ -163,7 +179,7 @@ class _RequestQueue:
         """Let every waiter check whether its call has ended."""
         for queue in self._models.values():
             for waiter in queue.waiting:
-                waiter.wakeup.set()
+                waiter.wake()
 
     def _update_limiter(
         self, limiter: Limiter, started_at: float, outcome: BaseException | None
@@ -209,13 +225,14 @@ class Throttle(_RequestQueue):
     def acquire(self, request: RequestState) -> Iterator[float]:
         """Around one attempt: waits until it may start, and gives the seconds it may take."""
         request.check_can_start(0.0)
-        wakeup = threading.Event()
-        waiter = _Waiter(request, wakeup)
+        waiter = _Thread(request)
         outcome: BaseException | None = None
         try:
             with self.lock:
                 self.add(waiter)
-            while waiter.started_at is None:
+                if waiter.started_at is None:
+                    waiter.wakeup = threading.Event()  # under the lock, so no other can wake it yet
+            while (wakeup := waiter.wakeup) is not None and waiter.started_at is None:
                 wait, remaining = waiter.times()
                 if math.isfinite(wait):
                     _clock.clock.wait(wakeup, max(0.0, min(wait, remaining)))
@@ -248,26 +265,52 @@ class Throttle(_RequestQueue):
 class AsyncThrottle(_RequestQueue):
     """The throttle for tasks."""
 
-    @asynccontextmanager
-    async def acquire(self, request: RequestState) -> AsyncIterator[float]:
+    def acquire(self, request: RequestState) -> AbstractAsyncContextManager[float]:
         """See `Throttle.acquire`."""
+        return _Task(self, request)
+
+
+class _Task(_Waiter):
+    """A request that a task sends; a context manager around one attempt.
+
+    Thousands may wait: a generator and an `asyncio.Event` would be six more objects for each.
+    """
+
+    def __init__(self, throttle: AsyncThrottle, request: RequestState) -> None:
+        super().__init__(request)
+        self._throttle = throttle
+        self._woken: asyncio.Future[None] | None = None
+
+    def wake(self) -> None:
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)
+
+    def _until_woken(self) -> asyncio.Future[None]:
+        self._woken = asyncio.get_running_loop().create_future()
+        return self._woken
+
+    async def wait(self) -> None:
+        """For the clock."""
+        await self._until_woken()
+
+    async def __aenter__(self) -> float:
+        request = self.request
         request.check_can_start(0.0)
-        wakeup = asyncio.Event()
-        waiter = _Waiter(request, wakeup)
-        self.add(waiter)
-        outcome: BaseException | None = None
         try:
-            while waiter.started_at is None:
-                wait, remaining = waiter.times()
+            self._throttle.add(self)
+            while self.started_at is None:
+                wait, remaining = self.times()
                 if math.isfinite(wait):
-                    await _clock.clock.wait_async(wakeup, max(0.0, min(wait, remaining)))
+                    await _clock.clock.wait_async(self, max(0.0, min(wait, remaining)))
+                elif math.isfinite(remaining):
+                    await _clock.wait(self, remaining)
                 else:
-                    await _clock.wait(wakeup, remaining)
-                wakeup.clear()
-                self.start_ready()
-            yield request.timeout()
+                    await self._until_woken()
+                self._throttle.start_ready()
+            return request.timeout()
         except BaseException as error:
-            outcome = error
+            self._throttle.remove(self, error)
             raise
-        finally:
-            self.remove(waiter, outcome)
+
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        self._throttle.remove(self, error)

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from http import HTTPStatus
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -167,10 +168,11 @@ def _embeddings(payload: Any, count: int) -> list[Any]:
         raise _InvalidError("the service returned no list of embeddings in `data`")
     if len(items) != count:
         raise _InvalidError(f"got {len(items)} embeddings for {count} inputs")
-    if wrong := [row for row, item in enumerate(items) if not isinstance(item, dict)]:
+    if {*map(type, items)} - {dict}:
+        wrong = [row for row, item in enumerate(items) if not isinstance(item, dict)]
         raise _InvalidError("the service returned an item of `data` that is not an object", wrong)
-    indices = [item.get("index") for item in items]
-    embeddings = [item.get("embedding") for item in items]
+    indices: list[Any] = [*map(dict.get, items, repeat("index"))]
+    embeddings = [*map(dict.get, items, repeat("embedding"))]
     if indices == [None] * count:
         return embeddings
     # by type as well, because True and 1.0 equal 1
@@ -178,6 +180,8 @@ def _embeddings(payload: Any, count: int) -> list[Any]:
         raise _InvalidError(
             f"the service returned indices other than 0-{count - 1}: {_index_problem(indices)}"
         )
+    if indices == [*range(count)]:
+        return embeddings
     placed: list[Any] = [None] * count
     for index, embedding in zip(indices, embeddings, strict=True):
         placed[index] = embedding

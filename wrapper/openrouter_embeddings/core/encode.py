@@ -21,7 +21,7 @@ def encode(fields: Mapping[str, Any], batch: Batch) -> bytes:
     If one input is multimodal, all are sent as multimodal objects, because the API requires it.
     """
     items = batch.items
-    if any(isinstance(item, tuple) for item in items):
+    if tuple in {*map(type, items)}:
         return dumps({**fields, "input": [_multimodal(item) for item in items]})
     return dumps({**fields, "input": items})
 

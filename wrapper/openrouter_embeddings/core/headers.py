@@ -37,6 +37,9 @@ class Headers(tuple[tuple[bytes, bytes], ...]):
         return "Headers(…)"
 
 
+NO_HEADERS = Headers()
+
+
 def read_headers(given: Any) -> Headers | str:
     """The headers in a mapping of names to values, or why they cannot be sent.
 

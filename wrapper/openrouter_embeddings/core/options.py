@@ -163,11 +163,12 @@ class Options:
             raise _invalid(name, value, f"an integer from {least} to 2³¹-1")
         object.__setattr__(self, name, plain)
 
-    def request_fields(self) -> dict[str, Any]:
+    def request_fields(self) -> Mapping[str, Any]:
         """The JSON object of a request, with an empty `input` and without unset fields."""
-        if self._fields is None:
-            object.__setattr__(self, "_fields", self._request_fields())
-        return dict(self._fields or {})
+        if (found := self._fields) is None:
+            found = self._request_fields()
+            object.__setattr__(self, "_fields", found)
+        return found
 
     def _request_fields(self) -> dict[str, Any]:
         if not self.model:
@@ -190,6 +191,9 @@ class Options:
         except (TypeError, ValueError) as error:
             raise InputError(f"an option cannot be sent as JSON: {error}") from None
         return request
+
+
+_NAMES = tuple(option.name for option in fields(Options) if option.init)
 
 
 def merge_options(defaults: EmbedOptions, call: EmbedOptions) -> Options:
@@ -218,8 +222,7 @@ def check_option_names(
         local: whether they belong to `Client.local`.
         own: further keywords of the caller's function.
     """
-    known = [*(own or ()), *(option.name for option in fields(Options) if option.init)]
-    known += CLIENT_OPTIONS if client else ()
+    known = (*(own or ()), *_NAMES, *(CLIENT_OPTIONS if client else ()))
     for name in options:
         if name not in known:
             options.clear()

@@ -13,24 +13,27 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from openrouter_embeddings.errors import BudgetExceededError, InputError, ResponseError
-from openrouter_embeddings.result import EmbeddingResult, Usage
+from openrouter_embeddings.result import EmbeddingResult
+from openrouter_embeddings.usage import NO_USAGE, Usage
 
 from .result_builder import check_width
 from .retry_policy import can_split, exceeded_limit, rejects_base64, stated_limit
 from .validate import SKIP_HINT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from openrouter_embeddings.errors import EmbeddingsError
 
     from .batching import Batch
+    from .budget import Budget
     from .decode import Decoded
 
 # Inputs that are tried alone before the request as a whole is considered invalid.
 _PROBES = 8
 # Full requests accepted before a larger one is tried. Doubles after each rejected trial.
 _FULL_REQUESTS_BEFORE_TRIAL = 32
+_NONE: frozenset[int] = frozenset()  # one object for all batches that wait
 
 
 @dataclass
@@ -99,7 +102,7 @@ class BatchSplitter:
         model: the model whose limits apply.
         skip: leave out rejected inputs instead of raising.
         retry: request an input once more if its vector fails validation.
-        price_unknown: whether the first input must go alone, to learn its price.
+        budget: of the call or job; until it knows a price, one input goes alone to learn it.
     """
 
     def __init__(
@@ -110,21 +113,21 @@ class BatchSplitter:
         *,
         skip: bool,
         retry: bool,
-        price_unknown: Callable[[], bool] = lambda: False,
+        budget: Budget | None = None,
     ) -> None:
         self.batch = batch
-        self.done: list[Decoded] = []
+        self.accepted: list[tuple[Batch, Decoded]] = []
         self.errors: dict[int, EmbeddingsError] = {}
-        self.usage: Usage = Usage()
+        self.usage: Usage = NO_USAGE
         self._limits = limits
         self._model = model
         self._skip = skip
         self._pending = [batch]
-        self._accepted: list[Batch] = []
-        self._retried = set() if retry else {*batch.positions}
+        self._retry = retry
+        self._retried: frozenset[int] = _NONE
         self._exceeded: Literal["count", "size"] | None = None
-        self._suspects: list[EmbeddingsError] = []
-        self._price_unknown = price_unknown
+        self._suspects: tuple[EmbeddingsError, ...] = ()
+        self._budget = budget
         self._width: int | None = None
 
     def next(self) -> Batch | None:
@@ -136,7 +139,7 @@ class BatchSplitter:
                 self._pending += [piece] if piece.items else []
             elif not self._limits.fits(self._model, piece):
                 self._pending += self._split_to_fit(piece)
-            elif len(piece.items) > 1 and self._price_unknown():
+            elif len(piece.items) > 1 and self._budget is not None and self._budget.needs_price:
                 self._pending += [piece.slice(1, len(piece.items)), piece.slice(0, 1)]
             else:
                 for limit, used in self._limits.limits(self._model, piece):
@@ -149,7 +152,7 @@ class BatchSplitter:
     def result(self) -> EmbeddingResult:
         """The vectors received, in the order of the inputs, with the usage of all responses."""
         positions = self.batch.positions
-        done = [decoded for decoded in self.done if len(decoded.matrix)]
+        done = [decoded for _, decoded in self.accepted if len(decoded.matrix)]
         received = [position for decoded in done for position in decoded.served.positions]
         if len(done) == 1:
             matrix = done[0].matrix
@@ -187,10 +190,10 @@ class BatchSplitter:
     def _learn_limit(self, exceeded: Literal["count", "size"]) -> None:
         """Splitting alone has helped, so the largest accepted piece is the limit."""
         if exceeded == "size":
-            size = max(piece.size for piece in self._accepted)
+            size = max(piece.size for piece, _ in self.accepted)
             self._limits.sizes[self._model] = Limit(size)
         else:
-            count = max(len(piece.items) for piece in self._accepted)
+            count = max(len(piece.items) for piece, _ in self.accepted)
             self._limits.counts[self._model] = Limit(count)
 
     def succeeded(self, piece: Batch, decoded: Decoded) -> None:
@@ -202,26 +205,29 @@ class BatchSplitter:
             try:
                 self._width = check_width(self._width, decoded.matrix, decoded.served.positions)
             except ResponseError as error:
-                if not self._retried.issuperset(piece.positions):
+                if self._fresh(piece.positions):
                     raise
                 self._reject(error)
                 return
-        self._accepted.append(piece)
         for limit, used in self._limits.limits(self._model, piece):
             limit.accepted(used)
-        self.done.append(decoded)
+        self.accepted.append((piece, decoded))
         for suspect in self._suspects:  # this piece was accepted, so those inputs were at fault
             self._reject(suspect)
-        self._suspects = []
+        self._suspects = ()
         if decoded.error is None:
             return
-        fresh = [p for p in decoded.error.inputs if p not in self._retried]
+        fresh = self._fresh(decoded.error.inputs)
         if len(fresh) < len(decoded.error.inputs):
             self._reject(decoded.error)
-        self._retried.update(fresh)
+        self._retried |= {*fresh}
         rows = [row for row, position in enumerate(piece.positions) if position in fresh]
         if rows:
             self._pending.append(piece.select(rows))
+
+    def _fresh(self, positions: Sequence[int]) -> list[int]:
+        """The inputs that may be requested once more."""
+        return [p for p in positions if self._retry and p not in self._retried]
 
     def failed(
         self, piece: Batch, error: EmbeddingsError, *, as_base64: bool, proven: bool
@@ -240,7 +246,7 @@ class BatchSplitter:
             raise error
         elif len(piece.items) > 1:
             self._split(piece, error)
-        elif proven or self._accepted:
+        elif proven or self.accepted:
             self._reject(error)
         else:
             self._probe(error)
@@ -269,7 +275,7 @@ class BatchSplitter:
 
         Inputs from other places are tried alone until one is accepted or enough are rejected.
         """
-        self._suspects.append(error)
+        self._suspects += (error,)
         if not self._pending:
             for suspect in self._suspects:
                 self._reject(suspect)
