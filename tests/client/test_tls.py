@@ -1,10 +1,13 @@
 """Requests over TLS, as to the service itself."""
 
 import asyncio
+import os
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,13 @@ import trustme
 from openrouter_embeddings.transport import _asyncio_backend, _sync_backend
 from openrouter_embeddings.transport._response_reader import ResponseReader
 
-from tests.socket_service import SocketService, correct_response, response_to, socket_service
+from tests.socket_service import (
+    SocketService,
+    correct_response,
+    response_to,
+    socket_service,
+    tls_context,
+)
 from tests.support import (
     KEY,
     LARGE,
@@ -120,30 +129,17 @@ def test_data_before_the_handshake_is_a_connect_error(
         runner.run(run())
 
 
-class _Records(ssl.SSLSocket):
-    """Receives or raises the next of these at each call."""
-
-    def __init__(self, *records: bytes | OSError) -> None:
-        self.records = list(records)
-
-    def settimeout(self, *_: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Stay as it is."""
-
-    def recv(self, *_: Any) -> bytes:  # pyright: ignore[reportIncompatibleMethodOverride]
-        record = self.records.pop(0)
-        if isinstance(record, OSError):
-            raise record
-        return record
-
-    def recv_into(self, buffer: Any, *_: Any) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
-        record = self.recv()
-        buffer[: len(record)] = record
-        return len(record)
-
-
-def stream_of(*records: bytes | OSError) -> _sync_backend.Stream:
-    """A stream that receives these."""
-    return _sync_backend.Stream(_Records(*records), _sync_backend.Backend(), 1.0)
+@contextmanager
+def tls_stream(authority: trustme.CA) -> Iterator[tuple[_sync_backend.Stream, ssl.SSLSocket]]:
+    """A stream over TLS, and the server's end of its connection."""
+    here, there = socket.socketpair()
+    stream = _sync_backend.Stream(here, _sync_backend.Backend(), 20)
+    with ThreadPoolExecutor(1) as threads, here:
+        served = threads.submit(tls_context(authority).wrap_socket, there, server_side=True)
+        stream.start_tls(ssl.create_default_context(), "localhost")
+        stream.connected()
+        with served.result() as server:
+            yield stream, server
 
 
 class _Reader(ResponseReader):
@@ -160,47 +156,51 @@ class _Reader(ResponseReader):
         self.received.append(b"the end")
 
 
-def test_the_next_read_raises_a_reset_that_follows_data() -> None:
-    """The response gets the data before the reset first."""
-    reset = ConnectionResetError("reset by peer")
-    stream, reader = stream_of(b"a", b"b", reset, reset), _Reader()
-    stream.receive(reader)
-    assert reader.received == [b"ab"]
-    with pytest.raises(httpcore.ReadError, match="reset by peer"):
+@pytest.mark.usefixtures("trusted")
+def test_one_read_takes_all_available_tls_records(authority: trustme.CA) -> None:
+    """Until no more are available, or the connection ends without a farewell."""
+    reader = _Reader()
+    with tls_stream(authority) as (stream, server):
+        for letter in (b"a", b"b"):
+            server.sendall(letter * 20_000)
         stream.receive(reader)
+        server.sendall(b"c")
+        server.close()
+        for _ in range(2):
+            stream.receive(reader)
+    assert reader.received == [b"a" * 20_000 + b"b" * 20_000, b"c", b"the end"]
 
 
-def test_one_read_takes_all_available_tls_records() -> None:
-    """Until no more are available, or the connection ends."""
-    stream, reader = stream_of(b"a", b"b", ssl.SSLWantReadError(), b"c", b"", b""), _Reader()
-    for _ in range(3):
+@pytest.mark.usefixtures("trusted")
+def test_the_next_read_raises_an_error_that_follows_data(authority: trustme.CA) -> None:
+    """The response gets the data before an invalid record first."""
+    reader = _Reader()
+    with tls_stream(authority) as (stream, server):
+        server.sendall(b"a")
+        os.write(server.fileno(), b"not a record")
         stream.receive(reader)
-    assert reader.received == [b"ab", b"c", b"the end"]
+        assert reader.received == [b"a"]
+        with pytest.raises(httpcore.ReadError, match="SSL"):
+            stream.receive(reader)
 
 
 def test_tls_in_tls_ends_at_the_deadline() -> None:
     """Whatever TLS itself waits for; the proxy's socket is shut down if the call is aborted."""
 
-    class Silent(_Records):
+    class Silent(socket.socket):
         sent = 0
 
-        def recv(self, *_: Any) -> bytes:  # pyright: ignore[reportIncompatibleMethodOverride]
-            raise ssl.SSLWantReadError
-
-        def send(self, data: Any, *_: Any) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        def send(self, data: Any, *_: Any) -> int:
             self.sent += len(data)
             return len(data)
 
-        def fileno(self) -> int:
-            return here.fileno()
-
-        def close(self) -> None:
-            """Stay open."""
-
     here, there = socket.socketpair()
-    silent = Silent()
+    silent = Silent(fileno=here.detach())
     stream = _sync_backend.Stream(silent, _sync_backend.Backend(), 60)
-    with here, there:
+    stream._socket = _sync_backend._TLS(
+        silent, stream._backend, ssl.create_default_context(), "proxy"
+    )
+    with silent, there:
         _sync_backend.begin_attempt(0.05)
         try:
             with pytest.raises(httpcore.ConnectTimeout):
@@ -212,20 +212,26 @@ def test_tls_in_tls_ends_at_the_deadline() -> None:
 
 
 @pytest.mark.parametrize(
-    ("read", "has_unread"),
+    ("act", "has_unread"),
     [
-        (ssl.SSLWantReadError(), False),
-        (b"H", True),
-        (b"", True),
-        (ssl.SSLError("bad record"), True),
-        (ConnectionResetError(), True),
+        (lambda *_: None, False),
+        (lambda _, server: server.sendall(b"H"), True),
+        (lambda _, server: server.close(), True),
+        (lambda _, server: os.write(server.fileno(), b"not a record"), True),
+        (lambda stream, server: (server.sendall(b"HH"), stream._socket.recv(1)), True),
     ],
 )
+@pytest.mark.usefixtures("trusted")
 def test_unread_data_in_the_tls_layer_is_noticed(
-    read: bytes | OSError, *, has_unread: bool
+    authority: trustme.CA, act: Callable[..., object], *, has_unread: bool
 ) -> None:
-    """The socket is empty, but TLS may hold a second response that the next request would read."""
-    assert stream_of(read)._has_unread() == has_unread
+    """The socket may be empty while TLS holds a second response that the next request would read.
+
+    Session tickets, which follow the handshake, do not count.
+    """
+    with tls_stream(authority) as (stream, server):
+        act(stream, server)
+        assert stream._has_unread() == has_unread
 
 
 @pytest.mark.parametrize("make", [ore.Client, ore.AsyncClient])

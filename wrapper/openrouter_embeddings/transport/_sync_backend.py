@@ -8,10 +8,11 @@ import os
 import select
 import socket
 import ssl
+import sysconfig
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -42,8 +43,7 @@ class _Attempt:
             self.is_aborted = True
             if self.sock is not None:
                 with suppress(OSError):  # it may just have been closed
-                    # SSLSocket.shutdown would send what remains unencrypted
-                    socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+                    self.sock.shutdown(socket.SHUT_RDWR)
 
 
 _lock = threading.RLock()  # the garbage collector may end a call in a thread that holds the lock
@@ -160,51 +160,76 @@ def _is_ready(sock: Any, seconds: float | None, *, writing: bool) -> bool:
     return any(select.select(reading, [sock] if writing else [], [], seconds))
 
 
-class _TLSInTLS:
-    """A socket of TLS inside the TLS of a proxy, which `SSLContext.wrap_socket` cannot make."""
+class _TLS:
+    """TLS over a socket that never blocks, or over the TLS of a proxy.
 
-    def __init__(self, outer: ssl.SSLSocket, context: ssl.SSLContext, server_hostname: str) -> None:
-        self.outer = outer
+    `SSLContext.wrap_socket` cannot make the latter, and asks the system for each record twice; this
+    asks for as much as has arrived.
+    """
+
+    def __init__(
+        self, outer: "socket.socket | _TLS", backend: "Backend", context: ssl.SSLContext, name: str
+    ) -> None:
+        self._outer, self._backend = outer, backend
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(
-            self._incoming, self._outgoing, server_hostname=server_hostname
-        )
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
         self._unsent = memoryview(b"")
         self._written = 0  # of the data passed to `send`
-        self.fileno, self.close = outer.fileno, outer.close
+
+    def fileno(self) -> int:
+        return self._outer.fileno()
+
+    def close(self) -> None:
+        self._outer.close()
 
     def do_handshake(self) -> None:
         self._run(self._tls.do_handshake)
         self._flush()
 
     def recv(self, size: int) -> bytes:
-        return self._run(lambda: self._tls.read(size))
+        return self._run(self._tls.read, size)
 
     def recv_into(self, buffer: memoryview) -> int:
-        return self._run(lambda: int(self._tls.read(len(buffer), buffer)))
+        try:
+            return int(self._run(self._tls.read, len(buffer), buffer))
+        except ssl.SSLEOFError:  # without a farewell, as many servers do
+            return 0
 
     def send(self, data: memoryview) -> int:
         """Raises SSLWantWriteError if the same data has to be passed again."""
-        self._written = self._written or self._run(lambda: self._tls.write(data[:_TLS_RECORD]))
+        self._written = self._written or self._run(self._tls.write, data[:_TLS_RECORD])
         self._flush()
         written, self._written = self._written, 0
         return written
 
-    def _run(self, operation: Callable[[], T]) -> T:
+    def _run(self, operation: Callable[..., T], *arguments: Any) -> T:
+        """Raises SSLWantReadError or SSLWantWriteError if it has to wait for the socket."""
         while True:
             try:
-                return operation()
+                return operation(*arguments)
             except ssl.SSLWantReadError:
                 self._flush()
-                if data := self.outer.recv(_TLS_RECORD):
-                    self._incoming.write(data)
-                else:
-                    self._incoming.write_eof()
+                self._receive()
+
+    def _receive(self) -> None:
+        buffer = self._backend.take_buffer()
+        try:
+            if size := self._outer.recv_into(buffer):
+                self._incoming.write(buffer[:size])
+            else:
+                self._incoming.write_eof()
+        except BlockingIOError:
+            raise ssl.SSLWantReadError from None
+        finally:
+            self._backend.buffers.append(buffer)
 
     def _flush(self) -> None:
         while self._unsent or self._outgoing.pending:
             self._unsent = self._unsent or memoryview(self._outgoing.read())
-            self._unsent = self._unsent[self.outer.send(self._unsent) :]
+            try:
+                self._unsent = self._unsent[self._outer.send(self._unsent) :]
+            except BlockingIOError:
+                raise ssl.SSLWantWriteError from None
 
 
 class Stream:
@@ -212,25 +237,18 @@ class Stream:
 
     def __init__(self, sock: socket.socket, backend: "Backend", connect_timeout: float) -> None:
         sock.settimeout(0)
-        self._socket: Any = sock  # or an SSLSocket, or _TLSInTLS
+        self._socket: socket.socket | _TLS = sock
         self._shut_down: socket.socket = sock  # to abort the attempt
-        self._is_tls = isinstance(sock, ssl.SSLSocket)
         self._backend = backend
         self._connect_timeout: float | None = connect_timeout  # for each operation until connected
         self._keep_alive = KeepAlive(ResponseTimes())  # a proxy's
+        self._broken: str | None = None  # the error that has ended it
 
     def start_tls(self, context: ssl.SSLContext, server_hostname: str) -> None:
         """Continue in TLS. Raises ConnectTimeout or ConnectError."""
         with _connecting(self._socket):
-            if self._is_tls:
-                self._socket = _TLSInTLS(self._socket, context, server_hostname)
-            else:
-                self._socket = self._shut_down = context.wrap_socket(
-                    self._socket, server_hostname=server_hostname, do_handshake_on_connect=False
-                )
-            self._is_tls = True
-        with _connecting(self._socket):
-            self._when_ready(self._socket.do_handshake)
+            self._socket = tls = _TLS(self._socket, self._backend, context, server_hostname)
+            self._when_ready(tls.do_handshake)
 
     def connected(self) -> None:
         """Note that requests follow."""
@@ -269,29 +287,31 @@ class Stream:
 
     def _receive_available(self, response: ResponseReader) -> int:
         """Pass what has arrived to the response; 0 at the end. Raises one of `_WOULD_BLOCK`."""
-        try:
-            buffer = self._backend.buffers.pop()
-        except IndexError:  # other threads have them all
-            buffer = memoryview(bytearray(READ_SIZE))
-        try:
-            if size := self._fill(buffer):
-                self._keep_alive.received()
-                response.receive(buffer[:size])
-        finally:
-            self._backend.buffers.append(buffer)
+        backend = self._backend
+        with backend.receiving:
+            buffer = backend.take_buffer()
+            try:
+                if size := self._fill(buffer):
+                    self._keep_alive.received()
+                    response.receive(buffer[:size])
+            finally:
+                backend.buffers.append(buffer)
         return size
 
     def _fill(self, buffer: memoryview) -> int:
+        if self._broken is not None:
+            raise OSError(self._broken)
         size: int = self._socket.recv_into(buffer)
         try:
-            more = size if self._is_tls else 0  # TLS returns 16 KB at most
+            more = size if isinstance(self._socket, _TLS) else 0  # which returns 16 KB at most
             while more and size < len(buffer):
                 more = self._socket.recv_into(buffer[size:])
                 size += more
         except _WOULD_BLOCK:
             pass
-        except OSError as error:  # the next call raises it again, or ends
+        except OSError as error:  # for the next call: it would find the end of the connection
             unmask(error)
+            self._broken = str(error)
         return size
 
     def _has_unread(self) -> bool:
@@ -338,13 +358,26 @@ class Backend:
 
     Attributes:
         times: response times over all connections.
-        buffers: those that no thread is receiving into; the last one is used first.
+        receiving: held by the thread that receives and decodes. More threads at a time would only
+            compete for Python's lock, which costs more than the decoding.
+        buffers: those that are not in use.
     """
 
     def __init__(self) -> None:
         self.times = ResponseTimes()
+        # reentrant, because a signal handler may interrupt a call, and call
+        self.receiving: AbstractContextManager[Any] = threading.RLock()
+        if sysconfig.get_config_var("Py_GIL_DISABLED"):
+            self.receiving = nullcontext()
         self.buffers: list[memoryview] = []
         self._last_addresses: dict[tuple[str, int], Any] = {}  # that accepted, by host and port
+
+    def take_buffer(self) -> memoryview:
+        """A buffer to receive into; give it back to `buffers`."""
+        try:
+            return self.buffers.pop()
+        except IndexError:
+            return memoryview(bytearray(READ_SIZE))
 
     def connect_tcp(self, host: str, port: int, timeout: float) -> Stream:
         """A connection. Raises ConnectTimeout or ConnectError."""
