@@ -85,48 +85,39 @@ class AdapterContract:
     has_roles: ClassVar[bool] = True
     can_skip: ClassVar[bool] = False
 
-    @staticmethod
-    def make(**options: Any) -> Any:
+    def make(self, **options: Any) -> Any:
         """An adapter with these options."""
         raise NotImplementedError
 
-    @staticmethod
-    def documents(adapter: Any, texts: list[str]) -> Sequence[Any]:
+    def documents(self, adapter: Any, texts: list[str]) -> Sequence[Any]:
         """The vectors of documents."""
         raise NotImplementedError
 
-    @staticmethod
-    async def adocuments(adapter: Any, texts: list[str]) -> Sequence[Any]:
+    async def adocuments(self, adapter: Any, texts: list[str]) -> Sequence[Any]:
         """The same for asyncio."""
         raise NotImplementedError
 
-    @staticmethod
-    def query(adapter: Any, text: str) -> Any:
+    def query(self, adapter: Any, text: str) -> Any:
         """The vector of a query."""
         raise NotImplementedError
 
-    @staticmethod
-    async def aquery(adapter: Any, text: str) -> Any:
+    async def aquery(self, adapter: Any, text: str) -> Any:
         """The same for asyncio."""
         raise NotImplementedError
 
-    @staticmethod
-    def search(adapter: Any, passages: list[str], question: str) -> str:
+    def search(self, adapter: Any, passages: list[str], question: str) -> str:
         """The passage that the framework's own store or index finds first."""
         raise NotImplementedError
 
-    @staticmethod
-    def save(adapter: Any) -> str | None:
+    def save(self, adapter: Any) -> str | None:
         """The configuration that the framework saves, as text; None if it saves none."""
         return None
 
-    @staticmethod
-    def load(saved: str) -> Any:
+    def load(self, saved: str) -> Any:
         """The adapter of a saved configuration, as the framework makes it in a new process."""
         raise NotImplementedError
 
-    @staticmethod
-    def lazy(adapter: Any) -> LazyClient:
+    def lazy(self, adapter: Any) -> LazyClient:
         """The clients behind an adapter."""
         client: LazyClient = adapter._client
         return client
@@ -381,7 +372,8 @@ class AdapterContract:
 
         async def call(adapter: Any) -> list[Any]:
             calls = [self.adocuments(adapter, [text]) for text in TEXTS[:4]]
-            return await self.closing(adapter, asyncio.gather(*calls))
+            vectors: list[Any] = await self.closing(adapter, asyncio.gather(*calls))
+            return vectors
 
         with Loopback() as service:
             service.crowd = 4

@@ -4,8 +4,6 @@ import re
 from typing import Any
 
 import pytest
-from openrouter_embeddings.local.models import MODELS
-from openrouter_embeddings.local.models.hash import HashModel
 
 from tests.compat.loopback import ROOT
 

@@ -16,21 +16,35 @@ from langchain_tests.unit_tests import (  # pyright: ignore[reportMissingImports
 from openrouter_embeddings.adapters.langchain import OpenRouterEmbeddings
 from pydantic import SecretStr
 
-from tests.adapters.contract import KEY, AdapterContract
+from tests.adapters.contract import AdapterContract
 from tests.adapters.page import run_section
+from tests.compat.loopback import KEY
 
 
 class TestLangChain(AdapterContract):
     """The contract."""
 
-    make = OpenRouterEmbeddings
-    documents = staticmethod(OpenRouterEmbeddings.embed_documents)
-    adocuments = staticmethod(OpenRouterEmbeddings.aembed_documents)
-    query = staticmethod(OpenRouterEmbeddings.embed_query)
-    aquery = staticmethod(OpenRouterEmbeddings.aembed_query)
+    def make(self, **options: Any) -> OpenRouterEmbeddings:
+        """An embedding model."""
+        return OpenRouterEmbeddings(**options)
 
-    @staticmethod
-    def search(adapter: Any, passages: list[str], question: str) -> str:
+    def documents(self, adapter: Any, texts: list[str]) -> Any:
+        """`embed_documents`."""
+        return adapter.embed_documents(texts)
+
+    async def adocuments(self, adapter: Any, texts: list[str]) -> Any:
+        """`aembed_documents`."""
+        return await adapter.aembed_documents(texts)
+
+    def query(self, adapter: Any, text: str) -> Any:
+        """`embed_query`."""
+        return adapter.embed_query(text)
+
+    async def aquery(self, adapter: Any, text: str) -> Any:
+        """`aembed_query`."""
+        return await adapter.aembed_query(text)
+
+    def search(self, adapter: Any, passages: list[str], question: str) -> str:
         """In the vector store of langchain-core."""
         store = InMemoryVectorStore.from_texts(passages, adapter)
         (found,) = store.similarity_search(question, k=1)
@@ -38,7 +52,7 @@ class TestLangChain(AdapterContract):
         return text
 
 
-class TestUnits(EmbeddingsUnitTests):  # type: ignore[misc]
+class TestUnits(EmbeddingsUnitTests):
     """LangChain's unit tests."""
 
     embeddings_class: type[Embeddings] = OpenRouterEmbeddings
@@ -50,7 +64,7 @@ class TestUnits(EmbeddingsUnitTests):  # type: ignore[misc]
 
 
 @pytest.mark.anyio
-class TestIntegration(EmbeddingsIntegrationTests):  # type: ignore[misc]
+class TestIntegration(EmbeddingsIntegrationTests):
     """LangChain's integration tests, on the stand-in."""
 
     embeddings_class: type[Embeddings] = OpenRouterEmbeddings

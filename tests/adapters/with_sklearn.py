@@ -20,8 +20,9 @@ from sklearn.pipeline import make_pipeline  # pyright: ignore[reportMissingImpor
 from sklearn.preprocessing import StandardScaler  # pyright: ignore[reportMissingImports]
 from sklearn.utils import estimator_checks  # pyright: ignore[reportMissingImports]
 
-from tests.adapters.contract import KEY, MODEL, TEXTS, AdapterContract
+from tests.adapters.contract import MODEL, TEXTS, AdapterContract
 from tests.adapters.page import run_section
+from tests.compat.loopback import KEY
 
 CHECKS = [
     "check_estimator_cloneable",
@@ -42,18 +43,22 @@ class TestScikitLearn(AdapterContract):
 
     kinds = ("sync",)
     has_roles = False
-    make = OpenRouterVectorizer
-    documents = staticmethod(OpenRouterVectorizer.fit_transform)
 
-    @staticmethod
-    def search(adapter: Any, passages: list[str], question: str) -> str:
+    def make(self, **options: Any) -> OpenRouterVectorizer:
+        """A vectorizer."""
+        return OpenRouterVectorizer(**options)
+
+    def documents(self, adapter: Any, texts: list[str]) -> Any:
+        """`fit_transform`, which pipelines call."""
+        return adapter.fit_transform(texts)
+
+    def search(self, adapter: Any, passages: list[str], question: str) -> str:
         """With scikit-learn's index."""
         index = NearestNeighbors(n_neighbors=1, metric="cosine").fit(adapter.transform(passages))
         ((found,),) = index.kneighbors(adapter.transform([question]), return_distance=False)
-        return passages[found]
+        return passages[int(found)]
 
-    @staticmethod
-    def lazy(adapter: Any) -> LazyClient:
+    def lazy(self, adapter: Any) -> LazyClient:
         """The clients behind a vectorizer."""
         client: LazyClient = adapter._client()
         return client
@@ -76,7 +81,8 @@ def vectorizer() -> Iterator[OpenRouterVectorizer]:
 def test_a_clone_has_the_same_parameters(vectorizer: OpenRouterVectorizer) -> None:
     """The key, the client and the headers included; `repr` shows those that were set."""
     with ore.Client.local() as client:
-        for options in ({"api_key": KEY, "headers": {"X-A": "b"}}, {"client": client}):
+        several: list[Any] = [{"api_key": KEY, "headers": {"X-A": "b"}}, {"client": client}]
+        for options in several:
             one = OpenRouterVectorizer(**options, provider={"order": ["a"]}, timeout=3)
             assert clone(one).get_params() == one.get_params()
     assert repr(vectorizer) == "OpenRouterVectorizer(dimensions=8, local=True, model='local/hash')"

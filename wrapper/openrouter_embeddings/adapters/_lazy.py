@@ -7,7 +7,16 @@ import os
 import threading
 from contextlib import contextmanager, suppress
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    cast,
+    runtime_checkable,
+)
 
 import numpy as np
 
@@ -114,7 +123,7 @@ class LazyClient:
                 )
         elif self._own.get("local") and (self._key or self._own.get("base_url")):
             raise InputError("local=True needs neither api_key nor base_url: remove them")
-        checked = merge_options(EmbedOptions(**given), {})
+        checked = merge_options(cast(EmbedOptions, given), {})
         if checked.on_error == "skip" and not can_skip:
             raise InputError(
                 'on_error="skip" would leave out vectors, and this framework expects one for each '

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from openrouter_embeddings._extras import need
 
@@ -11,11 +11,9 @@ from ._lazy import Adapter, LazyClient
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from langchain_core.embeddings import Embeddings
-
     from ._lazy import AdapterOptions
-else:
-    Embeddings = need("langchain_core.embeddings", "langchain").Embeddings
+
+Embeddings: Any = need("langchain_core.embeddings", "langchain").Embeddings
 
 
 class OpenRouterEmbeddings(Adapter, Embeddings):

@@ -17,14 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Self, Unpack
 
-    from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-
     from openrouter_embeddings.result import Matrix, Usage
-else:
-    base = need("sklearn.base", "sklearn")
-    BaseEstimator, TransformerMixin = base.BaseEstimator, base.TransformerMixin
-    ClassNamePrefixFeaturesOutMixin = base.ClassNamePrefixFeaturesOutMixin
 
+_base: Any = need("sklearn.base", "sklearn")
 # scikit-learn has no queries, and no async methods
 _PARAMETERS = AdapterOptions.__annotations__.keys() - {
     "async_client",
@@ -33,7 +28,9 @@ _PARAMETERS = AdapterOptions.__annotations__.keys() - {
 }
 
 
-class OpenRouterVectorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class OpenRouterVectorizer(
+    _base.ClassNamePrefixFeaturesOutMixin, _base.TransformerMixin, _base.BaseEstimator
+):
     """Turns a column of texts into a float32 matrix, one row per text.
 
         make_pipeline(OpenRouterVectorizer(model="openai/text-embedding-3-small"), Ridge())
@@ -56,6 +53,8 @@ class OpenRouterVectorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         EmbeddingsError: `transform` raises the errors of `Client.embed`.
         ImportError: the extra `sklearn` is not installed.
     """
+
+    api_key: Any
 
     def __init__(self, **options: Unpack[AdapterOptions]) -> None:
         for name in _PARAMETERS:  # for the repr, should an error below show it
@@ -100,7 +99,7 @@ class OpenRouterVectorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         options: Any = {name: value for name, value in given if value is not None}
         made, client = getattr(self, "_made", (None, None))
         if client is None or made != options:
-            client = LazyClient({**options})
+            client = LazyClient(options.copy())
             self._made = options, client
         return client
 
@@ -112,7 +111,7 @@ class OpenRouterVectorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     def __deepcopy__(self, memo: object) -> Self:
         """A copy with the same client, which pickling would refuse."""
         copied = object.__new__(type(self))
-        vars(copied).update(vars(self))
+        copied.__dict__.update(self.__dict__)
         return copied
 
     def __sklearn_tags__(self) -> Any:
