@@ -350,7 +350,9 @@ def _taken(given: dict[str, Any], name: str, kind: type[AnyClient]) -> AnyClient
     """The client that the caller has passed, taken out of the options."""
     client = given.pop(name, None)
     if not isinstance(client, kind | None):
-        raise InputError(f"{name}: expected a {kind.__name__}, got {type(client).__name__}")
+        raise InputError(
+            f"{name}: expected an instance of {kind.__name__}, got {type(client).__name__}"
+        )
     return client
 
 

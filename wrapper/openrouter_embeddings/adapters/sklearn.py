@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from openrouter_embeddings._extras import need
-from openrouter_embeddings._secret import Secret
 from openrouter_embeddings.core.options import check_option_names
 from openrouter_embeddings.errors import InputError
 
@@ -21,11 +20,8 @@ if TYPE_CHECKING:
 
 _base: Any = need("sklearn.base", "sklearn")
 # scikit-learn has no queries, and no async methods
-_PARAMETERS = AdapterOptions.__annotations__.keys() - {
-    "async_client",
-    "document_input_type",
-    "query_input_type",
-}
+_USELESS = {"async_client", "document_input_type", "query_input_type"}
+_PARAMETERS = AdapterOptions.__annotations__.keys() - _USELESS
 
 
 class OpenRouterVectorizer(
@@ -33,23 +29,21 @@ class OpenRouterVectorizer(
 ):
     """Turns a column of texts into a float32 matrix, one row per text.
 
-        make_pipeline(OpenRouterVectorizer(model="openai/text-embedding-3-small"), Ridge())
+        make_pipeline(OpenRouterVectorizer(model="…"), Ridge())
 
-    It learns nothing, so `fit` sends nothing, and `transform` works without it. A parameter that is
-    None has its default, and `fit` and `transform` check the values. In a ColumnTransformer, name
-    one column as a str, not in a list. A text that cannot be embedded raises an error that names
-    it, so `on_error="skip"` is not possible. A clone keeps the key; pickling leaves it out, so with
-    `n_jobs` it has to be in the environment. An estimator with `client` or `headers` cannot be
-    pickled.
+    It learns nothing, so `fit` sends nothing, and `transform` works without it. None stands for the
+    default of a parameter. In a ColumnTransformer, name one column as a str, not in a list. A text
+    that cannot be embedded raises an error that names it; `on_error="skip"` is not possible. A
+    clone keeps the key, but pickling leaves it out: with `n_jobs`, set it in the environment. With
+    `client` or `headers`, pickling raises InputError.
 
     Args:
-        **options: `model`, `api_key`, `base_url`, `local`, `client` and others (see
-            `AdapterOptions`), and the options of `embed`. `input_type` is the role of all texts,
-            for example "classification"; default: none.
+        **options: those of `AdapterOptions`, such as `model` and `local`, and those of `embed`.
+            `input_type` is the role of all texts, for example "classification"; default: none.
 
     Raises:
         TypeError: an option is unknown.
-        InputError: `fit` or `transform`: an option is invalid, or there is no API key.
+        InputError: `fit` or `transform`: an option is invalid.
         EmbeddingsError: `transform` raises the errors of `Client.embed`.
         ImportError: the extra `sklearn` is not installed.
     """
@@ -67,7 +61,7 @@ class OpenRouterVectorizer(
     def __setattr__(self, name: str, value: Any) -> None:
         """Wrap a key and headers, so that nothing shows them."""
         if name == "api_key" and isinstance(value, str | SecretValue):
-            value = _Key(as_secret(value))
+            value = as_secret(value)
         elif name == "headers" and isinstance(value, Mapping):
             check_option_names(wrapped := {name: value})
             value = wrapped[name]
@@ -81,9 +75,7 @@ class OpenRouterVectorizer(
     def transform(self, X: Iterable[str]) -> Matrix:  # noqa: N803 - scikit-learn's
         """The vectors of a column: a list, a 1-d array or a Series."""
         if getattr(X, "ndim", 1) != 1:
-            raise InputError(
-                "expected one column of texts; name the column as a str, not in a list"
-            )
+            raise InputError("expected one column of texts; name it as a str, not in a list")
         vectors = self._client().embed(X).vectors
         if len(vectors):
             self._n_features_out = vectors.shape[1]
@@ -91,25 +83,22 @@ class OpenRouterVectorizer(
 
     @property
     def usage(self) -> Usage:
-        """Tokens and cost of all calls in this process since a parameter was changed."""
+        """Tokens and cost in this process since a parameter was changed."""
         return self._client().usage
 
     def _client(self) -> LazyClient:
         given = self.get_params(deep=False).items()
         options: Any = {name: value for name, value in given if value is not None}
-        made, client = getattr(self, "_made", (None, None))
-        if client is None or made != options:
-            client = LazyClient(options.copy())
-            self._made = options, client
-        return client
+        made: tuple[Any, LazyClient] | None = getattr(self, "_made", None)
+        if made is None or made[0] != options:
+            made = self._made = options, LazyClient(options.copy())
+        return made[1]
 
     def __getstate__(self) -> dict[str, Any]:
         self._client().config()  # raises if there are options that cannot be pickled
-        state = super().__getstate__()
-        return {name: value for name, value in state.items() if name != "_made"}
+        return {**super().__getstate__(), "api_key": None, "_made": None}
 
     def __deepcopy__(self, memo: object) -> Self:
-        """A copy with the same client, which pickling would refuse."""
         copied = object.__new__(type(self))
         copied.__dict__.update(self.__dict__)
         return copied
@@ -121,27 +110,11 @@ class OpenRouterVectorizer(
         return tags
 
 
-_SELF = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+_NAMED = [
+    inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
+    for name in sorted(_PARAMETERS)
+]
 # scikit-learn reads the names of the parameters here
 OpenRouterVectorizer.__init__.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-    [_SELF]
-    + [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
-        for name in sorted(_PARAMETERS)
-    ]
+    [inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY), *_NAMED]
 )
-
-
-class _Key(Secret):
-    """A key that can be copied, and is None after pickling."""
-
-    __slots__ = ()
-
-    def __init__(self, key: Secret) -> None:
-        super().__init__(key.reveal())
-
-    def __deepcopy__(self, memo: object) -> Secret:
-        return self
-
-    def __reduce__(self) -> Any:
-        return type(None), ()
