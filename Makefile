@@ -115,10 +115,6 @@ faults: stress-faults
 	@.venv/$*/bin/python $(PIP) --require-hashes -r $<
 	@touch $@
 
-LOCKED = $(sort $(basename $(notdir $(wildcard $(1)/*.txt))))
-requirements/%.txt:
-	@test -e $@ || { echo "ONLY=$(*F) does not exist; use one of: $(call LOCKED,$(@D))"; exit 2; }
-
 BENCH := PYTHONPATH=wrapper:generated .venv/bench/ours/bin/python -W ignore -m benchmarks
 IN_BENCH = $(patsubst %,.venv/bench/%/.ready,$(1))
 
@@ -137,8 +133,12 @@ contract-% stress-% bench-%:
 	@echo "$@ does not exist: \`make\` lists the values of AGAINST=, KIND= and SUITE="; exit 2
 
 # Spark needs Java and 450 MB, so it is tried only where ONLY= names it
-COMPAT := $(or $(ONLY),$(filter-out spark,$(call LOCKED,requirements/compat)))
-ADAPTERS := $(or $(ONLY),$(call LOCKED,requirements/adapters))
+LOCKED = $(sort $(basename $(notdir $(wildcard requirements/$(1)/*.txt))))
+COMPAT := $(or $(ONLY),$(filter-out spark,$(call LOCKED,compat)))
+ADAPTERS := $(or $(ONLY),$(call LOCKED,adapters))
+$(filter-out $(patsubst requirements/%.txt,.venv/%/.ready,$(wildcard requirements/*/*.txt)), \
+  $(COMPAT:%=.venv/compat/%/.ready) $(ADAPTERS:%=.venv/adapters/%/.ready)):
+	@echo "ONLY=$(ONLY) does not exist; use one of: $(call LOCKED,$(patsubst .venv/%/,%,$(dir $(@D))))"; exit 2
 
 .PHONY: compat adapters
 compat: $(COMPAT:%=.venv/compat/%/.ready) .venv/.ready ## try it in other tools (make adapters: in frameworks): ONLY=NAME
