@@ -125,6 +125,12 @@ def test_async_methods_use_an_async_client_of_the_caller() -> None:
     assert service.faults.requests == 2
 
 
+def test_async_methods_outside_asyncio_raise_input_error() -> None:
+    """In trio, for example."""
+    with pytest.raises(ore.InputError, match="async methods need asyncio"):
+        lazy(local=True).aembed(["a"]).send(None)
+
+
 def test_the_options_override_the_defaults_of_a_client() -> None:
     """The client keeps its own."""
     with Service().client(**MODEL) as given:

@@ -157,10 +157,9 @@ class LazyClient:
             raise InputError("this method needs client=…, and only async_client=… was given")
         process = self._process
         with process.lock:
-            if process.client is None:
-                process.client = self._made(Client, self._client)
+            client = process.client = process.client or self._made(Client, self._client)
         with process.counting_errors():
-            result = process.client.embed(listed, **self._with_role(role, options))
+            result = client.embed(listed, **self._with_role(role, options))
         return process.counted(result)
 
     async def aembed(
@@ -174,7 +173,7 @@ class LazyClient:
             return self._nothing(options)
         if self._client and not self._async_client:
             return await asyncio.to_thread(self.embed, listed, role, **options)
-        process, loop = self._process, asyncio.get_running_loop()
+        process, loop = self._process, _running_loop()
         with process.lock:
             if loop not in process.async_clients:
                 # one whose loop is closed moves to this loop, and closes its old connections
@@ -228,7 +227,7 @@ class LazyClient:
         """Close the connections of the async methods in this event loop."""
         process = self._process
         with process.lock:
-            client = process.async_clients.pop(asyncio.get_running_loop(), None)
+            client = process.async_clients.pop(_running_loop(), None)
         if client and not self._async_client:
             await client.close()
 
@@ -333,6 +332,13 @@ def for_each_input(rows: Sequence[T], result: EmbeddingResult) -> list[T | None]
     """The rows of a result, in any form, and None for each input that was skipped."""
     following = iter(rows)
     return [next(following) if present else None for present in result.mask]
+
+
+def _running_loop() -> asyncio.AbstractEventLoop:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise InputError("async methods need asyncio; in other places, use the sync ones") from None
 
 
 def _restored(options: AdapterOptions, can_skip: bool) -> LazyClient:  # noqa: FBT001 - pickle calls it
