@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import openrouter_embeddings as ore
 import pytest
+from openrouter_embeddings.adapters import _lazy
 from openrouter_embeddings.adapters._lazy import LazyClient, for_each_input
 from openrouter_embeddings.local.faults import Faults
 from openrouter_embeddings.testing import Service
@@ -189,3 +190,29 @@ def lazy(**options: Any) -> LazyClient:
     """One with a small model."""
     given: Any = {**MODEL, **options}
     return LazyClient(given)
+
+
+def test_clients_with_the_same_configuration_and_key_can_be_shared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where a framework makes an adapter for each call; not if the service or the key differs."""
+    monkeypatch.setattr(_lazy, "_SHARED", {})
+    monkeypatch.setenv("OPENROUTER_API_KEY", KEY)
+    first = LazyClient({"model": "m"}).shared()
+    assert LazyClient({"model": "m"}).shared() is first
+    assert LazyClient({"api_key": KEY, "model": "m"}).shared() is first
+    assert LazyClient({"model": "n"}).shared() is not first
+    assert LazyClient({"api_key": f"{KEY}2", "model": "m"}).shared() is not first
+    monkeypatch.setenv("OPENROUTER_API_KEY", f"{KEY}2")
+    assert LazyClient({"model": "m"}).shared() is not first
+    monkeypatch.setenv("OPENROUTER_API_KEY", KEY)
+    monkeypatch.setenv("OPENROUTER_BASE_URL", "http://127.0.0.1:1")
+    assert LazyClient({"model": "m"}).shared() is not first
+    assert KEY not in repr(_lazy._SHARED)
+
+
+def test_what_cannot_be_saved_is_not_shared() -> None:
+    """No framework can make it anew."""
+    for _ in range(2):
+        headers = LazyClient({"model": "m", "headers": {"X-A": "b"}})
+        assert headers.shared() is headers

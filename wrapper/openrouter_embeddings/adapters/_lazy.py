@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 Role: TypeAlias = Literal["query", "document"]
 AnyClient = TypeVar("AnyClient", Client, AsyncClient)
 T = TypeVar("T")
+_SHARED: dict[tuple[bytes, int], LazyClient] = {}
 KEY_VARIABLE = "OPENROUTER_API_KEY"
 # How each role is sent unless the options say otherwise, as `Client.embed_query` and
 # `Client.embed_documents` do.
@@ -193,6 +194,11 @@ class LazyClient:
         """Tokens and cost of all calls in this process, those that failed included."""
         return self._process.usage
 
+    @property
+    def has_key(self) -> bool:
+        """Whether a key was given, so that the one in the environment does not count."""
+        return bool(self._key)
+
     def config(self) -> dict[str, Any]:
         """The options as plain JSON values, for the constructor in another process; never the key.
 
@@ -209,6 +215,23 @@ class LazyClient:
             )
         plain: dict[str, Any] = loads(dumps({**self._own, **self._options}))
         return plain
+
+    def shared(self) -> LazyClient:
+        """The first one in this process with the same configuration and key, itself included.
+
+        It is for frameworks that make an adapter anew for each call: connections and usage stay.
+        What cannot be saved is not shared.
+        """
+        try:
+            config = self.config()
+        except InputError:
+            return self
+        # the hash, so that no key is in the memory of a dict
+        same = (
+            dumps([config, os.environ.get("OPENROUTER_BASE_URL")]),
+            hash(self._key_now().reveal()),
+        )
+        return _SHARED.setdefault(same, self)
 
     def described(self, name: str) -> str:
         """The repr of an adapter whose class has this name; never the key."""
@@ -253,11 +276,17 @@ class LazyClient:
             return given.with_options(**self._options)
         if self._own.get("local"):
             return kind.local(**self._options)
-        variable = self._own.get("api_key_env_var") or KEY_VARIABLE
-        key = self._key or Secret(os.environ.get(variable, ""))
-        if not key:  # the client would look for a key elsewhere
-            raise InputError(f"no API key: set {variable} or pass api_key=…; local=True needs none")
+        if not (key := self._key_now()):  # the client would look for a key elsewhere
+            raise InputError(
+                f"no API key: set {self._key_variable()} or pass api_key=…; local=True needs none"
+            )
         return kind(key.reveal(), base_url=self._own.get("base_url"), **self._options)
+
+    def _key_variable(self) -> str:
+        return self._own.get("api_key_env_var") or KEY_VARIABLE
+
+    def _key_now(self) -> Secret:
+        return self._key or Secret(os.environ.get(self._key_variable(), ""))
 
     def _input_type(self, role: Role) -> str | None:
         default = self._options.get("input_type", _INPUT_TYPES[role])
@@ -295,7 +324,7 @@ class Adapter:
 
     def __repr__(self) -> str:
         name = type(self).__name__
-        client: LazyClient | None = vars(self).get("_client")
+        client: LazyClient | None = getattr(self, "_client", None)
         return client.described(name) if client else f"{name}(unfinished)"
 
 
