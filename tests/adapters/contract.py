@@ -211,7 +211,7 @@ class AdapterContract:
     def test_a_query_is_a_single_vector(self, kind: str) -> None:
         """The same as that of a client."""
         if not self.has_roles:
-            return
+            pytest.skip("the framework has no queries")
         with served(Faults()) as url:
             adapter = self.made(api_key=KEY, base_url=url, **MODEL)
             if kind == "sync":
@@ -234,7 +234,7 @@ class AdapterContract:
         """`input_type` of a document and of a query; what has neither sends only `input_type`."""
         if not self.has_roles:
             if "query_input_type" in options:
-                return
+                pytest.skip("the framework has no queries")
             document = options.get("input_type")
         with Recording() as service:
             adapter = self.made(api_key=KEY, base_url=service.url, model="m", **options)
@@ -299,7 +299,7 @@ class AdapterContract:
         adapter = self.made(api_key=KEY, **BATCHES)
         config = self.save(adapter) if way == "config" else ""
         if config is None:
-            return
+            pytest.skip("the framework saves no configuration")
         saved = config.encode() if way == "config" else pickle.dumps(adapter)
         with served(Faults()) as url:
             assert_same(self.in_another_process(way, saved, url), expected(url))
@@ -368,7 +368,7 @@ class AdapterContract:
     def test_async_calls_overlap(self) -> None:
         """The service answers when four calls, of one text each, are in flight."""
         if "async" not in self.kinds:
-            return
+            pytest.skip("the framework has no async methods")
 
         async def call(adapter: Any) -> list[Any]:
             calls = [self.adocuments(adapter, [text]) for text in TEXTS[:4]]
@@ -383,7 +383,7 @@ class AdapterContract:
     def test_event_loops_can_run_at_the_same_time_and_one_after_another(self) -> None:
         """Frameworks run async methods from sync code in loops of their own."""
         if "async" not in self.kinds:
-            return
+            pytest.skip("the framework has no async methods")
         together = threading.Barrier(2, timeout=PATIENCE)
 
         async def call(adapter: Any, *, wait: bool) -> Any:
