@@ -132,10 +132,10 @@ bench-million bench-scale: .venv/.ready
 contract-% stress-% bench-%:
 	@echo "$@ does not exist: \`make\` lists the values of AGAINST=, KIND= and SUITE="; exit 2
 
-# Spark needs Java and 450 MB, so it is tried only where ONLY= names it
+# Spark needs Java and 450 MB, and MTEB 5 GB, so they are tried only where ONLY= names them
 LOCKED = $(sort $(basename $(notdir $(wildcard requirements/$(1)/*.txt))))
 COMPAT := $(or $(ONLY),$(filter-out spark,$(call LOCKED,compat)))
-ADAPTERS := $(or $(ONLY),$(call LOCKED,adapters))
+ADAPTERS := $(or $(ONLY),$(filter-out mteb,$(call LOCKED,adapters)))
 $(filter-out $(patsubst requirements/%.txt,.venv/%/.ready,$(wildcard requirements/*/*.txt)), \
   $(COMPAT:%=.venv/compat/%/.ready) $(ADAPTERS:%=.venv/adapters/%/.ready)):
 	@echo "ONLY=$(ONLY) does not exist; use one of: $(call LOCKED,$(patsubst .venv/%/,%,$(dir $(@D))))"; exit 2
@@ -177,7 +177,8 @@ lock: .venv/.ready ## write requirements/*.txt from pyproject.toml
 	  $(LOCK) pyproject.toml $$given $$extras -o $${given%.in}.txt || exit; \
 	done
 	@for given in requirements/adapters/*.in; do \
-	  $(LOCK) pyproject.toml $$given --extra $$(basename $$given .in) --extra local -o $${given%.in}.txt || exit; \
+	  extras=; case $$given in *mteb.in) extras="--override requirements/adapters/mteb.overrides"; esac; \
+	  $(LOCK) pyproject.toml $$given --extra $$(basename $$given .in) --extra local $$extras -o $${given%.in}.txt || exit; \
 	done
 
 .PHONY: build
