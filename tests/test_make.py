@@ -78,14 +78,17 @@ def test_an_unknown_value_is_an_error(words: str) -> None:
     assert "`make` lists the values" in done.stdout
 
 
-def test_an_unknown_environment_is_an_error_that_lists_them() -> None:
-    """So does docs/compatibility.md."""
-    done = ended("make", "--no-print-directory", "compat", "ONLY=x")
+@pytest.mark.parametrize(
+    ("target", "page"), [("compat", "compatibility.md"), ("adapters", "frameworks.md")]
+)
+def test_an_unknown_environment_is_an_error_that_lists_them(target: str, page: str) -> None:
+    """So does a page of documentation."""
+    done = ended("make", "--no-print-directory", target, "ONLY=x")
     assert done.returncode == 2
-    names = {path.stem for path in (ROOT / "requirements" / "compat").glob("*.txt")}
+    names = {path.stem for path in (ROOT / "requirements" / target).glob("*.txt")}
     assert done.stdout == f"ONLY=x does not exist; use one of: {' '.join(sorted(names))}\n"
-    page = (ROOT / "docs" / "compatibility.md").read_text()
-    assert all(f"`{name}`" in page for name in names)
+    text = (ROOT / "docs" / page).read_text()
+    assert all(f"`{name}`" in text for name in names)
 
 
 def test_stress_runs_every_kind_by_default() -> None:

@@ -26,13 +26,18 @@ assert (pathlib.Path(openrouter_embeddings_api.__file__).parent / "py.typed").ex
 
 
 def test_the_wheel_holds_both_packages_and_nothing_else(wheel: Path) -> None:
-    """The wheel has the data of both packages, and no tools, tests or examples."""
+    """The wheel has the data of both packages, a module for Haystack, and no tools or tests."""
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {
         "openrouter_embeddings",
         "openrouter_embeddings_api",
+        "haystack_integrations",
     }
+    # no __init__.py above it: other packages share these folders
+    assert [name for name in names if name.startswith("haystack_integrations/")] == [
+        "haystack_integrations/components/embedders/openrouter_embeddings/__init__.py"
+    ]
     assert "openrouter_embeddings_api/contract.json" in names
     assert "openrouter_embeddings/local/models/vocab.txt" in names
     assert {"openrouter_embeddings/py.typed", "openrouter_embeddings_api/py.typed"} <= set(names)

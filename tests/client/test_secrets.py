@@ -1,6 +1,7 @@
 """The API key appears in no error, log record, repr or pickle."""
 
 import asyncio
+import copy
 import json
 import logging
 import pickle
@@ -111,12 +112,14 @@ def test_a_misspelt_api_key_argument_gets_a_suggestion(make: Any) -> None:
 
 @pytest.mark.parametrize("make", [ore.Client, ore.AsyncClient])
 def test_a_client_does_not_show_its_key(make: Any) -> None:
-    """repr, str and the attributes do not show the key, and the key cannot be pickled."""
+    """repr, str and the attributes do not show the key, which can be copied but not pickled."""
     client = make(KEY, model="m")
     assert KEY not in repr(client) + str(client) + repr(vars(client))
     assert repr(client) == f"{make.__name__}('https://openrouter.ai/api/v1', model='m')"
     with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(Secret(KEY))
+    secret = Secret(KEY)
+    assert copy.deepcopy(secret) is secret
 
 
 @both

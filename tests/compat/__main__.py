@@ -6,37 +6,16 @@ nothing.
 """
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.support import ROOT
+from tests.environments import ROOT, run
 
 PAGE = ROOT / "docs" / "compatibility.md"
 START, END = "<!-- written by make compat -->\n", "<!-- end -->\n"
 CELLS = {True: "works", False: "**fails**", None: "–"}
-
-
-def run(name: str, rows: Path) -> bool:
-    """Run the tests of one environment, which write their results; True if all have passed."""
-    python = ROOT / ".venv" / "compat" / name / "bin" / "python"
-    tests = sorted((ROOT / "tests" / "compat" / name).glob("with_*.py"))
-    command: list[str | Path] = [
-        python,
-        "-m",
-        "pytest",
-        "--confcutdir",
-        "tests/compat",
-        "--rows",
-        rows,
-        *tests,
-    ]
-    path = os.pathsep.join(str(ROOT / folder) for folder in (".", "wrapper", "generated"))
-    environment = {**os.environ, "PYTHONPATH": path}
-    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -57,7 +36,8 @@ def main(arguments: list[str]) -> int:
         for name in names:
             print(f"{name}:", flush=True)
             results = Path(folder, f"{name}.json")
-            if not run(name, results):
+            tests = sorted((ROOT / "tests" / "compat" / name).glob("with_*.py"))
+            if not run(f"compat/{name}", "--rows", results, *tests):
                 failed.append(name)
             rows += json.loads(results.read_text()) if results.exists() else []
     print(table(rows), end="")

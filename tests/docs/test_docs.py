@@ -79,6 +79,16 @@ def test_make_compat_runs_all_code_in_deployment_md() -> None:
         assert re.search(rf'(blocks|write)\([^)]*"{heading}"', tests), heading
 
 
+def test_make_adapters_runs_all_code_in_frameworks_md() -> None:
+    """Each section with code is named in a test of its framework, which runs it."""
+    page = (ROOT / "docs" / "frameworks.md").read_text()
+    sections = re.findall(r"^## (.*)\n((?:(?!## ).*\n)*)", page, re.MULTILINE)
+    headings = {heading for heading, text in sections if blocks("python", text)}
+    tests = "".join(path.read_text() for path in (ROOT / "tests" / "adapters").glob("with_*.py"))
+    assert headings == {*re.findall(r'run_section\("(.*?)"', tests)}
+    assert len(headings) == len([*(ROOT / "requirements" / "adapters").glob("*.txt")])
+
+
 def test_the_job_in_the_readme_can_be_run_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -54,6 +54,10 @@ class Secret:
         """A placeholder without the key."""
         return "Secret(…)"
 
+    def __deepcopy__(self, memo: object) -> "Secret":
+        """The secret itself."""
+        return self
+
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled."""
         raise TypeError("an API key cannot be pickled")
