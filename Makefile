@@ -118,15 +118,15 @@ faults: stress-faults
 BENCH := PYTHONPATH=wrapper:generated .venv/bench/ours/bin/python -W ignore -m benchmarks
 IN_BENCH = $(patsubst %,.venv/bench/%/.ready,$(1))
 
-.PHONY: bench bench-full bench-quick bench-corpus bench-million bench-scale
-bench: bench-$(or $(SUITE),full) ## speed and memory: SUITE=full|quick|corpus|million|scale
+.PHONY: bench bench-full bench-quick bench-corpus bench-million bench-processes bench-scale
+bench: bench-$(or $(SUITE),full) ## speed and memory: SUITE=full|quick|corpus|million|processes|scale
 bench-full: $(call IN_BENCH,$(filter-out pandas daft,$(basename $(notdir $(wildcard requirements/bench/*.txt)))))
 	@$(BENCH).run
 bench-quick: $(call IN_BENCH,ours openai)
 	@$(BENCH).run --quick
 bench-corpus: $(call IN_BENCH,ours pandas daft)
 	@$(BENCH).corpus
-bench-million bench-scale: .venv/.ready
+bench-million bench-processes bench-scale: .venv/.ready
 	@$(BIN)/python -m benchmarks.$(@:bench-%=%)
 
 contract-% stress-% bench-%:
