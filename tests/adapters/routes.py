@@ -178,7 +178,8 @@ def lancedb_ours(options: dict[str, Any]) -> Any:
     from openrouter_embeddings.adapters.lancedb import OpenRouterEmbeddings
 
     get_registry().set_var("key", options["api_key"])
-    function: Any = OpenRouterEmbeddings.create(**options | {"api_key": "$var:key"})
+    options |= {"api_key": "$var:key"}
+    function: Any = OpenRouterEmbeddings.create(**options)
     return function, function.compute_source_embeddings_with_retry
 
 

@@ -78,8 +78,8 @@ def measured(name: str, which: str) -> dict[str, Any]:
         urls = [stack.enter_context(served(faults)) for faults in (*scripts, *loads)]
         calls = [*zip(urls, [FEW] * len(scripts) + [TEXTS] * TIMES, strict=True)]
         results = Path(folder, "answers.json")
-        module = ["-m", "tests.adapters.routes", name, which, results]
-        if not python(f"adapters/{name}", *module, given=json.dumps(calls)):
+        route = ("-m", "tests.adapters.routes", name, which, results)
+        if not python(f"adapters/{name}", *route, given=json.dumps(calls)):
             raise SystemExit(f"{name}, {which}: failed")
         found = json.loads(results.read_text())
     answers = found["answers"][: len(scripts)]
@@ -130,7 +130,7 @@ def lines(figures: dict[str, Any]) -> list[str]:
 
 def main(names: list[str]) -> None:
     """Compare in these frameworks, and write their rows."""
-    figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {"frameworks": {}}
+    figures: dict[str, Any] = json.loads(FIGURES.read_text())
     for name in names:
         print(f"{name}:", flush=True)
         figures["frameworks"][name] = compared(name)
