@@ -144,7 +144,7 @@ $(filter-out $(patsubst requirements/%.txt,.venv/%/.ready,$(wildcard requirement
 compat: $(COMPAT:%=.venv/compat/%/.ready) .venv/.ready ## try it in other tools (make adapters: in frameworks): ONLY=NAME
 	@$(BIN)/python -m tests.compat $(if $(ONLY),--only) $(COMPAT)
 adapters: $(ADAPTERS:%=.venv/adapters/%/.ready) .venv/.ready
-	@$(BIN)/python -m tests.adapters $(ADAPTERS)
+	@$(BIN)/python -m tests.adapters$(if $(COMPARE),.side_by_side) $(ADAPTERS)
 
 ##@ Housekeeping
 .PHONY: browser
