@@ -177,8 +177,10 @@ lock: .venv/.ready ## write requirements/*.txt from pyproject.toml
 	  $(LOCK) pyproject.toml $$given $$extras -o $${given%.in}.txt || exit; \
 	done
 	@for given in requirements/adapters/*.in; do \
-	  extras=; case $$given in *mteb.in) extras="--override requirements/adapters/mteb.overrides"; esac; \
-	  $(LOCK) pyproject.toml $$given --extra $$(basename $$given .in) --extra local $$extras -o $${given%.in}.txt || exit; \
+	  extras="--extra $$(basename $$given .in)"; case $$given in *stores.in|*examples.in) extras="--extra jobs";; \
+	    *recipes.in) extras="--extra jobs --override requirements/adapters/recipes.overrides";; \
+	    *mteb.in) extras="$$extras --override requirements/adapters/mteb.overrides"; esac; \
+	  $(LOCK) pyproject.toml $$given $$extras --extra local -o $${given%.in}.txt || exit; \
 	done
 
 .PHONY: build
