@@ -23,7 +23,7 @@ playwright = import_module("playwright.sync_api")
 uvicorn = import_module("uvicorn")
 
 NOTES = {
-    "bread.md": "# Bread\n\nMix flour and water.\n\n## Baking\n\nBake for 40 minutes at <i>230°C</i>.\n",
+    "bread.md": "# Bread\n\nMix flour.\n\n## Baking\n\nBake for 40 minutes at <i>230°C</i>.\n",
     "garden/tomatoes.md": "Water tomatoes in the morning.\n\n```\n# not a heading\n```\n",
     "long.md": "# Long\n\n" + "".join(f"This is line number {number}.\n" for number in range(100)),
 }
