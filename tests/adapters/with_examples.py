@@ -23,7 +23,7 @@ playwright = import_module("playwright.sync_api")
 uvicorn = import_module("uvicorn")
 
 NOTES = {
-    "bread.md": "# Bread\n\nMix flour and water.\n\n## Baking\n\nBake for 40 minutes at <230°C>.\n",
+    "bread.md": "# Bread\n\nMix flour.\n\n## Baking\n\nBake for 40 minutes at <i>230°C</i>.\n",
     "garden/tomatoes.md": "Water tomatoes in the morning.\n\n```\n# not a heading\n```\n",
     "long.md": "# Long\n\n" + "".join(f"This is line number {number}.\n" for number in range(100)),
 }
@@ -90,7 +90,7 @@ def test_the_prompt_has_the_passage_and_the_question(notes_search: Any, notes: A
     passages = notes.search(question)
     assert passages[0]["heading"] == "Baking"
     prompt = notes_search.prompt(question, passages)
-    assert "[1] bread.md, Baking:\nBake for 40 minutes at <230°C>.\n" in prompt
+    assert "[1] bread.md, Baking:\nBake for 40 minutes at <i>230°C</i>.\n" in prompt
     assert prompt.endswith(f"Question: {question}")
 
 
@@ -119,7 +119,7 @@ def test_the_page_answers_in_a_browser(address: str) -> None:
         page.locator("article").first.wait_for()
         assert page.locator("article").count() == 4
         assert page.locator("article h2").first.inner_text().startswith("Baking bread.md, 0.")
-        assert "<230°C>" in page.locator("article p").first.inner_text()
+        assert "<i>230°C</i>" in page.locator("article p").first.inner_text()
         assert page.get_by_label("Ask your notes").input_value() == question
         assert page.locator("pre").is_hidden()
         page.get_by_text("Prompt for a chat model").click()
