@@ -118,15 +118,15 @@ faults: stress-faults
 BENCH := PYTHONPATH=wrapper:generated .venv/bench/ours/bin/python -W ignore -m benchmarks
 IN_BENCH = $(patsubst %,.venv/bench/%/.ready,$(1))
 
-.PHONY: bench bench-full bench-quick bench-corpus bench-million bench-scale
-bench: bench-$(or $(SUITE),full) ## speed and memory: SUITE=full|quick|corpus|million|scale
+.PHONY: bench bench-full bench-quick bench-corpus bench-million bench-processes bench-scale
+bench: bench-$(or $(SUITE),full) ## speed and memory: SUITE=full|quick|corpus|million|processes|scale
 bench-full: $(call IN_BENCH,$(filter-out pandas daft,$(basename $(notdir $(wildcard requirements/bench/*.txt)))))
 	@$(BENCH).run
 bench-quick: $(call IN_BENCH,ours openai)
 	@$(BENCH).run --quick
 bench-corpus: $(call IN_BENCH,ours pandas daft)
 	@$(BENCH).corpus
-bench-million bench-scale: .venv/.ready
+bench-million bench-processes bench-scale: .venv/.ready
 	@$(BIN)/python -m benchmarks.$(@:bench-%=%)
 
 contract-% stress-% bench-%:
@@ -177,8 +177,10 @@ lock: .venv/.ready ## write requirements/*.txt from pyproject.toml
 	  $(LOCK) pyproject.toml $$given $$extras -o $${given%.in}.txt || exit; \
 	done
 	@for given in requirements/adapters/*.in; do \
-	  extras=; case $$given in *mteb.in) extras="--override requirements/adapters/mteb.overrides"; esac; \
-	  $(LOCK) pyproject.toml $$given --extra $$(basename $$given .in) --extra local $$extras -o $${given%.in}.txt || exit; \
+	  extras="--extra $$(basename $$given .in)"; case $$given in *stores.in|*examples.in) extras="--extra jobs";; \
+	    *recipes.in) extras="--extra jobs --override requirements/adapters/recipes.overrides";; \
+	    *mteb.in) extras="$$extras --override requirements/adapters/mteb.overrides"; esac; \
+	  $(LOCK) pyproject.toml $$given $$extras --extra local -o $${given%.in}.txt || exit; \
 	done
 
 .PHONY: build
