@@ -12,6 +12,7 @@ import platform
 import statistics
 import sys
 import tempfile
+import textwrap
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -96,10 +97,11 @@ def measured(name: str, which: str) -> dict[str, Any]:
 
 
 def compared(name: str) -> dict[str, Any]:
-    """The figures of both routes of a framework."""
+    """The figures of both routes of a framework, or of ours, and the machine."""
     framework = FRAMEWORKS[name]
     routes = [which for which in ("existing", "ours") if getattr(framework, which)]
-    return {which: measured(name, which) for which in routes}
+    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}"
+    return {"machine": machine} | {which: measured(name, which) for which in routes}
 
 
 def row(framework: str, route: Route, figures: dict[str, Any]) -> Sequence[str]:
@@ -116,16 +118,17 @@ def lines(figures: dict[str, Any]) -> list[str]:
     head = ["", "route", *FAULTS, f"{len(TEXTS):,} texts: requests, time", "cost known"]
     rows = [head, ["---"] * len(head)]
     for name, framework in FRAMEWORKS.items():
-        found = figures["frameworks"].get(name)
-        if found is None:
-            rows.append([framework.name, "not compared", *[""] * len(FAULTS), "", ""])
-            continue
+        found = figures[name]
         if framework.existing:
             rows.append([*row(framework.name, framework.existing, found["existing"])])
         else:
             rows.append([framework.name, "it has none", *["–"] * (len(FAULTS) + 2)])
         rows.append([*row("", framework.ours, found["ours"])])
-    return [f"Measured with {figures['machine']}.", "", *(f"| {' | '.join(r)} |" for r in rows)]
+    machines: dict[str, list[str]] = {}
+    for name, found in figures.items():
+        machines.setdefault(found["machine"], []).append(FRAMEWORKS[name].name)
+    on = "; ".join(f"with {machine}: {', '.join(names)}" for machine, names in machines.items())
+    return [*textwrap.wrap(f"Measured {on}.", 100), "", *(f"| {' | '.join(r)} |" for r in rows)]
 
 
 def main(names: list[str]) -> None:
@@ -133,9 +136,8 @@ def main(names: list[str]) -> None:
     figures: dict[str, Any] = json.loads(FIGURES.read_text())
     for name in names:
         print(f"{name}:", flush=True)
-        figures["frameworks"][name] = compared(name)
-        print(json.dumps(figures["frameworks"][name], indent=1))
-    figures["machine"] = f"{os.cpu_count()} cores, Python {platform.python_version()}"
+        figures[name] = compared(name)
+        print(json.dumps(figures[name], indent=1))
     FIGURES.write_text(f"{json.dumps(figures, indent=1)}\n")
     fill(PAGE, BEGIN, END, "".join(f"{line}\n" for line in lines(figures)))
 

@@ -70,10 +70,9 @@ def test_the_page_has_the_figures_of_the_command() -> None:
 
 def test_every_framework_is_compared_with_its_version() -> None:
     """All that `make adapters` knows, each with a row for our adapter; ours is never wrong."""
-    assert {*FRAMEWORKS} == {
-        path.stem for path in (ROOT / "requirements" / "adapters").glob("*.txt")
-    }
-    for name, found in figures()["frameworks"].items():
+    names = {path.stem for path in (ROOT / "requirements" / "adapters").glob("*.txt")}
+    assert {*FRAMEWORKS} == {*figures()} == names
+    for name, found in figures().items():
         ours = found["ours"]
         assert (ours["faults"], ours["load"], ours["cost"]) == (["right"] * 4, "right", "yes")
         if FRAMEWORKS[name].existing:
