@@ -135,7 +135,7 @@ contract-% stress-% bench-%:
 # Spark needs Java and 450 MB, and MTEB 5 GB, so they are tried only where ONLY= names them
 LOCKED = $(sort $(basename $(notdir $(wildcard requirements/$(1)/*.txt))))
 COMPAT := $(or $(ONLY),$(filter-out spark,$(call LOCKED,compat)))
-ADAPTERS := $(or $(ONLY),$(filter-out mteb,$(call LOCKED,adapters)))
+ADAPTERS := $(or $(ONLY),$(filter-out mteb $(if $(COMPARE),examples recipes stores),$(call LOCKED,adapters)))
 $(filter-out $(patsubst requirements/%.txt,.venv/%/.ready,$(wildcard requirements/*/*.txt)), \
   $(COMPAT:%=.venv/compat/%/.ready) $(ADAPTERS:%=.venv/adapters/%/.ready)):
 	@echo "ONLY=$(ONLY) does not exist; use one of: $(call LOCKED,$(patsubst .venv/%/,%,$(dir $(@D))))"; exit 2

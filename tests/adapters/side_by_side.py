@@ -133,6 +133,8 @@ def lines(figures: dict[str, Any]) -> list[str]:
 
 def main(names: list[str]) -> None:
     """Compare in these frameworks, and write their rows."""
+    if others := {*names} - {*FRAMEWORKS}:
+        sys.exit(f"{', '.join(sorted(others))}: use one of {', '.join(FRAMEWORKS)}")
     figures: dict[str, Any] = json.loads(FIGURES.read_text())
     for name in names:
         print(f"{name}:", flush=True)

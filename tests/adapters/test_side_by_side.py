@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from typing import Any
 
 import numpy as np
@@ -69,16 +70,26 @@ def test_the_page_has_the_figures_of_the_command() -> None:
 
 
 def test_every_framework_is_compared_with_its_version() -> None:
-    """All that have an adapter and a lock, each with a row for our adapter; ours is never wrong."""
-    adapters = ROOT / "wrapper" / "openrouter_embeddings" / "adapters"
-    locks = (ROOT / "requirements" / "adapters").glob("*.txt")
-    names = {path.stem for path in locks if (adapters / f"{path.stem}.py").exists()}
+    """All that `make adapters` knows, each with a row for our adapter; ours is never wrong."""
+    modules = (ROOT / "wrapper" / "openrouter_embeddings" / "adapters").glob("*.py")
+    locked = (ROOT / "requirements" / "adapters").glob("*.txt")
+    names = {path.stem for path in modules} & {path.stem for path in locked}
     assert {*FRAMEWORKS} == {*figures()} == names
     for name, found in figures().items():
         ours = found["ours"]
         assert (ours["faults"], ours["load"], ours["cost"]) == (["right"] * 4, "right", "yes")
         if FRAMEWORKS[name].existing:
             assert re.search(r"^[\w-]+ \d+\.\d+", found["existing"]["package"])
+
+
+def test_make_compares_every_framework_that_it_can_install() -> None:
+    """All but MTEB, which has to be named; what is no framework is an error."""
+    command = ["make", "-n", "adapters", "COMPARE=1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    (found,) = re.findall(r"-m tests\.adapters\.side_by_side (.*)", done.stdout)
+    assert {*found.split()} == {*FRAMEWORKS} - {"mteb"}
+    with pytest.raises(SystemExit, match="stores: use one of langchain, "):
+        side_by_side.main(["stores"])
 
 
 def figures() -> Any:
