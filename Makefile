@@ -135,7 +135,7 @@ contract-% stress-% bench-%:
 # Spark needs Java and 450 MB, and MTEB 5 GB, so they are tried only where ONLY= names them
 LOCKED = $(sort $(basename $(notdir $(wildcard requirements/$(1)/*.txt))))
 COMPAT := $(or $(ONLY),$(filter-out spark,$(call LOCKED,compat)))
-ADAPTERS := $(or $(ONLY),$(filter-out mteb,$(call LOCKED,adapters)))
+ADAPTERS := $(or $(ONLY),$(filter-out mteb $(if $(COMPARE),examples recipes stores),$(call LOCKED,adapters)))
 $(filter-out $(patsubst requirements/%.txt,.venv/%/.ready,$(wildcard requirements/*/*.txt)), \
   $(COMPAT:%=.venv/compat/%/.ready) $(ADAPTERS:%=.venv/adapters/%/.ready)):
 	@echo "ONLY=$(ONLY) does not exist; use one of: $(call LOCKED,$(patsubst .venv/%/,%,$(dir $(@D))))"; exit 2
@@ -144,7 +144,7 @@ $(filter-out $(patsubst requirements/%.txt,.venv/%/.ready,$(wildcard requirement
 compat: $(COMPAT:%=.venv/compat/%/.ready) .venv/.ready ## try it in other tools (make adapters: in frameworks): ONLY=NAME
 	@$(BIN)/python -m tests.compat $(if $(ONLY),--only) $(COMPAT)
 adapters: $(ADAPTERS:%=.venv/adapters/%/.ready) .venv/.ready
-	@$(BIN)/python -m tests.adapters $(ADAPTERS)
+	@$(BIN)/python -m tests.adapters$(if $(COMPARE),.side_by_side) $(ADAPTERS)
 
 ##@ Housekeeping
 .PHONY: browser
@@ -177,8 +177,10 @@ lock: .venv/.ready ## write requirements/*.txt from pyproject.toml
 	  $(LOCK) pyproject.toml $$given $$extras -o $${given%.in}.txt || exit; \
 	done
 	@for given in requirements/adapters/*.in; do \
-	  extras=; case $$given in *mteb.in) extras="--override requirements/adapters/mteb.overrides"; esac; \
-	  $(LOCK) pyproject.toml $$given --extra $$(basename $$given .in) --extra local $$extras -o $${given%.in}.txt || exit; \
+	  extras="--extra $$(basename $$given .in)"; case $$given in *stores.in|*examples.in) extras="--extra jobs";; \
+	    *recipes.in) extras="--extra jobs --override requirements/adapters/recipes.overrides";; \
+	    *mteb.in) extras="$$extras --override requirements/adapters/mteb.overrides"; esac; \
+	  $(LOCK) pyproject.toml $$given $$extras --extra local -o $${given%.in}.txt || exit; \
 	done
 
 .PHONY: build

@@ -63,10 +63,12 @@ def test_no_target_installs_on_the_machine_unasked(target: str) -> None:
         ("bench-quick", "benchmarks.run --quick"),
         ("bench SUITE=quick", "benchmarks.run --quick"),
         ("bench SUITE=million", "benchmarks.million"),
+        ("adapters ONLY=llm", "tests.adapters llm"),
+        ("adapters ONLY=llm COMPARE=1", "tests.adapters.side_by_side llm"),
     ],
 )
 def test_a_variable_chooses_what_is_run(words: str, command: str) -> None:
-    """AGAINST=, KIND= and SUITE= each have a default, and choose one command."""
+    """AGAINST=, KIND=, SUITE= and COMPARE= each have a default, and choose one command."""
     assert commands(*words.split()).rstrip().endswith(f"-m {command}")
 
 

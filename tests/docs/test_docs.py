@@ -86,7 +86,30 @@ def test_make_adapters_runs_all_code_in_frameworks_md() -> None:
     headings = {heading for heading, text in sections if blocks("python", text)}
     tests = "".join(path.read_text() for path in (ROOT / "tests" / "adapters").glob("with_*.py"))
     assert headings == {*re.findall(r'run_section\("(.*?)"', tests)}
-    assert len(headings) == len([*(ROOT / "requirements" / "adapters").glob("*.txt")])
+    environments = {path.stem for path in (ROOT / "requirements" / "adapters").glob("*.txt")}
+    assert len(headings) == len(environments - {"stores", "recipes", "examples"})
+
+
+@pytest.mark.parametrize("page", ["stores", "recipes"])
+def test_make_adapters_runs_all_code_of_the_other_pages(page: str) -> None:
+    """A test has the sections with code as its parameters; all come after "Preparation"."""
+    tests = (ROOT / "tests" / "adapters" / f"with_{page}.py").read_text()
+    assert f'PAGE = "{page}.md"' in tests
+    assert '[name for name in sections(PAGE) if name != "Preparation"]' in tests
+    introduction, *sections = (ROOT / "docs" / f"{page}.md").read_text().split("\n## ")
+    assert not blocks("python", introduction)
+    assert len([section for section in sections if blocks("python", section)]) >= 8
+
+
+def test_stores_and_recipes_name_the_versions_of_the_locks() -> None:
+    """In the tables at their tops."""
+    for page in ("stores", "recipes"):
+        lock = (ROOT / "requirements" / "adapters" / f"{page}.txt").read_text()
+        text = (ROOT / "docs" / f"{page}.md").read_text()
+        rows = re.findall(r"^\| \[.*\| (.*) \|$", text, re.MULTILINE)
+        assert len(rows) >= 7
+        for name, version in (tried.split(" ") for row in rows for tried in row.split(", ")):
+            assert f"\n{name}=={version} " in lock, name
 
 
 def test_the_job_in_the_readme_can_be_run_again(

@@ -185,7 +185,7 @@ class OpenRouterDocumentEmbedder(_Embedder):
         """The same for asyncio."""
         return _documents(documents, await self._client.aembed(self._inputs(documents), "document"))
 
-    def _inputs(self, documents: list[Document]) -> list[EmbedInput]:
+    def _inputs(self, documents: Any) -> list[EmbedInput]:
         if not isinstance(documents, list) or not all(
             isinstance(d, _haystack.Document) for d in documents
         ):
