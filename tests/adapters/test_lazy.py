@@ -109,6 +109,19 @@ def test_a_text_in_place_of_a_list_is_an_error() -> None:
         lazy(local=True).embed("a text")
 
 
+@pytest.mark.parametrize("numbers", [[2021, 2022], np.array([1, 2]), ["a", 1]])
+async def test_numbers_in_place_of_texts_are_an_error(numbers: Any) -> None:
+    """A column of years would be one vector otherwise, that of a text as tokens."""
+    faults = Faults()
+    with served(faults) as url, closing(lazy(api_key=KEY, base_url=url)) as client:
+        with pytest.raises(ore.InputError, match="expected a text, got a number") as caught:
+            client.embed(numbers)
+        assert caught.value.inputs == (len(numbers) - 1 if "a" in numbers else 0,)
+        with pytest.raises(ore.InputError, match="expected a text, got a number"):
+            await client.aembed(numbers)
+    assert faults.requests == 0
+
+
 def test_async_methods_use_an_async_client_of_the_caller() -> None:
     """Sync methods then need a client as well."""
     service = Service()

@@ -7,6 +7,7 @@ import os
 import threading
 from contextlib import contextmanager, suppress
 from decimal import Decimal, InvalidOperation
+from numbers import Integral
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -398,4 +399,11 @@ def _connecting(own: dict[str, Any]) -> list[str]:
 def _listed(inputs: Iterable[EmbedInput]) -> list[EmbedInput]:
     if isinstance(inputs, str):
         raise InputError("expected a list of texts, got a str; put it into a list")
-    return list(inputs)
+    listed = list(inputs)
+    for position, item in enumerate(listed):
+        if isinstance(item, Integral):  # a list of them would be one input, a text as tokens
+            raise InputError(
+                f"input {position}: expected a text, got a number; convert numbers with str()",
+                inputs=(position,),
+            )
+    return listed
