@@ -331,13 +331,13 @@ class AdapterContract:
             monkeypatch.setenv("TEAM_KEY", KEY)
             assert_same(self.called(self.kinds[0], adapter, TEXTS), expected(url))
 
-    def test_a_deep_copy_works_as_the_original(self, kind: str) -> None:
+    def test_a_copy_works_as_the_original(self, kind: str) -> None:
         """It has the key as well."""
         with served(Faults()) as url:
             adapter = self.made(api_key=KEY, base_url=url, **BATCHES)
-            again = copy.deepcopy(adapter)
-            assert_same(self.called(kind, again, TEXTS), expected(url))
-            self.lazy(again).close()
+            for again in (copy.deepcopy(adapter), copy.copy(adapter)):
+                assert_same(self.called(kind, again, TEXTS), expected(url))
+                self.lazy(again).close()
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
     def test_a_forked_process_has_clients_of_its_own(self) -> None:

@@ -78,6 +78,8 @@ class TestLazyClient(AdapterContract):
         ({"api_key": "two words"}, "the API key must be a str of printable ASCII"),
         ({"api_key": 5}, "the API key must be a str"),
         ({"on_error": "skip"}, "this framework expects one for each text"),
+        ({"local": "false"}, "local: expected a bool, got str"),
+        ({"api_key_env_var": 5}, "api_key_env_var: expected a str, got int"),
     ],
 )
 def test_a_wrong_option_raises_when_the_adapter_is_made(options: Any, message: str) -> None:
@@ -213,7 +215,7 @@ def test_clients_with_the_same_configuration_and_key_can_be_shared(
     monkeypatch.setenv("OPENROUTER_API_KEY", KEY)
     first = LazyClient({"model": "m"}).shared()
     assert LazyClient({"model": "m"}).shared() is first
-    assert LazyClient({"api_key": KEY, "model": "m"}).shared() is first
+    assert LazyClient({"api_key": KEY, "model": "m"}).shared() is not first
     assert LazyClient({"model": "n"}).shared() is not first
     assert LazyClient({"api_key": f"{KEY}2", "model": "m"}).shared() is not first
     monkeypatch.setenv("OPENROUTER_API_KEY", f"{KEY}2")
@@ -222,6 +224,34 @@ def test_clients_with_the_same_configuration_and_key_can_be_shared(
     monkeypatch.setenv("OPENROUTER_BASE_URL", "http://127.0.0.1:1")
     assert LazyClient({"model": "m"}).shared() is not first
     assert KEY not in repr(_lazy._SHARED)
+
+
+def test_a_shared_client_keeps_the_key_and_the_service_of_its_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also if it is first used, or used again, after the environment has changed."""
+    monkeypatch.setattr(_lazy, "_SHARED", {})
+    monkeypatch.setenv("OPENROUTER_API_KEY", KEY)
+    with served(Faults()) as url:
+        monkeypatch.setenv("OPENROUTER_BASE_URL", url)
+        shared = lazy().shared()
+        monkeypatch.setenv("OPENROUTER_API_KEY", "sk-another")
+        monkeypatch.setenv("OPENROUTER_BASE_URL", "http://127.0.0.1:1")
+        for _ in range(2):
+            shared.embed(["a"])
+            assert shared._process.client is not None
+            assert shared._process.client._transport._key.reveal() == KEY
+            shared.close()
+
+
+def test_one_without_a_key_is_not_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key that it gets later may be another one; the stand-in needs none."""
+    monkeypatch.setattr(_lazy, "_SHARED", {})
+    monkeypatch.delenv("OPENROUTER_API_KEY", raising=False)
+    client = LazyClient({"model": "m"})
+    assert client.shared() is client
+    assert LazyClient({"model": "m"}).shared() is not client
+    assert lazy(local=True).shared() is lazy(local=True).shared()
 
 
 def test_what_cannot_be_saved_is_not_shared() -> None:

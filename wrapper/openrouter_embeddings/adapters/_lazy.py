@@ -27,6 +27,7 @@ from openrouter_embeddings.client import AsyncClient, Client
 from openrouter_embeddings.core.options import EmbedOptions, check_option_names, merge_options
 from openrouter_embeddings.errors import EmbeddingsError, InputError
 from openrouter_embeddings.result import EmbeddingResult, Usage
+from openrouter_embeddings.transport._url import BASE_URL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -118,6 +119,9 @@ class LazyClient:
             if isinstance(budget := given.get("budget"), str):
                 given["budget"] = Decimal(budget)
         self._own = {name: given.pop(name) for name in OWN_OPTIONS if name in given}
+        for name, kind in (("api_key_env_var", str), ("local", bool)):
+            if not isinstance(value := self._own.get(name), kind | None):
+                raise InputError(f"{name}: expected a {kind.__name__}, got {type(value).__name__}")
         if self._client or self._async_client:
             if useless := [*(["api_key"] if self._key else []), *_connecting(self._own)]:
                 raise InputError(
@@ -136,6 +140,7 @@ class LazyClient:
         self._options = validated
         self._input_types = {role: self._input_type(role) for role in _INPUT_TYPES}
         self._processes: dict[int, _Process] = {}
+        self._environment: tuple[Secret, str | None] | None = None  # when it was shared
 
     def embed(
         self,
@@ -227,11 +232,12 @@ class LazyClient:
             config = self.config()
         except InputError:
             return self
+        key, url = self._key_now(), os.environ.get("OPENROUTER_BASE_URL")
+        if not (key or self._own.get("local")):
+            return self
         # the hash, so that no key is in the memory of a dict
-        same = (
-            dumps([config, os.environ.get("OPENROUTER_BASE_URL")]),
-            hash(self._key_now().reveal()),
-        )
+        same = dumps([config, url, self.has_key]), hash(key.reveal())
+        self._environment = key, url  # it stays with them if the environment changes
         return _SHARED.setdefault(same, self)
 
     def described(self, name: str) -> str:
@@ -281,12 +287,17 @@ class LazyClient:
             raise InputError(
                 f"no API key: set {self._key_variable()} or pass api_key=…; local=True needs none"
             )
-        return kind(key.reveal(), base_url=self._own.get("base_url"), **self._options)
+        url = self._own.get("base_url")
+        if url is None and self._environment:
+            url = self._environment[1] or BASE_URL
+        return kind(key.reveal(), base_url=url, **self._options)
 
     def _key_variable(self) -> str:
         return self._own.get("api_key_env_var") or KEY_VARIABLE
 
     def _key_now(self) -> Secret:
+        if self._environment:
+            return self._environment[0]
         return self._key or Secret(os.environ.get(self._key_variable(), ""))
 
     def _input_type(self, role: Role) -> str | None:

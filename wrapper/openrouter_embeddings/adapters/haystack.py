@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -79,8 +80,13 @@ class _Embedder(Adapter, metaclass=_Meta):
         given: Any = options
         self._own = {name: given.pop(name, default) for name, default in self._defaults.items()}
         self._client = LazyClient(options, can_skip=self._can_skip)
-        if isinstance(self._own.get("meta_fields_to_embed"), str):
-            raise InputError("meta_fields_to_embed: expected a list of names, got a str")
+        for name, value in self._own.items():
+            if name == "meta_fields_to_embed":
+                if not (isinstance(value, list) and all(isinstance(one, str) for one in value)):
+                    raise InputError(f"{name}: expected a list of names")
+                self._own[name] = [*value]
+            elif not isinstance(value, str):
+                raise InputError(f"{name}: expected a str, got {type(value).__name__}")
 
     async def close_async(self) -> None:
         """Close the connections of `run_async` in this event loop, as pipelines do."""
@@ -88,7 +94,7 @@ class _Embedder(Adapter, metaclass=_Meta):
 
     def to_dict(self) -> dict[str, Any]:
         """What a pipeline saves. Raises InputError if there is a client, or headers."""
-        options = {**self._client.config(), **self._own}
+        options = {**self._client.config(), **copy.deepcopy(self._own)}
         saved: dict[str, Any] = _haystack.default_to_dict(self, **options)
         return saved
 

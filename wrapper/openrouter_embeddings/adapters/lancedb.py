@@ -103,7 +103,8 @@ class OpenRouterEmbeddings(Adapter, EmbeddingFunction):
             self._width = result.vectors.shape[1]
         return for_each_input([*result.vectors], result)
 
-    __str__ = Adapter.__repr__
+    def __str__(self) -> str:
+        return Adapter.__repr__(self)
 
 
 # not a decorator, which would hide the type of the class

@@ -54,14 +54,14 @@ class OpenRouterEmbeddingModel(_llm.EmbeddingModel):
 
         from . import _lazy  # noqa: PLC0415 - heavy
 
-        self.model_id = model_id or f"openrouter/{options.get('model', 'default')}"
+        self.model_id: str = model_id or f"openrouter/{options.get('model', 'default')}"
         useless = {"async_client", "document_input_type", "query_input_type"}
         check_option_names(options, own=[n for n in _lazy.OWN_OPTIONS if n not in useless])
         self._has_key = bool(options.get("api_key"))
         # by the hash of the key of a call; this takes `api_key` out of the options
         self._clients: dict[bytes, LazyClient] = {b"": _lazy.LazyClient(options)}
         self._options = options
-        self.key_env_var = options.get("api_key_env_var", _lazy.KEY_VARIABLE)
+        self.key_env_var: str = options.get("api_key_env_var", _lazy.KEY_VARIABLE)
         self.needs_key = None if options.get("local") or options.get("client") else "openrouter"
 
     def embed_batch(self, items: Iterable[Any], *, key: Any = None) -> Iterator[list[float]]:
@@ -70,10 +70,11 @@ class OpenRouterEmbeddingModel(_llm.EmbeddingModel):
 
         inputs = [Image(item) if isinstance(item, bytes) else item for item in items]
         secret = Secret(key) if isinstance(key, str) else key  # llm passes what `get_key` returns
+        del key  # a traceback would show it
         digest = hashlib.sha256(secret.reveal().encode()).digest() if secret else b""
         if digest not in self._clients:
             options: Any = {**self._options, "api_key": secret}
-            self._clients[digest] = type(self._clients[b""])(options)
+            self._clients.setdefault(digest, type(self._clients[b""])(options))
         yield from self._clients[digest].embed(inputs).vectors.tolist()
 
     def get_key(self, explicit_key: str | None = None) -> Any:
@@ -90,16 +91,19 @@ class OpenRouterEmbeddingModel(_llm.EmbeddingModel):
     @property
     def usage(self) -> Usage:
         """Tokens and cost of all calls in this process, those that failed included."""
-        first, *others = (client.usage for client in self._clients.values())
+        first, *others = (client.usage for client in [*self._clients.values()])
         return sum(others, start=first)
 
     def close(self) -> None:
         """Close the connections; the next call makes new ones."""
-        for client in self._clients.values():
+        for client in [*self._clients.values()]:
             client.close()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_clients": {b"": self._clients[b""]}, "_has_key": False, "key": None}
+
+    def __copy__(self) -> OpenRouterEmbeddingModel:
+        return self
 
     def __deepcopy__(self, memo: object) -> OpenRouterEmbeddingModel:
         return self

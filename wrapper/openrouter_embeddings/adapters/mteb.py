@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import uuid
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -60,10 +61,11 @@ class OpenRouterEncoder(Adapter, _abs_encoder.AbsEncoder):
     def __init__(self, *, meta: Any = None, **options: Unpack[AdapterOptions]) -> None:
         self._client = LazyClient(options)
         given: Mapping[str, Any] = options
-        changing = repr([(name, given.get(name)) for name in _CHANGE_VECTORS])
+        place = {"base_url": os.environ.get("OPENROUTER_BASE_URL"), **given}
+        changing = repr([(name, place[name]) for name in _CHANGE_VECTORS if name in place])
         if options.get("client"):
             changing = uuid.uuid4().hex  # it has options that this adapter does not know
-        self.mteb_model_meta = meta or _model_meta.ModelMeta.create_empty(
+        self.mteb_model_meta: Any = meta or _model_meta.ModelMeta.create_empty(
             {
                 "name": options.get("model", "local/minilm" if options.get("local") else None),
                 "revision": hashlib.sha256(changing.encode()).hexdigest()[:12],

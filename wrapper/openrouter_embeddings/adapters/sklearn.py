@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ _base: Any = need("sklearn.base", "sklearn")
 # scikit-learn has no queries, and no async methods
 _USELESS = {"async_client", "document_input_type", "query_input_type"}
 _PARAMETERS = AdapterOptions.__annotations__.keys() - _USELESS
+_making = threading.RLock()  # threads share the client that the first of them makes
 
 
 class OpenRouterVectorizer(
@@ -89,14 +91,18 @@ class OpenRouterVectorizer(
     def _client(self) -> LazyClient:
         given = self.get_params(deep=False).items()
         options: Any = {name: value for name, value in given if value is not None}
-        made: tuple[Any, LazyClient] | None = getattr(self, "_made", None)
-        if made is None or made[0] != options:
-            made = self._made = options, LazyClient(options.copy())
-        return made[1]
+        with _making:
+            made: tuple[Any, LazyClient] | None = getattr(self, "_made", None)
+            if made is None or made[0] != options:
+                made = self._made = options, LazyClient(options.copy())
+            return made[1]
 
     def __getstate__(self) -> dict[str, Any]:
         self._client().config()  # raises if there are options that cannot be pickled
         return {**super().__getstate__(), "api_key": None, "_made": None}
+
+    def __copy__(self) -> Self:
+        return self.__deepcopy__({})
 
     def __deepcopy__(self, memo: object) -> Self:
         copied = object.__new__(type(self))
