@@ -349,9 +349,9 @@ def test_what_the_other_component_takes_is_an_error(embedder: OpenRouterDocument
             text.run(wrong)
     with pytest.raises(ore.InputError, match="meta_fields_to_embed: expected a list of names"):
         OpenRouterDocumentEmbedder(local=True, meta_fields_to_embed=field)
-    wrong: Any = None
+    nothing: Any = None
     with pytest.raises(ore.InputError, match="prefix: expected a str, got NoneType"):
-        OpenRouterTextEmbedder(local=True, prefix=wrong)
+        OpenRouterTextEmbedder(local=True, prefix=nothing)
     first = OpenRouterDocumentEmbedder(local=True)
     first.to_dict()["init_parameters"]["meta_fields_to_embed"].append("title")
     for one in (first, OpenRouterDocumentEmbedder(local=True)):
